@@ -1,0 +1,57 @@
+# Every target sets up what it needs: Python 3.13 is all that must be there.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export SAM_CLI_TELEMETRY := 0
+export ARCHITECTURE ?= arm64
+
+help: ## Show what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+setup: $(BIN)/.ready ## Make .venv with all tools and the command bridge
+
+$(BIN)/.ready: requirements-dev.txt pyproject.toml .python-version
+	@python=$$(for candidate in python$$(cat .python-version) python3 python; do \
+		"$$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null && command -v "$$candidate" && break; done); \
+	if [ -z "$$python" ]; then echo "Python $$(cat .python-version) is missing: install it (for example: pyenv install $$(cat .python-version)), then run this again." >&2; exit 1; fi; \
+	[ -x $(BIN)/python ] && $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null || "$$python" -m venv --clear .venv
+	@command -v uv >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -oE '^uv==[0-9.]+' requirements-dev.txt)"
+	@uv pip sync --quiet --python $(BIN)/python requirements-dev.txt
+	@uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## Run the main job on the local stack: every sample, its outcome, the tickets made
+	@exec bridge demo
+
+up: setup ## Start the local stack
+	@exec bridge up
+
+down: setup ## Stop the local stack
+	@exec bridge down
+
+test: setup lint ## Lint, types, template, unit, functional and end-to-end tests
+	@exec python -m pytest
+
+lint: setup ## Lint, types and template
+	ruff check .
+	ruff format --check .
+	mypy
+	AWS_DEFAULT_REGION=us-east-1 sam validate --lint
+
+format: setup ## Put the code into shape
+	ruff check --fix .
+	ruff format .
+
+lock: setup ## Resolve the dependencies again, to the newest that fit
+	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --python $(BIN)/python --group dev layers/helpdesk/requirements.in --output-file requirements-dev.txt
+	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --python $(BIN)/python --constraint requirements-dev.txt layers/helpdesk/requirements.in --output-file layers/helpdesk/requirements.txt
+
+deploy: setup ## Build and deploy into your AWS account (answers the questions of sam deploy --guided)
+	sam build --parameter-overrides Architecture=$(ARCHITECTURE)
+	sam deploy --guided --parameter-overrides Architecture=$(ARCHITECTURE)
+
+clean: ## Remove what was built
+	rm -rf .venv .aws-sam .bridge .mypy_cache .ruff_cache .pytest_cache
+
+.PHONY: help setup demo up down test lint format lock deploy clean

@@ -1,0 +1,1 @@
+"""Tools that are never deployed: command line, local stack and helpdesk simulators."""

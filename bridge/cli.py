@@ -1,0 +1,219 @@
+"""The `bridge` command: a local Ticket Bridge to play with, to test against and to show."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bridge import emulator, outcomes, samples, stack
+from bridge.errors import BridgeError
+from bridge.processes import stop_signals_raise
+from bridge.state import PROJECT, StateFolder
+from bridge.triggers import Triggers
+
+if TYPE_CHECKING:
+    from bridge.state import Stack
+
+INTERRUPTED = 130
+
+_state_dir = click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="BRIDGE_STATE_DIR",
+    default=PROJECT / ".bridge",
+    help="Folder of the stack's files and logs; stacks with different folders run side by side."
+    "  [env: BRIDGE_STATE_DIR; default: .bridge in the project]",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def bridge() -> None:
+    """Run Ticket Bridge on this machine: no AWS account, no container.
+
+    The real template is built and deployed with the SAM CLI onto an AWS emulator, beside a simulator of the
+    helpdesk. Everything listens on 127.0.0.1 only.
+
+    \b
+    Example:
+      bridge up
+      bridge send events/queue_add.json
+      bridge outcomes
+      bridge down
+    """
+
+
+@bridge.command()
+@_state_dir
+@click.option("--kapture-url", metavar="URL", help="Use this Kapture server and start no simulator.")
+@click.option(
+    "--kapture-token",
+    metavar="TOKEN",
+    envvar="BRIDGE_KAPTURE_TOKEN",
+    help=f"Goes into the secret, and is what the simulator accepts.  [env: BRIDGE_KAPTURE_TOKEN;"
+    f" default: {stack.LOCAL_TOKEN}]",
+)
+def up(state_dir: Path, kapture_url: str | None, kapture_token: str | None) -> None:
+    """Start the local stack, or deploy again onto the one that runs.
+
+    Writes stack.json into the state folder: every address, name and key that a tool needs.
+
+    \b
+    Example:
+      bridge up
+      bridge up --kapture-url http://127.0.0.1:8080 --kapture-token secret
+    """
+    state = StateFolder(state_dir)
+    started = stack.up(state, kapture_url=kapture_url, kapture_token=kapture_token, report=click.echo)
+    click.echo()
+    _describe(state, started)
+
+
+@bridge.command()
+@_state_dir
+def down(state_dir: Path) -> None:
+    """Stop everything that `bridge up` started, also after a crash. Never fails because nothing runs.
+
+    \b
+    Example:
+      bridge down
+    """
+    stopped = stack.down(StateFolder(state_dir))
+    click.echo(f"Stopped: {', '.join(stopped)}" if stopped else "Nothing was running.")
+
+
+@bridge.command()
+@_state_dir
+def status(state_dir: Path) -> None:
+    """Show what runs and where it answers; the status is 1 when no stack runs.
+
+    \b
+    Example:
+      bridge status
+    """
+    state = StateFolder(state_dir)
+    _describe(state, state.read_stack())
+
+
+@bridge.command()
+@_state_dir
+@click.option("--ticket-id", metavar="ID", help="Stands for every {ticket_id:...} in the files.")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+def send(state_dir: Path, ticket_id: str | None, files: tuple[Path, ...]) -> None:
+    """Send each file through the trigger that its name begins with.
+
+    The triggers are queue, api, bus, schedule and topic. A file without `send` in it goes to the queue as it
+    is.
+
+    \b
+    Example:
+      bridge send events/queue_add.json events/api_add.json
+      bridge send --ticket-id 713516551148 events/queue_update.json
+    """
+    running = StateFolder(state_dir).read_stack()
+    triggers = Triggers(running)
+    chosen = [samples.read(file) for file in files]
+    for sample in chosen:
+        known = {name: {"ticket_id": ticket_id} for name in sample.needs if ticket_id}
+        try:
+            filled = sample.filled(known)
+        except BridgeError as error:
+            raise BridgeError(f"{error}. Give it with --ticket-id.") from error
+        sent = triggers.send(filled.send)
+        answer = "" if sent.status is None else f"  HTTP {sent.status} {sent.answer}"
+        click.echo(f"{sample.name}: sent to the {filled.send.trigger}, request {sent.request_id}{answer}")
+
+
+@bridge.command(name="outcomes")
+@_state_dir
+@click.option("--follow", "-f", is_flag=True, help="Go on until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="The events as they were published, one in a line.")
+def outcomes_command(state_dir: Path, follow: bool, as_json: bool) -> None:
+    """Print the outcomes that came since the last time, one in a line, and take them off the queue.
+
+    \b
+    Example:
+      bridge outcomes
+      bridge outcomes --follow --json
+    """
+    queue = outcomes.OutcomesQueue(StateFolder(state_dir).read_stack())
+    for event in queue.read(follow=follow):
+        click.echo(json.dumps(event) if as_json else outcomes.line(event))
+
+
+@bridge.command()
+@_state_dir
+@click.option(
+    "--events",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=PROJECT / "events",
+    help="Folder of samples.  [default: events in the project]",
+)
+def demo(state_dir: Path, events: Path) -> None:
+    """Start a stack of its own, send every sample, await each outcome, show the tickets, stop everything.
+
+    A stack that runs already is not touched. The status is 0 only if all was as expected.
+
+    \b
+    Example:
+      bridge demo
+    """
+    # Its table needs rich, which no other command does.
+    from bridge.demo import console, play
+
+    chosen = samples.read_all(events)
+    state = StateFolder(state_dir / "demo")
+    with state.locked():
+        # What a killed demo has left would hold its tickets.
+        stack.down(state)
+        try:
+            started = stack.up(state, report=lambda step: click.echo(step, err=True))
+            failures = play(started, chosen, console())
+        finally:
+            stack.down(state)
+    if failures:
+        listed = "\n".join(f"  {failure}" for failure in failures)
+        raise BridgeError(f"not as expected (logs: {state.logs}):\n{listed}")
+    click.echo(f"All {len(chosen)} samples went as expected. Logs: {state.logs}")
+
+
+def main() -> None:
+    """Run the command; what a person can put right is told in a message, without a stack trace."""
+    try:
+        with stop_signals_raise():
+            status = bridge.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BridgeError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        sys.exit(INTERRUPTED)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _describe(state: StateFolder, running: Stack) -> None:
+    environment = " ".join(
+        f"{name}={value}"
+        for name, value in {
+            "AWS_ENDPOINT_URL": running.endpoint_url,
+            "AWS_DEFAULT_REGION": running.region,
+            **emulator.CREDENTIALS,
+        }.items()
+    )
+    click.echo(f"API            {running.api_url}  (x-api-key: {running.api_key})")
+    click.echo(f"requests       {running.requests_queue_url}")
+    click.echo(f"outcomes       {running.outcomes_queue_url}")
+    click.echo(f"Kapture        {running.kapture_url}")
+    click.echo(f"everything     {state.stack_file}")
+    click.echo(f"logs           {state.logs}")
+    click.echo(f"for AWS tools  export {environment}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""The one exception that the tools raise for what a person can put right."""
+
+from __future__ import annotations
+
+
+class BridgeError(Exception):
+    """A failure told in one message, with what to look at or to do; shown without a stack trace."""

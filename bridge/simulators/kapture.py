@@ -1,0 +1,624 @@
+"""A simulated Kapture account: add, update, get and pull as the vendor documents them, quirks included.
+
+Facts are tagged by their source: documented (the vendor's pages and samples), observed (what public clients
+rely on), inferred (our own conclusion; a client must not depend on it). What the vendor leaves open is
+answered strictly here, so that a client which relies on luck is found out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import time
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import Field
+
+from bridge.simulators.faults import Answer
+from bridge.simulators.server import (
+    OTHER,
+    HelpdeskSimulator,
+    HelpdeskSwitches,
+    ReceivedCall,
+    run_in_foreground,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+type JsonObject = dict[str, object]
+
+PATHS = {
+    "/add-ticket-from-other-source.html": "add",
+    "/update-ticket-from-other-source.html": "update",
+    "/search-ticket-by-ticket-id.html": "get",
+    "/select-ticket-between-start-and-end-dates.html": "pull",
+}
+VERSION = "/v.2.0"
+"""Follows the path; without it the older generation answers (documented)."""
+
+# Documented: US, PS, CL and P; observed in one account: the others. Accounts differ, so any key is taken.
+SUB_STATUS_NAMES = {
+    "US": "Unattended",
+    "PS": "Pending",
+    "P": "Pending",
+    "OP": "Open",
+    "IN": "Pending Internal",
+    "PE": "Pending External",
+    "RS": "Resolved",
+    "CL": "Closed",
+    "CRS": "Reopened",
+}
+# Status P is documented; the name Complete is observed, its letter inferred.
+_PENDING = ("P", "Pending")
+_COMPLETE = ("C", "Complete")
+_COMPLETE_SUB_STATUSES = {"RS", "CL"}
+
+_AGENT_ID = 209803
+_AGENT_NAME = "Kapture Dev API's"
+_FIRST_INTERNAL_ID = 530348198
+_CREATION_FOLDER = "Inbox"
+
+_SECONDS = "%Y-%m-%d %H:%M:%S"
+_DAY_FIRST = "%d-%m-%Y %H:%M"
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+
+
+class KaptureSwitches(HelpdeskSwitches):
+    """What differs between accounts, or is left open by the vendor."""
+
+    failure_status: Annotated[int, Field(ge=200, le=599)] | Literal["by_cause"] = 200
+    """HTTP status of a failed body; by_cause: 401 for the key, 404 for an unknown ticket, else 400."""
+    pull_message: Literal["array", "varying"] = "array"
+    """varying: one ticket is answered as an object and none as a text (observed)."""
+    ignore_offset: bool = False
+    """A pull answers its first page whatever the offset."""
+    pull_lag_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
+    """Tickets younger than this are not shown by a pull."""
+    marker_returned: bool = True
+    """Whether get and pull show ticket details and extra blocks, or leave them empty as the samples do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryEntry:
+    """One update, as it was asked for; an empty text left its value alone."""
+
+    at: float
+    sub_status: str
+    queue: str
+    disposition: str
+    callback_time: str
+    comment: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ticket:
+    """One stored ticket: replaced, never changed, so any thread may read it. Times are epoch seconds."""
+
+    ticket_id: str
+    internal_id: int
+    created_at: float
+    title: str
+    details: str
+    due_date: str
+    email: str
+    phone: str
+    customer_id: int
+    customer_name: str
+    blocks: Mapping[str, list[object]]
+    sub_status: str = "US"
+    queue: str = ""
+    disposition: str = ""
+    callback_time: str = ""
+    history: tuple[HistoryEntry, ...] = field(default=())
+
+    @property
+    def comments(self) -> list[str]:
+        """The comments of all updates, oldest first."""
+        return [entry.comment for entry in self.history if entry.comment]
+
+    @property
+    def status(self) -> tuple[str, str]:
+        """Letter and name."""
+        return _COMPLETE if self.sub_status in _COMPLETE_SUB_STATUSES else _PENDING
+
+    @property
+    def sub_status_name(self) -> str:
+        """The name that goes with the key; an unknown key is its own name."""
+        return SUB_STATUS_NAMES.get(self.sub_status, self.sub_status)
+
+    @property
+    def queue_name(self) -> str:
+        """A name that differs from the key (inferred)."""
+        return self.queue.replace("_", " ").title()
+
+    @property
+    def updated_at(self) -> float:
+        """When it was last updated, or added."""
+        return self.history[-1].at if self.history else self.created_at
+
+    @property
+    def page(self) -> str:
+        """The ticket's page, relative to the site."""
+        return f"/employee/view-task-detail.html?detail=5/{self.internal_id}/{self.ticket_id}"
+
+    @property
+    def list_page(self) -> str:
+        """The page that an update answers with, relative to the site."""
+        return f"/employee/all-tickets.html?detail=2/{self.internal_id}/{self.ticket_id}"
+
+
+class RefusedError(Exception):
+    """The account refuses the call; `http_status` is the one that suits the cause."""
+
+    def __init__(self, message: str, http_status: int = 400) -> None:
+        super().__init__(message)
+        self.message = message
+        self.http_status = http_status
+
+
+class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
+    """One Kapture account on loopback. Dates in its answers and its days are local to `zone`."""
+
+    name = "kapture"
+    operations = tuple(PATHS.values())
+    id_keys = frozenset({"ticketId", "ticket_id", "Ticket Id"})
+
+    def __init__(
+        self,
+        *,
+        token: str,
+        zone: str = "Asia/Kolkata",
+        clock: Callable[[], float] = time.time,
+        switches: KaptureSwitches | None = None,
+    ) -> None:
+        super().__init__(token=token, switches=switches or KaptureSwitches(), clock=clock)
+        self.zone = ZoneInfo(zone)
+        self._tickets: dict[str, Ticket] = {}
+        self._last_ticket_number = 0
+
+    @property
+    def tickets(self) -> list[Ticket]:
+        """A copy of the store, oldest first."""
+        return list(self._tickets.values())
+
+    def tickets_as_json(self) -> list[JsonObject]:
+        """The store in our own plain form; `comments` lists the comments out of the history."""
+        return [asdict(ticket) | {"comments": ticket.comments} for ticket in self.tickets]
+
+    def forget_tickets(self) -> None:
+        """Empty the store."""
+        self._tickets.clear()
+
+    def operation_of(self, method: str, path: str) -> str:
+        """Every operation is a POST, reads included (documented)."""
+        return PATHS.get(path.removesuffix(VERSION), OTHER) if method == "POST" else OTHER
+
+    def perform(self, call: ReceivedCall) -> Answer:
+        """Do what the call asks and return the true answer."""
+        path = call.path.partition("?")[0]
+        if call.operation == OTHER:
+            known = path.removesuffix(VERSION) in PATHS
+            return Answer(status=405 if known else 404, content_type="text/html; charset=utf-8")
+        older = not path.endswith(VERSION)
+        try:
+            return Answer.of_json(self._success(call, older=older))
+        except RefusedError as refused:
+            status = self.switches.failure_status
+            # Documented: the older generation capitalises the keys of a failure.
+            keys = ("Message", "Status") if older else ("message", "status")
+            return Answer.of_json(
+                dict(zip(keys, (refused.message, "failed"), strict=True)),
+                refused.http_status if status == "by_cause" else status,
+            )
+
+    def _success(self, call: ReceivedCall, *, older: bool) -> object:
+        if call.headers.get("authorization") != f"Basic {self.token}":
+            raise RefusedError("Invalid Auth Key", 401)
+        fields = _fields_of(call.body, array_allowed=call.operation != "get")
+        match call.operation:
+            case "add":
+                return self._add(fields, call.origin, older=older)
+            case "update":
+                return self._update(fields)
+            case "get":
+                return self._get(fields, call.origin)
+            case _:
+                return self._pull(fields, call.origin, older=older)
+
+    def _add(self, fields: JsonObject, origin: str, *, older: bool) -> JsonObject:
+        now = self.clock()
+        title = _text(fields, "title")
+        if not title:
+            raise RefusedError("title is missing")
+        customer_id = _text(fields, "customer_id")
+        ticket = Ticket(
+            ticket_id=self._new_ticket_id(now),
+            internal_id=_FIRST_INTERNAL_ID + len(self._tickets),
+            created_at=now,
+            title=title,
+            details=_text(fields, "ticket_details"),
+            # Documented: without a due date the time of creation is answered, a bare day gets midnight.
+            due_date=_date_time(_text(fields, "due_date"), "due_date") or self._local(now, _SECONDS),
+            email=_text(fields, "email_id"),
+            phone=_text(fields, "phone"),
+            customer_id=int(customer_id) if customer_id.isdigit() else 0,
+            customer_name=_text(fields, "customer_name"),
+            queue=_text(fields, "queue"),
+            disposition=_text(fields, "disposition"),
+            blocks=_associate_blocks(fields),
+        )
+        self._tickets[ticket.ticket_id] = ticket
+        compact: JsonObject = {
+            "due_date": ticket.due_date,
+            "title": ticket.title,
+            "customer_id": ticket.customer_id,
+            "ticket_id": ticket.ticket_id,
+            "Ticket Id": ticket.ticket_id,
+            "ticket_url": origin + ticket.page,
+            "status": "success",
+        }
+        if older:
+            # Documented: no ticket object, and the customer id is a text.
+            return compact | {"customer_id": str(ticket.customer_id)}
+        # Documented: a new ticket is unread, has nobody's name on it and links to its own page.
+        ticket_object = self._ticket_object(ticket) | {
+            "isUnread": True,
+            "creatorId": 0,
+            "creatorName": "",
+            "assignedToId": 0,
+            "assignedToName": "",
+            "assignedToPhone": "",
+            "assignedToEmail": "",
+            "ticketURL": ticket.page,
+            "ticketCreatorURL": ticket.page,
+        }
+        # Observed: extra blocks are echoed as arrays, even those sent as an object.
+        return {"ticket": ticket_object, "Additional_details": dict(ticket.blocks)} | compact
+
+    def _update(self, fields: JsonObject) -> JsonObject:
+        missing = "No Data found/ticket_id is missing"
+        ticket_id = _text(fields, "ticket_id")
+        if not ticket_id:
+            raise RefusedError(missing)
+        ticket = self._tickets.get(ticket_id)
+        if ticket is None:
+            raise RefusedError(missing, 404)  # Inferred: the text suits an unknown id as well.
+        sub_status = _text(fields, "sub_status")
+        if not sub_status:
+            raise RefusedError("sub_status is missing")  # Documented as required; the wording is inferred.
+        callback_time = _text(fields, "callback_time")
+        if callback_time and not _is_time(callback_time, _DATE_TIME, _SECONDS):
+            # Documented: the text names another key than the request has.
+            raise RefusedError("Invalid Format.callback_date should be yyyy-MM-dd hh:mm:ss.")
+        entry = HistoryEntry(
+            at=self.clock(),
+            sub_status=sub_status,
+            queue=_text(fields, "queue"),
+            disposition=_text(fields, "disposition"),
+            callback_time=callback_time,
+            comment=_text(fields, "comment"),
+        )
+        ticket = replace(
+            ticket,
+            sub_status=sub_status,
+            # Inferred: an empty text leaves the value alone, since the vendor's sample is full of them.
+            queue=entry.queue or ticket.queue,
+            disposition=entry.disposition or ticket.disposition,
+            callback_time=callback_time or ticket.callback_time,
+            history=(*ticket.history, entry),
+        )
+        self._tickets[ticket_id] = ticket
+        return {
+            "ticket": self._ticket_object(ticket),
+            "Additional_details": {},
+            "message": "Status and Comment have been updated.\n",
+            "status": "success",
+        }
+
+    def _get(self, fields: JsonObject, origin: str) -> list[JsonObject]:
+        # Documented: the sample and the failure say ticket_ids, the parameter table ticket_id.
+        wanted = _text(fields, "ticket_ids") or _text(fields, "ticket_id")
+        if not wanted:
+            raise RefusedError("ticket_ids are missing.")
+        ids = dict.fromkeys(part.strip() for part in wanted.split(","))
+        found = [self._tickets[ticket_id] for ticket_id in ids if ticket_id in self._tickets]
+        return [
+            {
+                "additional_info": self._shown_blocks(ticket),
+                "history": {},
+                "task_details": self._task_details(ticket, origin),
+            }
+            for ticket in found
+        ]
+
+    def _pull(self, fields: JsonObject, origin: str, *, older: bool) -> JsonObject:
+        start, end = (_pull_day(fields, key) for key in ("start_date", "end_date"))
+        if start != end:
+            # Documented: a call covers at most 24 hours. What happens beyond is not, so nothing is answered.
+            raise RefusedError("start_date and end_date should be within 24 hours")
+        tickets = self._tickets_of_day(start)
+        offset = 0 if self.switches.ignore_offset else _number(fields, "offset") or 0
+        limit = _number(fields, "limit")
+        page = tickets[offset:] if limit is None else tickets[offset : offset + limit]
+        if older:
+            return {"status": "success", "message": [self._older_pull_item(ticket) for ticket in page]}
+        items = [self._pull_item(ticket, origin) for ticket in page]
+        message: object = items
+        if self.switches.pull_message == "varying" and len(items) < 2:
+            message = items[0] if items else "No tickets found"
+        return {"totalCount": None, "message": message, "status": "success"}
+
+    def _tickets_of_day(self, day: str) -> list[Ticket]:
+        latest = self.clock() - self.switches.pull_lag_s
+        return [
+            ticket
+            for ticket in self._tickets.values()
+            if ticket.created_at <= latest and self._local(ticket.created_at, "%Y-%m-%d") == day
+        ]
+
+    def _new_ticket_id(self, now: float) -> str:
+        # Inferred from the samples: the epoch in milliseconds without its leading 1.
+        number = max(int(now * 1000) % 10**12, self._last_ticket_number + 1)
+        self._last_ticket_number = number
+        return f"{number:012d}"
+
+    def _local(self, epoch: float, form: str) -> str:
+        return datetime.fromtimestamp(epoch, self.zone).strftime(form)
+
+    def _shown_details(self, ticket: Ticket) -> str:
+        return ticket.details if self.switches.marker_returned else ""
+
+    def _shown_blocks(self, ticket: Ticket) -> JsonObject:
+        return dict(ticket.blocks) if self.switches.marker_returned else {}
+
+    def _ticket_object(self, ticket: Ticket) -> JsonObject:
+        """The `ticket` of an update's answer; an add's differs in a few values (documented)."""
+        created = self._local(ticket.created_at, _SECONDS)
+        status, status_name = ticket.status
+        return {
+            "id": ticket.internal_id,
+            "type": "O",
+            "email": ticket.email,
+            "phone": ticket.phone,
+            "status": status,
+            "orderId": "",
+            "queueKey": ticket.queue,
+            "ticketId": ticket.ticket_id,
+            "folderId": 0,
+            "detail": self._shown_details(ticket),
+            "isUnread": False,
+            "isOutOfSLA": False,
+            "priority": 0,
+            "isCallBack": bool(ticket.callback_time),
+            "creatorId": _AGENT_ID,
+            "enquiryId": 0,
+            "contactId": 0,
+            "substatus": ticket.sub_status,
+            "productId": 0,
+            "erpOrderId": "",
+            "referenceId": 0,
+            "ticketEmail": "",
+            "assignedToId": _AGENT_ID,
+            "pendingTaskId": 0,
+            "agencyBriefId": 0,
+            "twitterUserId": "",
+            "facebookUserId": "",
+            "associativefile": "",
+            "statusName": status_name,
+            "customerFeedback": 0,
+            "playStoreReviewId": "",
+            "lastConversationId": 0,
+            "lastConversationType": "O",
+            "lastConversationTime": int(ticket.created_at * 1000),
+            "date": created,
+            "totalConversationCount": 0,
+            "taskTitle": ticket.title,
+            "typeName": "Mobile App",
+            "taskEnddate": ticket.due_date,
+            "lastFollowUp": self._local(ticket.updated_at, _SECONDS),
+            "nextFollowUp": ticket.callback_time or created,
+            "substatusName": ticket.sub_status_name,
+            "encryptedPhone": "",
+            "encryptedEmail": "",
+            "lastConversationTypeName": "Mobile App",
+            "ticketURL": ticket.list_page,
+            "ticketCreatorURL": ticket.list_page,
+            "isEscalated": True,
+            "folders": ticket.disposition.split("|") if ticket.disposition else [_CREATION_FOLDER],
+            "queueName": ticket.queue_name,
+            "creatorName": _AGENT_NAME,
+            "folderColor": "red",
+            "assignedToName": _AGENT_NAME,
+            "assignedToEmail": "agent@example.com",
+            "mergeTicketId": "",
+            "skuCode": "",
+            "productName": "",
+        }
+
+    def _task_details(self, ticket: Ticket, origin: str) -> JsonObject:
+        """The `task_details` of a get: other date form, names for keys, escaped people (documented)."""
+        created = self._local(ticket.created_at, _DAY_FIRST)
+        callback = _day_first(ticket.callback_time)
+        return {
+            "date": created,
+            "tat": "",
+            "sla": "",
+            "status": ticket.status[1],
+            "nextFollowUp": callback or created,
+            "lastFollowUp": self._local(ticket.updated_at, _DAY_FIRST),
+            "taskId": ticket.internal_id,
+            "email": ticket.email,
+            "phone": ticket.phone,
+            "lastSource": "Mobile App",
+            "lastConvesationTime": created,
+            "title": ticket.title,
+            "orderId": "",
+            "primarySource": "Mobile App",
+            "ticketEmail": "",
+            "folderId": 0,
+            "ticketId": ticket.ticket_id,
+            "detail": self._shown_details(ticket),
+            "mergedTicketId": "",
+            "contactId": 0,
+            "productId": 0,
+            "creatorId": _AGENT_ID,
+            "customerId": ticket.customer_id,
+            "assignedId": _AGENT_ID,
+            "creatorName": _escaped(_AGENT_NAME),
+            "priority": "low",
+            "attachment": "",
+            "pendingTaskId": 0,
+            "ticketCloseEmpId": _AGENT_ID,
+            "assignedToName": _escaped(_AGENT_NAME),
+            "callBack": callback,
+            "queueKey": ticket.queue,
+            "customer_rating": 0,
+            "lastConversationId": 0,
+            "slaStatus": "out of sla",
+            "queueName": ticket.queue_name,
+            "total_conversations": 0,
+            "disposition": ticket.disposition or _CREATION_FOLDER,
+            # Documented: empty, although the add's answer has a value.
+            "taskEnddate": "",
+            "customer_feedback": "",
+            "url": origin + ticket.page,
+            "substatus": ticket.sub_status_name,
+            "substatusKey": ticket.sub_status,
+            "assigneeCode": "",
+            "ftr": "no",
+            "attachments": [],
+        }
+
+    def _pull_item(self, ticket: Ticket, origin: str) -> JsonObject:
+        """One flat item of a pull: the first keys are documented, customer and extra blocks observed."""
+        details = self._task_details(ticket, origin)
+        absent = {"title", "email", "phone", "ticketEmail", "attachments"}
+        return {key: value for key, value in details.items() if key not in absent} | {
+            "taskTitle": ticket.title,
+            "customerName": _escaped(ticket.customer_name),
+            "customerEmail": ticket.email,
+            "customerPhone": ticket.phone,
+            "additional_info": self._shown_blocks(ticket),
+        }
+
+    def _older_pull_item(self, ticket: Ticket) -> JsonObject:
+        """One item as the older generation answers it: `status` is a result there (documented)."""
+        return {
+            "tat": "",
+            "sla": "",
+            "ticketId": ticket.ticket_id,
+            "contactId": "",
+            "referenceId": "",
+            "creatorName": _escaped(_AGENT_NAME),
+            "priority": "low",
+            "assignedToName": _escaped(_AGENT_NAME),
+            "status": "success",
+            "sla status": "out of sla",
+            "date": self._local(ticket.created_at, _SECONDS),
+            "total_conversations": "0",
+            "taskTitle": ticket.title,
+            "substatus": ticket.sub_status_name,
+            "taskEnddate": ticket.due_date[: len("yyyy-MM-dd HH:mm")],
+            "disposition": f"{ticket.disposition or _CREATION_FOLDER} ",
+            "companyName": "",
+            "customerName": _escaped(ticket.customer_name),
+            "customerEmail": ticket.email,
+            "customerPhone": ticket.phone,
+        }
+
+
+def _fields_of(body: bytes, *, array_allowed: bool) -> JsonObject:
+    """The request's object: bare, or the first of an array (bare is observed, arrays are documented)."""
+    try:
+        content = json.loads(body)
+    except ValueError as error:
+        raise RefusedError("Invalid Json.") from error
+    if isinstance(content, list) and array_allowed:
+        content = content[0] if content else {}
+    if not isinstance(content, dict):
+        raise RefusedError("Invalid Json.")
+    return content
+
+
+def _text(fields: JsonObject, key: str) -> str:
+    value = fields.get(key)
+    return str(value).strip() if isinstance(value, str | int | float) else ""
+
+
+def _number(fields: JsonObject, key: str) -> int | None:
+    """A whole number sent as number or text (observed: as text). Raises RefusedError with our own wording."""
+    text = _text(fields, key)
+    if text and not text.isdecimal():
+        raise RefusedError(f"{key} should be a number")
+    return int(text) if text else None
+
+
+def _is_time(text: str, pattern: re.Pattern[str], form: str) -> bool:
+    if not pattern.fullmatch(text):  # strptime alone would take single digits.
+        return False
+    try:
+        datetime.strptime(text, form)  # noqa: DTZ007 - only whether it can be read
+    except ValueError:
+        return False
+    return True
+
+
+def _date_time(text: str, key: str) -> str:
+    """A day or a moment as a moment. Raises RefusedError with our own wording."""
+    if not text or _is_time(text, _DATE_TIME, _SECONDS):
+        return text
+    if _is_time(text, _DATE, "%Y-%m-%d"):
+        return f"{text} 00:00:00"
+    raise RefusedError(f"Invalid Format.{key} should be yyyy-MM-dd.")
+
+
+def _pull_day(fields: JsonObject, key: str) -> str:
+    text = _text(fields, key)
+    if not text:
+        raise RefusedError(f"either {key} is null or blank")  # Documented for start_date.
+    if not _is_time(text, _DATE, "%Y-%m-%d"):
+        raise RefusedError(f"Invalid Format.{key} should be yyyy-MM-dd.")
+    return text
+
+
+def _day_first(moment: str) -> str:
+    if not moment:
+        return ""
+    return datetime.strptime(moment, _SECONDS).strftime(_DAY_FIRST)  # noqa: DTZ007 - local in, local out
+
+
+def _associate_blocks(fields: JsonObject) -> dict[str, list[object]]:
+    """Account-specific extra blocks, sent as object or array, as the arrays they come back as (observed)."""
+    arrays = {key: value if isinstance(value, list) else [value] for key, value in fields.items()}
+    return {
+        key: array for key, array in arrays.items() if array and all(isinstance(item, dict) for item in array)
+    }
+
+
+def _escaped(name: str) -> str:
+    """A person's name as get and pull show it: `&apos;` is documented, html.escape spells it otherwise."""
+    return escape(name, quote=False).replace('"', "&quot;").replace("'", "&apos;")
+
+
+def main() -> None:
+    """Serve one account in the foreground."""
+    parser = argparse.ArgumentParser(prog="python -m bridge.simulators.kapture", description=main.__doc__)
+    parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
+    parser.add_argument("--token", required=True, help="the API key that is accepted")
+    parser.add_argument("--zone", default="Asia/Kolkata", help="the account's time zone")
+    parser.add_argument("--ready-file", type=Path, help='gets {"url": ..., "pid": ...} once it listens')
+    options = parser.parse_args()
+    simulator = KaptureSimulator(token=options.token, zone=options.zone)
+    run_in_foreground(simulator.app(), port=options.port, ready_file=options.ready_file)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""The state folder of one local stack: what runs, where it answers, and its logs."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bridge import processes
+from bridge.errors import BridgeError
+from bridge.processes import Group
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+PROJECT = Path(__file__).resolve().parent.parent
+LOCK_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A deployed local stack: every value can be used as it is with boto3, curl and the AWS CLI."""
+
+    endpoint_url: str
+    region: str
+    requests_queue_url: str
+    dead_letter_queue_url: str
+    outcomes_topic_arn: str
+    outcomes_queue_url: str
+    api_url: str
+    api_key: str
+    event_bus_name: str
+    token_secret_arn: str
+    ledger_table: str
+    kapture_url: str
+    # Sent with every call of the API besides x-api-key; a Host header where the API is known by name only.
+    api_headers: dict[str, str] = field(default_factory=dict)
+
+
+class StateFolder:
+    """The files of one stack. Stacks with different folders run side by side."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.stack_file = self.root / "stack.json"
+        self.logs = self.root / "logs"
+        self.temporary = self.root / "tmp"
+        self.sam = self.root / "sam"
+        self._processes_file = self.root / "processes.json"
+        self._lock_file = self.root / "lock"
+        self._is_locked = False
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def start(
+        self, name: str, command: Sequence[str], *, env: Mapping[str, str], cwd: Path | None = None
+    ) -> Group:
+        """Start a program that `bridge down` will find, even when this process dies right after."""
+        self.temporary.mkdir(parents=True, exist_ok=True)
+        with processes.stop_signals_wait():
+            group = processes.start(name, command, env=env, log=self.log(name), cwd=cwd)
+            self._write_groups([*self.groups(), group])
+        return group
+
+    def groups(self) -> list[Group]:
+        """Everything that was started and not yet stopped, running or not."""
+        content = _read_json(self._processes_file)
+        return [Group(**entry) for entry in content] if isinstance(content, list) else []
+
+    def running(self, name: str) -> Group | None:
+        """The group of that name, if it runs."""
+        found = (group for group in self.groups() if group.name == name and processes.members(group))
+        return next(found, None)
+
+    def stop(self, groups: Iterable[Group]) -> None:
+        """End these groups and forget them."""
+        ended = list(groups)
+        processes.stop(ended)
+        self._write_groups([group for group in self.groups() if group not in ended])
+
+    def stop_all(self) -> list[str]:
+        """End everything that was started from this folder; returns the names of what still ran."""
+        running = [group.name for group in self.groups() if processes.members(group)]
+        self.stop(self.groups())
+        self.stack_file.unlink(missing_ok=True)
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        return running
+
+    def write_stack(self, stack: Stack) -> None:
+        _write_json(self.stack_file, asdict(stack))
+
+    def read_stack(self) -> Stack:
+        """The stack that runs. Raises BridgeError when there is none."""
+        content = _read_json(self.stack_file)
+        if not isinstance(content, dict) or not self.running("ministack"):
+            raise BridgeError(f"No stack is running from {self.root}. Start one with: bridge up")
+        names = {f.name for f in fields(Stack)}
+        return Stack(**{name: value for name, value in content.items() if name in names})
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One command at a time changes a stack; within a lock that is held already this does nothing.
+
+        Raises BridgeError when another command does not finish.
+        """
+        if self._is_locked:
+            yield
+            return
+        self.root.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + LOCK_SECONDS
+        with self._lock_file.open("a+") as lock:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        lock.seek(0)
+                        raise BridgeError(
+                            f"Another bridge command (pid {lock.read().strip()}) is at work on {self.root}."
+                            " Wait for it, or end it with Ctrl-C."
+                        ) from None
+                    time.sleep(0.1)
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            self._is_locked = True
+            try:
+                yield
+            finally:
+                self._is_locked = False
+
+    def _write_groups(self, groups: list[Group]) -> None:
+        _write_json(self._processes_file, [asdict(group) for group in groups])
+
+
+def _read_json(path: Path) -> object:
+    try:
+        content: object = json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return content
+
+
+def _write_json(path: Path, content: object) -> None:
+    # In one step, and for the owner only: the file holds the key of the API.
+    draft = path.with_suffix(".draft")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft.touch(mode=0o600)
+    draft.write_text(json.dumps(content, indent=2) + "\n")
+    draft.replace(path)

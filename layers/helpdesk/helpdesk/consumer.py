@@ -1,0 +1,227 @@
+"""Turns one batch of the queue into outcomes, and gives back what has to wait."""
+
+import math
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from botocore.exceptions import BotoCoreError, ClientError
+
+from helpdesk.intake.requests import Defaults, UnreadableRequestError, read_request
+from helpdesk.models import Identity, Outcome, OutcomeKind, Request, identity_of
+from helpdesk.outcomes import Topic
+from helpdesk.service import Deferred, Result, TicketService
+from helpdesk.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.client import SQSClient
+    from mypy_boto3_sqs.type_defs import MessageAttributeValueTypeDef
+
+type SqsRecord = Mapping[str, Any]
+
+# SQS lets a message wait for twelve hours from when it was received.
+_MAX_VISIBILITY_S = 43_000
+# An update waits so long for the add that its reference names.
+_REFERENCE_WAIT_S = 3600
+_PARKED_COPIES = {OutcomeKind.REJECTED, OutcomeKind.PARKED}
+
+
+@dataclass
+class _Work:
+    record: SqsRecord
+    identity: Identity
+    result: Result
+    milliseconds: int = 0
+
+
+class QueueConsumer:
+    """Carries out the requests of a batch; what fails for now goes back with a delay of its own."""
+
+    def __init__(
+        self,
+        service: TicketService,
+        topic: Topic,
+        client: "SQSClient",
+        settings: Settings,
+        logger: Logger,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._service = service
+        self._topic = topic
+        self._client = client
+        self._settings = settings
+        self._logger = logger
+        self._metrics = metrics
+        self._clock = clock
+
+    def run(self, records: Sequence[SqsRecord], deadline: float) -> dict[str, Any]:
+        """The partial batch response: the records that are to come back.
+
+        An outcome is remembered before it is published, and published before its record is let go, so a
+        record that comes back is answered again and never carried out again.
+        """
+        work = [self._aged(one) for one in self._carry_out(records, deadline)]
+        back = [one for one in work if isinstance(one.result, Deferred)]
+        ended = [one for one in work if not isinstance(one.result, Deferred)]
+        untold = self._publish(ended) + self._park_copies(ended)
+        for one in work:
+            self._tell(one)
+        returned = {one.record["messageId"]: one for one in (*back, *untold)}
+        self._delay(list(returned.values()))
+        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in returned]}
+
+    # ── the calls ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _carry_out(self, records: Sequence[SqsRecord], deadline: float) -> list[_Work]:
+        work: list[_Work] = []
+        requests: list[Request] = []
+        record_of: dict[int, SqsRecord] = {}
+        for record in records:
+            defaults = Defaults(
+                request_id=record["messageId"],
+                source=self._settings.default_source,
+                helpdesk=self._settings.default_helpdesk,
+            )
+            try:
+                request = read_request(record["body"], defaults)
+            except UnreadableRequestError as error:
+                work.append(_Work(record, error.identity, _unreadable(error)))
+            else:
+                requests.append(request)
+                record_of[id(request)] = record
+        for carried in self._service.carry_out(requests, deadline):
+            record = record_of[id(carried.request)]
+            work.append(_Work(record, identity_of(carried.request), carried.result, carried.milliseconds))
+        return work
+
+    def _aged(self, one: _Work) -> _Work:
+        """Ends what has waited for too long."""
+        if not isinstance(one.result, Deferred):
+            return one
+        age = self._clock() - int(one.record["attributes"]["SentTimestamp"]) / 1000
+        code, kind = one.result.code, OutcomeKind.PARKED
+        if code == "unknown_reference" and age > _REFERENCE_WAIT_S:
+            kind, message = OutcomeKind.REJECTED, "no ticket has been added under this reference"
+        elif age > self._settings.give_up_after_s:
+            code, message = "expired", f"could not be carried out in time; last reason: {one.result.code}"
+        else:
+            return one
+        one.result = Outcome(identity=one.identity, kind=kind, code=code, message=message)
+        return one
+
+    # ── the answers ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _publish(self, ended: Sequence[_Work]) -> list[_Work]:
+        outcomes = {id(one.result): one for one in ended if isinstance(one.result, Outcome)}
+        refused = self._topic.publish([one.result for one in ended if isinstance(one.result, Outcome)])
+        if refused:
+            self._logger.error("outcomes were not published", extra={"count": len(refused)})
+        return [outcomes[id(outcome)] for outcome in refused]
+
+    def _park_copies(self, ended: Sequence[_Work]) -> list[_Work]:
+        copies = [
+            one for one in ended if isinstance(one.result, Outcome) and one.result.kind in _PARKED_COPIES
+        ]
+        lost: list[_Work] = []
+        # One message a call: copies may be as large as the queue allows, and they are rare.
+        for one in copies:
+            try:
+                self._client.send_message(
+                    QueueUrl=self._settings.dead_letter_queue_url,
+                    MessageBody=one.record["body"],
+                    MessageAttributes=_copy_attributes(one),
+                )
+            except (ClientError, BotoCoreError):
+                lost.append(one)
+        if lost:
+            self._logger.error("copies were not parked", extra={"count": len(lost)})
+        return lost
+
+    def _delay(self, returned: Sequence[_Work]) -> None:
+        for start in range(0, len(returned), 10):
+            self._delay_ten(returned[start : start + 10])
+
+    def _delay_ten(self, returned: Sequence[_Work]) -> None:
+        try:
+            answer = self._client.change_message_visibility_batch(
+                QueueUrl=self._settings.requests_queue_url,
+                Entries=[
+                    {
+                        "Id": str(place),
+                        "ReceiptHandle": one.record["receiptHandle"],
+                        "VisibilityTimeout": self._delay_of(one),
+                    }
+                    for place, one in enumerate(returned)
+                ],
+            )
+            missed = len(answer.get("Failed", []))
+        except (ClientError, BotoCoreError):
+            missed = len(returned)
+        if missed:
+            # They come back all the same, when the queue's own visibility time-out is over.
+            self._logger.warning("delays were not set", extra={"count": missed})
+
+    def _delay_of(self, one: _Work) -> int:
+        """Seconds: never before what the helpdesk asked for, else doubling with each receive, with jitter."""
+        longest = self._settings.max_delay_s
+        asked = one.result.retry_after if isinstance(one.result, Deferred) else None
+        if asked is not None:
+            seconds = min(asked, longest) * random.uniform(1.0, 1.1)  # noqa: S311  # spreads load, guards nothing
+        else:
+            receives = int(one.record["attributes"]["ApproximateReceiveCount"])
+            seconds = min(2.0 ** min(receives, 20), longest) * random.uniform(0.5, 1.0)  # noqa: S311  # as above
+        return min(max(math.ceil(seconds), 1), _MAX_VISIBILITY_S)
+
+    # ── the record of it ─────────────────────────────────────────────────────────────────────────────────
+
+    def _tell(self, one: _Work) -> None:
+        result = one.result
+        fields = {
+            "request_id": one.identity.request_id,
+            "operation": one.identity.operation,
+            "helpdesk": one.identity.helpdesk,
+            "source": one.identity.source,
+            "code": result.code,
+            "milliseconds": one.milliseconds,
+        }
+        if isinstance(result, Deferred):
+            self._logger.warning("request waits", extra=fields)
+            self._count("Deferred")
+            if result.token_refused:
+                self._count("TokenRefused")
+        else:
+            fields |= {"outcome": result.kind, "ticket_id": result.ticket_id, "attempts": result.attempts}
+            level = self._logger.info if result.kind is OutcomeKind.SUCCEEDED else self._logger.warning
+            level("request ended", extra=fields)
+            self._count(result.kind.capitalize())
+
+    def _count(self, name: str) -> None:
+        self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=1)
+
+
+def _unreadable(error: UnreadableRequestError) -> Outcome:
+    return Outcome(
+        identity=error.identity,
+        kind=OutcomeKind.REJECTED,
+        code=error.code,
+        message=error.message,
+        problems=error.problems,
+    )
+
+
+def _copy_attributes(one: _Work) -> dict[str, "MessageAttributeValueTypeDef"]:
+    result = one.result
+    attributes = {
+        "outcome": result.kind.value if isinstance(result, Outcome) else None,
+        "code": result.code,
+        "attempts": str(result.attempts) if isinstance(result, Outcome) else None,
+        "request_id": one.identity.request_id,
+        "operation": one.identity.operation,
+        "source": one.identity.source,
+    }
+    return {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items() if value}

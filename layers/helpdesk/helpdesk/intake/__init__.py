@@ -1,0 +1,1 @@
+"""From what arrives - a message, a call, a form - to a request."""

@@ -1,0 +1,87 @@
+"""Takes a request out of the envelope in which it travels."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from helpdesk.errors import FieldProblem, RejectedError
+
+
+@dataclass(frozen=True)
+class Unwrapped:
+    """A request's own body, and what its envelope says of it where the body is silent."""
+
+    body: dict[str, Any]
+    event_id: str | None = None
+    source: str | None = None
+
+
+def unwrap(text: str) -> Unwrapped:
+    """The request inside `text`: bare, an SNS notification, an EventBridge event, a CloudEvent, or a list of
+    one as Kapture's API takes it. Envelopes may be nested.
+
+    Raises:
+        RejectedError: the text is no JSON object.
+    """
+    found = Unwrapped(_only(_parse(text)))
+    # An SNS notification of an event of a bus is as deep as it gets; the bound only stops mischief.
+    for _ in range(4):
+        inner = _opened(found)
+        if inner is None:
+            return found
+        found = inner
+    return found
+
+
+def _opened(outer: Unwrapped) -> Unwrapped | None:
+    body = outer.body
+    if body.get("Type") == "Notification" and isinstance(body.get("Message"), str):
+        return Unwrapped(
+            _only(_parse(body["Message"])), outer.event_id or _text(body, "MessageId"), outer.source
+        )
+    if "detail-type" in body and "detail" in body:
+        return _inside(body, "detail", outer)
+    if "specversion" in body and "data" in body:
+        return _inside(body, "data", outer)
+    return None
+
+
+def _inside(body: Mapping[str, Any], key: str, outer: Unwrapped) -> Unwrapped:
+    inner = body[key]
+    if isinstance(inner, str):
+        inner = _parse(inner)
+    return Unwrapped(
+        _only(inner, key), _text(body, "id") or outer.event_id, _text(body, "source") or outer.source
+    )
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        where = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
+        raise RejectedError(
+            "not_json", f"the body is not JSON{where}", (FieldProblem("body", f"is not JSON{where}"),)
+        ) from error
+
+
+def _only(value: Any, field: str = "body") -> dict[str, Any]:
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, dict):
+        raise RejectedError(
+            "not_json",
+            "the body is no JSON object",
+            (FieldProblem(field, "must be a JSON object, or a list of one"),),
+        )
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _text(body: Mapping[str, Any], key: str) -> str | None:
+    value = body.get(key)
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,387 @@
+"""Kapture: its paths, spellings and quirks. Nothing outside this module knows them.
+
+Facts are from Kapture's developer pages (add, update, get, pull ticket); what the pages leave open is
+marked "undocumented" here and is tolerated.
+"""
+
+import html
+import json
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urljoin
+from zoneinfo import ZoneInfo
+
+from pydantic import JsonValue
+
+from helpdesk.errors import (
+    FieldProblem,
+    OutcomeUnknownError,
+    RejectedError,
+    UnauthorizedError,
+    UnavailableError,
+)
+from helpdesk.models import (
+    AddRequest,
+    Changes,
+    NewTicket,
+    Request,
+    Requester,
+    SubStatus,
+    Ticket,
+    TicketLink,
+    UpdateRequest,
+)
+from helpdesk.settings import KaptureSettings
+from helpdesk.tokens import SecretToken
+from helpdesk.transport import Reply, Transport
+
+_ADD = "/add-ticket-from-other-source.html"
+_UPDATE = "/update-ticket-from-other-source.html"
+_GET = "/search-ticket-by-ticket-id.html"
+_PULL = "/select-ticket-between-start-and-end-dates.html"
+
+_SUCCESS = {"success"}
+# Texts and table names that Kapture's pages give for a key that is missing, wrong or out of date.
+_TOKEN_REFUSED = re.compile(
+    r"auth\s*key.*(invalid|expired)|(invalid|expired).*auth\s*key|api\s*expired", re.IGNORECASE
+)
+_HTML = re.compile(rb"^\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
+_LOGIN = re.compile(r"log-?in|sign-?in|password", re.IGNORECASE)
+# Answers that say of themselves that nothing was done, whatever the operation.
+_REFUSED_STATUSES = {400, 404, 405, 406, 409, 410, 411, 413, 414, 415, 422, 431}
+
+_DATE_FORMS = (
+    "%d-%m-%Y %H:%M",
+    "%Y-%m-%d %H:%M:%S",
+    "%Y-%m-%d %H:%M",
+    "%d-%m-%Y %H:%M:%S",
+)
+
+
+class Kapture:
+    """One Kapture account. Every call is made once, and once more with a newer token if ours is refused."""
+
+    name = "kapture"
+
+    def __init__(self, transport: Transport, token: SecretToken, settings: KaptureSettings) -> None:
+        self._transport = transport
+        self._token = token
+        self._settings = settings
+        self.get_limit = settings.get_limit
+
+    def check(self, request: Request) -> None:
+        """Raises RejectedError, naming every field that Kapture needs or cannot take."""
+        problems: list[FieldProblem] = []
+        if isinstance(request, UpdateRequest):
+            if request.changes.sub_status is None:
+                # "sub_status" is the one field besides the id that the update page marks mandatory.
+                problems.append(FieldProblem("changes.sub_status", "is required by kapture"))
+            if request.changes.assignee is not None:
+                problems.append(FieldProblem("changes.assignee", "cannot be changed in kapture"))
+            problems += _shadowing("changes.extra", request.changes.extra, _update_body("", request.changes))
+        elif isinstance(request, AddRequest):
+            problems += _shadowing("ticket.extra", request.ticket.extra, _add_body(request.ticket))
+        if problems:
+            raise RejectedError("invalid_request", "kapture cannot take this request", tuple(problems))
+
+    def add(self, ticket: NewTicket, deadline: float) -> TicketLink:
+        """Where the new ticket is. Making this call twice makes two tickets."""
+        body = self._call(_ADD, [_add_body(ticket) | ticket.extra], deadline)
+        answer = _succeeded(body)
+        inner = _mapping(answer.get("ticket"))
+        ticket_id = _text(answer.get("ticket_id")) or _text(answer.get("ticket id")) or _ticket_id_in(inner)
+        if ticket_id is None:
+            raise OutcomeUnknownError("no_ticket_id", "kapture reports success without a ticket id")
+        url = _text(answer.get("ticket_url")) or _text(inner.get("ticketURL"))
+        return TicketLink(ticket_id=ticket_id, url=self._absolute(url))
+
+    def update(self, ticket_id: str, changes: Changes, deadline: float) -> TicketLink:
+        """Where the changed ticket is."""
+        sent = _update_body(ticket_id, changes, self._settings.zone)
+        if changes.sub_status is not None:
+            sent["sub_status"] = self._settings.sub_statuses.get(changes.sub_status, changes.sub_status)
+        inner = _mapping(_succeeded(self._call(_UPDATE, [sent | changes.extra], deadline)).get("ticket"))
+        echoed = _ticket_id_in(inner)
+        if echoed not in (None, ticket_id):
+            raise OutcomeUnknownError("wrong_ticket_id", "kapture answers with another ticket's id")
+        return TicketLink(ticket_id=ticket_id, url=self._absolute(_text(inner.get("ticketURL"))))
+
+    def get(self, ticket_ids: Sequence[str], extra: Mapping[str, JsonValue], deadline: float) -> list[Ticket]:
+        """The tickets that exist, in any order; unknown ids are left out. One call for all ids."""
+        body = self._call(_GET, {"ticket_ids": ",".join(ticket_ids), **extra}, deadline)
+        if not isinstance(body, list):
+            _succeeded(body)
+            raise OutcomeUnknownError("unexpected_answer", "kapture's answer holds no list of tickets")
+        wanted = set(ticket_ids)
+        tickets = [self._ticket(_mapping(item.get("task_details")) or item, item) for item in _objects(body)]
+        return [ticket for ticket in tickets if ticket is not None and ticket.ticket_id in wanted]
+
+    def pull(self, day: date, deadline: float) -> list[Ticket]:
+        """Every ticket created on that day of the account's zone. One call covers one day at most."""
+        tickets: dict[str, Ticket] = {}
+        limit = self._settings.pull_limit
+        offset = 0
+        while True:
+            sent: dict[str, JsonValue] = {"start_date": day.isoformat(), "end_date": day.isoformat()}
+            if limit:
+                sent |= {"limit": limit, "offset": offset}
+            page = self._pulled(self._call(_PULL, [sent], deadline))
+            new = {ticket.ticket_id: ticket for ticket in page if ticket.ticket_id not in tickets}
+            tickets |= new
+            # How to ask for the next page is undocumented: a server that ignores the offset repeats itself.
+            if not limit or not new:
+                return list(tickets.values())
+            offset += len(page)
+
+    def _pulled(self, body: Any) -> list[Ticket]:
+        # "message" is seen as a list, as one object, and as a text where there are no tickets.
+        message = _succeeded(body).get("message")
+        items = [message] if isinstance(message, dict) else _objects(message)
+        return [ticket for item in items if (ticket := self._ticket(item, item)) is not None]
+
+    # ── one call ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _call(self, path: str, sent: Any, deadline: float) -> Any:
+        token = self._token.current()
+        began = time.monotonic()
+        try:
+            return self._exchange(path, sent, token, deadline)
+        except UnauthorizedError:
+            newer = self._token.newer(token, began)
+            if newer is None:
+                raise
+            return self._exchange(path, sent, newer, deadline)
+
+    def _exchange(self, path: str, sent: Any, token: str, deadline: float) -> Any:
+        # The key is opaque and goes as it is: nothing says that it is base64 of a user and a password.
+        headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
+        if self._settings.send_api_key:
+            headers |= {"x-api-key": token, "x-api-type": "TICKET"}
+        body = json.dumps(sent, ensure_ascii=False).encode()
+        reply = self._transport.send("POST", path + self._settings.path_version, body, headers, deadline)
+        return _read(reply, lambda text: text.replace(token, "[token]"))
+
+    # ── normalised tickets ───────────────────────────────────────────────────────────────────────────────
+
+    def _ticket(self, details: Mapping[str, Any], raw: dict[str, Any]) -> Ticket | None:
+        ticket_id = _ticket_id_in(details)
+        if ticket_id is None:
+            return None
+        status = _text(details.get("status"))
+        return Ticket(
+            helpdesk=self.name,
+            ticket_id=ticket_id,
+            internal_id=_text(details.get("taskId")),
+            title=_text(details.get("title")) or _text(details.get("taskTitle")),
+            details=_text(details.get("detail")),
+            # The older pull answers "success" where the status belongs.
+            status=None if status and status.lower() in _SUCCESS else status,
+            sub_status=_sub_status(details),
+            queue=_text(details.get("queueKey")) or _name(details.get("queueName")),
+            priority=_text(details.get("priority")),
+            assignee=_name(details.get("assignedToName")),
+            requester=_requester(details),
+            created_at=self._time(details.get("date")),
+            updated_at=max(
+                filter(None, (self._time(details.get(key)) for key in _UPDATED_KEYS)),
+                default=None,
+            ),
+            url=self._absolute(_text(details.get("url"))),
+            raw=raw,
+        )
+
+    def _time(self, value: Any) -> datetime | None:
+        text = _text(value)
+        for form in _DATE_FORMS if text else ():
+            try:
+                local = datetime.strptime(text or "", form).replace(tzinfo=self._settings.zone)
+            except ValueError:
+                continue
+            return local.astimezone(UTC)
+        return None
+
+    def _absolute(self, url: str | None) -> str | None:
+        return urljoin(self._settings.url + "/", url) if url else None
+
+
+_UPDATED_KEYS = ("lastFollowUp", "lastConvesationTime", "lastConversationTime")
+
+
+# ── requests out ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _add_body(ticket: NewTicket) -> dict[str, JsonValue]:
+    requester = ticket.requester or Requester()
+    # Tags and attachments have no documented field; as lines of the text they are at least not lost.
+    lines = [ticket.details] if ticket.details else []
+    if ticket.tags:
+        lines.append("Tags: " + ", ".join(ticket.tags))
+    lines += [
+        f"Attachment: {one.name} {one.url}" if one.name else f"Attachment: {one.url}"
+        for one in ticket.attachments
+    ]
+    fields: dict[str, JsonValue] = {
+        "title": ticket.title,
+        "ticket_details": "\n".join(lines),
+        "due_date": ticket.due_date.isoformat() if ticket.due_date else None,
+        "email_id": requester.email,
+        "customer_name": requester.name,
+        "phone": requester.phone,
+        "customer_id": requester.customer_id,
+        "queue": ticket.queue,
+        "disposition": ticket.disposition,
+    }
+    return {key: value for key, value in fields.items() if value}
+
+
+def _update_body(ticket_id: str, changes: Changes, zone: ZoneInfo | None = None) -> dict[str, JsonValue]:
+    callback_at = changes.callback_at
+    if callback_at and callback_at.tzinfo and zone:
+        callback_at = callback_at.astimezone(zone)
+    fields: dict[str, JsonValue] = {
+        "ticket_id": ticket_id,
+        "sub_status": changes.sub_status,
+        "queue": changes.queue,
+        "comment": changes.comment,
+        # The page prints a 12-hour pattern, but every time in its samples is of 24 hours.
+        "callback_time": callback_at.strftime("%Y-%m-%d %H:%M:%S") if callback_at else None,
+        "disposition": changes.disposition,
+    }
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def _shadowing(
+    where: str, extra: Mapping[str, JsonValue], sent: Mapping[str, JsonValue]
+) -> list[FieldProblem]:
+    return [FieldProblem(f"{where}.{key}", "is set by another field already") for key in extra if key in sent]
+
+
+# ── answers in ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _read(reply: Reply, redact: Callable[[str], str]) -> Any:
+    """The JSON of an answer that may be a success; the body is believed before the HTTP status.
+
+    Which HTTP status goes with which failure is undocumented, and failures are seen with status 200.
+    """
+    body = _json(reply)
+    failure = _failure_in(body)
+    message = redact(failure or f"HTTP {reply.status}")
+    if reply.status in (401, 403) or (failure is not None and _TOKEN_REFUSED.search(failure)):
+        raise UnauthorizedError("token_refused", message)
+    if 300 <= reply.status < 400:
+        _raise_redirected(reply)
+    if reply.status == 429 or (reply.status == 503 and "retry-after" in reply.headers):
+        code = "rate_limited" if reply.status == 429 else "helpdesk_down"
+        raise UnavailableError(code, message, _retry_after(reply.headers.get("retry-after")))
+    if reply.status in _REFUSED_STATUSES or (failure is not None and reply.status < 500):
+        raise RejectedError(_rejection_code(reply.status), message)
+    if not 200 <= reply.status < 300:
+        raise OutcomeUnknownError(f"http_{reply.status}", message)
+    if body is None:
+        if _HTML.search(reply.body):
+            raise UnauthorizedError("login_page", "the helpdesk answers with a web page")
+        raise OutcomeUnknownError("unreadable_answer", "the helpdesk's answer is no JSON")
+    return body
+
+
+def _json(reply: Reply) -> Any:
+    try:
+        return json.loads(reply.body) if reply.body.strip() else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _failure_in(body: Any) -> str | None:
+    answer = _lowered(body)
+    status = answer.get("status")
+    if isinstance(status, str) and status.lower().startswith("fail"):
+        # One page names the text after what it is about, so any other text will do.
+        texts = [answer.get("message"), *(answer[key] for key in answer if key != "status")]
+        return next((text.strip() for text in texts if isinstance(text, str) and text.strip()), "failed")
+    return None
+
+
+def _succeeded(body: Any) -> dict[str, Any]:
+    answer = _lowered(body)
+    status = answer.get("status")
+    if not isinstance(status, str) or status.lower() not in _SUCCESS:
+        raise OutcomeUnknownError("unexpected_answer", "the answer says neither success nor failure")
+    return answer
+
+
+def _raise_redirected(reply: Reply) -> None:
+    location = reply.headers.get("location", "")
+    if _LOGIN.search(location):
+        raise UnauthorizedError("login_page", "the helpdesk asks us to log in")
+    raise UnavailableError("redirected", "the helpdesk points elsewhere; redirects are not followed")
+
+
+def _rejection_code(status: int) -> str:
+    return {404: "not_found", 409: "conflict", 413: "too_large"}.get(status, "refused_by_helpdesk")
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds, from seconds or from an HTTP date; None where it makes no sense."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            at = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - time.time()
+    return seconds if 0 <= seconds < float("inf") else None
+
+
+def _lowered(body: Any) -> dict[str, Any]:
+    return {key.lower(): value for key, value in body.items()} if isinstance(body, dict) else {}
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _text(value: Any) -> str | None:
+    """Ids and names come as texts or as numbers; an empty text and 0 mean that there is none."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    text = str(value).strip()
+    return text if text not in ("", "0") else None
+
+
+def _name(value: Any) -> str | None:
+    # Only names are escaped as HTML; unescaping a customer's text would change it.
+    text = _text(value)
+    return html.unescape(text) if text else None
+
+
+def _ticket_id_in(item: Mapping[str, Any]) -> str | None:
+    return _text(item.get("ticketId"))
+
+
+def _sub_status(details: Mapping[str, Any]) -> SubStatus | None:
+    # "substatus" is the name here; the add and update answers use the same word for the key.
+    key, name = _text(details.get("substatusKey")), _name(details.get("substatus"))
+    return SubStatus(key=key, name=name) if key or name else None
+
+
+def _requester(details: Mapping[str, Any]) -> Requester | None:
+    email = _text(details.get("email")) or _text(details.get("customerEmail"))
+    found = Requester.model_construct(
+        email=email,
+        name=_name(details.get("customerName")),
+        phone=_text(details.get("phone")) or _text(details.get("customerPhone")),
+        customer_id=_text(details.get("customerId")),
+    )
+    return found if found != Requester() else None

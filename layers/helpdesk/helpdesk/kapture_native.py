@@ -1,0 +1,107 @@
+"""Requests in Kapture's own spelling, so that producers written for its API work unchanged."""
+
+from collections.abc import Mapping
+from typing import Any
+
+_REQUESTER = {"email_id": "email", "customer_name": "name", "phone": "phone", "customer_id": "customer_id"}
+_TICKET = {
+    "title": "title",
+    "ticket_details": "details",
+    "due_date": "due_date",
+    "queue": "queue",
+    "disposition": "disposition",
+}
+_CHANGES = {
+    "sub_status": "sub_status",
+    "queue": "queue",
+    "comment": "comment",
+    "callback_time": "callback_at",
+    "disposition": "disposition",
+}
+# Fields without a counterpart of ours that are seen in add bodies; objects and lists are associate blocks.
+_TICKET_EXTRA = {"address", "type", "flow_id", "webform", "transaction_id"}
+_ENVELOPE = {"request_id", "helpdesk", "source", "reference", "occurred_at"}
+_OURS = {"operation", "ticket", "changes"}
+
+
+def neutral(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The same request in our spelling. A body that holds nothing of Kapture's comes back as it is.
+
+    Empty texts mean "no value", as everywhere in Kapture's API. A key that is neither known nor an
+    associate block stays where it was, so that reading the request names it.
+    """
+    if not _OURS & body.keys():
+        if "ticket_ids" in body:
+            return _neutral_get(body)
+        if body.keys() & ({"ticket_id"} | _CHANGES.keys() - _TICKET.keys()):
+            return _neutral_update(body)
+        if body.keys() & (_TICKET.keys() | _REQUESTER.keys()):
+            return _neutral_add(body)
+    request = dict(body)
+    for key, spellings in (("ticket", _TICKET), ("changes", _CHANGES)):
+        part = body.get(key)
+        if isinstance(part, Mapping):
+            request[key] = _respelled(part, spellings, _REQUESTER if key == "ticket" else {})
+    return request
+
+
+def _neutral_add(body: Mapping[str, Any]) -> dict[str, Any]:
+    request, fields = _split(body)
+    extra = {
+        key: value
+        for key, value in fields.items()
+        if key in _TICKET_EXTRA or (isinstance(value, dict | list) and key not in _TICKET | _REQUESTER)
+    }
+    known = {key: value for key, value in fields.items() if key in _TICKET | _REQUESTER}
+    ticket = _respelled(_without_empty(known), _TICKET, _REQUESTER)
+    if extra := _without_empty(extra):
+        ticket["extra"] = extra
+    unknown = {key: value for key, value in fields.items() if key not in known and key not in extra}
+    return request | _without_empty(unknown) | {"operation": "add", "ticket": ticket}
+
+
+def _neutral_update(body: Mapping[str, Any]) -> dict[str, Any]:
+    request, fields = _split(body)
+    changes = _respelled(
+        _without_empty({key: value for key, value in fields.items() if key in _CHANGES}), _CHANGES, {}
+    )
+    rest = _without_empty({key: value for key, value in fields.items() if key not in _CHANGES})
+    return request | rest | {"operation": "update", "changes": changes}
+
+
+def _neutral_get(body: Mapping[str, Any]) -> dict[str, Any]:
+    request, fields = _split(body)
+    ticket_ids = fields.pop("ticket_ids")
+    if isinstance(ticket_ids, str):
+        ticket_ids = [part.strip() for part in ticket_ids.split(",") if part.strip()]
+    include = fields.pop("include", [])
+    extra = _without_empty(fields)
+    return request | {"operation": "get", "ticket_ids": ticket_ids, "include": include, "extra": extra}
+
+
+def _split(body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    envelope = {key: value for key, value in body.items() if key in _ENVELOPE}
+    return envelope, {key: value for key, value in body.items() if key not in _ENVELOPE}
+
+
+def _without_empty(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if value not in ("", None)}
+
+
+def _respelled(
+    part: Mapping[str, Any], spellings: Mapping[str, str], requester: Mapping[str, str]
+) -> dict[str, Any]:
+    respelled: dict[str, Any] = {}
+    person: dict[str, Any] = {}
+    for key, value in part.items():
+        if key in requester:
+            person[requester[key]] = str(value) if isinstance(value, int) else value
+        elif spellings.get(key, key) not in part or spellings.get(key, key) == key:
+            respelled[spellings.get(key, key)] = value
+        else:
+            # Given in both spellings: keep both, so that reading the request names the doubtful one.
+            respelled[key] = value
+    if person:
+        given = respelled.get("requester")
+        respelled["requester"] = (given if isinstance(given, dict) else {}) | person
+    return respelled

@@ -1,0 +1,301 @@
+"""What goes in and what comes out: requests, normalised tickets, outcomes. Neutral to every helpdesk."""
+
+import hashlib
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    TypeAdapter,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from helpdesk.errors import FieldProblem
+
+SCHEMA_VERSION = "1"
+
+# Printable ASCII without blanks: ids travel in headers, URLs, message attributes and message groups.
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
+Source = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:@/+=#-]+$")]
+# Helpdesks print ids as texts in one place and as numbers in another.
+TicketId = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if type(value) is int else value),
+    StringConstraints(min_length=1, max_length=64, pattern=r"^[^\s,]+$"),
+]
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+class Operation(StrEnum):
+    """What can be asked of a helpdesk."""
+
+    ADD = "add"
+    UPDATE = "update"
+    GET = "get"
+
+
+class OutcomeKind(StrEnum):
+    """How a request can end. `unknown` is the only one that is not final."""
+
+    SUCCEEDED = "succeeded"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
+    PARKED = "parked"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+# ── requests ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Requester(_Model):
+    """The person for whom a ticket is made."""
+
+    email: Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)] | None = None
+    name: Text | None = None
+    phone: Text | None = None
+    customer_id: Text | None = None
+
+
+class Attachment(_Model):
+    """A file that can be had at `url`."""
+
+    url: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
+    name: Text | None = None
+
+
+class NewTicket(_Model):
+    """What a ticket is to hold. `extra` goes to the helpdesk as it is."""
+
+    title: Text
+    details: str | None = None
+    due_date: date | None = None
+    requester: Requester | None = None
+    queue: Text | None = None
+    disposition: Text | None = None
+    tags: tuple[Text, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    extra: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class Changes(_Model):
+    """What an update is to change; what is left out stays. A comment is appended each time it is sent."""
+
+    sub_status: Text | None = None
+    queue: Text | None = None
+    comment: Text | None = None
+    # Without an offset the moment is meant in the helpdesk's own zone.
+    callback_at: datetime | None = None
+    disposition: Text | None = None
+    assignee: Text | None = None
+    extra: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> "Changes":
+        if not self.model_dump(exclude_defaults=True):
+            raise ValueError("name at least one change")
+        return self
+
+
+class _RequestBase(_Model):
+    request_id: Identifier
+    helpdesk: Literal["kapture"]
+    source: Source
+    reference: Identifier | None = None
+    occurred_at: AwareDatetime | None = None
+
+
+class AddRequest(_RequestBase):
+    """Make a ticket."""
+
+    operation: Literal[Operation.ADD]
+    ticket: NewTicket
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether making the call twice does no harm: an add makes a second ticket."""
+        return False
+
+
+class UpdateRequest(_RequestBase):
+    """Change a ticket."""
+
+    operation: Literal[Operation.UPDATE]
+    ticket_id: Annotated[TicketId | None, Field(validate_default=True)] = None
+    changes: Changes
+
+    @field_validator("ticket_id")
+    @classmethod
+    def _names_a_ticket(cls, ticket_id: str | None, info: ValidationInfo) -> str | None:
+        if ticket_id is None and info.data.get("reference") is None:
+            raise ValueError("name the ticket by ticket_id or by reference")
+        return ticket_id
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether making the call twice does no harm: a comment would be written twice."""
+        return self.changes.comment is None
+
+
+class GetRequest(_RequestBase):
+    """Read tickets. `extra` holds switches that go to the helpdesk as they are."""
+
+    operation: Literal[Operation.GET]
+    ticket_ids: Annotated[tuple[TicketId, ...], Field(min_length=1, max_length=100)]
+    include: tuple[Literal["raw"], ...] = ()
+    extra: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @property
+    def repeatable(self) -> bool:
+        """Reading twice does no harm."""
+        return True
+
+
+type Request = AddRequest | UpdateRequest | GetRequest
+
+REQUEST: TypeAdapter[Request] = TypeAdapter(
+    Annotated[AddRequest | UpdateRequest | GetRequest, Field(discriminator="operation")]
+)
+
+
+# ── tickets ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class SubStatus(_Model):
+    """The helpdesk's own finer state: the key is what an update takes, the name is what people read."""
+
+    key: str | None = None
+    name: str | None = None
+
+
+class Ticket(_Model):
+    """A ticket as every helpdesk's is told: ids are strings, times are UTC, the URL is absolute."""
+
+    helpdesk: str
+    ticket_id: str
+    internal_id: str | None = None
+    title: str | None = None
+    details: str | None = None
+    status: str | None = None
+    sub_status: SubStatus | None = None
+    queue: str | None = None
+    priority: str | None = None
+    assignee: str | None = None
+    requester: Requester | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    url: str | None = None
+    raw: dict[str, JsonValue] | None = None
+
+
+class TicketLink(_Model):
+    """Where a ticket is that was added or updated."""
+
+    ticket_id: str
+    url: str | None = None
+
+
+# ── outcomes ─────────────────────────────────────────────────────────────────────────────────────────────
+
+_SUCCEEDED_TYPES = {
+    Operation.ADD: "ticket.added",
+    Operation.UPDATE: "ticket.updated",
+    Operation.GET: "ticket.retrieved",
+}
+
+
+class Identity(_Model):
+    """Who asked for what: all that is known of a request, even of one that cannot be read."""
+
+    request_id: str
+    operation: Operation | None = None
+    helpdesk: str | None = None
+    source: str | None = None
+    reference: str | None = None
+
+
+def identity_of(request: Request) -> Identity:
+    """The identity of a readable request."""
+    return Identity(
+        request_id=request.request_id,
+        operation=request.operation,
+        helpdesk=request.helpdesk,
+        source=request.source,
+        reference=request.reference,
+    )
+
+
+class Outcome(_Model):
+    """How a request ended, and the event that tells it."""
+
+    identity: Identity
+    kind: OutcomeKind
+    ticket_id: str | None = None
+    ticket_url: str | None = None
+    code: str | None = None
+    message: str | None = None
+    problems: tuple[FieldProblem, ...] = ()
+    attempts: int = 1
+    tickets: tuple[Ticket, ...] = ()
+    missing: tuple[str, ...] = ()
+    truncated: bool = False
+
+    @property
+    def type(self) -> str:
+        """The event's type, for example `ticket.added`."""
+        if self.kind is OutcomeKind.SUCCEEDED and self.identity.operation is not None:
+            return _SUCCEEDED_TYPES[self.identity.operation]
+        return f"ticket.{self.kind}"
+
+    @property
+    def event_id(self) -> str:
+        """The same for the same result of the same request, so that a repeat can be dropped."""
+        parts = (self.identity.helpdesk, self.identity.request_id, self.type, self.code, self.ticket_id)
+        return hashlib.sha256("\n".join(part or "" for part in parts).encode()).hexdigest()[:32]
+
+    def event(self, published_at: datetime | None = None) -> dict[str, Any]:
+        """The CloudEvents 1.0 event in structured form; keys without a value are left out of `data`."""
+        body: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            **self.identity.model_dump(mode="json", exclude_none=True),
+            "outcome": self.kind.value,
+            "ticket_id": self.ticket_id,
+            "ticket_url": self.ticket_url,
+            "code": self.code,
+            "message": self.message,
+            "attempts": self.attempts,
+        }
+        if self.problems:
+            body["errors"] = [
+                {"field": problem.field, "problem": problem.problem} for problem in self.problems
+            ]
+        tickets = [ticket.model_dump(mode="json", exclude_none=True) for ticket in self.tickets]
+        if len(tickets) == 1 and not self.missing:
+            body["ticket"] = tickets[0]
+        elif tickets:
+            body["tickets"] = tickets
+        if self.missing:
+            body["missing"] = list(self.missing)
+        if self.truncated:
+            body["truncated"] = True
+        return {
+            "specversion": "1.0",
+            "id": self.event_id,
+            "source": f"ticket-bridge/{self.identity.helpdesk or 'requests'}",
+            "type": self.type,
+            "subject": self.ticket_id or self.identity.request_id,
+            "time": (published_at or datetime.now(UTC)).isoformat(timespec="milliseconds"),
+            "datacontenttype": "application/json",
+            "data": {key: value for key, value in body.items() if value is not None},
+        }

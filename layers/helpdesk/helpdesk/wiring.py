@@ -1,0 +1,123 @@
+"""Joins the parts. The only module that makes AWS clients."""
+
+import time
+from functools import cache
+from typing import TYPE_CHECKING, Protocol
+
+import boto3
+from aws_lambda_powertools import Logger, Metrics
+from botocore.config import Config
+
+from helpdesk.api import TicketApi
+from helpdesk.consumer import QueueConsumer
+from helpdesk.kapture import Kapture
+from helpdesk.ledger import Ledger
+from helpdesk.outcomes import Topic
+from helpdesk.service import TicketService
+from helpdesk.settings import Settings, load_settings
+from helpdesk.tokens import SecretToken
+from helpdesk.transport import Transport
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.client import DynamoDBClient
+    from mypy_boto3_secretsmanager.client import SecretsManagerClient
+    from mypy_boto3_sns.client import SNSClient
+    from mypy_boto3_sqs.client import SQSClient
+
+logger = Logger()
+metrics = Metrics(namespace="TicketBridge")
+
+# What a batch needs after its last call: remembering, publishing, giving back.
+_QUEUE_RESERVE_S = 5.0
+_API_RESERVE_S = 1.5
+
+
+class LambdaContext(Protocol):
+    """What is used of Lambda's context object."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until Lambda ends this invocation."""
+
+
+def queue_deadline(context: LambdaContext) -> float:
+    """The moment of `time.monotonic()` by which the calls of a batch must end."""
+    return _deadline(context, _QUEUE_RESERVE_S)
+
+
+def api_deadline(context: LambdaContext) -> float:
+    """The moment of `time.monotonic()` by which the call behind an answer must end."""
+    return _deadline(context, _API_RESERVE_S)
+
+
+def _deadline(context: LambdaContext, reserve_s: float) -> float:
+    return time.monotonic() + context.get_remaining_time_in_millis() / 1000 - reserve_s
+
+
+@cache
+def queue_consumer() -> QueueConsumer:
+    """The consumer of the queue, made at the first invocation."""
+    clients = _clients()
+    return QueueConsumer(
+        _service(),
+        Topic(clients.sns, _settings().outcomes_topic_arn),
+        clients.sqs,
+        _settings(),
+        logger,
+        metrics,
+    )
+
+
+@cache
+def ticket_api() -> TicketApi:
+    """The HTTP API, made at the first invocation."""
+    return TicketApi(_service(), _ledger(), _clients().sqs, _settings(), logger, metrics)
+
+
+@cache
+def _settings() -> Settings:
+    return load_settings()
+
+
+class _Clients:
+    """AWS clients of one session: a session of its own for each would load its models again."""
+
+    def __init__(self, threads: int) -> None:
+        session = boto3.Session()
+        config = Config(
+            connect_timeout=2,
+            read_timeout=5,
+            retries={"mode": "standard", "total_max_attempts": 3},
+            max_pool_connections=threads,
+            tcp_keepalive=True,
+        )
+        self.dynamodb: DynamoDBClient = session.client("dynamodb", config=config)
+        self.secretsmanager: SecretsManagerClient = session.client("secretsmanager", config=config)
+        self.sns: SNSClient = session.client("sns", config=config)
+        self.sqs: SQSClient = session.client("sqs", config=config)
+
+
+@cache
+def _clients() -> _Clients:
+    return _Clients(_settings().threads)
+
+
+@cache
+def _ledger() -> Ledger:
+    settings = _settings()
+    return Ledger(
+        _clients().dynamodb, settings.ledger_table, lease_s=settings.lease_s, keep_days=settings.ledger_days
+    )
+
+
+@cache
+def _service() -> TicketService:
+    settings = _settings()
+    transport = Transport(
+        settings.kapture.url,
+        connect_timeout_s=settings.connect_timeout_s,
+        read_timeout_s=settings.read_timeout_s,
+        connections=settings.threads,
+    )
+    token = SecretToken(_clients().secretsmanager, settings.kapture.secret_arn)
+    kapture = Kapture(transport, token, settings.kapture)
+    return TicketService({kapture.name: kapture}, _ledger(), settings.threads)
