@@ -16,6 +16,7 @@ from bridge.state import PROJECT, StateFolder
 from bridge.triggers import Triggers
 
 if TYPE_CHECKING:
+    from bridge.samples import Sample
     from bridge.state import Stack
 
 INTERRUPTED = 130
@@ -113,18 +114,12 @@ def send(state_dir: Path, ticket_id: str | None, files: tuple[Path, ...]) -> Non
       bridge send events/queue_add.json events/api_add.json
       bridge send --ticket-id 713516551148 events/queue_update.json
     """
-    running = StateFolder(state_dir).read_stack()
-    triggers = Triggers(running)
-    chosen = [samples.read(file) for file in files]
-    for sample in chosen:
-        known = {name: {"ticket_id": ticket_id} for name in sample.needs if ticket_id}
-        try:
-            filled = sample.filled(known)
-        except BridgeError as error:
-            raise BridgeError(f"{error}. Give it with --ticket-id.") from error
-        sent = triggers.send(filled.send)
+    triggers = Triggers(StateFolder(state_dir).read_stack())
+    # All are read before the first is sent.
+    for sample in [_filled(samples.read(file), ticket_id) for file in files]:
+        sent = triggers.send(sample.send)
         answer = "" if sent.status is None else f"  HTTP {sent.status} {sent.answer}"
-        click.echo(f"{sample.name}: sent to the {filled.send.trigger}, request {sent.request_id}{answer}")
+        click.echo(f"{sample.name}: sent to the {sample.send.trigger}, request {sent.request_id}{answer}")
 
 
 @bridge.command(name="outcomes")
@@ -195,6 +190,14 @@ def main() -> None:
         click.echo("Interrupted.", err=True)
         sys.exit(INTERRUPTED)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _filled(sample: Sample, ticket_id: str | None) -> Sample:
+    known = {name: {"ticket_id": ticket_id} for name in sample.needs if ticket_id}
+    try:
+        return sample.filled(known)
+    except BridgeError as error:
+        raise BridgeError(f"{error}. Give it with --ticket-id.") from error
 
 
 def _describe(state: StateFolder, running: Stack) -> None:

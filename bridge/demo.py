@@ -96,8 +96,11 @@ class Demo:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def table(self) -> Table:
-        table = Table("trigger", "request", "operation", "outcome", "ticket id", "", box=box.SIMPLE_HEAD)
-        table.add_column("seconds", justify="right")
+        # As narrow as a terminal of eighty columns.
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
+        for title in ("trigger", "request", "operation", "outcome", "ticket id", ""):
+            table.add_column(title, no_wrap=True)
+        table.add_column("secs", justify="right", no_wrap=True)
         for run in self.runs.values():
             table.add_row(*_row(run))
         return table
@@ -151,7 +154,9 @@ class Demo:
 
     def _give_up(self) -> None:
         for run in self.runs.values():
-            if not run.is_over:
+            if not run.is_over and not run.began:
+                run.fail(f"was not sent: waits for {', '.join(sorted(run.sample.needs))}")
+            elif not run.is_over:
                 run.fail(f"no outcome within {WAIT_SECONDS:.0f} s; expected {run.sample.outcomes}")
 
 
@@ -174,7 +179,7 @@ def play(stack: Stack, chosen: Sequence[Sample], console: Console) -> list[str]:
     """
     demo = Demo(stack, chosen)
     if console.is_terminal:
-        with Live(console=console, get_renderable=demo.table, refresh_per_second=8):
+        with Live(console=console, get_renderable=demo.table, refresh_per_second=4):
             demo.run()
     else:
         demo.run()
@@ -207,13 +212,13 @@ def _row(run: Run) -> list[str]:
     operations = [str(content.get("operation", "")) for content in contents]
     outcomes = [str(content.get("outcome", "")) for content in contents]
     if run.sent and run.sent.status is not None:
-        outcomes = [f"HTTP {run.sent.status}", *outcomes]
+        outcomes = [str(run.sent.status), *outcomes]
     seconds = run.seconds if run.seconds is not None else time.monotonic() - run.began if run.began else None
     return [
         run.sample.send.trigger,
         run.sample.name,
         ", ".join(operations),
-        ", ".join(outcomes),
+        " ".join(outcomes),
         run.results.get("ticket_id", ""),
         _verdict(run),
         "" if seconds is None else f"{seconds:.1f}",
@@ -222,7 +227,7 @@ def _row(run: Run) -> list[str]:
 
 def _verdict(run: Run) -> str:
     if run.failures:
-        return "[red]not as expected[/]"
+        return "[red]fail[/]"
     if run.is_over:
-        return "[green]as expected[/]"
-    return "[dim]sent[/]" if run.began else "[dim]waits[/]"
+        return "[green]ok[/]"
+    return ".." if run.began else ""

@@ -23,6 +23,7 @@ from bridge.errors import BridgeError
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
@@ -72,6 +73,7 @@ class Clients:
 
     def __init__(self, endpoint_url: str) -> None:
         self.endpoint_url = endpoint_url
+        self.region = REGION
         self._where: dict[str, Any] = {"endpoint_url": endpoint_url, "config": _CONFIG}
         # A client may be shared by threads, but a session makes one at a time.
         self._making = threading.Lock()
@@ -86,6 +88,11 @@ class Clients:
     def cloudformation(self) -> CloudFormationClient:
         with self._making:
             return self._session.client("cloudformation", **self._where)
+
+    @cached_property
+    def lambda_(self) -> LambdaClient:
+        with self._making:
+            return self._session.client("lambda", **self._where)
 
     @cached_property
     def sqs(self) -> SQSClient:

@@ -103,7 +103,7 @@ def _environment(state: StateFolder, variables: Mapping[str, str]) -> dict[str, 
     return {
         **kept,
         "PATH": path,
-        "TMPDIR": str(state.temporary),
+        "TMPDIR": str(state.scratch()),
         "ARCHITECTURE": architecture(),
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from bridge import emulator, processes, sam
+from bridge import emulator, emulator_gaps, processes, sam
 from bridge.errors import BridgeError
 from bridge.state import PROJECT, Stack
 
@@ -106,6 +106,7 @@ def _up(
     done(f"sam build, log {state.log(build.name)}")
     deploy = sam.start_deploy(state, endpoint_url, {"KaptureUrl": kapture_url})
     sam.finish(state, deploy)
+    emulator_gaps.fill(aws, sam.STACK_NAME)
     done(f"sam deploy, log {state.log(deploy.name)}")
 
     stack = _describe(aws, outcomes_queue_url, kapture_url)

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -53,8 +54,20 @@ class StateFolder:
         self.temporary = self.root / "tmp"
         self.sam = self.root / "sam"
         self._processes_file = self.root / "processes.json"
+        self._scratch_note = self.root / "scratch.txt"
         self._lock_file = self.root / "lock"
         self._is_locked = False
+
+    def scratch(self) -> Path:
+        """A folder for temporary files with a short path, as sockets need one; removed by `stop_all`."""
+        try:
+            noted: Path | None = Path(self._scratch_note.read_text())
+        except FileNotFoundError:
+            noted = None
+        if noted is None or not noted.is_dir():
+            noted = Path(tempfile.mkdtemp(prefix="bridge-"))
+            self._scratch_note.write_text(str(noted))
+        return noted
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
@@ -91,6 +104,9 @@ class StateFolder:
         self.stop(self.groups())
         self.stack_file.unlink(missing_ok=True)
         shutil.rmtree(self.temporary, ignore_errors=True)
+        if self._scratch_note.exists():
+            shutil.rmtree(self.scratch(), ignore_errors=True)
+            self._scratch_note.unlink()
         return running
 
     def write_stack(self, stack: Stack) -> None:
@@ -113,7 +129,10 @@ class StateFolder:
         if self._is_locked:
             yield
             return
-        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BridgeError(f"cannot make the state folder {self.root}: {error.strerror}") from error
         deadline = time.monotonic() + LOCK_SECONDS
         with self._lock_file.open("a+") as lock:
             while True:

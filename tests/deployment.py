@@ -1,5 +1,6 @@
 """A deployment of the handlers on mocked AWS: what the template sets up, as far as the handlers see it."""
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,6 +8,8 @@ from typing import Any
 
 import boto3
 import pytest
+
+import reconcile
 import ticket_api
 import ticket_queue
 from helpdesk import wiring
@@ -17,7 +20,9 @@ _CACHED = (
     wiring._settings,
     wiring._clients,
     wiring._ledger,
+    wiring._helpdesks,
     wiring._service,
+    wiring.reconciler,
 )
 
 
@@ -55,6 +60,7 @@ class Deployment:
         self.sns = boto3.client("sns")
         self.secrets = boto3.client("secretsmanager")
         self.dynamodb = boto3.client("dynamodb")
+        self.hidden: list[str] = []
         self.requests = self.sqs.create_queue(QueueName="requests")["QueueUrl"]
         self.dead_letter_queue = self.sqs.create_queue(QueueName="dead-letters")["QueueUrl"]
         self.outcomes_queue = self._queue_arn_and_url("outcomes")[1]
@@ -66,8 +72,22 @@ class Deployment:
         self.dynamodb.create_table(
             TableName="ledger",
             BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+            AttributeDefinitions=[
+                {"AttributeName": "pk", "AttributeType": "S"},
+                {"AttributeName": "attention", "AttributeType": "S"},
+                {"AttributeName": "attention_at", "AttributeType": "N"},
+            ],
             KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+            GlobalSecondaryIndexes=[
+                {
+                    "IndexName": "attention",
+                    "KeySchema": [
+                        {"AttributeName": "attention", "KeyType": "HASH"},
+                        {"AttributeName": "attention_at", "KeyType": "RANGE"},
+                    ],
+                    "Projection": {"ProjectionType": "ALL"},
+                }
+            ],
         )
         self.set(
             KAPTURE_URL=kapture_url,
@@ -127,16 +147,30 @@ class Deployment:
         answer = ticket_queue.handler({"Records": records}, context or Context())
         failed = [item["itemIdentifier"] for item in answer["batchItemFailures"]]
         for record in records:
-            if record["messageId"] not in failed:
+            if record["messageId"] in failed:
+                self.hidden.append(record["receiptHandle"])
+            else:
                 self.sqs.delete_message(QueueUrl=self.requests, ReceiptHandle=record["receiptHandle"])
         return failed
+
+    def reconcile(self, context: Context | None = None) -> dict[str, int]:
+        """Runs the schedule's handler once."""
+        return reconcile.handler({}, context or Context())
+
+    def show_all(self) -> None:
+        """Ends the delays of all waiting records: they can be received at once."""
+        for message in self.hidden:
+            self.sqs.change_message_visibility(
+                QueueUrl=self.requests, ReceiptHandle=message, VisibilityTimeout=0
+            )
+        self.hidden.clear()
 
     def waiting(self) -> int:
         """Messages in the queue of requests, those that are hidden for now included."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        attributes = self.sqs.get_queue_attributes(QueueUrl=self.requests, AttributeNames=["All"])[
-            "Attributes"
-        ]
+        attributes: Mapping[Any, str] = self.sqs.get_queue_attributes(
+            QueueUrl=self.requests, AttributeNames=["All"]
+        )["Attributes"]
         return sum(int(attributes[name]) for name in names)
 
     # ── the topic and the dead-letter queue ──────────────────────────────────────────────────────────────
@@ -193,29 +227,37 @@ class Deployment:
         method: str,
         path: str,
         body: Any = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | list[str]] | None = None,
         query: Mapping[str, str] | None = None,
         context: Context | None = None,
+        base_path: str = "",
     ) -> Answer:
-        """Gives one call to the API's handler, in the form of API Gateway's proxy integration."""
+        """Gives one call to the API's handler, in the form of API Gateway's proxy integration.
+
+        A body of bytes arrives in base64; `base_path` is that of a custom domain, which has no stage.
+        """
+        sent = {name: [value] if isinstance(value, str) else value for name, value in (headers or {}).items()}
+        binary = isinstance(body, bytes)
+        if binary:
+            body = base64.b64encode(body).decode()
         event = {
             "resource": "/{proxy+}",
-            "path": path,
+            "path": f"{base_path}{path}",
             "httpMethod": method,
-            "headers": dict(headers or {}),
-            "multiValueHeaders": {name: [value] for name, value in (headers or {}).items()},
+            "headers": {name: values[-1] for name, values in sent.items()},
+            "multiValueHeaders": sent,
             "queryStringParameters": dict(query) if query else None,
             "multiValueQueryStringParameters": {name: [value] for name, value in (query or {}).items()},
             "pathParameters": {"proxy": path.lstrip("/")},
             "requestContext": {
-                "path": f"/v1{path}",
+                "path": f"{base_path or '/v1'}{path}",
                 "stage": "v1",
                 "requestId": "gateway-request",
                 "identity": {},
             },
             "body": body if body is None or isinstance(body, str) else json.dumps(body),
-            "isBase64Encoded": False,
+            "isBase64Encoded": binary,
         }
         answer = ticket_api.handler(event, context or Context(29_000))
-        headers = {name.lower(): ", ".join(values) for name, values in answer["multiValueHeaders"].items()}
-        return Answer(answer["statusCode"], headers, json.loads(answer["body"]))
+        received = {name.lower(): ", ".join(values) for name, values in answer["multiValueHeaders"].items()}
+        return Answer(answer["statusCode"], received, json.loads(answer["body"]))

@@ -4,7 +4,8 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
@@ -22,8 +23,9 @@ from helpdesk.errors import (
     UnauthorizedError,
     UnavailableError,
 )
-from helpdesk.intake.envelopes import unwrap
+from helpdesk.intake.envelopes import Unwrapped, unwrap
 from helpdesk.intake.requests import Defaults, read_body
+from helpdesk.kapture_native import neutral
 from helpdesk.ledger import Ledger, Receipt, fingerprint
 from helpdesk.models import GetRequest, Operation, Outcome, OutcomeKind, Request
 from helpdesk.service import TicketService
@@ -42,17 +44,19 @@ _ALLOWED = {
     re.compile(r"^/tickets/[^/]+/?$"): "GET, PATCH",
     re.compile(r"^/requests/[^/]+/?$"): "GET",
 }
+# A rejection is 422 unless its code is here.
+_REJECTED = {
+    "not_json": 400,
+    "invalid_prefer": 400,
+    "not_found": 404,
+    "unknown_reference": 404,
+    "unknown_request": 404,
+    "request_id_reused": 409,
+    "too_large": 413,
+}
 _STATES = {"claimed": "in_progress", "released": "waiting"}
-
-
-class _ProblemError(Exception):
-    def __init__(self, status: int, code: str, detail: str, **more: Any) -> None:
-        super().__init__(code)
-        self.status = status
-        self.code = code
-        self.detail = detail
-        self.headers: dict[str, str] = more.pop("headers", {})
-        self.more = more
+# Characters that JSON takes and SQS refuses.
+_ESCAPED = {0xFFFE: "\\ufffe", 0xFFFF: "\\uffff"}
 
 
 class TicketApi:
@@ -80,45 +84,45 @@ class TicketApi:
         self._routes.get("/tickets/<ticket_ids>")(self._get)
         self._routes.get("/requests/<request_id>")(self._receipt)
         self._routes.not_found(self._nothing_here)
-        self._routes.exception_handler(_ProblemError)(_problem)
         self._routes.exception_handler(HelpdeskError)(self._failed)
 
     def answer(self, event: Mapping[str, Any], context: Any, deadline: float) -> dict[str, Any]:
         """The answer to one event of API Gateway. `deadline` is a moment of `time.monotonic()`."""
         self._deadline = deadline
         self._count("Calls")
-        return self._routes.resolve(dict(event), context)
+        # Unlike the event's own path, this one is without the base path of a custom domain.
+        path = "/" + event["pathParameters"]["proxy"]
+        return self._routes.resolve({**event, "path": path}, context)
 
     # ── routes ───────────────────────────────────────────────────────────────────────────────────────────
 
     def _add(self) -> Response[str]:
-        return self._accept(self._body(), Operation.ADD)
+        return self._accept(Operation.ADD)
 
     def _update(self, ticket_id: str) -> Response[str]:
-        return self._accept(self._body(), Operation.UPDATE, unquote(ticket_id))
+        return self._accept(Operation.UPDATE, unquote(ticket_id))
 
     def _get(self, ticket_ids: str) -> Response[str]:
-        event = self._routes.current_event
-        include = event.get_query_string_value("include")
-        request = self._read(
-            {
-                "operation": Operation.GET,
-                "ticket_ids": [one for one in unquote(ticket_ids).split(",") if one],
-                "include": include.split(",") if include else [],
-            }
-        )
+        include = self._routes.current_event.get_query_string_value("include")
+        body = {
+            "operation": Operation.GET,
+            "ticket_ids": unquote(ticket_ids),
+            "include": include.split(",") if include else [],
+        }
+        request = read_body(body, self._defaults())
         assert isinstance(request, GetRequest)  # noqa: S101  # the operation above says so
         outcome = self._service.get(request, self._deadline)
+        missing = list(outcome.missing)
         if outcome.kind is not OutcomeKind.SUCCEEDED:
-            raise _ProblemError(404, outcome.code or "", outcome.message or "", missing=list(outcome.missing))
+            return _problem(404, outcome.code or "", outcome.message or "", missing=missing)
         tickets = [ticket.model_dump(mode="json", exclude_none=True) for ticket in outcome.tickets]
-        return _json(200, {"tickets": tickets, "missing": list(outcome.missing)})
+        return _json(200, {"tickets": tickets, "missing": missing})
 
     def _receipt(self, request_id: str) -> Response[str]:
         receipt = self._ledger.receipt(self._settings.default_helpdesk, unquote(request_id))
         if receipt is None:
             detail = "No request of this id has been begun: it may still wait in the queue."
-            raise _ProblemError(404, "unknown_request", detail)
+            raise RejectedError("unknown_request", detail)
         return _json(200, _shown(receipt))
 
     def _nothing_here(self, _: Exception) -> Response[str]:
@@ -126,17 +130,13 @@ class TicketApi:
         for pattern, allowed in _ALLOWED.items():
             if pattern.match(path):
                 detail = f"This path takes {allowed}."
-                return _problem(_ProblemError(405, "method_not_allowed", detail, headers={"Allow": allowed}))
-        return _problem(_ProblemError(404, "unknown_path", "Nothing answers at this path."))
+                return _problem(405, "method_not_allowed", detail, {"Allow": allowed})
+        return _problem(404, "unknown_path", "Nothing answers at this path.")
 
     # ── requests into the queue ──────────────────────────────────────────────────────────────────────────
 
-    def _accept(
-        self, body: dict[str, Any], operation: Operation, ticket_id: str | None = None
-    ) -> Response[str]:
-        wait_s = self._wait_s()
-        request = self._read(_routed(body, operation, ticket_id))
-        self._service.check(request)
+    def _accept(self, operation: Operation, ticket_id: str | None = None) -> Response[str]:
+        wait_s, request = self._asked(operation, ticket_id)
         self._refuse_reuse(request)
         # A request that has ended already is told again by the queue's consumer, without a call.
         self._enqueue(request)
@@ -151,7 +151,11 @@ class TicketApi:
             },
         )
         outcome = self._awaited(request, wait_s) if wait_s else None
-        return _ended(outcome) if outcome else self._accepted(request)
+        if outcome:
+            return self._ended(outcome)
+        location = self._address("requests", request.request_id)
+        shown = {"request_id": request.request_id, "state": "accepted", "receipt": location}
+        return _json(202, shown, {"Location": location})
 
     def _refuse_reuse(self, request: Request) -> None:
         try:
@@ -160,24 +164,20 @@ class TicketApi:
             # The look only makes the answer earlier: the queue's consumer asks the ledger again.
             return
         if receipt and receipt.fingerprint != fingerprint(request):
-            raise _ProblemError(
-                409,
-                "request_id_reused",
-                "The request_id (or Idempotency-Key) belongs to another request.",
-                request_id=request.request_id,
-            )
+            detail = "The request_id (or Idempotency-Key) belongs to another request."
+            raise RejectedError("request_id_reused", detail)
 
     def _enqueue(self, request: Request) -> None:
         try:
             self._client.send_message(
                 QueueUrl=self._settings.requests_queue_url,
-                MessageBody=request.model_dump_json(exclude_defaults=True),
+                MessageBody=request.model_dump_json(exclude_defaults=True).translate(_ESCAPED),
                 # On a standard queue the group is for fair shares: one source cannot starve the others.
                 MessageGroupId=request.source,
             )
         except (ClientError, BotoCoreError) as error:
             detail = "The queue does not take the request; nothing was kept. Repeat later."
-            raise _ProblemError(503, "queue_unavailable", detail, headers={"Retry-After": "5"}) from error
+            raise UnavailableError("queue_unavailable", detail) from error
 
     def _awaited(self, request: Request, wait_s: int) -> Outcome | None:
         until = min(time.monotonic() + wait_s, self._deadline - _RESERVE_S)
@@ -193,143 +193,201 @@ class TicketApi:
                 return outcome
         return None
 
-    def _accepted(self, request: Request) -> Response[str]:
-        event = self._routes.current_event
-        # What stands before our own path: the stage, or a custom domain's base path.
-        base = event.request_context.path.removesuffix(event.path) if event.request_context.path else ""
-        location = f"{base}/requests/{quote(request.request_id, safe='')}"
-        shown = {"request_id": request.request_id, "state": "accepted", "receipt": location}
-        return _json(202, shown, {"Location": location})
-
     # ── reading the call ─────────────────────────────────────────────────────────────────────────────────
 
-    def _body(self) -> dict[str, Any]:
+    def _asked(self, operation: Operation, ticket_id: str | None) -> tuple[int, Request]:
+        """The seconds to wait and the request. Raises RejectedError with all that is wrong with either."""
+        wait_s = _wait_s(self._header("Prefer") or "")
+        try:
+            request = self._request(operation, ticket_id)
+        except RejectedError as error:
+            if wait_s is not None:
+                raise
+            code = "invalid_prefer" if error.code == "invalid_request" else error.code
+            raise RejectedError(code, error.message, (_WRONG_WAIT, *error.problems)) from error
+        if wait_s is None:
+            raise RejectedError("invalid_prefer", "the header Prefer is invalid", (_WRONG_WAIT,))
+        return wait_s, request
+
+    def _request(self, operation: Operation, ticket_id: str | None) -> Request:
+        unwrapped = self._unwrapped()
+        given = {name: value for name, value in unwrapped.body.items() if value is not None}
+        problems: list[FieldProblem] = []
+        if ticket_id is not None:
+            if str(given.get("ticket_id", ticket_id)) != ticket_id:
+                problems.append(FieldProblem("ticket_id", "differs from the path"))
+            given = given | {"ticket_id": ticket_id}
+        body = {"operation": operation} | neutral(given)
+        if body["operation"] != operation:
+            problems.append(FieldProblem("operation", f"must be {operation} at this path"))
+        if "operation" in given:
+            # Wrong or not: what is meant is known, so the rest can be read.
+            body["operation"] = operation
+        key = self._idempotency_key()
+        if key is not None and str(given.get("request_id", key)) != key:
+            problems.append(FieldProblem("Idempotency-Key", "differs from request_id in the body"))
+        try:
+            request: Request | None = read_body(body, self._defaults(key, unwrapped))
+        except RejectedError as error:
+            from_header = key is not None and "request_id" not in given
+            problems += [
+                FieldProblem("Idempotency-Key", found.problem)
+                if from_header and found.field == "request_id"
+                else found
+                for found in error.problems
+            ]
+            request = self._sound_part(body, error.problems)
+        named = {problem.field for problem in problems}
+        refused = self._refused_by_helpdesk(request) if request else ()
+        problems += [problem for problem in refused if problem.field not in named]
+        if problems or request is None:
+            raise RejectedError("invalid_request", "the request is invalid", tuple(problems))
+        return request
+
+    def _sound_part(self, body: Mapping[str, Any], problems: Iterable[FieldProblem]) -> Request | None:
+        """What is left of a request without its wrong fields, so that the helpdesk can check that too."""
+        sound = dict(body)
+        for problem in problems:
+            key, *inner = problem.field.split(".")
+            if inner and isinstance(sound.get(key), dict):
+                sound[key] = {name: value for name, value in sound[key].items() if name != inner[0]}
+            else:
+                sound.pop(key, None)
+        try:
+            return read_body(sound, self._defaults())
+        except RejectedError:
+            return None
+
+    def _refused_by_helpdesk(self, request: Request) -> tuple[FieldProblem, ...]:
+        try:
+            self._service.check(request)
+        except RejectedError as error:
+            return error.problems
+        return ()
+
+    def _unwrapped(self) -> Unwrapped:
         event = self._routes.current_event
         try:
-            text = (event.decoded_body if event.body else "") or ""
+            text = event.decoded_body or ""
+            size = len(text.encode())
         except ValueError as error:
             problem = FieldProblem("body", "is not UTF-8 text")
             raise RejectedError("not_json", "the body is not UTF-8 text", (problem,)) from error
-        if len(text.encode()) > MAX_BODY_BYTES:
-            detail = f"The body is larger than {MAX_BODY_BYTES} bytes."
-            raise _ProblemError(413, "too_large", detail)
-        return unwrap(text).body
+        if size > MAX_BODY_BYTES:
+            problem = FieldProblem("body", f"is larger than {MAX_BODY_BYTES} bytes")
+            raise RejectedError("too_large", "the body is too large", (problem,))
+        return unwrap(text)
 
-    def _read(self, body: Mapping[str, Any]) -> Request:
-        return read_body(
-            body,
-            Defaults(
-                request_id=self._idempotency_key(body) or uuid.uuid4().hex,
-                source=self._settings.default_source,
-                helpdesk=self._settings.default_helpdesk,
-            ),
+    def _defaults(self, key: str | None = None, unwrapped: Unwrapped | None = None) -> Defaults:
+        event_id, source = (unwrapped.event_id, unwrapped.source) if unwrapped else (None, None)
+        return Defaults(
+            request_id=key if key is not None else event_id or uuid.uuid4().hex,
+            source=source or self._settings.default_source,
+            helpdesk=self._settings.default_helpdesk,
         )
 
-    def _idempotency_key(self, body: Mapping[str, Any]) -> str | None:
-        given = self._routes.current_event.headers.get("Idempotency-Key")
-        if given is None:
-            return None
-        key = given.strip().strip('"')
-        if body.get("request_id", key) != key:
-            problem = FieldProblem("request_id", "differs from the header Idempotency-Key")
-            raise RejectedError("invalid_request", "the request is invalid", (problem,))
-        return key
+    def _idempotency_key(self) -> str | None:
+        given = self._header("Idempotency-Key")
+        # The header's draft standard has it in quotes; most callers leave them out.
+        quoted = re.fullmatch(r'"(.*)"', given or "")
+        return quoted[1] if quoted else given
 
-    def _wait_s(self) -> int:
-        """Seconds to wait for the result, from `Prefer: wait=N`; other preferences are ignored."""
-        for preference in (self._routes.current_event.headers.get("Prefer") or "").split(","):
-            name, _, value = preference.partition("=")
-            if name.strip().lower() == "wait":
-                if not re.fullmatch(r"\d{1,2}", value.strip()) or int(value) > MAX_WAIT_S:
-                    detail = f"Prefer: wait takes whole seconds from 0 to {MAX_WAIT_S}."
-                    problem = {"field": "Prefer", "problem": detail}
-                    raise _ProblemError(400, "invalid_prefer", detail, errors=[problem])
-                return int(value)
-        return 0
+    def _header(self, name: str) -> str | None:
+        """A header's value in whatever case it was sent; a repeated one's values with commas between."""
+        event = self._routes.current_event
+        values = event.multi_value_headers.get(name)
+        value = ", ".join(values) if values else event.headers.get(name)
+        return value if value is None else value.strip()
 
-    # ── errors ───────────────────────────────────────────────────────────────────────────────────────────
+    # ── answers ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _ended(self, outcome: Outcome) -> Response[str]:
+        shown = outcome.event()["data"]
+        match outcome.kind:
+            case OutcomeKind.SUCCEEDED if outcome.identity.operation is Operation.ADD:
+                return _json(201, shown, {"Location": self._address("tickets", outcome.ticket_id or "")})
+            case OutcomeKind.SUCCEEDED:
+                return _json(200, shown)
+            case OutcomeKind.REJECTED:
+                status = _REJECTED.get(outcome.code or "", 422)
+            case OutcomeKind.UNKNOWN:
+                status = 504
+            case OutcomeKind.PARKED:
+                status = 503
+        kept = {key: shown[key] for key in ("request_id", "outcome", "errors") if key in shown}
+        return _problem(status, outcome.code or "", outcome.message or outcome.type, **kept)
+
+    def _address(self, kind: str, name: str) -> str:
+        event = self._routes.current_event
+        # What stands before our own path: the stage, or a custom domain's base path.
+        base = event.request_context.path.removesuffix(event.path)
+        return f"{base}/{kind}/{quote(name, safe='')}"
 
     def _failed(self, error: HelpdeskError) -> Response[str]:
-        self._logger.warning("call refused", extra={"code": error.code})
+        cause = type(error.__cause__).__name__ if error.__cause__ else None
+        self._logger.warning("call refused", extra={"code": error.code, "cause": cause})
         match error:
-            case RejectedError(code="not_json"):
-                return _problem(_ProblemError(400, error.code, error.message, errors=_listed(error)))
             case RejectedError():
-                return _problem(_ProblemError(422, error.code, error.message, errors=_listed(error)))
+                errors = [{"field": found.field, "problem": found.problem} for found in error.problems]
+                more: dict[str, Any] = {"errors": errors} if errors else {}
+                return _problem(_REJECTED.get(error.code, 422), error.code, error.message, **more)
             case UnavailableError():
                 after = {"Retry-After": str(max(1, round(error.retry_after or 5)))}
-                return _problem(_ProblemError(503, error.code, error.message, headers=after))
+                return _problem(503, error.code, error.message, after)
             case OutcomeUnknownError():
-                return _problem(_ProblemError(504, error.code, error.message))
+                return _problem(504, error.code, error.message)
             case UnauthorizedError():
                 self._count("TokenRefused")
-        return _problem(_ProblemError(502, error.code, error.message))
+        return _problem(502, error.code, error.message)
 
     def _count(self, name: str) -> None:
         self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=1)
 
 
-def _routed(body: dict[str, Any], operation: Operation, ticket_id: str | None) -> dict[str, Any]:
-    """The body with what the route already says of it."""
-    known: dict[str, Any] = {"ticket_id": ticket_id} if ticket_id else {}
-    if {"ticket", "changes"} & body.keys():
-        known["operation"] = operation
-    wrong = [
-        FieldProblem(key, "differs from the path") for key in known if body.get(key, known[key]) != known[key]
-    ]
-    if wrong:
-        raise RejectedError("invalid_request", "the request is invalid", tuple(wrong))
-    return known | body
+_WRONG_WAIT = FieldProblem("Prefer", f"wait takes whole seconds from 0 to {MAX_WAIT_S}")
 
 
-def _ended(outcome: Outcome) -> Response[str]:
-    shown = outcome.event()["data"]
-    match outcome.kind:
-        case OutcomeKind.SUCCEEDED:
-            return _json(201 if outcome.identity.operation is Operation.ADD else 200, shown)
-        case OutcomeKind.REJECTED:
-            status = 404 if outcome.code in ("not_found", "unknown_reference") else 422
-        case OutcomeKind.UNKNOWN:
-            status = 504
-        case OutcomeKind.PARKED:
-            status = 503
-    kept = {key: shown[key] for key in ("request_id", "outcome", "errors") if key in shown}
-    return _problem(_ProblemError(status, outcome.code or "", outcome.message or outcome.type, **kept))
+def _wait_s(prefer: str) -> int | None:
+    """Seconds of the first `wait=N` among the preferences, 0 without one; None where it makes no sense."""
+    for preference in prefer.split(","):
+        name, _, value = preference.partition(";")[0].partition("=")
+        if name.strip().lower() == "wait":
+            seconds = re.fullmatch(r'\s*"?([0-9]{1,2})"?\s*', value)
+            return int(seconds[1]) if seconds and int(seconds[1]) <= MAX_WAIT_S else None
+    return 0
 
 
 def _shown(receipt: Receipt) -> dict[str, Any]:
     shown: dict[str, Any] = receipt.outcome.event()["data"] if receipt.outcome else {}
-    shown |= receipt.identity.model_dump(mode="json", exclude_none=True)
-    state = receipt.outcome.kind if receipt.outcome else _STATES[receipt.state]
-    return shown | {"state": state, "attempts": receipt.attempts}
+    return (
+        shown
+        | receipt.identity.model_dump(mode="json", exclude_none=True)
+        | {
+            "state": receipt.outcome.kind if receipt.outcome else _STATES[receipt.state],
+            "attempts": receipt.attempts,
+            "updated_at": datetime.fromtimestamp(receipt.updated_at, UTC).isoformat(timespec="milliseconds"),
+        }
+    )
 
 
-def _listed(error: RejectedError) -> list[dict[str, str]]:
-    return [{"field": problem.field, "problem": problem.problem} for problem in error.problems]
-
-
-def _json(status: int, body: Mapping[str, Any], headers: dict[str, str] | None = None) -> Response[str]:
+def _json(
+    status: int,
+    body: Mapping[str, Any],
+    headers: Mapping[str, str] | None = None,
+    content_type: str = "application/json",
+) -> Response[str]:
     return Response(
         status_code=status,
-        content_type="application/json",
-        body=json.dumps(body, ensure_ascii=False),
+        content_type=content_type,
+        body=json.dumps(body),
         headers={"Cache-Control": "no-store", **(headers or {})},
     )
 
 
-def _problem(error: _ProblemError) -> Response[str]:
+def _problem(
+    status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **more: Any
+) -> Response[str]:
     """RFC 9457, with our stable `code` and what more is known."""
-    body = {
-        "type": "about:blank",
-        "title": HTTPStatus(error.status).phrase,
-        "status": error.status,
-        "code": error.code,
-        "detail": error.detail,
-        **error.more,
-    }
-    return Response(
-        status_code=error.status,
-        content_type="application/problem+json",
-        body=json.dumps(body, ensure_ascii=False),
-        headers={"Cache-Control": "no-store", **error.headers},
-    )
+    title = HTTPStatus(status).phrase
+    body = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail, **more}
+    return _json(status, body, headers, "application/problem+json")

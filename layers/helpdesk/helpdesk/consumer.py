@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from helpdesk.intake.requests import Defaults, UnreadableRequestError, read_request
 from helpdesk.models import Identity, Outcome, OutcomeKind, Request, identity_of
 from helpdesk.outcomes import Topic
-from helpdesk.service import Deferred, Result, TicketService
+from helpdesk.service import DOUBT_S, Deferred, Result, TicketService
 from helpdesk.settings import Settings
 
 if TYPE_CHECKING:
@@ -63,10 +63,11 @@ class QueueConsumer:
         """The partial batch response: the records that are to come back.
 
         An outcome is remembered before it is published, and published before its record is let go, so a
-        record that comes back is answered again and never carried out again.
+        record that comes back is answered again and never carried out again. One whose outcome is unknown
+        comes back until that is settled: nothing else holds the request's text.
         """
         work = [self._aged(one) for one in self._carry_out(records, deadline)]
-        back = [one for one in work if isinstance(one.result, Deferred)]
+        back = [one for one in work if _comes_back(one.result)]
         ended = [one for one in work if not isinstance(one.result, Deferred)]
         untold = self._publish(ended) + self._park_copies(ended)
         for one in work:
@@ -167,14 +168,19 @@ class QueueConsumer:
             self._logger.warning("delays were not set", extra={"count": missed})
 
     def _delay_of(self, one: _Work) -> int:
-        """Seconds: never before what the helpdesk asked for, else doubling with each receive, with jitter."""
+        """Seconds: never before what was asked for, else doubling with each receive, with jitter."""
         longest = self._settings.max_delay_s
-        asked = one.result.retry_after if isinstance(one.result, Deferred) else None
-        if asked is not None:
-            seconds = min(asked, longest) * random.uniform(1.0, 1.1)  # noqa: S311  # spreads load, guards nothing
+        receives = int(one.record["attributes"]["ApproximateReceiveCount"])
+        doubling = min(2.0 ** min(receives, 20), longest) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load
+        if isinstance(one.result, Outcome):
+            seconds = DOUBT_S if one.result.kind is OutcomeKind.UNKNOWN else doubling
+        elif one.result.retry_after is None:
+            seconds = doubling
         else:
-            receives = int(one.record["attributes"]["ApproximateReceiveCount"])
-            seconds = min(2.0 ** min(receives, 20), longest) * random.uniform(0.5, 1.0)  # noqa: S311  # as above
+            seconds = min(one.result.retry_after, longest) * random.uniform(1.0, 1.1)  # noqa: S311  # as above
+            if one.result.held:
+                # A long wait is spread out: receives do not add up, and work does not come back all at once.
+                seconds = max(seconds, doubling)
         return min(max(math.ceil(seconds), 1), _MAX_VISIBILITY_S)
 
     # ── the record of it ─────────────────────────────────────────────────────────────────────────────────
@@ -202,6 +208,10 @@ class QueueConsumer:
 
     def _count(self, name: str) -> None:
         self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=1)
+
+
+def _comes_back(result: Result) -> bool:
+    return isinstance(result, Deferred) or result.kind is OutcomeKind.UNKNOWN
 
 
 def _unreadable(error: UnreadableRequestError) -> Outcome:

@@ -72,6 +72,7 @@ class Kapture:
         self._token = token
         self._settings = settings
         self.get_limit = settings.get_limit
+        self.zone = settings.zone
 
     def check(self, request: Request) -> None:
         """Raises RejectedError, naming every field that Kapture needs or cannot take."""
@@ -136,6 +137,10 @@ class Kapture:
             if not limit or not new:
                 return list(tickets.values())
             offset += len(page)
+
+    def token_version(self, *, fresh: bool) -> str | None:
+        """Changes when the secret does; read anew where `fresh`."""
+        return self._token.version(fresh=fresh)
 
     def _pulled(self, body: Any) -> list[Ticket]:
         # "message" is seen as a list, as one object, and as a text where there are no tickets.

@@ -20,6 +20,18 @@ _CHANGES = {
 }
 # Fields without a counterpart of ours that are seen in add bodies; objects and lists are associate blocks.
 _TICKET_EXTRA = {"address", "type", "flow_id", "webform", "transaction_id"}
+# The switches that the get page names.
+_GET_EXTRA = {
+    "conversation_type",
+    "history_type",
+    "assigned",
+    "disposed",
+    "response",
+    "landing_queue",
+    "create",
+    "resolved",
+    "include_emailbody",
+}
 _ENVELOPE = {"request_id", "helpdesk", "source", "reference", "occurred_at"}
 _OURS = {"operation", "ticket", "changes"}
 
@@ -38,10 +50,13 @@ def neutral(body: Mapping[str, Any]) -> dict[str, Any]:
         if body.keys() & (_TICKET.keys() | _REQUESTER.keys()):
             return _neutral_add(body)
     request = dict(body)
-    for key, spellings in (("ticket", _TICKET), ("changes", _CHANGES)):
+    for key, spellings, requester in (("ticket", _TICKET, _REQUESTER), ("changes", _CHANGES, {})):
         part = body.get(key)
         if isinstance(part, Mapping):
-            request[key] = _respelled(part, spellings, _REQUESTER if key == "ticket" else {})
+            native = part.keys() & {
+                theirs for theirs, ours in (spellings | requester).items() if theirs != ours
+            }
+            request[key] = _respelled(_without_empty(part) if native else part, spellings, requester)
     return request
 
 
@@ -70,13 +85,9 @@ def _neutral_update(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _neutral_get(body: Mapping[str, Any]) -> dict[str, Any]:
-    request, fields = _split(body)
-    ticket_ids = fields.pop("ticket_ids")
-    if isinstance(ticket_ids, str):
-        ticket_ids = [part.strip() for part in ticket_ids.split(",") if part.strip()]
-    include = fields.pop("include", [])
-    extra = _without_empty(fields)
-    return request | {"operation": "get", "ticket_ids": ticket_ids, "include": include, "extra": extra}
+    rest = _without_empty({key: value for key, value in body.items() if key not in _GET_EXTRA})
+    extra = _without_empty({key: value for key, value in body.items() if key in _GET_EXTRA})
+    return {"extra": extra} | rest | {"operation": "get"}
 
 
 def _split(body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -91,17 +102,14 @@ def _without_empty(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _respelled(
     part: Mapping[str, Any], spellings: Mapping[str, str], requester: Mapping[str, str]
 ) -> dict[str, Any]:
+    # Given in both spellings, the doubtful one keeps its name, so that reading the request tells it.
     respelled: dict[str, Any] = {}
-    person: dict[str, Any] = {}
+    person = part.get("requester", {})
     for key, value in part.items():
-        if key in requester:
-            person[requester[key]] = str(value) if isinstance(value, int) else value
-        elif spellings.get(key, key) not in part or spellings.get(key, key) == key:
+        if key in requester and isinstance(person, Mapping) and requester[key] not in person:
+            person = {**person, requester[key]: value}
+        elif spellings.get(key, key) == key or spellings[key] not in part:
             respelled[spellings.get(key, key)] = value
         else:
-            # Given in both spellings: keep both, so that reading the request names the doubtful one.
             respelled[key] = value
-    if person:
-        given = respelled.get("requester")
-        respelled["requester"] = (given if isinstance(given, dict) else {}) | person
-    return respelled
+    return respelled | ({"requester": person} if person else {})

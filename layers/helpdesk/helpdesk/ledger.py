@@ -7,17 +7,22 @@ A request's item moves through these states; each arrow is one conditional write
                                      │ └──── doubt ────► unknown     it may have been done
     claimed, lease over ── claim ──► claimed                         only where repeating does no harm
     claimed, lease over ── doubt ──► unknown                         the holder died in mid-call
-    unknown ── finish ──► done                                       settled, or a late answer
+    claimed, lease over ── finish ─► done (parked)                   it has died so too often
+    unknown ── finish ───► done                                      found, given up, or a late answer
+    unknown ── free ─────► released                                  proved absent: may be called again
+    done (rejected, parked) ── free ──► released                     an operator asks for it again
 
 Items hold ids, codes and the helpdesk's own messages with the request's texts masked: no customer text.
+Each keeps a short history of its states for people to read.
 """
 
 import hashlib
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -31,7 +36,6 @@ from helpdesk.models import (
     Outcome,
     OutcomeKind,
     Request,
-    identity_of,
 )
 
 if TYPE_CHECKING:
@@ -40,9 +44,13 @@ if TYPE_CHECKING:
 
 type Item = Mapping[str, "AttributeValueTypeDef"]
 
+# So many calls that ended without an answer are enough.
+MAX_ATTEMPTS = 5
+ATTENTION_INDEX = "attention"
+
 _CLAIMABLE = (
-    "attribute_not_exists(pk) OR fingerprint = :fingerprint AND "
-    "(#state = :released OR #state = :claimed AND lease_until < :now AND repeatable = :yes)"
+    "attribute_not_exists(pk) OR fingerprint = :fingerprint AND (#state = :released OR "
+    "#state = :claimed AND lease_until < :now AND repeatable = :yes AND attempts < :most)"
 )
 
 
@@ -64,7 +72,7 @@ class Busy:
 
 @dataclass(frozen=True)
 class Abandoned:
-    """The holder of an unrepeatable request died in mid-call."""
+    """The holder died in mid-call, and the call must not simply be made again."""
 
     claim: Claim
 
@@ -82,6 +90,30 @@ class Reused:
 
 
 type Answer = Claim | Busy | Abandoned | Settled | Reused
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What the ledger knows of a request. Times are seconds since the epoch."""
+
+    claim: Claim
+    identity: Identity
+    state: str
+    fingerprint: str
+    claimed_at: float
+    updated_at: float
+    outcome: Outcome | None
+    history: tuple[str, ...]
+
+    @property
+    def attempts(self) -> int:
+        """Calls made so far, those that did nothing not counted."""
+        return self.claim.attempts
+
+    @property
+    def ended(self) -> bool:
+        """Whether the outcome is final."""
+        return self.state == "done"
 
 
 class Ledger:
@@ -102,161 +134,253 @@ class Ledger:
         self._keep_s = keep_days * 86400
         self._clock = clock
 
+    # ── what a worker does ───────────────────────────────────────────────────────────────────────────────
+
     def claim(self, request: Request) -> Answer:
         """The right to carry the request out, or why there is none."""
         now = self._clock()
+        key = request_key(request.helpdesk, request.request_id)
         lease = uuid.uuid4().hex
-        values: dict[str, AttributeValueTypeDef] = {
-            ":claimed": {"S": "claimed"},
-            ":released": {"S": "released"},
-            ":fingerprint": {"S": fingerprint(request)},
-            ":lease": {"S": lease},
-            ":lease_until": _number(now + self._lease_s),
-            ":now": _number(now),
-            ":expires_at": _number(int(now + self._keep_s)),
-            ":yes": {"BOOL": True},
-            ":repeatable": {"BOOL": request.repeatable},
-            ":operation": {"S": request.operation},
-            ":source": {"S": request.source},
-            ":one": {"N": "1"},
+        sets: dict[str, AttributeValueTypeDef] = {
+            "state": {"S": "claimed"},
+            "fingerprint": {"S": fingerprint(request)},
+            "lease": {"S": lease},
+            "lease_until": _number(now + self._lease_s),
+            "claimed_at": _number(now),
+            "expires_at": _number(int(now + self._keep_s)),
+            "repeatable": {"BOOL": request.repeatable},
+            "operation": {"S": request.operation},
+            "source": {"S": request.source},
         }
-        setters = [
-            "#state = :claimed, fingerprint = :fingerprint, lease = :lease, lease_until = :lease_until",
-            "updated_at = :now, expires_at = :expires_at, repeatable = :repeatable",
-            "operation = :operation, #source = :source",
-        ]
         if request.reference:
-            setters.append("reference = :reference")
-            values[":reference"] = {"S": request.reference}
-        key = _request_key(request.helpdesk, request.request_id)
+            sets["reference"] = {"S": request.reference}
+        values: dict[str, AttributeValueTypeDef] = {
+            ":released": {"S": "released"},
+            ":claimed": {"S": "claimed"},
+            ":now": _number(now),
+            ":yes": {"BOOL": True},
+            ":most": _number(MAX_ATTEMPTS),
+            ":fingerprint": sets["fingerprint"],
+        }
         try:
-            written = self._client.update_item(
-                TableName=self._table,
-                Key={"pk": {"S": key}},
-                UpdateExpression=f"SET {', '.join(setters)} ADD attempts :one",
-                ConditionExpression=_CLAIMABLE,
-                ExpressionAttributeNames={"#state": "state", "#source": "source"},
-                ExpressionAttributeValues=values,
-                ReturnValues="UPDATED_NEW",
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            )
-        except ClientError as error:
-            found: Any = error.response.get("Item")
-            if found is None:
-                raise _unavailable(error) from error
-            return self._why_not(request, key, found, now)
-        except BotoCoreError as error:
-            raise _unavailable(error) from error
-        return Claim(key, lease, int(_of(written["Attributes"], "attempts", "N") or 1))
+            written = self._write(key, "claimed", sets, _CLAIMABLE, values, attempts=1)
+        except _ConditionError as refusal:
+            return self._why_not(request, refusal.item, lease, now)
+        return Claim(key, lease, int(_of(written, "attempts", "N") or 1))
 
-    def _why_not(self, request: Request, key: str, found: Item, now: float) -> Answer:
+    def _why_not(self, request: Request, found: Item, lease: str, now: float) -> Answer:
         if _of(found, "fingerprint", "S") != fingerprint(request):
             return Reused()
-        if _of(found, "state", "S") != "claimed":
-            return Settled(_outcome_in(found, identity_of(request)))
+        receipt = _receipt_in(request.helpdesk, request.request_id, found)
+        if receipt.outcome and receipt.state != "claimed":
+            return Settled(receipt.outcome)
+        if receipt.claim.lease == lease:
+            # Our own write, whose answer was lost on the way.
+            return receipt.claim
         left = float(_of(found, "lease_until", "N") or 0) - now
-        if left >= 0 or request.repeatable:
+        if left >= 0 or (request.repeatable and receipt.claim.attempts < MAX_ATTEMPTS):
             return Busy(max(left, 0.0))
-        attempts = int(_of(found, "attempts", "N") or 1)
-        return Abandoned(Claim(key, _of(found, "lease", "S") or "", attempts))
+        return Abandoned(receipt.claim)
 
     def finish(self, claim: Claim, outcome: Outcome) -> None:
-        """Remembers how the request ended, and which ticket its reference means from now on."""
-        self._end(claim, "done", outcome)
+        """Remembers how the request ended, and which ticket its reference means from now on.
+
+        A doubt that was entered since is settled by it: a late answer is better than none.
+        """
+        self._end(claim, "done", outcome, removes=("attention", "attention_at"))
         identity = outcome.identity
         if identity.operation is Operation.ADD and identity.reference and outcome.ticket_id:
             self._put_reference(identity, outcome.ticket_id)
 
     def doubt(self, claim: Claim, outcome: Outcome) -> None:
-        """Remembers that the call may have been made."""
-        self._end(claim, "unknown", outcome)
+        """Remembers that the call may have been made, and that this needs attention."""
+        more: dict[str, AttributeValueTypeDef] = {
+            "attention": {"S": outcome.identity.helpdesk or ""},
+            "attention_at": _number(self._clock()),
+        }
+        self._end(claim, "unknown", outcome, more=more)
 
-    def release(self, claim: Claim) -> None:
+    def release(self, claim: Claim, code: str) -> None:
         """Gives the request back: nothing was done, and no attempt is counted."""
         self._write(
-            claim,
-            "SET #state = :state, updated_at = :now ADD attempts :minus_one",
-            {":state": {"S": "released"}, ":minus_one": {"N": "-1"}},
+            claim.key,
+            f"released {code}",
+            {"state": {"S": "released"}},
             "lease = :lease AND #state = :claimed",
-        )
-
-    def outcome_of(self, helpdesk: str, request_id: str) -> Outcome | None:
-        """How a request ended so far; an outcome without an end is None, as is an unknown request."""
-        receipt = self.receipt(helpdesk, request_id)
-        return receipt.outcome if receipt else None
-
-    def receipt(self, helpdesk: str, request_id: str) -> "Receipt | None":
-        """What is known of a request, or None."""
-        found = self._get(_request_key(helpdesk, request_id))
-        if not found:
-            return None
-        identity = Identity(
-            request_id=request_id,
-            operation=Operation(_of(found, "operation", "S") or ""),
-            helpdesk=helpdesk,
-            source=_of(found, "source", "S"),
-            reference=_of(found, "reference", "S"),
-        )
-        state = _of(found, "state", "S") or ""
-        ended = state in ("done", "unknown")
-        return Receipt(
-            identity=identity,
-            state=state,
-            fingerprint=_of(found, "fingerprint", "S") or "",
-            attempts=int(_of(found, "attempts", "N") or 0),
-            updated_at=float(_of(found, "updated_at", "N") or 0),
-            outcome=_outcome_in(found, identity) if ended else None,
+            {":lease": {"S": claim.lease}, ":claimed": {"S": "claimed"}},
+            attempts=-1,
         )
 
     def ticket_of(self, helpdesk: str, source: str, reference: str) -> str | None:
         """The ticket that was added under a source's own reference, or None."""
-        found = self._get(_reference_key(helpdesk, source, reference))
-        return _of(found, "ticket_id", "S")
+        return _of(self._get(_reference_key(helpdesk, source, reference)), "ticket_id", "S")
 
-    # ── DynamoDB ─────────────────────────────────────────────────────────────────────────────────────────
-
-    def _end(self, claim: Claim, state: str, outcome: Outcome) -> None:
-        values: dict[str, AttributeValueTypeDef] = {":state": {"S": state}, ":kind": {"S": outcome.kind}}
-        setters = ["#state = :state, kind = :kind, updated_at = :now"]
-        removers = []
-        for name, value in _fields_of(outcome).items():
-            if value is None:
-                removers.append(name)
-            else:
-                setters.append(f"{name} = :{name}")
-                values[f":{name}"] = {"S": value}
-        expression = f"SET {', '.join(setters)}" + (f" REMOVE {', '.join(removers)}" if removers else "")
-        # A late answer settles a doubt that somebody else has entered since.
-        self._write(claim, expression, values, "lease = :lease AND #state IN (:claimed, :unknown)")
-
-    def _write(
-        self,
-        claim: Claim,
-        expression: str,
-        values: Mapping[str, "AttributeValueTypeDef"],
-        condition: str,
-    ) -> None:
-        used = f"{expression} {condition}"
-        everywhere: dict[str, AttributeValueTypeDef] = {
-            ":lease": {"S": claim.lease},
-            ":claimed": {"S": "claimed"},
-            ":unknown": {"S": "unknown"},
-            ":now": _number(self._clock()),
-        }
+    def advance(self, helpdesk: str, ticket_id: str, occurred_at: datetime) -> bool:
+        """Whether nothing newer has been applied to the ticket; remembers this moment as the newest."""
+        moment = _number(occurred_at.timestamp())
         try:
             self._client.update_item(
                 TableName=self._table,
-                Key={"pk": {"S": claim.key}},
-                UpdateExpression=expression,
-                ConditionExpression=condition,
-                ExpressionAttributeNames={"#state": "state"},
+                Key={"pk": {"S": f"ticket#{helpdesk}#{ticket_id}"}},
+                UpdateExpression="SET applied_at = :moment, expires_at = :expires_at",
+                ConditionExpression="attribute_not_exists(applied_at) OR applied_at <= :moment",
                 ExpressionAttributeValues={
-                    **values,
-                    **{name: value for name, value in everywhere.items() if name in used},
+                    ":moment": moment,
+                    ":expires_at": _number(int(self._clock() + self._keep_s)),
                 },
+            )
+        except ClientError as error:
+            if _code_of(error) == "ConditionalCheckFailedException":
+                return False
+            raise _unavailable(error) from error
+        except BotoCoreError as error:
+            raise _unavailable(error) from error
+        return True
+
+    # ── what is read, settled and freed ──────────────────────────────────────────────────────────────────
+
+    def receipt(self, helpdesk: str, request_id: str) -> Receipt | None:
+        """What is known of a request, or None."""
+        found = self._get(request_key(helpdesk, request_id))
+        return _receipt_in(helpdesk, request_id, found) if found else None
+
+    def outcome_of(self, helpdesk: str, request_id: str) -> Outcome | None:
+        """How a request ended, final or in doubt, or None where it has not."""
+        receipt = self.receipt(helpdesk, request_id)
+        return receipt.outcome if receipt else None
+
+    def doubts(self, helpdesk: str, most: int) -> list[Receipt]:
+        """Requests of which it is not known whether they happened, the longest waiting first."""
+        try:
+            found = self._client.query(
+                TableName=self._table,
+                IndexName=ATTENTION_INDEX,
+                KeyConditionExpression="attention = :helpdesk",
+                ExpressionAttributeValues={":helpdesk": {"S": helpdesk}},
+                Limit=most,
             )
         except (ClientError, BotoCoreError) as error:
             raise _unavailable(error) from error
+        prefix = request_key(helpdesk, "")
+        return [
+            _receipt_in(helpdesk, (_of(item, "pk", "S") or "").removeprefix(prefix), item)
+            for item in found["Items"]
+        ]
+
+    def note_marker(self, helpdesk: str) -> None:
+        """Remembers that a marker has come back from this helpdesk."""
+        try:
+            self._client.put_item(
+                TableName=self._table,
+                Item={"pk": {"S": f"marker#{helpdesk}"}, "seen_at": _number(self._clock())},
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise _unavailable(error) from error
+
+    def marker_seen(self, helpdesk: str) -> bool:
+        """Whether a marker has ever come back from this helpdesk."""
+        return bool(self._get(f"marker#{helpdesk}"))
+
+    def free(self, receipt: Receipt, why: str) -> bool:
+        """Lets a request be carried out anew: one proved absent, or an ended one that did not succeed.
+
+        False where it has moved on since the receipt was read.
+        """
+        kind: AttributeValueTypeDef = {"S": OutcomeKind.SUCCEEDED}
+        try:
+            self._write(
+                receipt.claim.key,
+                f"freed {why}",
+                {"state": {"S": "released"}},
+                "lease = :lease AND (#state = :unknown OR #state = :done AND kind <> :succeeded)",
+                {
+                    ":lease": {"S": receipt.claim.lease},
+                    ":unknown": {"S": "unknown"},
+                    ":done": {"S": "done"},
+                    ":succeeded": kind,
+                },
+                removes=("attention", "attention_at"),
+                # An operator's wish starts the count of attempts anew.
+                attempts=-receipt.claim.attempts if receipt.ended else 0,
+            )
+        except _ConditionError:
+            return False
+        return True
+
+    # ── DynamoDB ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _end(
+        self,
+        claim: Claim,
+        state: str,
+        outcome: Outcome,
+        *,
+        more: Mapping[str, "AttributeValueTypeDef"] | None = None,
+        removes: Sequence[str] = (),
+    ) -> None:
+        fields = _fields_of(outcome)
+        sets: dict[str, AttributeValueTypeDef] = {"state": {"S": state}, **(more or {})}
+        sets |= {name: {"S": value} for name, value in fields.items() if value is not None}
+        self._write(
+            claim.key,
+            " ".join(filter(None, (outcome.kind, outcome.code))),
+            sets,
+            "lease = :lease AND #state IN (:claimed, :unknown)",
+            {":lease": {"S": claim.lease}, ":claimed": {"S": "claimed"}, ":unknown": {"S": "unknown"}},
+            removes=(*removes, *(name for name, value in fields.items() if value is None)),
+        )
+
+    def _write(
+        self,
+        key: str,
+        entry: str,
+        sets: Mapping[str, "AttributeValueTypeDef"],
+        condition: str,
+        condition_values: Mapping[str, "AttributeValueTypeDef"],
+        *,
+        removes: Sequence[str] = (),
+        attempts: int = 0,
+    ) -> Item:
+        """The item's changed attributes.
+
+        Raises:
+            UnavailableError: DynamoDB does not answer, or (as _ConditionError) the condition does not hold.
+        """
+        now = self._clock()
+        values: dict[str, AttributeValueTypeDef] = {f":set_{name}": value for name, value in sets.items()}
+        values |= {
+            ":set_updated_at": _number(now),
+            ":entry": {"L": [{"S": f"{now:.3f} {entry}"}]},
+            ":none": {"L": []},
+            **condition_values,
+        }
+        expression = "SET history = list_append(if_not_exists(history, :none), :entry), " + ", ".join(
+            f"#{name} = :set_{name}" for name in (*sets, "updated_at")
+        )
+        if removes:
+            expression += " REMOVE " + ", ".join(f"#{name}" for name in removes)
+        if attempts:
+            expression += " ADD attempts :attempts"
+            values[":attempts"] = _number(attempts)
+        try:
+            answer = self._client.update_item(
+                TableName=self._table,
+                Key={"pk": {"S": key}},
+                UpdateExpression=expression,
+                ConditionExpression=condition,
+                ExpressionAttributeNames={f"#{name}": name for name in (*sets, *removes, "updated_at")},
+                ExpressionAttributeValues=values,
+                ReturnValues="UPDATED_NEW",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except ClientError as error:
+            if _code_of(error) == "ConditionalCheckFailedException":
+                found: Any = error.response.get("Item", {})
+                raise _ConditionError(found) from error
+            raise _unavailable(error) from error
+        except BotoCoreError as error:
+            raise _unavailable(error) from error
+        return answer["Attributes"]
 
     def _get(self, key: str) -> Item:
         try:
@@ -281,16 +405,12 @@ class Ledger:
             raise _unavailable(error) from error
 
 
-@dataclass(frozen=True)
-class Receipt:
-    """What the ledger knows of a request."""
+class _ConditionError(UnavailableError):
+    """A write whose condition did not hold; `item` is what stands there."""
 
-    identity: Identity
-    state: str
-    fingerprint: str
-    attempts: int
-    updated_at: float
-    outcome: Outcome | None
+    def __init__(self, item: Item) -> None:
+        super().__init__("ledger_moved_on", "the request has moved on in the meantime")
+        self.item = item
 
 
 def fingerprint(request: Request) -> str:
@@ -326,6 +446,7 @@ def _texts(value: Any) -> Iterator[str]:
 def _fields_of(outcome: Outcome) -> dict[str, str | None]:
     problems = [[problem.field, problem.problem] for problem in outcome.problems]
     return {
+        "kind": outcome.kind,
         "code": outcome.code,
         "message": outcome.message,
         "ticket_id": outcome.ticket_id,
@@ -334,21 +455,48 @@ def _fields_of(outcome: Outcome) -> dict[str, str | None]:
     }
 
 
-def _outcome_in(item: Item, identity: Identity) -> Outcome:
+def _receipt_in(helpdesk: str, request_id: str, item: Item) -> Receipt:
+    identity = Identity(
+        request_id=request_id,
+        operation=Operation(_of(item, "operation", "S") or ""),
+        helpdesk=helpdesk,
+        source=_of(item, "source", "S"),
+        reference=_of(item, "reference", "S"),
+    )
+    attempts = int(_of(item, "attempts", "N") or 0)
+    kind = _of(item, "kind", "S")
+    history: Any = item.get("history", {}).get("L", [])
+    state = _of(item, "state", "S") or ""
+    return Receipt(
+        claim=Claim(request_key(helpdesk, request_id), _of(item, "lease", "S") or "", attempts),
+        identity=identity,
+        state=state,
+        fingerprint=_of(item, "fingerprint", "S") or "",
+        claimed_at=float(_of(item, "claimed_at", "N") or 0),
+        updated_at=float(_of(item, "updated_at", "N") or 0),
+        outcome=_outcome_in(item, identity, OutcomeKind(kind), attempts)
+        if kind and state in ("done", "unknown")
+        else None,
+        history=tuple(entry["S"] for entry in history),
+    )
+
+
+def _outcome_in(item: Item, identity: Identity, kind: OutcomeKind, attempts: int) -> Outcome:
     problems = json.loads(_of(item, "problems", "S") or "[]")
     return Outcome(
         identity=identity,
-        kind=OutcomeKind(_of(item, "kind", "S") or ""),
+        kind=kind,
         code=_of(item, "code", "S"),
         message=_of(item, "message", "S"),
         ticket_id=_of(item, "ticket_id", "S"),
         ticket_url=_of(item, "ticket_url", "S"),
         problems=tuple(FieldProblem(field, problem) for field, problem in problems),
-        attempts=int(_of(item, "attempts", "N") or 1),
+        attempts=attempts,
     )
 
 
-def _request_key(helpdesk: str, request_id: str) -> str:
+def request_key(helpdesk: str, request_id: str) -> str:
+    """The key of a request's item."""
     return f"request#{helpdesk}#{request_id}"
 
 
@@ -363,9 +511,13 @@ def _of(item: Item, name: str, kind: str) -> str | None:
 
 
 def _number(value: float) -> "AttributeValueTypeDef":
-    return {"N": str(value)}
+    return {"N": repr(value)}
+
+
+def _code_of(error: ClientError) -> str:
+    return error.response.get("Error", {}).get("Code", "")
 
 
 def _unavailable(error: Exception) -> UnavailableError:
-    code = error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else ""
-    return UnavailableError("ledger_unavailable", f"the ledger did not take the write: {code or 'no answer'}")
+    code = _code_of(error) if isinstance(error, ClientError) else "no answer"
+    return UnavailableError("ledger_unavailable", f"the ledger did not answer: {code}")

@@ -1,6 +1,8 @@
 """What goes in and what comes out: requests, normalised tickets, outcomes. Neutral to every helpdesk."""
 
 import hashlib
+import json
+import re
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -23,15 +25,38 @@ from helpdesk.errors import FieldProblem
 
 SCHEMA_VERSION = "1"
 
+HelpdeskName = Literal["kapture"]
+
+
+def _number_as_text(value: Any) -> Any:
+    """Ids come as texts from one program and as numbers from another."""
+    return str(value) if type(value) is int else value
+
+
+def _written_out(value: Any) -> Any:
+    """Keeps numbers from being read as seconds since 1970."""
+    if isinstance(value, int | float) or (isinstance(value, str) and not _YEAR_FIRST.match(value)):
+        raise ValueError("must be written out, for example 2026-12-31 or 2026-12-31T09:00:00Z")
+    return value
+
+
+def _one_or_many(value: Any) -> Any:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return [value] if type(value) is int else value
+
+
+_YEAR_FIRST = re.compile(r"\s*\d{4}-")
+
+_NumberAsText = BeforeValidator(_number_as_text)
+_WrittenOut = BeforeValidator(_written_out)
+
 # Printable ASCII without blanks: ids travel in headers, URLs, message attributes and message groups.
-Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
-Source = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:@/+=#-]+$")]
-# Helpdesks print ids as texts in one place and as numbers in another.
-TicketId = Annotated[
-    str,
-    BeforeValidator(lambda value: str(value) if type(value) is int else value),
-    StringConstraints(min_length=1, max_length=64, pattern=r"^[^\s,]+$"),
+Identifier = Annotated[
+    str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$"), _NumberAsText
 ]
+Source = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:@/+=#-]+$")]
+TicketId = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\s,]+$"), _NumberAsText]
 Text = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -64,8 +89,8 @@ class Requester(_Model):
 
     email: Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)] | None = None
     name: Text | None = None
-    phone: Text | None = None
-    customer_id: Text | None = None
+    phone: Annotated[Text, _NumberAsText] | None = None
+    customer_id: Annotated[Text, _NumberAsText] | None = None
 
 
 class Attachment(_Model):
@@ -80,7 +105,7 @@ class NewTicket(_Model):
 
     title: Text
     details: str | None = None
-    due_date: date | None = None
+    due_date: Annotated[date, _WrittenOut] | None = None
     requester: Requester | None = None
     queue: Text | None = None
     disposition: Text | None = None
@@ -96,7 +121,7 @@ class Changes(_Model):
     queue: Text | None = None
     comment: Text | None = None
     # Without an offset the moment is meant in the helpdesk's own zone.
-    callback_at: datetime | None = None
+    callback_at: Annotated[datetime, _WrittenOut] | None = None
     disposition: Text | None = None
     assignee: Text | None = None
     extra: dict[str, JsonValue] = Field(default_factory=dict)
@@ -110,10 +135,10 @@ class Changes(_Model):
 
 class _RequestBase(_Model):
     request_id: Identifier
-    helpdesk: Literal["kapture"]
+    helpdesk: HelpdeskName
     source: Source
     reference: Identifier | None = None
-    occurred_at: AwareDatetime | None = None
+    occurred_at: Annotated[AwareDatetime, _WrittenOut] | None = None
 
 
 class AddRequest(_RequestBase):
@@ -138,7 +163,8 @@ class UpdateRequest(_RequestBase):
     @field_validator("ticket_id")
     @classmethod
     def _names_a_ticket(cls, ticket_id: str | None, info: ValidationInfo) -> str | None:
-        if ticket_id is None and info.data.get("reference") is None:
+        # A reference that is there but wrong is missing from what has been read so far.
+        if ticket_id is None and info.data.get("reference", "") is None:
             raise ValueError("name the ticket by ticket_id or by reference")
         return ticket_id
 
@@ -152,7 +178,9 @@ class GetRequest(_RequestBase):
     """Read tickets. `extra` holds switches that go to the helpdesk as they are."""
 
     operation: Literal[Operation.GET]
-    ticket_ids: Annotated[tuple[TicketId, ...], Field(min_length=1, max_length=100)]
+    ticket_ids: Annotated[
+        tuple[TicketId, ...], Field(min_length=1, max_length=100), BeforeValidator(_one_or_many)
+    ]
     include: tuple[Literal["raw"], ...] = ()
     extra: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -261,7 +289,15 @@ class Outcome(_Model):
     @property
     def event_id(self) -> str:
         """The same for the same result of the same request, so that a repeat can be dropped."""
-        parts = (self.identity.helpdesk, self.identity.request_id, self.type, self.code, self.ticket_id)
+        result = [ticket.model_dump(mode="json") for ticket in self.tickets]
+        parts = (
+            self.identity.helpdesk,
+            self.identity.request_id,
+            self.type,
+            self.code,
+            self.ticket_id,
+            json.dumps([result, self.missing]) if result else None,
+        )
         return hashlib.sha256("\n".join(part or "" for part in parts).encode()).hexdigest()[:32]
 
     def event(self, published_at: datetime | None = None) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """Carries requests out: at most one call for each, and an outcome or a reason to come back later."""
 
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from typing import Protocol
+from zoneinfo import ZoneInfo
 
 from pydantic import JsonValue
 
@@ -17,7 +19,9 @@ from helpdesk.errors import (
     UnauthorizedError,
     UnavailableError,
 )
-from helpdesk.ledger import Abandoned, Busy, Claim, Ledger, Reused, Settled, masked
+from helpdesk.gate import Failure, Gate, Pass
+from helpdesk.ledger import MAX_ATTEMPTS, Abandoned, Busy, Claim, Ledger, Reused, Settled, masked
+from helpdesk.marker import marker_of, planted
 from helpdesk.models import (
     AddRequest,
     Changes,
@@ -32,6 +36,17 @@ from helpdesk.models import (
     identity_of,
 )
 
+# A request in doubt is looked at again when reconcile has had its turn.
+DOUBT_S = 75.0
+# Reasons of our own: they say nothing of the helpdesk.
+_OUR_CODES = {
+    "ledger_unavailable",
+    "ledger_moved_on",
+    "secret_unreadable",
+    "unknown_reference",
+    "out_of_time",
+}
+
 
 class Helpdesk(Protocol):
     """What a helpdesk can do for us. Each call ends before its deadline, a moment of `time.monotonic()`."""
@@ -43,6 +58,10 @@ class Helpdesk(Protocol):
     @property
     def get_limit(self) -> int:
         """How many tickets one get may ask for."""
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Where the helpdesk's days begin."""
 
     def check(self, request: Request) -> None:
         """Raises RejectedError where this helpdesk cannot take the request. Makes no call."""
@@ -59,6 +78,9 @@ class Helpdesk(Protocol):
     def pull(self, day: date, deadline: float) -> list[Ticket]:
         """The tickets created on a day of the helpdesk's own zone."""
 
+    def token_version(self, *, fresh: bool) -> str | None:
+        """Changes when the helpdesk's token does; read anew where `fresh`."""
+
 
 @dataclass(frozen=True)
 class Deferred:
@@ -67,6 +89,8 @@ class Deferred:
     code: str
     retry_after: float | None = None
     token_refused: bool = False
+    # Nothing was tried: the gate is closed, or the budget is used up.
+    held: bool = False
 
 
 type Result = Outcome | Deferred
@@ -81,11 +105,49 @@ class Carried:
     milliseconds: int
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What one call, or none, can carry out: an add, an update, or gets that go together."""
+
+    requests: tuple[Request, ...]
+    calls: int = 1
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What a piece of work says of the helpdesk; nothing where it was not asked."""
+
+    answered: bool = False
+    failure: Failure | None = None
+
+
+_NOTHING = _Heard()
+_ANSWERED = _Heard(answered=True)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What became of one piece of work."""
+
+    carried: tuple[Carried, ...]
+    heard: _Heard
+
+
 class TicketService:
     """Carries out requests against the helpdesks, each at most once by the ledger."""
 
-    def __init__(self, helpdesks: Mapping[str, Helpdesk], ledger: Ledger, threads: int) -> None:
+    def __init__(
+        self,
+        helpdesks: Mapping[str, Helpdesk],
+        gates: Mapping[str, Gate],
+        ledger: Ledger,
+        *,
+        marker_field: str,
+        threads: int,
+    ) -> None:
+        self._marker_field = marker_field
         self._helpdesks = helpdesks
+        self._gates = gates
         self._ledger = ledger
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="call")
 
@@ -95,68 +157,171 @@ class TicketService:
 
     def carry_out(self, requests: Sequence[Request], deadline: float) -> list[Carried]:
         """What became of each request, in any order. Calls are made side by side, gets together."""
+        carried: list[Carried] = []
+        waiting = self._work_of(requests)
+        while waiting:
+            admitted: list[_Work] = []
+            passes: dict[str, Pass] = {}
+            for helpdesk, work in waiting.items():
+                passes[helpdesk], now, later = self._admitted(helpdesk, work)
+                admitted += now
+                waiting[helpdesk] = later
+            done = list(self._pool.map(lambda work: self._do(work, deadline), admitted))
+            carried += [one for piece in done for one in piece.carried]
+            for helpdesk in list(waiting):
+                mine = [piece for piece in done if piece.carried[0].request.helpdesk == helpdesk]
+                opened = self._tell(helpdesk, passes[helpdesk], [piece.heard for piece in mine])
+                # A probe that was answered lets the others of its batch follow at once.
+                if not (opened and waiting[helpdesk]):
+                    carried += _held(waiting.pop(helpdesk), passes[helpdesk])
+        return carried
+
+    def get(self, request: GetRequest, deadline: float) -> Outcome:
+        """The tickets asked for. Raises HelpdeskError where they cannot be had."""
+        calls = self._calls_for(request.helpdesk, len(request.ticket_ids))
+        fetch = partial(self._fetch, request.helpdesk, request.ticket_ids, request.extra, deadline)
+        return _retrieved(request, self._through_gate(request.helpdesk, calls, fetch))
+
+    def pull(self, helpdesk: str, day: date, deadline: float) -> list[Ticket]:
+        """The tickets created on a day of the helpdesk's own zone. Raises HelpdeskError."""
+        return self._through_gate(helpdesk, 1, partial(self._helpdesks[helpdesk].pull, day, deadline))
+
+    def _through_gate[T](self, helpdesk: str, calls: int, call: Callable[[], T]) -> T:
+        admitted = self._gates[helpdesk].admit(calls, self._version_of(helpdesk))
+        if not admitted.calls:
+            raise UnavailableError(admitted.code, "the helpdesk cannot be asked now", admitted.retry_after)
+        heard = _ANSWERED
+        try:
+            return call()
+        except HelpdeskError as error:
+            heard = _heard_in(error)
+            raise
+        finally:
+            self._tell(helpdesk, admitted, [heard])
+
+    # ── the gate ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _work_of(self, requests: Sequence[Request]) -> dict[str, list[_Work]]:
+        work: dict[str, list[_Work]] = {}
+        together: dict[tuple[str, str], list[GetRequest]] = {}
+        for request in requests:
+            if isinstance(request, GetRequest):
+                key = (request.helpdesk, str(sorted(request.extra.items())))
+                together.setdefault(key, []).append(request)
+            else:
+                work.setdefault(request.helpdesk, []).append(_Work((request,)))
+        for (helpdesk, _), gets in together.items():
+            ids = {one for request in gets for one in request.ticket_ids}
+            work.setdefault(helpdesk, []).append(_Work(tuple(gets), self._calls_for(helpdesk, len(ids))))
+        return work
+
+    def _calls_for(self, helpdesk: str, ids: int) -> int:
+        return math.ceil(ids / self._helpdesks[helpdesk].get_limit)
+
+    def _admitted(self, helpdesk: str, work: Sequence[_Work]) -> tuple[Pass, list[_Work], list[_Work]]:
+        """What may be done now, and what must wait."""
+        try:
+            wanted = sum(one.calls for one in work)
+            admitted = self._gates[helpdesk].admit(wanted, self._version_of(helpdesk))
+        except UnavailableError as error:
+            # Without the ledger nothing can be claimed either.
+            return Pass(0, code=error.code), [], list(work)
+        left = admitted.calls
+        now: list[_Work] = []
+        for one in work:
+            if left < one.calls and not (one.calls > 1 and left and not now):
+                break
+            now.append(one)
+            left -= one.calls
+        return admitted, now, list(work[len(now) :])
+
+    def _tell(self, helpdesk: str, admitted: Pass, heard: Sequence[_Heard]) -> bool:
+        """Lets the gate know how it went. Whether a probe has opened it."""
+        failures = [one.failure for one in heard if one.failure]
+        answered = any(one.answered for one in heard)
+        try:
+            version = self._helpdesks[helpdesk].token_version(fresh=False)
+            self._gates[helpdesk].report(admitted, failures, answered, version)
+        except HelpdeskError:
+            # The gate is there to spare the helpdesk; what was done stays done without it.
+            return False
+        return admitted.probe_s is not None and answered and not failures
+
+    def _version_of(self, helpdesk: str) -> Callable[[], str | None]:
+        return lambda: self._helpdesks[helpdesk].token_version(fresh=True)
+
+    # ── one piece of work ────────────────────────────────────────────────────────────────────────────────
+
+    def _do(self, work: _Work, deadline: float) -> _Done:
         began = time.monotonic()
-        gets = [request for request in requests if isinstance(request, GetRequest)]
-        changes = [request for request in requests if not isinstance(request, GetRequest)]
+        first = work.requests[0]
+        if isinstance(first, GetRequest):
+            gets = [request for request in work.requests if isinstance(request, GetRequest)]
+            results, heard = self._get_all(gets, deadline)
+        else:
+            result, heard = self._change(first, deadline)
+            results = [result]
+        milliseconds = round((time.monotonic() - began) * 1000)
+        pairs = zip(work.requests, results, strict=True)
+        return _Done(tuple(Carried(request, result, milliseconds) for request, result in pairs), heard)
 
-        def timed(make: Callable[[], Iterable[tuple[Request, Result]]]) -> list[Carried]:
-            made = list(make())
-            milliseconds = round((time.monotonic() - began) * 1000)
-            return [Carried(request, result, milliseconds) for request, result in made]
-
-        work: list[Callable[[], Iterable[tuple[Request, Result]]]] = [
-            partial(self._changed, request, deadline) for request in changes
-        ]
-        if gets:
-            work.append(partial(self._get_all, gets, deadline))
-        running = [self._pool.submit(timed, one) for one in work]
-        return [carried for future in running for carried in future.result()]
-
-    # ── adds and updates: once, by the ledger ────────────────────────────────────────────────────────────
-
-    def _changed(self, request: AddRequest | UpdateRequest, deadline: float) -> list[tuple[Request, Result]]:
-        return [(request, self._change(request, deadline))]
-
-    def _change(self, request: AddRequest | UpdateRequest, deadline: float) -> Result:
+    def _change(self, request: AddRequest | UpdateRequest, deadline: float) -> tuple[Result, _Heard]:
         try:
             self.check(request)
             answer = self._ledger.claim(request)
         except HelpdeskError as error:
-            return _result_of(request, error)
+            return _result_of(request, error), _NOTHING
+        if isinstance(answer, Claim):
+            result, heard = self._call(request, answer, deadline)
+            return self._record(answer, request, result), heard
+        return self._without_call(request, answer), _NOTHING
+
+    def _without_call(
+        self, request: AddRequest | UpdateRequest, answer: Busy | Abandoned | Settled | Reused
+    ) -> Result:
         match answer:
+            case Settled(outcome) if outcome.kind is OutcomeKind.UNKNOWN:
+                return Deferred("in_doubt", DOUBT_S)
             case Settled(outcome):
                 return outcome
             case Reused():
                 return _rejected(request, "request_id_reused", "the request_id belongs to another request")
             case Busy(seconds):
-                return Deferred("in_flight", retry_after=max(seconds, 1.0))
-            case Abandoned(claim):
+                return Deferred("in_flight", max(seconds, 1.0))
+            case Abandoned(claim) if claim.attempts >= MAX_ATTEMPTS:
+                message = "the function died in mid-call too often"
                 return self._record(
-                    claim, request, _unknown(request, claim, "crashed", "the function died in mid-call")
+                    claim, request, _outcome(request, claim, OutcomeKind.PARKED, "crashed", message)
                 )
-            case Claim() as claim:
-                return self._record(claim, request, self._call(request, claim, deadline))
+            case Abandoned(claim):
+                message = "the function died in mid-call"
+                return self._record(
+                    claim, request, _outcome(request, claim, OutcomeKind.UNKNOWN, "crashed", message)
+                )
 
-    def _call(self, request: AddRequest | UpdateRequest, claim: Claim, deadline: float) -> Result:
-        helpdesk = self._helpdesks[request.helpdesk]
+    def _call(
+        self, request: AddRequest | UpdateRequest, claim: Claim, deadline: float
+    ) -> tuple[Result, _Heard]:
         try:
-            if isinstance(request, AddRequest):
-                link = helpdesk.add(request.ticket, deadline)
-            else:
-                link = helpdesk.update(self._ticket_id(request), request.changes, deadline)
-        except OutcomeUnknownError as error:
-            if request.repeatable:
-                return Deferred(error.code)
-            return _unknown(request, claim, error.code, error.message)
+            link = self._made(request, deadline)
         except HelpdeskError as error:
-            return _result_of(request, error, claim.attempts)
-        return Outcome(
-            identity=identity_of(request),
-            kind=OutcomeKind.SUCCEEDED,
-            ticket_id=link.ticket_id,
-            ticket_url=link.url,
-            attempts=claim.attempts,
-        )
+            if isinstance(error, OutcomeUnknownError) and not request.repeatable:
+                result: Result = _outcome(request, claim, OutcomeKind.UNKNOWN, error.code, error.message)
+            else:
+                result = _result_of(request, error, claim.attempts)
+            return result, _heard_in(error)
+        outcome = _outcome(request, claim, OutcomeKind.SUCCEEDED)
+        return outcome.model_copy(update={"ticket_id": link.ticket_id, "ticket_url": link.url}), _ANSWERED
+
+    def _made(self, request: AddRequest | UpdateRequest, deadline: float) -> TicketLink:
+        helpdesk = self._helpdesks[request.helpdesk]
+        if isinstance(request, AddRequest):
+            marker = marker_of(request.helpdesk, request.request_id)
+            return helpdesk.add(planted(request.ticket, marker, self._marker_field), deadline)
+        ticket_id = self._ticket_id(request)
+        if request.occurred_at and not self._ledger.advance(request.helpdesk, ticket_id, request.occurred_at):
+            raise RejectedError("out_of_date", "a newer update of this ticket has been asked for")
+        return helpdesk.update(ticket_id, request.changes, deadline)
 
     def _ticket_id(self, request: UpdateRequest) -> str:
         if request.ticket_id:
@@ -170,7 +335,7 @@ class TicketService:
     def _record(self, claim: Claim, request: AddRequest | UpdateRequest, result: Result) -> Result:
         try:
             if isinstance(result, Deferred):
-                self._ledger.release(claim)
+                self._ledger.release(claim, result.code)
             else:
                 kept = result.model_copy(update={"message": masked(result.message, request)})
                 if result.kind is OutcomeKind.UNKNOWN:
@@ -182,36 +347,17 @@ class TicketService:
             return Deferred(error.code)
         return result
 
-    # ── gets: together, without the ledger ───────────────────────────────────────────────────────────────
-
-    def get(self, request: GetRequest, deadline: float) -> Outcome:
-        """The tickets asked for. Raises HelpdeskError where they cannot be had."""
-        found = self._fetch(request.helpdesk, request.ticket_ids, request.extra, deadline)
-        return _retrieved(request, found)
-
-    def _get_all(self, gets: Sequence[GetRequest], deadline: float) -> Iterator[tuple[Request, Result]]:
-        together: dict[tuple[str, str], list[GetRequest]] = {}
-        for request in gets:
-            together.setdefault((request.helpdesk, str(sorted(request.extra.items()))), []).append(request)
-        for (helpdesk, _), group in together.items():
-            ids = list(dict.fromkeys(one for request in group for one in request.ticket_ids))
-            try:
-                found = self._fetch(helpdesk, ids, group[0].extra, deadline)
-            except RejectedError as error:
-                # One bad id may have spoilt the others' call.
-                alone = len(group) == 1
-                for request in group:
-                    yield request, _result_of(request, error) if alone else self._get_alone(request, deadline)
-            except HelpdeskError as error:
-                yield from ((request, _result_of(request, error)) for request in group)
-            else:
-                yield from ((request, _retrieved(request, found)) for request in group)
-
-    def _get_alone(self, request: GetRequest, deadline: float) -> Result:
+    def _get_all(self, gets: Sequence[GetRequest], deadline: float) -> tuple[list[Result], _Heard]:
+        ids = list(dict.fromkeys(one for request in gets for one in request.ticket_ids))
         try:
-            return self.get(request, deadline)
+            found = self._fetch(gets[0].helpdesk, ids, gets[0].extra, deadline)
         except HelpdeskError as error:
-            return _result_of(request, error)
+            if isinstance(error, RejectedError) and len(gets) > 1:
+                # One bad id may have spoilt the others' call.
+                alone = [self._get_all([request], deadline) for request in gets]
+                return [result for results, _ in alone for result in results], _ANSWERED
+            return [_result_of(request, error) for request in gets], _heard_in(error)
+        return [_retrieved(request, found) for request in gets], _ANSWERED
 
     def _fetch(
         self, name: str, ticket_ids: Sequence[str], extra: Mapping[str, JsonValue], deadline: float
@@ -222,6 +368,25 @@ class TicketService:
             part = ticket_ids[start : start + helpdesk.get_limit]
             found |= {ticket.ticket_id: ticket for ticket in helpdesk.get(part, extra, deadline)}
         return found
+
+
+def _heard_in(error: HelpdeskError) -> _Heard:
+    if error.code in _OUR_CODES:
+        return _NOTHING
+    match error:
+        case RejectedError():
+            return _ANSWERED
+        case UnauthorizedError():
+            return _Heard(failure=Failure(token_refused=True))
+        case UnavailableError():
+            return _Heard(failure=Failure(retry_after=error.retry_after))
+        case _:
+            return _Heard(failure=Failure())
+
+
+def _held(work: Sequence[_Work], admitted: Pass) -> list[Carried]:
+    waits = Deferred(admitted.code, admitted.retry_after, held=True)
+    return [Carried(request, waits, 0) for one in work for request in one.requests]
 
 
 def _retrieved(request: GetRequest, found: Mapping[str, Ticket]) -> Outcome:
@@ -268,11 +433,9 @@ def _rejected(request: Request, code: str, message: str, missing: tuple[str, ...
     )
 
 
-def _unknown(request: Request, claim: Claim, code: str, message: str) -> Outcome:
+def _outcome(
+    request: Request, claim: Claim, kind: OutcomeKind, code: str | None = None, message: str | None = None
+) -> Outcome:
     return Outcome(
-        identity=identity_of(request),
-        kind=OutcomeKind.UNKNOWN,
-        code=code,
-        message=message,
-        attempts=claim.attempts,
+        identity=identity_of(request), kind=kind, code=code, message=message, attempts=claim.attempts
     )

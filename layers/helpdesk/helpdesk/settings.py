@@ -2,10 +2,10 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -14,15 +14,19 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StringConstraints,
     ValidationError,
     ValidationInfo,
     field_validator,
 )
 
 from helpdesk.errors import SettingsError
-from helpdesk.models import Source
+from helpdesk.models import HelpdeskName, Source
 
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_URL = re.compile(r"(https?)://([a-z0-9.-]+|\[::1\])(:\d{1,5})?/?", re.IGNORECASE)
+_LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
+# What KAPTURE_PATH_VERSION says of the older generation: an empty variable is an absent one.
+_NO_VERSION = "none"
 
 
 def _zone(name: str) -> str:
@@ -34,7 +38,10 @@ def _zone(name: str) -> str:
 
 
 def _json_object(text: Any) -> Any:
-    return json.loads(text) if isinstance(text, str) else text
+    try:
+        return json.loads(text) if isinstance(text, str) else text
+    except ValueError as error:
+        raise ValueError("must be a JSON object") from error
 
 
 class _Variables(BaseModel):
@@ -42,44 +49,52 @@ class _Variables(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", str_min_length=1)
 
-    DEFAULT_HELPDESK: str = "kapture"
+    DEFAULT_HELPDESK: HelpdeskName = "kapture"
     DEFAULT_SOURCE: Source = "unknown"
-    # Suffixes of the hosts that may be given our token; checked before the URL, so declared before it.
-    KAPTURE_HOSTS: str = ".kapturecrm.com"
+    # Domains whose hosts may be given our token; checked before the URL, so declared before it.
+    KAPTURE_HOSTS: str = "kapturecrm.com"
     KAPTURE_URL: str
     KAPTURE_SECRET_ARN: str
     KAPTURE_ZONE: Annotated[str, AfterValidator(_zone)] = "Asia/Kolkata"
-    KAPTURE_PATH_VERSION: str = "/v.2.0"
+    KAPTURE_PATH_VERSION: Annotated[str, StringConstraints(pattern=r"^(/[\w.-]+|none)$")] = "/v.2.0"
     KAPTURE_SUB_STATUSES: Annotated[dict[str, str], BeforeValidator(_json_object)] = Field(
         default_factory=dict
     )
     KAPTURE_SEND_API_KEY: bool = False
     KAPTURE_GET_LIMIT: Annotated[int, Field(ge=1, le=100)] = 50
     KAPTURE_PULL_LIMIT: Annotated[int, Field(ge=0)] = 0
+    KAPTURE_BUDGET: Annotated[int, Field(ge=0)] = 0
+    KAPTURE_BUDGET_PERIOD_S: Annotated[float, Field(ge=1)] = 60
     REQUESTS_QUEUE_URL: str
     DEAD_LETTER_QUEUE_URL: str
     OUTCOMES_TOPIC_ARN: str
     LEDGER_TABLE: str
     CONNECT_TIMEOUT_S: Annotated[float, Field(gt=0, le=10)] = 3.0
     READ_TIMEOUT_S: Annotated[float, Field(gt=0, le=25)] = 15.0
+    MARKER_FIELD: Annotated[str, StringConstraints(pattern=r"^(details|title|off|extra:[A-Za-z0-9_-]+)$")] = (
+        "details"
+    )
+    SETTLE_AFTER_S: Annotated[float, Field(ge=0)] = 900
+    RECONCILE_CALLS: Annotated[int, Field(ge=1)] = 10
     LEASE_S: Annotated[int, Field(ge=5)] = 40
     LEDGER_DAYS: Annotated[int, Field(ge=1)] = 28
     MAX_DELAY_S: Annotated[int, Field(ge=1, le=43200)] = 900
-    GIVE_UP_AFTER_HOURS: Annotated[float, Field(gt=0)] = 72
+    # Less than the fourteen days for which the queue keeps a message.
+    GIVE_UP_AFTER_HOURS: Annotated[float, Field(gt=0, le=312)] = 72
     THREADS: Annotated[int, Field(ge=1, le=50)] = 10
 
     @field_validator("KAPTURE_URL")
     @classmethod
     def _is_a_helpdesk(cls, url: str, info: ValidationInfo) -> str:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        if parts.path.strip("/") or parts.query or parts.username:
-            raise ValueError("give scheme and host only")
+        parts = _URL.fullmatch(url)
+        if parts is None:
+            raise ValueError("give scheme and host only, for example https://acme.kapturecrm.com")
+        scheme, host = parts[1].lower(), parts[2].lower()
         if host in _LOOPBACK:
             return url
-        suffixes = tuple(suffix.strip() for suffix in info.data["KAPTURE_HOSTS"].split(",") if suffix.strip())
-        if parts.scheme != "https" or not f".{host}".endswith(suffixes):
-            raise ValueError(f"must be https on a host of KAPTURE_HOSTS ({', '.join(suffixes)})")
+        hosts = [name.strip().strip(".").lower() for name in info.data["KAPTURE_HOSTS"].split(",")]
+        if scheme != "https" or not any(f".{host}".endswith(f".{name}") for name in hosts if name):
+            raise ValueError(f"must be https on a host of KAPTURE_HOSTS ({', '.join(hosts)})")
         return url
 
 
@@ -100,6 +115,9 @@ class KaptureSettings:
     get_limit: int = 50
     # Tickets of one page of a pull; 0 asks for all at once, as accounts without pagination want it.
     pull_limit: int = 0
+    # Calls that the whole account may get in any period of that length; 0 means any number.
+    budget: int = 0
+    budget_period_s: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -115,6 +133,11 @@ class Settings:
     ledger_table: str
     connect_timeout_s: float
     read_timeout_s: float
+    marker_field: str
+    # How long a helpdesk may take to show a new ticket; only then is an absent one called absent.
+    settle_after_s: float
+    # The most calls of one run of reconcile.
+    reconcile_calls: int
     lease_s: int
     ledger_days: int
     max_delay_s: int
@@ -131,7 +154,10 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     try:
         variables = _Variables.model_validate({key: value for key, value in environment.items() if value})
     except ValidationError as error:
-        bad = [f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors(include_url=False)]
+        bad = [
+            f"{problem['loc'][0]}: {problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors(include_url=False)
+        ]
         raise SettingsError("; ".join(bad)) from error
     return Settings(
         default_helpdesk=variables.DEFAULT_HELPDESK,
@@ -140,11 +166,13 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
             url=variables.KAPTURE_URL.rstrip("/"),
             secret_arn=variables.KAPTURE_SECRET_ARN,
             zone=ZoneInfo(variables.KAPTURE_ZONE),
-            path_version=variables.KAPTURE_PATH_VERSION,
+            path_version=variables.KAPTURE_PATH_VERSION.removeprefix(_NO_VERSION),
             sub_statuses=variables.KAPTURE_SUB_STATUSES,
             send_api_key=variables.KAPTURE_SEND_API_KEY,
             get_limit=variables.KAPTURE_GET_LIMIT,
             pull_limit=variables.KAPTURE_PULL_LIMIT,
+            budget=variables.KAPTURE_BUDGET,
+            budget_period_s=variables.KAPTURE_BUDGET_PERIOD_S,
         ),
         requests_queue_url=variables.REQUESTS_QUEUE_URL,
         dead_letter_queue_url=variables.DEAD_LETTER_QUEUE_URL,
@@ -152,6 +180,9 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         ledger_table=variables.LEDGER_TABLE,
         connect_timeout_s=variables.CONNECT_TIMEOUT_S,
         read_timeout_s=variables.READ_TIMEOUT_S,
+        marker_field=variables.MARKER_FIELD,
+        settle_after_s=variables.SETTLE_AFTER_S,
+        reconcile_calls=variables.RECONCILE_CALLS,
         lease_s=variables.LEASE_S,
         ledger_days=variables.LEDGER_DAYS,
         max_delay_s=variables.MAX_DELAY_S,

@@ -1,13 +1,15 @@
 """The helpdesk's token: read from the secret once, and again as soon as the helpdesk refuses it."""
 
 import json
+import re
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from helpdesk.errors import UnauthorizedError, UnavailableError
+from helpdesk.errors import HelpdeskError, UnauthorizedError, UnavailableError
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager.client import SecretsManagerClient
@@ -21,6 +23,7 @@ class SecretToken:
         self._secret_arn = secret_arn
         self._lock = threading.Lock()
         self._token: str | None = None
+        self._version: str | None = None
         self._read_at = float("-inf")
 
     def current(self) -> str:
@@ -44,17 +47,29 @@ class SecretToken:
                 self._read()
             return self._token if self._token != refused else None
 
+    def version(self, *, fresh: bool) -> str | None:
+        """Changes when the secret does; a malformed secret has a version too. Read anew where `fresh`.
+
+        None where Secrets Manager does not answer.
+        """
+        with self._lock:
+            if fresh:
+                with suppress(HelpdeskError):
+                    self._read()
+            return self._version
+
     def _read(self) -> str:
         # Taken before the call, so that a secret changed during it counts as not yet seen.
         asked_at = time.monotonic()
         try:
-            text = self._client.get_secret_value(SecretId=self._secret_arn).get("SecretString", "")
+            secret = self._client.get_secret_value(SecretId=self._secret_arn)
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
             raise UnavailableError("secret_unreadable", f"Secrets Manager refused: {code}") from error
         except BotoCoreError as error:
             raise UnavailableError("secret_unreadable", "Secrets Manager does not answer") from error
-        self._token = _token_in(text)
+        self._version = secret["VersionId"]
+        self._token = _token_in(secret.get("SecretString", ""))
         self._read_at = asked_at
         return self._token
 
@@ -66,6 +81,7 @@ def _token_in(text: str) -> str:
             token = json.loads(text).get("token")
         except ValueError:
             token = None
-    if not isinstance(token, str) or not token.strip() or not token.strip().isprintable():
+    # It goes into a header: a blank line or a letter beyond ASCII would break the call itself.
+    if not isinstance(token, str) or not re.fullmatch(r"[\x20-\x7e]+", token.strip()):
         raise UnauthorizedError("secret_malformed", 'the secret holds neither {"token": "..."} nor a token')
     return token.strip()

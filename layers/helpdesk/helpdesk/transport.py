@@ -1,10 +1,14 @@
 """One HTTP call to a helpdesk: a reply, or an error that says whether anything can have happened."""
 
+import http.client
+import io
+import socket
 import ssl
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import certifi
@@ -37,21 +41,61 @@ class _NotConnectedError(Exception):
     """Raised inside urllib3 where no connection came about, so that this is never mistaken for a drop."""
 
 
-def _connected(connect: Callable[[], None]) -> None:
-    try:
-        connect()
-    except (OSError, urllib3.exceptions.HTTPError, ssl.CertificateError) as error:
-        raise _NotConnectedError(_kind_of(error)) from error
+class _TimedReads(io.RawIOBase):
+    """A socket's file whose reads share one time-out: an answer that trickles in outlasts one for each."""
+
+    def __init__(self, file: io.RawIOBase, connection: socket.socket) -> None:
+        self._file = file
+        self._connection = connection
+        self._finish_by = time.monotonic() + (connection.gettimeout() or 0.0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._finish_by - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer took too long")
+        self._connection.settimeout(left)
+        return self._file.readinto(buffer)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_TimedReads(self.fp.detach(), sock))
 
 
 class _HttpConnection(HTTPConnection):
+    response_class = _Response
+
+    def __init__(self, *args: Any, max_idle_s: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._max_idle_s = max_idle_s
+        self._used_at = time.monotonic()
+
     def connect(self) -> None:
-        _connected(super().connect)
+        try:
+            super().connect()
+        except (OSError, urllib3.exceptions.HTTPError, ssl.CertificateError) as error:
+            raise _NotConnectedError(_kind_of(error)) from error
+
+    def getresponse(self) -> Any:
+        self._used_at = time.monotonic()
+        return super().getresponse()
+
+    @property
+    def is_connected(self) -> bool:
+        """Asked by the pool before it reuses the connection; it closes and opens one that is not."""
+        return time.monotonic() - self._used_at < self._max_idle_s and super().is_connected
 
 
-class _HttpsConnection(HTTPSConnection):
-    def connect(self) -> None:
-        _connected(super().connect)
+class _HttpsConnection(_HttpConnection, HTTPSConnection):
+    pass
 
 
 class _HttpPool(HTTPConnectionPool):
@@ -65,13 +109,17 @@ class _HttpsPool(HTTPSConnectionPool):
 class _Adapter(HTTPAdapter):
     """Checks certificates with one TLS context; by default the CA bundle is parsed for every connection."""
 
-    def __init__(self, context: ssl.SSLContext, connections: int) -> None:
+    def __init__(self, context: ssl.SSLContext, connections: int, max_idle_s: float) -> None:
         self._context = context
+        self._max_idle_s = max_idle_s
         super().__init__(pool_connections=1, pool_maxsize=connections)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+        self.poolmanager.pool_classes_by_scheme = {
+            "http": partial(_HttpPool, max_idle_s=self._max_idle_s),
+            "https": partial(_HttpsPool, max_idle_s=self._max_idle_s),
+        }
 
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
@@ -83,23 +131,40 @@ class _Adapter(HTTPAdapter):
         """Leaves the check to the context, which requires a certificate and compares the host name."""
 
 
+class _Session(requests.Session):
+    """Keeps nothing of one call for the next, and takes nothing from the environment."""
+
+    def __init__(self, adapter: _Adapter) -> None:
+        super().__init__()
+        # Neither a .netrc nor a proxy or bundle from the environment may change where our token goes.
+        self.trust_env = False
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, adapter)
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Never anything: even where redirects are not followed, requests would read the first one's body."""
+
+
 def _kind_of(error: BaseException) -> str:
     if isinstance(error, urllib3.exceptions.NameResolutionError):
         return "dns_failure"
-    if isinstance(error, urllib3.exceptions.ConnectTimeoutError) and not isinstance(
+    if isinstance(error, ssl.SSLError | urllib3.exceptions.SSLError):
+        return "tls_failure"
+    # A refused connection is a "time-out" to urllib3 as well; a handshake's time-out is Python's own.
+    if isinstance(error, TimeoutError | urllib3.exceptions.ConnectTimeoutError) and not isinstance(
         error, urllib3.exceptions.NewConnectionError
     ):
         return "connect_timeout"
-    if isinstance(error, ssl.SSLError | urllib3.exceptions.SSLError):
-        return "tls_failure"
     return "connect_refused"
 
 
 class Transport:
     """Calls one helpdesk over kept connections; safe to use from many threads.
 
-    It makes one attempt, follows no redirect and never sleeps. `connect_timeout_s` and `read_timeout_s`
-    bound each call, and a call's deadline bounds it further.
+    It makes one attempt, follows no redirect and never sleeps. `connect_timeout_s` bounds each try of an
+    address, `read_timeout_s` the time from the request to the answer's last byte, and a call's deadline
+    bounds both further.
     """
 
     def __init__(
@@ -110,19 +175,13 @@ class Transport:
         read_timeout_s: float,
         connections: int,
         tls: ssl.SSLContext | None = None,
+        max_idle_s: float = MAX_IDLE_S,
     ) -> None:
         self._base_url = base_url
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
-        self._session = requests.Session()
-        # Neither a .netrc nor a proxy or bundle from the environment may change where our token goes.
-        self._session.trust_env = False
-        adapter = _Adapter(tls or ssl.create_default_context(cafile=certifi.where()), connections)
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, adapter)
-        self._lock = threading.Lock()
-        self._in_use = 0
-        self._last_used = time.monotonic()
+        context = tls or ssl.create_default_context(cafile=certifi.where())
+        self._session = _Session(_Adapter(context, connections, max_idle_s))
 
     def send(self, method: str, path: str, body: bytes, headers: Mapping[str, str], deadline: float) -> Reply:
         """The reply, whatever its status. `deadline` is a moment of `time.monotonic()`.
@@ -131,68 +190,42 @@ class Transport:
             UnavailableError: nothing was sent.
             OutcomeUnknownError: the request may have arrived, and no whole reply came back.
         """
-        connect_s, finish_by = self._plan(deadline)
-        self._begin()
+        left = deadline - time.monotonic()
+        if left < MIN_CALL_S:
+            raise UnavailableError("out_of_time", "too little time was left to begin the call")
+        connect_s = min(self._connect_timeout_s, left / 2)
+        # requests hands it on as it is: its own pairs of seconds know no total.
+        timeout: Any = urllib3.Timeout(
+            connect=connect_s, read=self._read_timeout_s, total=min(connect_s + self._read_timeout_s, left)
+        )
         try:
-            return self._exchange(method, path, body, headers, connect_s, finish_by)
+            return self._exchange(method, path, body, headers, timeout)
         except _NotConnectedError as error:
             raise UnavailableError(str(error), "no connection to the helpdesk") from error
         except (requests.Timeout, TimeoutError, urllib3.exceptions.ReadTimeoutError) as error:
             raise OutcomeUnknownError("read_timeout", "the helpdesk did not answer in time") from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise OutcomeUnknownError("connection_lost", "the connection broke before the answer") from error
-        finally:
-            self._end()
-
-    def _plan(self, deadline: float) -> tuple[float, float]:
-        now = time.monotonic()
-        left = deadline - now
-        if left < MIN_CALL_S:
-            raise UnavailableError("out_of_time", "too little time was left to begin the call")
-        connect_s = min(self._connect_timeout_s, left / 2)
-        return connect_s, min(now + connect_s + self._read_timeout_s, deadline)
 
     def _exchange(
-        self,
-        method: str,
-        path: str,
-        body: bytes,
-        headers: Mapping[str, str],
-        connect_s: float,
-        finish_by: float,
+        self, method: str, path: str, body: bytes, headers: Mapping[str, str], timeout: Any
     ) -> Reply:
-        read_s = min(self._read_timeout_s, finish_by - time.monotonic() - connect_s)
         response = self._session.request(
             method,
             self._base_url + path,
             data=body,
             headers={"Accept-Encoding": "identity", **headers},
-            timeout=(connect_s, read_s),
+            timeout=timeout,
             allow_redirects=False,
             stream=True,
         )
         with response:
             chunks: list[bytes] = []
             size = 0
-            # One read at a time: a body that trickles in would outlast any time-out of a single read.
             while chunk := response.raw.read1(65536, decode_content=True):
                 chunks.append(chunk)
                 size += len(chunk)
                 if size > MAX_BODY_BYTES:
                     raise OutcomeUnknownError("body_too_large", "the helpdesk's answer is too large")
-                if time.monotonic() > finish_by:
-                    raise OutcomeUnknownError("read_timeout", "the helpdesk's answer took too long")
         lower = {name.lower(): value for name, value in response.headers.items()}
         return Reply(response.status_code, lower, b"".join(chunks))
-
-    def _begin(self) -> None:
-        with self._lock:
-            if not self._in_use and time.monotonic() - self._last_used > MAX_IDLE_S:
-                for adapter in self._session.adapters.values():
-                    adapter.close()
-            self._in_use += 1
-
-    def _end(self) -> None:
-        with self._lock:
-            self._in_use -= 1
-            self._last_used = time.monotonic()

@@ -10,10 +10,12 @@ from botocore.config import Config
 
 from helpdesk.api import TicketApi
 from helpdesk.consumer import QueueConsumer
+from helpdesk.gate import Budget, Gate
 from helpdesk.kapture import Kapture
 from helpdesk.ledger import Ledger
 from helpdesk.outcomes import Topic
-from helpdesk.service import TicketService
+from helpdesk.reconcile import Reconciler
+from helpdesk.service import Helpdesk, TicketService
 from helpdesk.settings import Settings, load_settings
 from helpdesk.tokens import SecretToken
 from helpdesk.transport import Transport
@@ -49,6 +51,11 @@ def api_deadline(context: LambdaContext) -> float:
     return _deadline(context, _API_RESERVE_S)
 
 
+def reconcile_deadline(context: LambdaContext) -> float:
+    """The moment of `time.monotonic()` by which the calls of a run must end."""
+    return _deadline(context, _QUEUE_RESERVE_S)
+
+
 def _deadline(context: LambdaContext, reserve_s: float) -> float:
     return time.monotonic() + context.get_remaining_time_in_millis() / 1000 - reserve_s
 
@@ -71,6 +78,21 @@ def queue_consumer() -> QueueConsumer:
 def ticket_api() -> TicketApi:
     """The HTTP API, made at the first invocation."""
     return TicketApi(_service(), _ledger(), _clients().sqs, _settings(), logger, metrics)
+
+
+@cache
+def reconciler() -> Reconciler:
+    """What settles doubts, made at the first invocation."""
+    settings = _settings()
+    return Reconciler(
+        _helpdesks(),
+        _service(),
+        _ledger(),
+        settle_after_s=settings.settle_after_s,
+        most_calls=settings.reconcile_calls,
+        logger=logger,
+        metrics=metrics,
+    )
 
 
 @cache
@@ -110,7 +132,7 @@ def _ledger() -> Ledger:
 
 
 @cache
-def _service() -> TicketService:
+def _helpdesks() -> dict[str, Helpdesk]:
     settings = _settings()
     transport = Transport(
         settings.kapture.url,
@@ -120,4 +142,14 @@ def _service() -> TicketService:
     )
     token = SecretToken(_clients().secretsmanager, settings.kapture.secret_arn)
     kapture = Kapture(transport, token, settings.kapture)
-    return TicketService({kapture.name: kapture}, _ledger(), settings.threads)
+    return {kapture.name: kapture}
+
+
+@cache
+def _service() -> TicketService:
+    settings = _settings()
+    budget = Budget(settings.kapture.budget, settings.kapture.budget_period_s)
+    gates = {name: Gate(_clients().dynamodb, settings.ledger_table, name, budget) for name in _helpdesks()}
+    return TicketService(
+        _helpdesks(), gates, _ledger(), marker_field=settings.marker_field, threads=settings.threads
+    )

@@ -1,5 +1,6 @@
 """Takes a request out of the envelope in which it travels."""
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ def _opened(outer: Unwrapped) -> Unwrapped | None:
         return _inside(body, "detail", outer)
     if "specversion" in body and "data" in body:
         return _inside(body, "data", outer)
+    if "specversion" in body and "data_base64" in body:
+        return _inside(body | {"data_base64": _decoded(body["data_base64"])}, "data_base64", outer)
     return None
 
 
@@ -64,6 +67,14 @@ def _parse(text: str) -> Any:
         raise RejectedError(
             "not_json", f"the body is not JSON{where}", (FieldProblem("body", f"is not JSON{where}"),)
         ) from error
+
+
+def _decoded(value: Any) -> str:
+    try:
+        return base64.b64decode(value, validate=True).decode()
+    except (TypeError, ValueError) as error:
+        problem = FieldProblem("data_base64", "is not UTF-8 text in base64")
+        raise RejectedError("not_json", "the body is not JSON", (problem,)) from error
 
 
 def _only(value: Any, field: str = "body") -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Reads requests: fills in what the trigger knows, and names everything that is wrong at once."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,9 @@ _PROBLEMS = {
     "missing": "is missing",
     "extra_forbidden": "is not a known key",
     "string_type": "must be a text",
+    "string_unicode": "holds what is no Unicode text",
     "string_too_short": "must not be empty",
+    "recursion_loop": "is nested too deeply",
     "tuple_type": "must be a list",
     "dict_type": "must be an object",
     "model_type": "must be an object",
@@ -29,6 +32,11 @@ _PROBLEMS = {
     "datetime_from_date_parsing": "must be a moment, for example 2026-12-31T09:00:00Z",
     "datetime_parsing": "must be a moment, for example 2026-12-31T09:00:00Z",
 }
+# What pydantic's texts begin with.
+_SUBJECT = re.compile(r"^[A-Z][a-z]+ should ")
+# The outcome that lists them must fit into one message.
+_MOST_PROBLEMS = 50
+_LONGEST_PATH = 200
 _FORMS = {
     "email": "must be an e-mail address",
     "url": "must be an http or https URL",
@@ -73,12 +81,11 @@ def read_request(text: str, defaults: Defaults) -> Request:
             request_id=defaults.request_id, helpdesk=defaults.helpdesk, source=defaults.source
         )
         raise UnreadableRequestError(error, identity) from error
-    request_id, source = unwrapped.event_id, unwrapped.source
     return read_body(
         unwrapped.body,
         Defaults(
-            request_id=request_id if _fits(_IDENTIFIER, request_id) and request_id else defaults.request_id,
-            source=source if _fits(_SOURCE, source) and source else defaults.source,
+            request_id=_fitting(_IDENTIFIER, unwrapped.event_id) or defaults.request_id,
+            source=_fitting(_SOURCE, unwrapped.source) or defaults.source,
             helpdesk=defaults.helpdesk,
         ),
     )
@@ -90,7 +97,7 @@ def read_body(body: Mapping[str, Any], defaults: Defaults) -> Request:
         "request_id": defaults.request_id,
         "source": defaults.source,
         "helpdesk": defaults.helpdesk,
-        **neutral(body),
+        **{key: value for key, value in neutral(body).items() if value is not None},
     }
     try:
         return REQUEST.validate_python(filled)
@@ -100,10 +107,11 @@ def read_body(body: Mapping[str, Any], defaults: Defaults) -> Request:
 
 
 def _problems(error: ValidationError) -> tuple[FieldProblem, ...]:
-    return tuple(
-        _problem(found)
-        for found in error.errors(include_url=False, include_context=False, include_input=False)
-    )
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    problems = [_problem(one) for one in found[:_MOST_PROBLEMS]]
+    if len(found) > _MOST_PROBLEMS:
+        problems.append(FieldProblem("body", f"has {len(found) - _MOST_PROBLEMS} more problems"))
+    return tuple(problems)
 
 
 def _problem(found: "ErrorDetails") -> FieldProblem:
@@ -114,27 +122,25 @@ def _problem(found: "ErrorDetails") -> FieldProblem:
     if found["type"] == "string_pattern_mismatch" and steps:
         problem = _FORMS.get(next(step for step in reversed(steps) if not step.isdigit()), found["msg"])
     else:
-        problem = _PROBLEMS.get(found["type"], found["msg"].removeprefix("Value error, "))
-    return FieldProblem(".".join(steps) or "body", problem)
+        said = _SUBJECT.sub("must ", found["msg"].removeprefix("Value error, "))
+        problem = _PROBLEMS.get(found["type"], said)
+    path = ".".join(steps) or "body"
+    return FieldProblem(path if len(path) <= _LONGEST_PATH else path[:_LONGEST_PATH] + "…", problem)
 
 
 def _identity(filled: Mapping[str, Any], defaults: Defaults) -> Identity:
-    def readable(adapter: TypeAdapter[str], key: str, default: str | None) -> str | None:
-        return filled[key] if _fits(adapter, filled.get(key)) else default
-
     operation = filled.get("operation")
     return Identity(
-        request_id=readable(_IDENTIFIER, "request_id", None) or defaults.request_id,
+        request_id=_fitting(_IDENTIFIER, filled.get("request_id")) or defaults.request_id,
         operation=Operation(operation) if operation in list(Operation) else None,
         helpdesk=defaults.helpdesk,
-        source=readable(_SOURCE, "source", defaults.source),
-        reference=readable(_IDENTIFIER, "reference", None),
+        source=_fitting(_SOURCE, filled.get("source")) or defaults.source,
+        reference=_fitting(_IDENTIFIER, filled.get("reference")),
     )
 
 
-def _fits(adapter: TypeAdapter[str], value: Any) -> bool:
+def _fitting(adapter: TypeAdapter[str], value: Any) -> str | None:
     try:
-        adapter.validate_python(value, strict=True)
+        return adapter.validate_python(value)
     except ValidationError:
-        return False
-    return True
+        return None

@@ -1,0 +1,75 @@
+"""What the emulator leaves out of a deployment and AWS does not, put in place after each one.
+
+The template stays as AWS wants it. Seen with MiniStack 1.5.33.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bridge.emulator import Clients
+
+_ANY = "x-amazon-apigateway-any-method"
+_GATEWAY_RESPONSES = "x-amazon-apigateway-gateway-responses"
+_FUNCTION_OF_URI = re.compile(r"\$\{(?P<function>\w+)\.Arn\}")
+
+
+def fill(aws: Clients, stack_name: str) -> None:
+    """Complete the deployed stack; doing it again changes nothing."""
+    template: dict[str, Any] = aws.cloudformation.get_template(
+        StackName=stack_name, TemplateStage="Processed"
+    )["TemplateBody"]
+    deployed = aws.cloudformation.describe_stack_resources(StackName=stack_name)["StackResources"]
+    ids = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in deployed}
+    for name, resource in template["Resources"].items():
+        if resource["Type"] == "AWS::ApiGateway::RestApi":
+            _complete_api(aws, ids[name], resource["Properties"]["Body"], ids)
+    _make_concurrency_a_number(aws)
+
+
+def _make_concurrency_a_number(aws: Clients) -> None:
+    """A MaximumConcurrency that refers to a parameter stays text, which stops every poll of the queue."""
+    for mapping in aws.lambda_.list_event_source_mappings()["EventSourceMappings"]:
+        if "ScalingConfig" in mapping:
+            limit = int(mapping["ScalingConfig"]["MaximumConcurrency"])
+            aws.lambda_.update_event_source_mapping(
+                UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": limit}
+            )
+
+
+def _complete_api(aws: Clients, api_id: str, body: Mapping[str, Any], ids: Mapping[str, str]) -> None:
+    """The import of an API skips methods that stand for every verb, and custom gateway responses."""
+    resources = aws.apigateway.get_resources(restApiId=api_id, limit=500)["items"]
+    by_path = {resource["path"]: resource for resource in resources}
+    for path, operations in body["paths"].items():
+        resource = by_path[path]
+        if _ANY in operations and "ANY" not in resource.get("resourceMethods", {}):
+            _put_any(aws, api_id, resource["id"], operations[_ANY], ids)
+    for kind, response in body.get(_GATEWAY_RESPONSES, {}).items():
+        aws.apigateway.put_gateway_response(restApiId=api_id, responseType=kind, **response)
+    for stage in aws.apigateway.get_stages(restApiId=api_id)["item"]:
+        aws.apigateway.create_deployment(restApiId=api_id, stageName=stage["stageName"])
+
+
+def _put_any(
+    aws: Clients, api_id: str, resource_id: str, operation: Mapping[str, Any], ids: Mapping[str, str]
+) -> None:
+    wants_key = any("api_key" in requirement for requirement in operation.get("security", []))
+    where = {"restApiId": api_id, "resourceId": resource_id, "httpMethod": "ANY"}
+    aws.apigateway.put_method(**where, authorizationType="NONE", apiKeyRequired=wants_key)
+    integration = operation["x-amazon-apigateway-integration"]
+    match = _FUNCTION_OF_URI.search(integration["uri"]["Fn::Sub"])
+    if match is None:
+        raise ValueError(f"no function in {integration}")
+    function = aws.lambda_.get_function(FunctionName=ids[match["function"]])["Configuration"]
+    service = f"arn:aws:apigateway:{aws.region}:lambda:path/2015-03-31/functions"
+    aws.apigateway.put_integration(
+        **where,
+        type="AWS_PROXY",
+        integrationHttpMethod="POST",
+        uri=f"{service}/{function['FunctionArn']}/invocations",
+    )

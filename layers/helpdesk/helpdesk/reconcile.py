@@ -1,0 +1,154 @@
+"""Settles requests of which it is not known whether they happened, by looking for their markers."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from helpdesk.errors import HelpdeskError, UnavailableError
+from helpdesk.ledger import MAX_ATTEMPTS, Ledger, Receipt
+from helpdesk.marker import marker_of, markers_in
+from helpdesk.models import Operation, Outcome, OutcomeKind, Ticket
+from helpdesk.service import Helpdesk, TicketService
+
+# A ticket may carry a creation time a little before our call, by its own clock, or after it.
+_BEFORE = timedelta(minutes=5)
+_AFTER = timedelta(minutes=15)
+# Looked for in vain for so long, a request is parked.
+_GIVE_UP_S = 24 * 3600
+_MOST_DOUBTS = 500
+
+
+@dataclass
+class _Seen:
+    """What the pulls of one run have shown."""
+
+    days: set[date]
+    tickets: dict[str, Ticket]
+
+
+class Reconciler:
+    """Looks doubts up: found, proved absent, or parked for a person. It never makes a ticket itself.
+
+    What it settles is told by the queue's consumer, to which the request's own record comes back: one that
+    was found is answered, one that was absent is carried out again.
+    """
+
+    def __init__(
+        self,
+        helpdesks: Mapping[str, Helpdesk],
+        service: TicketService,
+        ledger: Ledger,
+        *,
+        settle_after_s: float,
+        most_calls: int,
+        logger: Logger,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._helpdesks = helpdesks
+        self._service = service
+        self._ledger = ledger
+        self._settle_after_s = settle_after_s
+        self._most_calls = most_calls
+        self._logger = logger
+        self._metrics = metrics
+        self._clock = clock
+
+    def run(self, deadline: float) -> dict[str, int]:
+        """How many requests were found, absent, parked, and still have to wait."""
+        counts = {"found": 0, "absent": 0, "parked": 0, "waiting": 0}
+        for name, helpdesk in self._helpdesks.items():
+            doubts = self._ledger.doubts(name, _MOST_DOUBTS)
+            if not doubts:
+                continue
+            seen = self._look(helpdesk, doubts, deadline)
+            for doubt in doubts:
+                try:
+                    settled = self._settle(helpdesk, doubt, seen)
+                except UnavailableError:
+                    # The ledger is down, or the request has moved on: the next run sees.
+                    settled = "waiting"
+                counts[settled] += 1
+                self._logger.info(
+                    "doubt looked up",
+                    extra={
+                        "request_id": doubt.identity.request_id,
+                        "operation": doubt.identity.operation,
+                        "helpdesk": name,
+                        "settled": settled,
+                    },
+                )
+        self._metrics.add_metric(name="InDoubt", unit=MetricUnit.Count, value=counts["waiting"])
+        return counts
+
+    def _look(self, helpdesk: Helpdesk, doubts: Sequence[Receipt], deadline: float) -> _Seen:
+        seen = _Seen(set(), {})
+        days = {day: None for doubt in doubts if _is_add(doubt) for day in _days_of(helpdesk, doubt)}
+        for day in list(days)[: self._most_calls]:
+            try:
+                pulled = self._service.pull(helpdesk.name, day, deadline)
+            except HelpdeskError as error:
+                self._logger.warning("pull failed", extra={"helpdesk": helpdesk.name, "code": error.code})
+                break
+            seen.days.add(day)
+            for ticket in pulled:
+                seen.tickets |= dict.fromkeys(markers_in(ticket), ticket)
+        if seen.tickets:
+            self._ledger.note_marker(helpdesk.name)
+        return seen
+
+    def _settle(self, helpdesk: Helpdesk, doubt: Receipt, seen: _Seen) -> str:
+        if not _is_add(doubt):
+            return self._park(doubt, "whether the comment was written cannot be looked up")
+        ticket = seen.tickets.get(marker_of(helpdesk.name, doubt.identity.request_id))
+        if ticket:
+            self._ledger.finish(doubt.claim, _found(doubt, ticket))
+            return "found"
+        age = self._clock() - doubt.claimed_at
+        if not seen.days.issuperset(_days_of(helpdesk, doubt)):
+            if age < _GIVE_UP_S:
+                return "waiting"
+            return self._park(doubt, "the helpdesk could not be asked for a day")
+        if age < self._settle_after_s:
+            return "waiting"
+        if not self._ledger.marker_seen(helpdesk.name):
+            return self._park(doubt, "markers do not come back from this helpdesk, so it may exist unseen")
+        if doubt.attempts >= MAX_ATTEMPTS:
+            return self._park(doubt, "it was tried too often without an answer")
+        self._ledger.free(doubt, "absent")
+        return "absent"
+
+    def _park(self, doubt: Receipt, why: str) -> str:
+        outcome = Outcome(
+            identity=doubt.identity,
+            kind=OutcomeKind.PARKED,
+            code="outcome_unknown",
+            message=f"it may have happened, and {why}",
+            attempts=doubt.attempts,
+        )
+        self._ledger.finish(doubt.claim, outcome)
+        return "parked"
+
+
+def _is_add(doubt: Receipt) -> bool:
+    return doubt.identity.operation is Operation.ADD
+
+
+def _days_of(helpdesk: Helpdesk, doubt: Receipt) -> list[date]:
+    called = datetime.fromtimestamp(doubt.claimed_at, UTC)
+    moments = (called - _BEFORE, called, called + _AFTER)
+    return list(dict.fromkeys(moment.astimezone(helpdesk.zone).date() for moment in moments))
+
+
+def _found(doubt: Receipt, ticket: Ticket) -> Outcome:
+    return Outcome(
+        identity=doubt.identity,
+        kind=OutcomeKind.SUCCEEDED,
+        ticket_id=ticket.ticket_id,
+        ticket_url=ticket.url,
+        attempts=doubt.attempts,
+    )

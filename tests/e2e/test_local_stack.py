@@ -1,0 +1,270 @@
+"""What `bridge up`, `bridge down` and `bridge demo` promise: real addresses, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+import requests
+
+from bridge import samples
+from bridge.state import PROJECT, StateFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bridge.emulator import Clients
+    from bridge.state import Stack
+
+COMMAND_SECONDS = 120.0
+INTERRUPTED = 130
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc")
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[StateFolder]:
+    """A state folder of the test's own; whatever the test leaves running is stopped."""
+    folder = StateFolder(tmp_path / "bridge")
+    yield folder
+    folder.stop_all()
+
+
+def test_stack_file_holds_what_up_returned(state: StateFolder, stack: Stack) -> None:
+    assert json.loads(state.stack_file.read_text()) == asdict(stack)
+    assert state.stack_file.stat().st_mode & 0o077 == 0
+
+
+def test_every_address_names_the_emulator_on_loopback(stack: Stack) -> None:
+    urls = [stack.requests_queue_url, stack.dead_letter_queue_url, stack.outcomes_queue_url, stack.api_url]
+    emulator = urllib.parse.urlsplit(stack.endpoint_url).netloc
+    assert {urllib.parse.urlsplit(url).netloc for url in urls} == {emulator}
+    assert emulator.startswith("127.0.0.1:")
+
+
+def test_values_work_with_a_plain_boto3_client(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AWS_ENDPOINT_URL": stack.endpoint_url,
+        "AWS_DEFAULT_REGION": stack.region,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }.items():
+        monkeypatch.setenv(name, value)
+    sqs = boto3.client("sqs")
+    for url in (stack.requests_queue_url, stack.dead_letter_queue_url, stack.outcomes_queue_url):
+        assert sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+    assert boto3.client("sns").get_topic_attributes(TopicArn=stack.outcomes_topic_arn)["Attributes"]
+    assert boto3.client("events").describe_event_bus(Name=stack.event_bus_name)["Arn"]
+    assert boto3.client("dynamodb").describe_table(TableName=stack.ledger_table)["Table"]
+    secret = boto3.client("secretsmanager").get_secret_value(SecretId=stack.token_secret_arn)
+    assert secret["ARN"] == stack.token_secret_arn
+    assert json.loads(secret["SecretString"]) == {"token": "local-token"}
+
+
+def test_outcomes_queue_hears_the_topic_in_the_published_form(stack: Stack, aws: Clients) -> None:
+    event = {"id": "heard-1", "type": "ticket.test", "data": {"request_id": "heard-1"}}
+    aws.sns.publish(TopicArn=stack.outcomes_topic_arn, Message=json.dumps(event))
+    messages = aws.sqs.receive_message(QueueUrl=stack.outcomes_queue_url, WaitTimeSeconds=5)["Messages"]
+    assert [json.loads(message["Body"]) for message in messages] == [event]
+    aws.sqs.delete_message(QueueUrl=stack.outcomes_queue_url, ReceiptHandle=messages[0]["ReceiptHandle"])
+
+
+def test_api_wants_the_key_of_the_stack_file(stack: Stack) -> None:
+    url = f"{stack.api_url}/tickets"
+    refused = requests.post(url, json={}, headers=stack.api_headers, timeout=30)
+    assert (refused.status_code, refused.json()["code"]) == (403, "api_key_refused")
+    key = {**stack.api_headers, "x-api-key": stack.api_key}
+    assert requests.post(url, json={}, headers=key, timeout=30).status_code == 422
+
+
+@needs_proc
+def test_nothing_listens_beyond_loopback(state: StateFolder, stack: Stack) -> None:
+    listening = _listening_addresses(_processes_of(state))
+    ports = {urllib.parse.urlsplit(url).port for url in (stack.endpoint_url, stack.kapture_url)}
+    assert listening == {("127.0.0.1", port) for port in ports}
+
+
+def test_up_on_a_running_stack_deploys_onto_it(state: StateFolder, stack: Stack) -> None:
+    before = state.groups()
+    finished = _bridge("up", state)
+    assert finished.returncode == 0, finished.stderr
+    assert state.groups() == before
+    assert state.read_stack() == stack
+
+
+def test_down_stops_what_a_killed_emulator_has_left(own: StateFolder) -> None:
+    assert _bridge("up", own).returncode == 0
+    stack = own.read_stack()
+    (emulator,) = (group for group in own.groups() if group.name == "ministack")
+    os.kill(emulator.pid, signal.SIGKILL)
+
+    assert _bridge("status", own).returncode == 1
+    assert _bridge("down", own).returncode == 0
+    _assert_nothing_left(own)
+    for url in (stack.endpoint_url, stack.kapture_url):
+        assert not _accepts_connections(url)
+
+    again = _bridge("down", own)
+    assert (again.returncode, again.stdout) == (0, "Nothing was running.\n")
+
+
+@pytest.mark.parametrize("step", ["sam-build", "ministack", "sam-deploy"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_up_leaves_nothing(own: StateFolder, step: str, number: signal.Signals) -> None:
+    with _starting("up", own) as command:
+        _await(lambda: own.running(step) is not None)
+        command.send_signal(number)
+        assert command.wait(COMMAND_SECONDS) == INTERRUPTED
+    _assert_nothing_left(own)
+
+
+def test_interrupted_demo_leaves_nothing(own: StateFolder) -> None:
+    demo_state = StateFolder(own.root / "demo")
+    with _starting("demo", own) as command:
+        _await(demo_state.stack_file.exists)
+        command.send_signal(signal.SIGINT)
+        # An impatient second one does not cut the clean-up short.
+        time.sleep(0.05)
+        command.send_signal(signal.SIGINT)
+        assert command.wait(COMMAND_SECONDS) == INTERRUPTED
+    _assert_nothing_left(demo_state)
+
+
+def test_down_after_a_killed_up_leaves_nothing(own: StateFolder) -> None:
+    with _starting("up", own) as command:
+        _await(lambda: own.running("sam-deploy") is not None)
+        command.kill()
+    assert own.running("ministack")
+    assert _bridge("down", own).returncode == 0
+    _assert_nothing_left(own)
+
+
+def test_down_leaves_a_program_alone_that_got_a_recorded_pid(own: StateFolder) -> None:
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger:
+        own.root.mkdir()
+        recorded = [{"name": "ministack", "pid": stranger.pid, "started": "some-boot/12345"}]
+        (own.root / "processes.json").write_text(json.dumps(recorded))
+        finished = _bridge("down", own)
+        assert (finished.returncode, finished.stdout) == (0, "Nothing was running.\n")
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_failed_build_shows_its_log_and_leaves_nothing(own: StateFolder, tmp_path: Path) -> None:
+    sam = tmp_path / "make"
+    sam.write_text("#!/bin/sh\necho the layer cannot be made >&2\nexit 3\n")
+    sam.chmod(0o755)
+    # SAM calls make for the layer; the project's own programs come before this one on PATH.
+    finished = _bridge("up", own, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert finished.returncode == 1
+    assert "the layer cannot be made" in finished.stderr
+    assert str(own.log("sam-build")) in finished.stderr
+    assert "Traceback" not in finished.stderr
+    _assert_nothing_left(own)
+
+
+def test_demo_is_as_expected_and_plain_elsewhere_than_on_a_terminal(own: StateFolder) -> None:
+    finished = _bridge("demo", own)
+    assert finished.returncode == 0, finished.stderr
+    assert "\x1b" not in finished.stdout
+    for sample in samples.read_all(PROJECT / "events"):
+        (row,) = (line for line in finished.stdout.splitlines() if sample.name in line.split())
+        assert " ok " in row
+    _assert_nothing_left(StateFolder(own.root / "demo"))
+
+
+def _environment(own: StateFolder, changes: dict[str, str]) -> dict[str, str]:
+    return {**os.environ, "BRIDGE_STATE_DIR": str(own.root), "PYTHONUNBUFFERED": "1", **changes}
+
+
+def _bridge(command: str, own: StateFolder, **changes: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bridge.cli", command],
+        check=False,
+        cwd=PROJECT,
+        env=_environment(own, changes),
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_SECONDS,
+    )
+
+
+@contextmanager
+def _starting(command: str, own: StateFolder) -> Iterator[subprocess.Popen[bytes]]:
+    """The command, running; killed at the end if it still runs then."""
+    started = subprocess.Popen(
+        [sys.executable, "-m", "bridge.cli", command],
+        cwd=PROJECT,
+        env=_environment(own, {}),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield started
+    finally:
+        started.kill()
+        started.wait()
+
+
+def _await(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + COMMAND_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def _assert_nothing_left(own: StateFolder) -> None:
+    assert own.groups() == []
+    assert not own.stack_file.exists()
+    assert not own.temporary.exists()
+    if Path("/proc/self/environ").exists():
+        assert _processes_of(own) == []
+
+
+def _processes_of(own: StateFolder) -> list[int]:
+    """Every process whose environment names a place in the state folder."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            environment = (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        if f"{own.root}/".encode() in environment:
+            found.append(int(folder.name))
+    return found
+
+
+def _listening_addresses(pids: list[int]) -> set[tuple[str, int]]:
+    sockets = {
+        str(fd.readlink()) for pid in pids for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()
+    }
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            address, port = fields[1].split(":")
+            is_listening = fields[3] == "0A"
+            if is_listening and f"socket:[{fields[9]}]" in sockets:
+                readable = socket.inet_ntoa(bytes.fromhex(address)[::-1]) if table == "tcp" else address
+                found.add((readable, int(port, 16)))
+    return found
+
+
+def _accepts_connections(url: str) -> bool:
+    parts = urllib.parse.urlsplit(url)
+    with socket.socket() as probe:
+        return probe.connect_ex((parts.hostname or "", parts.port or 0)) == 0
