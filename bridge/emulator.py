@@ -19,6 +19,7 @@ from botocore.config import Config
 
 from bridge import processes
 from bridge.errors import BridgeError
+from bridge.state import EMULATOR
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from bridge.processes import Group
     from bridge.state import StateFolder
 
-NAME = "ministack"
 REGION = "us-east-1"
 READY_SECONDS = 30.0
 PORT_ATTEMPTS = 3
@@ -55,16 +55,16 @@ def start_ready(state: StateFolder) -> str:
     for attempt in range(1, PORT_ATTEMPTS + 1):
         port = _free_port()
         command = [sys.executable, "-m", "ministack"]
-        group = state.start(NAME, command, env=_environment(state, port), cwd=state.root)
+        group = state.start(EMULATOR, command, env=_environment(state, port), cwd=state.root)
         endpoint_url = f"http://127.0.0.1:{port}"
         if _answers(group, f"{endpoint_url}/_ministack/ready"):
             return endpoint_url
         # Another program may have taken the port between our choice and the start.
-        port_was_taken = "already in use" in _tail(state.log(NAME))
+        port_was_taken = "already in use" in _tail(state.log(EMULATOR))
         state.stop([group])
         if not port_was_taken or attempt == PORT_ATTEMPTS:
             break
-    log = state.log(NAME)
+    log = state.log(EMULATOR)
     raise BridgeError(f"The emulator did not start. Its log is {log} and ends with:\n{_tail(log)}")
 
 

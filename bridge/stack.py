@@ -6,16 +6,18 @@ import json
 import re
 import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import requests
+from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge import emulator, emulator_gaps, processes, sam
 from bridge.errors import BridgeError
-from bridge.state import PROJECT, Stack
+from bridge.state import EMULATOR, PROJECT, Stack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from bridge.processes import Group
@@ -49,22 +51,31 @@ def up(
         if running is None:
             # What a crash has left.
             state.stop_all()
-        before = state.groups()
-        try:
-            return _up(state, running, kapture_url, kapture_token, report)
-        except BaseException:
-            with processes.stop_signals_wait():
-                if running is None:
-                    state.stop_all()
-                else:
-                    state.stop([group for group in state.groups() if group not in before])
-            raise
+        with _undone_on_failure(state, keep=state.groups()):
+            try:
+                return _up(state, running, kapture_url, kapture_token, report)
+            except (BotoCoreError, ClientError, requests.RequestException) as error:
+                raise BridgeError(f"A step failed: {error}. The logs are in {state.logs}") from error
 
 
 def down(state: StateFolder) -> list[str]:
     """Stop everything that was started from this folder; returns the names of what still ran."""
     with state.locked(), processes.stop_signals_wait():
         return state.stop_all()
+
+
+@contextmanager
+def _undone_on_failure(state: StateFolder, keep: list[Group]) -> Iterator[None]:
+    """Whatever ends the block early, everything started in it is stopped."""
+    try:
+        yield
+    except BaseException:
+        with processes.stop_signals_wait():
+            if keep:
+                state.stop([group for group in state.groups() if group not in keep])
+            else:
+                state.stop_all()
+        raise
 
 
 def _up(
@@ -87,7 +98,7 @@ def _up(
         simulator = _start_simulator(state, kapture_token or LOCAL_TOKEN)
     if running is None:
         endpoint_url = emulator.start_ready(state)
-        done(f"emulator (MiniStack) answers at {endpoint_url}, log {state.log(emulator.NAME)}")
+        done(f"emulator (MiniStack) answers at {endpoint_url}, log {state.log(EMULATOR)}")
     else:
         endpoint_url = running.endpoint_url
         done(f"emulator (MiniStack) runs already at {endpoint_url}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 PROJECT = Path(__file__).resolve().parent.parent
+EMULATOR = "ministack"
 LOCK_SECONDS = 15.0
 
 
@@ -51,23 +53,21 @@ class StateFolder:
         self.root = root.absolute()
         self.stack_file = self.root / "stack.json"
         self.logs = self.root / "logs"
-        self.temporary = self.root / "tmp"
+        # Removed by stop_all, so the name is one that nobody else gives to a folder.
+        self.temporary = self.root / "bridge-tmp"
         self.sam = self.root / "sam"
         self._processes_file = self.root / "processes.json"
-        self._scratch_note = self.root / "scratch.txt"
+        digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:12]
+        self._scratch = Path(tempfile.gettempdir()) / f"bridge-{os.getuid()}-{digest}"
         self._lock_file = self.root / "lock"
         self._is_locked = False
 
     def scratch(self) -> Path:
-        """A folder for temporary files with a short path, as sockets need one; removed by `stop_all`."""
-        try:
-            noted: Path | None = Path(self._scratch_note.read_text())
-        except FileNotFoundError:
-            noted = None
-        if noted is None or not noted.is_dir():
-            noted = Path(tempfile.mkdtemp(prefix="bridge-"))
-            self._scratch_note.write_text(str(noted))
-        return noted
+        """A folder for temporary files, with a path short enough for a socket in it; `stop_all` removes it."""
+        self._scratch.mkdir(mode=0o700, exist_ok=True)
+        if self._scratch.is_symlink() or self._scratch.stat().st_uid != os.getuid():
+            raise BridgeError(f"{self._scratch} belongs to someone else")
+        return self._scratch
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
@@ -104,9 +104,7 @@ class StateFolder:
         self.stop(self.groups())
         self.stack_file.unlink(missing_ok=True)
         shutil.rmtree(self.temporary, ignore_errors=True)
-        if self._scratch_note.exists():
-            shutil.rmtree(self.scratch(), ignore_errors=True)
-            self._scratch_note.unlink()
+        shutil.rmtree(self._scratch, ignore_errors=True)
         return running
 
     def write_stack(self, stack: Stack) -> None:
@@ -115,10 +113,9 @@ class StateFolder:
     def read_stack(self) -> Stack:
         """The stack that runs. Raises BridgeError when there is none."""
         content = _read_json(self.stack_file)
-        if not isinstance(content, dict) or not self.running("ministack"):
+        if not isinstance(content, dict) or not self.running(EMULATOR):
             raise BridgeError(f"No stack is running from {self.root}. Start one with: bridge up")
-        names = {f.name for f in fields(Stack)}
-        return Stack(**{name: value for name, value in content.items() if name in names})
+        return Stack(**content)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from helpdesk.intake.requests import Defaults, UnreadableRequestError, read_request
 from helpdesk.models import Identity, Outcome, OutcomeKind, Request, identity_of
 from helpdesk.outcomes import Topic
-from helpdesk.service import DOUBT_S, Deferred, Result, TicketService
+from helpdesk.service import Deferred, Result, TicketService
 from helpdesk.settings import Settings
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class QueueConsumer:
         receives = int(one.record["attributes"]["ApproximateReceiveCount"])
         doubling = min(2.0 ** min(receives, 20), longest) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load
         if isinstance(one.result, Outcome):
-            seconds = DOUBT_S if one.result.kind is OutcomeKind.UNKNOWN else doubling
+            seconds = self._settings.doubt_s if one.result.kind is OutcomeKind.UNKNOWN else doubling
         elif one.result.retry_after is None:
             seconds = doubling
         else:

@@ -25,8 +25,8 @@ from helpdesk.errors import (
     UnavailableError,
 )
 from helpdesk.models import (
-    AddRequest,
     Changes,
+    GetRequest,
     NewTicket,
     Request,
     Requester,
@@ -44,15 +44,20 @@ _UPDATE = "/update-ticket-from-other-source.html"
 _GET = "/search-ticket-by-ticket-id.html"
 _PULL = "/select-ticket-between-start-and-end-dates.html"
 
-_SUCCESS = {"success"}
-# Texts and table names that Kapture's pages give for a key that is missing, wrong or out of date.
+# Texts and table names that Kapture's pages give for a key that is missing, wrong or out of date. Matched
+# from the start: further on a message may quote the request.
 _TOKEN_REFUSED = re.compile(
-    r"auth\s*key.*(invalid|expired)|(invalid|expired).*auth\s*key|api\s*expired", re.IGNORECASE
+    r"\W*((invalid|expired)\s+(auth|api)\s*key|(auth|api)\s*key\s*(is\s+)?(invalid|expired)|api\s*expired)\b",
+    re.IGNORECASE,
 )
-_HTML = re.compile(rb"^\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
-_LOGIN = re.compile(r"log-?in|sign-?in|password", re.IGNORECASE)
+# A failure of Kapture's own, by its name in the tables of its pages: it says nothing of the request.
+_SERVER_FAILED = re.compile(r"\W*(internal\s+)?server\s*(failure|error)\b", re.IGNORECASE)
+_LOGIN = re.compile(r"log[\s-]?in\b|sign[\s-]?in\b|password", re.IGNORECASE)
 # Answers that say of themselves that nothing was done, whatever the operation.
 _REFUSED_STATUSES = {400, 404, 405, 406, 409, 410, 411, 413, 414, 415, 422, 431}
+
+_LONGEST_MESSAGE = 500
+_LONGEST_RETRY_AFTER_S = 86_400.0
 
 _DATE_FORMS = (
     "%d-%m-%Y %H:%M",
@@ -77,14 +82,16 @@ class Kapture:
     def check(self, request: Request) -> None:
         """Raises RejectedError, naming every field that Kapture needs or cannot take."""
         problems: list[FieldProblem] = []
-        if isinstance(request, UpdateRequest):
+        if isinstance(request, GetRequest):
+            problems += _shadowing("extra", request.extra, _get_body(request.ticket_ids))
+        elif isinstance(request, UpdateRequest):
             if request.changes.sub_status is None:
                 # "sub_status" is the one field besides the id that the update page marks mandatory.
                 problems.append(FieldProblem("changes.sub_status", "is required by kapture"))
             if request.changes.assignee is not None:
                 problems.append(FieldProblem("changes.assignee", "cannot be changed in kapture"))
             problems += _shadowing("changes.extra", request.changes.extra, _update_body("", request.changes))
-        elif isinstance(request, AddRequest):
+        else:
             problems += _shadowing("ticket.extra", request.ticket.extra, _add_body(request.ticket))
         if problems:
             raise RejectedError("invalid_request", "kapture cannot take this request", tuple(problems))
@@ -94,7 +101,7 @@ class Kapture:
         body = self._call(_ADD, [_add_body(ticket) | ticket.extra], deadline)
         answer = _succeeded(body)
         inner = _mapping(answer.get("ticket"))
-        ticket_id = _text(answer.get("ticket_id")) or _text(answer.get("ticket id")) or _ticket_id_in(inner)
+        ticket_id = _id(answer.get("ticket_id")) or _id(answer.get("ticket id")) or _ticket_id_in(inner)
         if ticket_id is None:
             raise OutcomeUnknownError("no_ticket_id", "kapture reports success without a ticket id")
         url = _text(answer.get("ticket_url")) or _text(inner.get("ticketURL"))
@@ -113,13 +120,12 @@ class Kapture:
 
     def get(self, ticket_ids: Sequence[str], extra: Mapping[str, JsonValue], deadline: float) -> list[Ticket]:
         """The tickets that exist, in any order; unknown ids are left out. One call for all ids."""
-        body = self._call(_GET, {"ticket_ids": ",".join(ticket_ids), **extra}, deadline)
+        body = self._call(_GET, {**extra, **_get_body(ticket_ids)}, deadline)
         if not isinstance(body, list):
             _succeeded(body)
             raise OutcomeUnknownError("unexpected_answer", "kapture's answer holds no list of tickets")
         wanted = set(ticket_ids)
-        tickets = [self._ticket(_mapping(item.get("task_details")) or item, item) for item in _objects(body)]
-        return [ticket for ticket in tickets if ticket is not None and ticket.ticket_id in wanted]
+        return [ticket for ticket in self._tickets(body) if ticket.ticket_id in wanted]
 
     def pull(self, day: date, deadline: float) -> list[Ticket]:
         """Every ticket created on that day of the account's zone. One call covers one day at most."""
@@ -145,8 +151,9 @@ class Kapture:
     def _pulled(self, body: Any) -> list[Ticket]:
         # "message" is seen as a list, as one object, and as a text where there are no tickets.
         message = _succeeded(body).get("message")
-        items = [message] if isinstance(message, dict) else _objects(message)
-        return [ticket for item in items if (ticket := self._ticket(item, item)) is not None]
+        if not isinstance(message, list | dict | str):
+            raise OutcomeUnknownError("unexpected_answer", "kapture's answer holds no list of tickets")
+        return self._tickets([message] if isinstance(message, dict) else message)
 
     # ── one call ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -172,7 +179,13 @@ class Kapture:
 
     # ── normalised tickets ───────────────────────────────────────────────────────────────────────────────
 
-    def _ticket(self, details: Mapping[str, Any], raw: dict[str, Any]) -> Ticket | None:
+    def _tickets(self, items: list[Any] | str) -> list[Ticket]:
+        found = [self._ticket(item) for item in items if isinstance(item, dict)]
+        return [ticket for ticket in found if ticket is not None]
+
+    def _ticket(self, raw: dict[str, Any]) -> Ticket | None:
+        # A get wraps what a pull has flat.
+        details = _mapping(raw.get("task_details")) or raw
         ticket_id = _ticket_id_in(details)
         if ticket_id is None:
             return None
@@ -180,11 +193,11 @@ class Kapture:
         return Ticket(
             helpdesk=self.name,
             ticket_id=ticket_id,
-            internal_id=_text(details.get("taskId")),
+            internal_id=_id(details.get("taskId")),
             title=_text(details.get("title")) or _text(details.get("taskTitle")),
             details=_text(details.get("detail")),
             # The older pull answers "success" where the status belongs.
-            status=None if status and status.lower() in _SUCCESS else status,
+            status=None if status and status.lower() == "success" else status,
             sub_status=_sub_status(details),
             queue=_text(details.get("queueKey")) or _name(details.get("queueName")),
             priority=_text(details.get("priority")),
@@ -204,9 +217,9 @@ class Kapture:
         for form in _DATE_FORMS if text else ():
             try:
                 local = datetime.strptime(text or "", form).replace(tzinfo=self._settings.zone)
-            except ValueError:
+                return local.astimezone(UTC)
+            except (ValueError, OverflowError):
                 continue
-            return local.astimezone(UTC)
         return None
 
     def _absolute(self, url: str | None) -> str | None:
@@ -243,6 +256,10 @@ def _add_body(ticket: NewTicket) -> dict[str, JsonValue]:
     return {key: value for key, value in fields.items() if value}
 
 
+def _get_body(ticket_ids: Sequence[str]) -> dict[str, JsonValue]:
+    return {"ticket_ids": ",".join(ticket_ids)}
+
+
 def _update_body(ticket_id: str, changes: Changes, zone: ZoneInfo | None = None) -> dict[str, JsonValue]:
     callback_at = changes.callback_at
     if callback_at and callback_at.tzinfo and zone:
@@ -275,23 +292,31 @@ def _read(reply: Reply, redact: Callable[[str], str]) -> Any:
     """
     body = _json(reply)
     failure = _failure_in(body)
-    message = redact(failure or f"HTTP {reply.status}")
-    if reply.status in (401, 403) or (failure is not None and _TOKEN_REFUSED.search(failure)):
+    message = redact(failure or f"HTTP {reply.status}")[:_LONGEST_MESSAGE]
+    if reply.status in (401, 403) or (failure is not None and _TOKEN_REFUSED.match(failure)):
         raise UnauthorizedError("token_refused", message)
     if 300 <= reply.status < 400:
         _raise_redirected(reply)
     if reply.status == 429 or (reply.status == 503 and "retry-after" in reply.headers):
         code = "rate_limited" if reply.status == 429 else "helpdesk_down"
         raise UnavailableError(code, message, _retry_after(reply.headers.get("retry-after")))
+    if failure is not None and _SERVER_FAILED.match(failure):
+        raise OutcomeUnknownError("helpdesk_failed", message)
     if reply.status in _REFUSED_STATUSES or (failure is not None and reply.status < 500):
         raise RejectedError(_rejection_code(reply.status), message)
     if not 200 <= reply.status < 300:
         raise OutcomeUnknownError(f"http_{reply.status}", message)
     if body is None:
-        if _HTML.search(reply.body):
-            raise UnauthorizedError("login_page", "the helpdesk answers with a web page")
+        if _is_login_page(reply.body):
+            raise UnauthorizedError("login_page", "the helpdesk asks us to log in")
         raise OutcomeUnknownError("unreadable_answer", "the helpdesk's answer is no JSON")
     return body
+
+
+def _is_login_page(body: bytes) -> bool:
+    # Any other page may stand in the place of an answer to a call that was carried out.
+    text = body.decode(errors="replace")
+    return text.lstrip("\ufeff \r\n\t").startswith("<") and _LOGIN.search(text) is not None
 
 
 def _json(reply: Reply) -> Any:
@@ -314,7 +339,7 @@ def _failure_in(body: Any) -> str | None:
 def _succeeded(body: Any) -> dict[str, Any]:
     answer = _lowered(body)
     status = answer.get("status")
-    if not isinstance(status, str) or status.lower() not in _SUCCESS:
+    if not isinstance(status, str) or status.lower() != "success":
         raise OutcomeUnknownError("unexpected_answer", "the answer says neither success nor failure")
     return answer
 
@@ -339,13 +364,15 @@ def _retry_after(value: str | None) -> float | None:
     except ValueError:
         try:
             at = parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - time.time()
-    return seconds if 0 <= seconds < float("inf") else None
+    return min(seconds, _LONGEST_RETRY_AFTER_S) if seconds >= 0 else None
 
 
 def _lowered(body: Any) -> dict[str, Any]:
+    # Whether a list of one is answered with a list of one is undocumented.
+    body = body[0] if isinstance(body, list) and len(body) == 1 else body
     return {key.lower(): value for key, value in body.items()} if isinstance(body, dict) else {}
 
 
@@ -353,16 +380,16 @@ def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _objects(value: Any) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
 def _text(value: Any) -> str | None:
-    """Ids and names come as texts or as numbers; an empty text and 0 mean that there is none."""
+    """Texts and ids come as texts or as numbers; an empty text and the number 0 mean that there is none."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
-    text = str(value).strip()
-    return text if text not in ("", "0") else None
+    return (str(value).strip() or None) if value else None
+
+
+def _id(value: Any) -> str | None:
+    text = _text(value)
+    return text if text != "0" else None
 
 
 def _name(value: Any) -> str | None:
@@ -372,7 +399,7 @@ def _name(value: Any) -> str | None:
 
 
 def _ticket_id_in(item: Mapping[str, Any]) -> str | None:
-    return _text(item.get("ticketId"))
+    return _id(item.get("ticketId"))
 
 
 def _sub_status(details: Mapping[str, Any]) -> SubStatus | None:
@@ -387,6 +414,6 @@ def _requester(details: Mapping[str, Any]) -> Requester | None:
         email=email,
         name=_name(details.get("customerName")),
         phone=_text(details.get("phone")) or _text(details.get("customerPhone")),
-        customer_id=_text(details.get("customerId")),
+        customer_id=_id(details.get("customerId")),
     )
     return found if found != Requester() else None

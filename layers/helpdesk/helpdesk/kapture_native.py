@@ -104,7 +104,7 @@ def _respelled(
 ) -> dict[str, Any]:
     # Given in both spellings, the doubtful one keeps its name, so that reading the request tells it.
     respelled: dict[str, Any] = {}
-    person = part.get("requester", {})
+    person = part.get("requester") or {}
     for key, value in part.items():
         if key in requester and isinstance(person, Mapping) and requester[key] not in person:
             person = {**person, requester[key]: value}

@@ -36,8 +36,6 @@ from helpdesk.models import (
     identity_of,
 )
 
-# A request in doubt is looked at again when reconcile has had its turn.
-DOUBT_S = 75.0
 # Reasons of our own: they say nothing of the helpdesk.
 _OUR_CODES = {
     "ledger_unavailable",
@@ -143,9 +141,11 @@ class TicketService:
         ledger: Ledger,
         *,
         marker_field: str,
+        doubt_s: float,
         threads: int,
     ) -> None:
         self._marker_field = marker_field
+        self._doubt_s = doubt_s
         self._helpdesks = helpdesks
         self._gates = gates
         self._ledger = ledger
@@ -281,7 +281,7 @@ class TicketService:
     ) -> Result:
         match answer:
             case Settled(outcome) if outcome.kind is OutcomeKind.UNKNOWN:
-                return Deferred("in_doubt", DOUBT_S)
+                return Deferred("in_doubt", self._doubt_s)
             case Settled(outcome):
                 return outcome
             case Reused():

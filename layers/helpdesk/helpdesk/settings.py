@@ -75,6 +75,7 @@ class _Variables(BaseModel):
         "details"
     )
     SETTLE_AFTER_S: Annotated[float, Field(ge=0)] = 900
+    DOUBT_S: Annotated[float, Field(ge=1)] = 75
     RECONCILE_CALLS: Annotated[int, Field(ge=1)] = 10
     LEASE_S: Annotated[int, Field(ge=5)] = 40
     LEDGER_DAYS: Annotated[int, Field(ge=1)] = 28
@@ -136,6 +137,8 @@ class Settings:
     marker_field: str
     # How long a helpdesk may take to show a new ticket; only then is an absent one called absent.
     settle_after_s: float
+    # How long a record in doubt stays out of sight: a little longer than reconcile's minute.
+    doubt_s: float
     # The most calls of one run of reconcile.
     reconcile_calls: int
     lease_s: int
@@ -182,6 +185,7 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         read_timeout_s=variables.READ_TIMEOUT_S,
         marker_field=variables.MARKER_FIELD,
         settle_after_s=variables.SETTLE_AFTER_S,
+        doubt_s=variables.DOUBT_S,
         reconcile_calls=variables.RECONCILE_CALLS,
         lease_s=variables.LEASE_S,
         ledger_days=variables.LEDGER_DAYS,

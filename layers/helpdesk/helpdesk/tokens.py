@@ -25,6 +25,7 @@ class SecretToken:
         self._token: str | None = None
         self._version: str | None = None
         self._read_at = float("-inf")
+        self._failure: UnavailableError | UnauthorizedError | None = None
 
     def current(self) -> str:
         """The token as last read.
@@ -33,34 +34,50 @@ class SecretToken:
             UnavailableError: Secrets Manager does not answer.
             UnauthorizedError: the secret holds no usable token.
         """
+        since = time.monotonic()
         with self._lock:
-            return self._token or self._read()
+            return self._token or self._read(since)
 
     def newer(self, refused: str, since: float) -> str | None:
         """Another token than the one just refused, or None.
 
         The secret is read again unless that already happened after `since`, the monotonic moment at which
-        the refused call began: ten calls that are refused together read it once.
+        the refused call began: ten calls that are refused together read it once. Raises as `current`.
         """
         with self._lock:
-            if self._token == refused and self._read_at <= since:
-                self._read()
-            return self._token if self._token != refused else None
+            newest = self._read(since) if self._token == refused else self._token
+        return newest if newest != refused else None
 
     def version(self, *, fresh: bool) -> str | None:
         """Changes when the secret does; a malformed secret has a version too. Read anew where `fresh`.
 
         None where Secrets Manager does not answer.
         """
+        since = time.monotonic()
         with self._lock:
             if fresh:
                 with suppress(HelpdeskError):
-                    self._read()
+                    self._read(since)
             return self._version
 
-    def _read(self) -> str:
-        # Taken before the call, so that a secret changed during it counts as not yet seen.
-        asked_at = time.monotonic()
+    def _read(self, since: float) -> str:
+        """The secret's token, read again unless another call has read it after `since`.
+
+        A failure is shared as well: ten calls would otherwise wait for Secrets Manager one after the other.
+        """
+        if self._read_at <= since:
+            # Taken before the call, so that a secret changed during it counts as not yet seen.
+            self._read_at = time.monotonic()
+            self._failure = None
+            try:
+                self._ask()
+            except (UnavailableError, UnauthorizedError) as error:
+                self._failure = error
+        if self._failure:
+            raise type(self._failure)(self._failure.code, self._failure.message) from self._failure
+        return self._token or ""
+
+    def _ask(self) -> None:
         try:
             secret = self._client.get_secret_value(SecretId=self._secret_arn)
         except ClientError as error:
@@ -70,8 +87,6 @@ class SecretToken:
             raise UnavailableError("secret_unreadable", "Secrets Manager does not answer") from error
         self._version = secret["VersionId"]
         self._token = _token_in(secret.get("SecretString", ""))
-        self._read_at = asked_at
-        return self._token
 
 
 def _token_in(text: str) -> str:

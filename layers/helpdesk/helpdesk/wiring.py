@@ -151,5 +151,10 @@ def _service() -> TicketService:
     budget = Budget(settings.kapture.budget, settings.kapture.budget_period_s)
     gates = {name: Gate(_clients().dynamodb, settings.ledger_table, name, budget) for name in _helpdesks()}
     return TicketService(
-        _helpdesks(), gates, _ledger(), marker_field=settings.marker_field, threads=settings.threads
+        _helpdesks(),
+        gates,
+        _ledger(),
+        marker_field=settings.marker_field,
+        doubt_s=settings.doubt_s,
+        threads=settings.threads,
     )
