@@ -35,6 +35,7 @@ class _Work:
     record: SqsRecord
     identity: Identity
     result: Result
+    request: Request | None = None
     milliseconds: int = 0
 
 
@@ -97,12 +98,13 @@ class QueueConsumer:
                 record_of[id(request)] = record
         for carried in self._service.carry_out(requests, deadline):
             record = record_of[id(carried.request)]
-            work.append(_Work(record, identity_of(carried.request), carried.result, carried.milliseconds))
+            identity = identity_of(carried.request)
+            work.append(_Work(record, identity, carried.result, carried.request, carried.milliseconds))
         return work
 
     def _aged(self, one: _Work) -> _Work:
         """Ends what has waited for too long."""
-        if not isinstance(one.result, Deferred):
+        if not isinstance(one.result, Deferred) or one.request is None:
             return one
         age = self._clock() - int(one.record["attributes"]["SentTimestamp"]) / 1000
         code, kind = one.result.code, OutcomeKind.PARKED
@@ -112,7 +114,8 @@ class QueueConsumer:
             code, message = "expired", f"could not be carried out in time; last reason: {one.result.code}"
         else:
             return one
-        one.result = Outcome(identity=one.identity, kind=kind, code=code, message=message)
+        ended = Outcome(identity=one.identity, kind=kind, code=code, message=message)
+        one.result = self._service.end(one.request, ended)
         return one
 
     # ── the answers ──────────────────────────────────────────────────────────────────────────────────────
@@ -196,7 +199,9 @@ class QueueConsumer:
             "milliseconds": one.milliseconds,
         }
         if isinstance(result, Deferred):
-            self._logger.warning("request waits", extra=fields)
+            # In an outage this is said of every record, time and again: nothing is wrong with them.
+            level = self._logger.info if result.held else self._logger.warning
+            level("request waits", extra=fields)
             self._count("Deferred")
             if result.token_refused:
                 self._count("TokenRefused")

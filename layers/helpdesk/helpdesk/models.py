@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -44,6 +45,13 @@ def _one_or_many(value: Any) -> Any:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return [value] if type(value) is int else value
+
+
+def _not_empty(ids: tuple[str, ...]) -> tuple[str, ...]:
+    # As a length it would be found wrong as well wherever the only id is.
+    if not ids:
+        raise ValueError("must not be empty")
+    return ids
 
 
 _YEAR_FIRST = re.compile(r"\s*\d{4}-")
@@ -179,7 +187,10 @@ class GetRequest(_RequestBase):
 
     operation: Literal[Operation.GET]
     ticket_ids: Annotated[
-        tuple[TicketId, ...], Field(min_length=1, max_length=100), BeforeValidator(_one_or_many)
+        tuple[TicketId, ...],
+        Field(max_length=100),
+        AfterValidator(_not_empty),
+        BeforeValidator(_one_or_many),
     ]
     include: tuple[Literal["raw"], ...] = ()
     extra: dict[str, JsonValue] = Field(default_factory=dict)

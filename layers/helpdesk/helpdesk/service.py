@@ -176,6 +176,18 @@ class TicketService:
                     carried += _held(waiting.pop(helpdesk), passes[helpdesk])
         return carried
 
+    def end(self, request: Request, outcome: Outcome) -> Result:
+        """Ends a request without a call, or answers as it has ended already."""
+        if isinstance(request, GetRequest):
+            return outcome
+        try:
+            answer = self._ledger.claim(request)
+        except UnavailableError as error:
+            return Deferred(error.code)
+        if isinstance(answer, Claim):
+            return self._record(answer, request, outcome)
+        return self._without_call(request, answer)
+
     def get(self, request: GetRequest, deadline: float) -> Outcome:
         """The tickets asked for. Raises HelpdeskError where they cannot be had."""
         calls = self._calls_for(request.helpdesk, len(request.ticket_ids))
