@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from bridge import emulator, outcomes, samples, stack
+from bridge import emulator, operate, outcomes, samples, stack
 from bridge.errors import BridgeError
 from bridge.processes import stop_signals_raise
 from bridge.state import PROJECT, StateFolder
@@ -101,6 +103,20 @@ def status(state_dir: Path) -> None:
 
 @bridge.command()
 @_state_dir
+def env(state_dir: Path) -> None:
+    """Print the stack's addresses, and what AWS tools need to reach it, as lines for a shell.
+
+    \b
+    Example:
+      eval "$(bridge env)"
+    """
+    running = StateFolder(state_dir).read_stack()
+    for name, value in _environment(running).items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+
+
+@bridge.command()
+@_state_dir
 @click.option("--ticket-id", metavar="ID", help="Stands for every {ticket_id:...} in the files.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 def send(state_dir: Path, ticket_id: str | None, files: tuple[Path, ...]) -> None:
@@ -175,6 +191,10 @@ def demo(state_dir: Path, events: Path) -> None:
     click.echo(f"All {len(chosen)} samples went as expected. Logs: {state.logs}")
 
 
+for command in operate.COMMANDS:
+    bridge.add_command(command)
+
+
 def main() -> None:
     """Run the command; what a person can put right is told in a message, without a stack trace."""
     try:
@@ -200,22 +220,21 @@ def _filled(sample: Sample, ticket_id: str | None) -> Sample:
         raise BridgeError(f"{error}. Give it with --ticket-id.") from error
 
 
+def _environment(running: Stack) -> dict[str, str]:
+    named = {name.upper(): value for name, value in asdict(running).items() if isinstance(value, str)}
+    named["AWS_ENDPOINT_URL"] = named.pop("ENDPOINT_URL")
+    named["AWS_DEFAULT_REGION"] = named.pop("REGION")
+    return named | emulator.CREDENTIALS
+
+
 def _describe(state: StateFolder, running: Stack) -> None:
-    environment = " ".join(
-        f"{name}={value}"
-        for name, value in {
-            "AWS_ENDPOINT_URL": running.endpoint_url,
-            "AWS_DEFAULT_REGION": running.region,
-            **emulator.CREDENTIALS,
-        }.items()
-    )
     click.echo(f"API            {running.api_url}  (x-api-key: {running.api_key})")
     click.echo(f"requests       {running.requests_queue_url}")
     click.echo(f"outcomes       {running.outcomes_queue_url}")
     click.echo(f"Kapture        {running.kapture_url}")
     click.echo(f"everything     {state.stack_file}")
     click.echo(f"logs           {state.logs}")
-    click.echo(f"for AWS tools  export {environment}")
+    click.echo('for a shell    eval "$(bridge env)"')
 
 
 if __name__ == "__main__":

@@ -114,7 +114,12 @@ class Clients:
         with self._making:
             return self._session.client("secretsmanager", **self._where)
 
-    # No type stubs are installed for the three below.
+    # No type stubs are installed for the four below.
+    @cached_property
+    def iam(self) -> Any:
+        with self._making:
+            return self._session.client("iam", **self._where)
+
     @cached_property
     def s3(self) -> Any:
         with self._making:

@@ -5,6 +5,7 @@ The template stays as AWS wants it. Seen with MiniStack 1.5.33.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,20 @@ def fill(aws: Clients, stack_name: str) -> None:
     for name, resource in template["Resources"].items():
         if resource["Type"] == "AWS::ApiGateway::RestApi":
             _complete_api(aws, ids[name], resource["Properties"]["Body"], ids)
+        elif resource["Type"] == "AWS::IAM::Role":
+            _name_secrets_by_arn(aws, ids[name])
     _make_concurrency_a_number(aws)
+
+
+def _name_secrets_by_arn(aws: Clients, role: str) -> None:
+    """A Ref of a secret gives its name, which is no resource that a policy could allow."""
+    for name in aws.iam.list_role_policies(RoleName=role)["PolicyNames"]:
+        policy = aws.iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+        for statement in policy["Statement"]:
+            if statement["Action"] == "secretsmanager:GetSecretValue":
+                secret = aws.secretsmanager.describe_secret(SecretId=statement["Resource"])
+                statement["Resource"] = secret["ARN"]
+        aws.iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(policy))
 
 
 def _make_concurrency_a_number(aws: Clients) -> None:

@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from bridge import emulator, emulator_gaps, processes, sam
 from bridge.errors import BridgeError
 from bridge.state import EMULATOR, PROJECT, Stack
+from bridge.subscriptions import subscribe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -123,7 +124,7 @@ def _up(
     stack = _describe(aws, outcomes_queue_url, kapture_url)
     if running is None or starts_simulator or kapture_token is not None:
         _set_token(aws, stack, kapture_token or LOCAL_TOKEN)
-    _listen(aws, stack)
+    subscribe(aws, queue_url=outcomes_queue_url, topic_arn=stack.outcomes_topic_arn, raw=True)
     state.write_stack(stack)
     done(f"ready, described in {state.stack_file}")
     return stack
@@ -203,15 +204,4 @@ def _local_api_url(endpoint_url: str, output: str) -> str:
 def _set_token(aws: emulator.Clients, stack: Stack, token: str) -> None:
     aws.secretsmanager.put_secret_value(
         SecretId=stack.token_secret_arn, SecretString=json.dumps({"token": token})
-    )
-
-
-def _listen(aws: emulator.Clients, stack: Stack) -> None:
-    """Let the outcomes queue hear every outcome, in the form in which it was published."""
-    attributes = aws.sqs.get_queue_attributes(QueueUrl=stack.outcomes_queue_url, AttributeNames=["QueueArn"])
-    aws.sns.subscribe(
-        TopicArn=stack.outcomes_topic_arn,
-        Protocol="sqs",
-        Endpoint=attributes["Attributes"]["QueueArn"],
-        Attributes={"RawMessageDelivery": "true"},
     )

@@ -63,7 +63,7 @@ class StateFolder:
         self._is_locked = False
 
     def scratch(self) -> Path:
-        """A folder for temporary files, with a path short enough for a socket in it; `stop_all` removes it."""
+        """A folder for temporary files whose path leaves room for a socket; `stop_all` removes it."""
         self._scratch.mkdir(mode=0o700, exist_ok=True)
         if self._scratch.is_symlink() or self._scratch.stat().st_uid != os.getuid():
             raise BridgeError(f"{self._scratch} belongs to someone else")

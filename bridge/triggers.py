@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from bridge.emulator import Clients
 from bridge.errors import BridgeError
 from bridge.samples import ApiSend, BusSend, QueueSend, ScheduleSend, TopicSend
+from bridge.subscriptions import subscribe
 
 if TYPE_CHECKING:
     from bridge.samples import Json, Send
@@ -144,7 +145,7 @@ class Triggers:
     @cached_property
     def _subscribed_topic(self) -> str:
         arn = self._aws.sns.create_topic(Name=TOPIC)["TopicArn"]
-        self._aws.sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=self._requests_queue_arn)
+        subscribe(self._aws, queue_url=self._stack.requests_queue_url, topic_arn=arn, raw=False)
         return arn
 
 

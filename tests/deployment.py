@@ -2,12 +2,14 @@
 
 import base64
 import json
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import boto3
 import pytest
+from botocore.client import BaseClient
 
 import reconcile
 import ticket_api
@@ -49,6 +51,17 @@ class Answer:
     body: Any
 
 
+def _one_at_a_time(call: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for mocked AWS, which shows half-written items to a thread that reads in the middle."""
+    lock = threading.Lock()
+
+    def locked(*arguments: Any) -> Any:
+        with lock:
+            return call(*arguments)
+
+    return locked
+
+
 class Deployment:
     """Queues, topic, secret and table, and the true handlers on them. Needs an active AWS mock."""
 
@@ -56,6 +69,7 @@ class Deployment:
         self, monkeypatch: pytest.MonkeyPatch, kapture_url: str, token: str, **variables: str
     ) -> None:
         self._monkeypatch = monkeypatch
+        monkeypatch.setattr(BaseClient, "_make_api_call", _one_at_a_time(BaseClient._make_api_call))
         self.sqs = boto3.client("sqs")
         self.sns = boto3.client("sns")
         self.secrets = boto3.client("secretsmanager")

@@ -85,7 +85,7 @@ class QueueConsumer:
         record_of: dict[int, SqsRecord] = {}
         for record in records:
             defaults = Defaults(
-                request_id=record["messageId"],
+                request_id=_named_id(record) or record["messageId"],
                 source=self._settings.default_source,
                 helpdesk=self._settings.default_helpdesk,
             )
@@ -215,6 +215,12 @@ class QueueConsumer:
         self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=1)
 
 
+def _named_id(record: SqsRecord) -> str | None:
+    """The id in the message's attributes: a redriven request keeps the one it had."""
+    attribute = record.get("messageAttributes", {}).get("request_id", {})
+    return attribute.get("stringValue") or None
+
+
 def _comes_back(result: Result) -> bool:
     return isinstance(result, Deferred) or result.kind is OutcomeKind.UNKNOWN
 
@@ -232,7 +238,7 @@ def _unreadable(error: UnreadableRequestError) -> Outcome:
 def _copy_attributes(one: _Work) -> dict[str, "MessageAttributeValueTypeDef"]:
     result = one.result
     attributes = {
-        "outcome": result.kind.value if isinstance(result, Outcome) else None,
+        "class": result.kind.value if isinstance(result, Outcome) else None,
         "code": result.code,
         "attempts": str(result.attempts) if isinstance(result, Outcome) else None,
         "request_id": one.identity.request_id,

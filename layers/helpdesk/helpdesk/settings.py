@@ -106,7 +106,7 @@ class KaptureSettings:
     url: str
     secret_arn: str
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("Asia/Kolkata"))
-    # The segment after `.html`; the older generation of the API has none.
+    # The segment after the page's name; the older generation of the API has none.
     path_version: str = "/v.2.0"
     # Names that requests may use for an account's own sub-status keys; unknown names pass as they are.
     sub_statuses: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,170 @@
+"""Commands of an operator: parked, redrive, pause, resume, trace; on the local or on a deployed stack."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from botocore.exceptions import BotoCoreError, ClientError
+
+from bridge import target
+from bridge.errors import BridgeError
+from bridge.operations import Operations, ParkedCopy, Wanted, age, clock_time
+from bridge.state import PROJECT, StateFolder
+from helpdesk.errors import HelpdeskError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _on_a_stack[F: Callable[..., Any]](command: F) -> F:
+    """Adds the options that choose the stack; the command gets an `Operations`."""
+    for option in (
+        click.option(
+            "--state-dir",
+            type=click.Path(file_okay=False, path_type=Path),
+            envvar="BRIDGE_STATE_DIR",
+            default=PROJECT / ".bridge",
+            help="State folder of the local stack.  [env: BRIDGE_STATE_DIR]",
+        ),
+        click.option(
+            "--stack",
+            metavar="NAME",
+            help="A stack deployed into the AWS account of your usual credentials, instead of the local one.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _operations(state_dir: Path, stack: str | None) -> Operations:
+    chosen = target.deployed(stack) if stack else target.local(StateFolder(state_dir).read_stack())
+    return Operations(chosen)
+
+
+class _Command(click.Command):
+    """A command whose AWS errors are told in one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (BotoCoreError, ClientError, HelpdeskError) as error:
+            raise BridgeError(str(error)) from error
+
+
+@click.command(cls=_Command)
+@_on_a_stack
+@click.option("--json", "as_json", is_flag=True, help="One object for each copy, with its body.")
+def parked(state_dir: Path, stack: str | None, as_json: bool) -> None:
+    """List what waits in the dead-letter queue, grouped by the reason. Nothing is taken away.
+
+    \b
+    Example:
+      bridge parked
+      bridge parked --stack ticket-bridge --json
+    """
+    copies = _operations(state_dir, stack).parked()
+    if as_json:
+        for copy in copies:
+            click.echo(json.dumps({**copy.attributes, "body": copy.body}))
+        return
+    if not copies:
+        click.echo("Nothing is parked.")
+    for code, count in Counter(copy.code for copy in copies).most_common():
+        click.echo(f"{count:6}  {code}")
+        for copy in [copy for copy in copies if copy.code == code][:5]:
+            click.echo(f"        {_told(copy)}")
+        if count > 5:
+            click.echo(f"        … and {count - 5} more (--json lists all)")
+
+
+@click.command(cls=_Command)
+@_on_a_stack
+@click.option("--code", help="Only those parked for this reason.")
+@click.option("--source", help="Only those of this source.")
+@click.option("--request-id", help="Only this one.")
+@click.option("--all", "everything", is_flag=True, help="Whatever is parked.")
+@click.option("--dry-run", is_flag=True, help="Show what would be sent again, and send nothing.")
+def redrive(
+    state_dir: Path,
+    stack: str | None,
+    code: str | None,
+    source: str | None,
+    request_id: str | None,
+    everything: bool,
+    dry_run: bool,
+) -> None:
+    """Send parked requests through the queue again, by the same ledger and the same budget.
+
+    One parked as outcome_unknown may have made its ticket: look at the helpdesk before you redrive it.
+
+    \b
+    Example:
+      bridge redrive --code expired --dry-run
+      bridge redrive --request-id order-1001
+    """
+    if not (code or source or request_id or everything):
+        raise click.UsageError("say which: --code, --source, --request-id, or --all")
+    count = _operations(state_dir, stack).redrive(
+        Wanted(code, source, request_id), told=lambda copy: click.echo(_told(copy)), dry_run=dry_run
+    )
+    click.echo(f"{count} {'would be sent' if dry_run else 'sent'} again.")
+
+
+@click.command(cls=_Command)
+@_on_a_stack
+@click.option("--helpdesk", default="kapture", show_default=True)
+def pause(state_dir: Path, stack: str | None, helpdesk: str) -> None:
+    """Stop calling a helpdesk. Requests are still accepted, and wait.
+
+    \b
+    Example:
+      bridge pause
+    """
+    _operations(state_dir, stack).gate(helpdesk).pause()
+    click.echo(f"{helpdesk} is paused: requests wait. Go on with: bridge resume")
+
+
+@click.command(cls=_Command)
+@_on_a_stack
+@click.option("--helpdesk", default="kapture", show_default=True)
+def resume(state_dir: Path, stack: str | None, helpdesk: str) -> None:
+    """Call a helpdesk again: takes a pause back, and opens a gate that has closed by itself.
+
+    \b
+    Example:
+      bridge resume
+    """
+    _operations(state_dir, stack).gate(helpdesk).resume()
+    click.echo(f"{helpdesk} is called again. Waiting requests come back within 15 minutes.")
+
+
+@click.command(cls=_Command)
+@_on_a_stack
+@click.option("--helpdesk", default="kapture", show_default=True)
+@click.argument("request_id")
+def trace(state_dir: Path, stack: str | None, helpdesk: str, request_id: str) -> None:
+    """Tell the story of a request: where it stands, and each step that led there. Times are UTC.
+
+    \b
+    Example:
+      bridge trace order-1001
+    """
+    stands, steps = _operations(state_dir, stack).trace(helpdesk, request_id)
+    click.echo(f"{request_id}: {stands}")
+    for step in steps:
+        click.echo(f"  {clock_time(step.at)}  {step.text}")
+    if steps:
+        click.echo(f"The last step was {age(steps[-1].at)} ago.")
+
+
+COMMANDS = (parked, redrive, pause, resume, trace)
+
+
+def _told(copy: ParkedCopy) -> str:
+    known = copy.attributes
+    what = " ".join(filter(None, (known.get("operation"), copy.request_id or "(no request_id)")))
+    return f"{what}  {copy.code}  from {copy.source or 'unknown'}, attempts {known.get('attempts', '0')}"

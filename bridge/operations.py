@@ -1,0 +1,236 @@
+"""What an operator does to a running stack: parked requests, redrive, pause, and the story of a request."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from helpdesk.gate import Budget, Gate
+from helpdesk.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bridge.target import Target
+
+# Long enough to look through a full queue; what is not taken away is shown again at once.
+_PEEK_S = 120
+_STATES = {
+    "claimed": "being carried out",
+    "released": "waiting for its next try",
+    "unknown": "in doubt: it may have happened, and is being looked up",
+}
+_STEPS = {
+    "claimed": "a call to the helpdesk was begun",
+    "succeeded": "succeeded",
+    "rejected": "was rejected",
+    "unknown": "may have happened: the answer was lost",
+    "parked": "was parked for a person",
+    "released": "nothing was done; it waits",
+    "freed": "may be carried out again",
+}
+
+
+@dataclass(frozen=True)
+class ParkedCopy:
+    """A copy in the dead-letter queue."""
+
+    body: str
+    attributes: dict[str, str]
+    receipt_handle: str
+
+    @property
+    def request_id(self) -> str:
+        """The request's id; empty for a message that EventBridge or SQS itself has put here."""
+        return self.attributes.get("request_id", "")
+
+    @property
+    def code(self) -> str:
+        """Why it is here."""
+        return self.attributes.get("code", "undelivered")
+
+    @property
+    def source(self) -> str:
+        """Who asked."""
+        return self.attributes.get("source", "")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which parked copies are meant; what is None does not matter."""
+
+    code: str | None = None
+    source: str | None = None
+    request_id: str | None = None
+
+    def takes(self, copy: ParkedCopy) -> bool:
+        """Whether the copy is meant."""
+        return (
+            self.code in (None, copy.code)
+            and self.source in (None, copy.source)
+            and self.request_id in (None, copy.request_id)
+        )
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of a request's story; `at` is in seconds since the epoch."""
+
+    at: float
+    text: str
+
+
+class Operations:
+    """Works on one stack, with the same ledger and gate as its functions."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._ledger = Ledger(target.dynamodb, target.ledger_table, lease_s=0, keep_days=28)
+
+    # ── parked requests ──────────────────────────────────────────────────────────────────────────────────
+
+    def parked(self) -> list[ParkedCopy]:
+        """Every copy in the dead-letter queue; they stay there."""
+        copies = list(self._taken())
+        for copy in copies:
+            self._put_back(copy)
+        return copies
+
+    def redrive(self, wanted: Wanted, *, told: Callable[[ParkedCopy], None], dry_run: bool) -> int:
+        """Sends parked requests through the queue again, by the same ledger; returns how many."""
+        count = 0
+        for copy in list(self._taken()):
+            if not wanted.takes(copy):
+                self._put_back(copy)
+                continue
+            told(copy)
+            count += 1
+            if dry_run:
+                self._put_back(copy)
+            else:
+                self._send_again(copy)
+        return count
+
+    def _taken(self) -> Iterator[ParkedCopy]:
+        seen: set[str] = set()
+        while messages := self._target.sqs.receive_message(
+            QueueUrl=self._target.dead_letter_queue_url,
+            MaxNumberOfMessages=10,
+            MessageAttributeNames=["All"],
+            VisibilityTimeout=_PEEK_S,
+        ).get("Messages", []):
+            for message in messages:
+                if message["MessageId"] in seen:
+                    return
+                seen.add(message["MessageId"])
+                attributes = message.get("MessageAttributes", {})
+                yield ParkedCopy(
+                    message["Body"],
+                    {name: value.get("StringValue", "") for name, value in attributes.items()},
+                    message["ReceiptHandle"],
+                )
+
+    def _put_back(self, copy: ParkedCopy) -> None:
+        self._target.sqs.change_message_visibility(
+            QueueUrl=self._target.dead_letter_queue_url,
+            ReceiptHandle=copy.receipt_handle,
+            VisibilityTimeout=0,
+        )
+
+    def _send_again(self, copy: ParkedCopy) -> None:
+        helpdesk = copy.attributes.get("helpdesk")
+        receipt = self._ledger.receipt(helpdesk, copy.request_id) if helpdesk and copy.request_id else None
+        if receipt and receipt.ended:
+            self._ledger.free(receipt, "redriven")
+        more: dict[str, Any] = {"MessageGroupId": copy.source} if copy.source else {}
+        # A body without an id of its own must not get a new one from the new message.
+        kept = {name: copy.attributes[name] for name in ("request_id",) if name in copy.attributes}
+        self._target.sqs.send_message(
+            QueueUrl=self._target.requests_queue_url,
+            MessageBody=copy.body,
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": value} for name, value in kept.items()
+            },
+            **more,
+        )
+        self._target.sqs.delete_message(
+            QueueUrl=self._target.dead_letter_queue_url, ReceiptHandle=copy.receipt_handle
+        )
+
+    # ── the gate ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def gate(self, helpdesk: str) -> Gate:
+        """The gate of a helpdesk, for pause and resume."""
+        return Gate(self._target.dynamodb, self._target.ledger_table, helpdesk, Budget())
+
+    # ── the story of a request ───────────────────────────────────────────────────────────────────────────
+
+    def trace(self, helpdesk: str, request_id: str) -> tuple[str, list[Step]]:
+        """Where a request stands, and how it came there."""
+        receipt = self._ledger.receipt(helpdesk, request_id)
+        steps = [_step(entry) for entry in receipt.history] if receipt else []
+        steps += self._logged(request_id)
+        steps.sort(key=lambda step: step.at)
+        if receipt is None:
+            stands = "not begun: it waits in the queue, was never accepted, or could not be read"
+        elif receipt.ended and receipt.outcome:
+            outcome = receipt.outcome
+            where = f", ticket {outcome.ticket_id} {outcome.ticket_url or ''}" if outcome.ticket_id else ""
+            why = f" ({outcome.code}: {outcome.message})" if outcome.code else ""
+            stands = f"{outcome.kind}{where}{why}"
+        else:
+            stands = _STATES[receipt.state]
+        return stands.rstrip(), steps
+
+    def _logged(self, request_id: str) -> Iterator[Step]:
+        pattern = json.dumps(request_id)
+        for group in self._target.log_groups:
+            try:
+                found = self._target.logs.filter_log_events(
+                    logGroupName=group, filterPattern=f"{{ $.request_id = {pattern} }}"
+                )
+            except self._target.logs.exceptions.ResourceNotFoundException:
+                # A function that never ran has no log yet.
+                continue
+            for event in found["events"]:
+                yield from _logged_step(event, request_id)
+
+
+def _logged_step(event: Any, request_id: str) -> Iterator[Step]:
+    try:
+        line = json.loads(event["message"])
+    except ValueError:
+        return
+    if not isinstance(line, dict) or line.get("request_id") != request_id:
+        return
+    text = {
+        "request accepted": "accepted by the API and put into the queue",
+        "request waits": f"given back to the queue: {line.get('code')}",
+        "request ended": f"outcome told: {line.get('outcome')}",
+        "doubt looked up": f"looked up at the helpdesk: {line.get('settled')}",
+    }.get(line.get("message", ""))
+    if text:
+        yield Step(event.get("timestamp", 0) / 1000, text)
+
+
+def _step(entry: str) -> Step:
+    at, word, *rest = entry.split(" ")
+    why = f" ({' '.join(rest)})" if rest else ""
+    return Step(float(at), _STEPS.get(word, word) + why)
+
+
+def clock_time(seconds: float) -> str:
+    """A moment as people read it: UTC, to the millisecond."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+
+
+def age(seconds: float) -> str:
+    """How long ago a moment was, roughly."""
+    passed = max(0, int(time.time() - seconds))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if passed >= size:
+            return f"{passed // size} {unit}"
+    return f"{passed} s"

@@ -1,0 +1,134 @@
+"""The environment of a function, good and bad."""
+
+import pytest
+
+from helpdesk.errors import SettingsError
+from helpdesk.settings import load_settings
+
+NEEDED = {
+    "KAPTURE_URL": "https://acme.kapturecrm.com",
+    "KAPTURE_SECRET_ARN": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:token",
+    "REQUESTS_QUEUE_URL": "https://sqs.eu-west-1.amazonaws.com/123456789012/requests",
+    "DEAD_LETTER_QUEUE_URL": "https://sqs.eu-west-1.amazonaws.com/123456789012/dead",
+    "OUTCOMES_TOPIC_ARN": "arn:aws:sns:eu-west-1:123456789012:outcomes",
+    "LEDGER_TABLE": "ledger",
+}
+
+
+def test_the_environment_is_read_into_types() -> None:
+    settings = load_settings(
+        NEEDED
+        | {
+            "KAPTURE_URL": "https://acme.kapturecrm.com/",
+            "KAPTURE_ZONE": "Europe/Berlin",
+            "KAPTURE_SUB_STATUSES": '{"closed": "CL"}',
+            "KAPTURE_SEND_API_KEY": "true",
+            "GIVE_UP_AFTER_HOURS": "2",
+            "DEFAULT_SOURCE": "shop",
+            "PATH": "/bin",
+        }
+    )
+
+    assert settings.kapture.url == "https://acme.kapturecrm.com"
+    assert settings.kapture.zone.key == "Europe/Berlin"
+    assert settings.kapture.sub_statuses == {"closed": "CL"}
+    assert settings.kapture.send_api_key is True
+    assert settings.give_up_after_s == 7200
+    assert (settings.default_source, settings.default_helpdesk) == ("shop", "kapture")
+    assert settings.ledger_table == "ledger"
+
+
+def test_what_is_left_open_has_the_helpdesks_documented_default() -> None:
+    kapture = load_settings(NEEDED | {"KAPTURE_ZONE": "", "KAPTURE_PATH_VERSION": ""}).kapture
+
+    assert (kapture.zone.key, kapture.path_version) == ("Asia/Kolkata", "/v.2.0")
+    assert (kapture.sub_statuses, kapture.send_api_key, kapture.pull_limit) == ({}, False, 0)
+
+
+def test_the_older_generation_is_asked_for_by_no_path_version() -> None:
+    assert load_settings(NEEDED | {"KAPTURE_PATH_VERSION": "none"}).kapture.path_version == ""
+
+
+@pytest.mark.parametrize("name", NEEDED)
+@pytest.mark.parametrize("empty", [True, False], ids=["empty", "absent"])
+def test_names_and_addresses_are_never_guessed(name: str, empty: bool) -> None:
+    environment = NEEDED | {name: ""} if empty else {key: NEEDED[key] for key in NEEDED if key != name}
+
+    with pytest.raises(SettingsError, match=f"^{name}: Field required$"):
+        load_settings(environment)
+
+
+def test_one_error_names_every_bad_variable() -> None:
+    bad = {
+        "KAPTURE_URL": "http://acme.kapturecrm.com",
+        "KAPTURE_ZONE": "Mars/Olympus",
+        "KAPTURE_SUB_STATUSES": "closed=CL",
+        "KAPTURE_PATH_VERSION": "v.2.0",
+        "KAPTURE_SEND_API_KEY": "perhaps",
+        "DEFAULT_HELPDESK": "zendesk",
+        "DEFAULT_SOURCE": "two words",
+        "CONNECT_TIMEOUT_S": "0",
+        "READ_TIMEOUT_S": "60",
+        "GIVE_UP_AFTER_HOURS": "400",
+        "LEASE_S": "soon",
+        "THREADS": "1000",
+    }
+    environment = NEEDED | bad
+    del environment["LEDGER_TABLE"]
+
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environment)
+
+    named = {part.split(":")[0] for part in str(caught.value).split("; ")}
+    assert named == {*bad, "LEDGER_TABLE"}
+    assert "KAPTURE_ZONE: is no IANA time zone" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://acme.kapturecrm.com",
+        "https://ACME.KaptureCRM.com:8443/",
+        "http://127.0.0.1:8080",
+        "http://localhost:8080",
+        "https://localhost",
+        "http://[::1]:8080",
+    ],
+)
+def test_our_token_may_go_to_the_helpdesk_by_https_and_to_loopback(url: str) -> None:
+    assert load_settings(NEEDED | {"KAPTURE_URL": url}).kapture.url == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://acme.kapturecrm.com",
+        "https://acme.example.com",
+        "https://kapturecrm.com.example.com",
+        "https://evilkapturecrm.com",
+        "https://acme.kapturecrm.com@example.com",
+        "https://:secret@acme.kapturecrm.com",
+        "https://example.com\\.kapturecrm.com",
+        "https://example.com#.kapturecrm.com",
+        "https://acme.kapturecrm.com/path",
+        "https://acme.kapturecrm.com?query",
+        "https://acme.kapturecrm.com:port",
+        "ftp://localhost",
+        "http://127.0.0.1.example.com",
+        "acme.kapturecrm.com",
+        "https://[::1",
+    ],
+)
+def test_our_token_goes_nowhere_else(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^KAPTURE_URL: "):
+        load_settings(NEEDED | {"KAPTURE_URL": url})
+
+
+@pytest.mark.parametrize("hosts", ["desk.example.com, example.org", ".example.org", "a.com,.example.org."])
+def test_an_operator_names_other_hosts(hosts: str) -> None:
+    allowed = NEEDED | {"KAPTURE_HOSTS": hosts}
+
+    assert load_settings(allowed | {"KAPTURE_URL": "https://a.example.org"}).kapture.url
+    for url in ("https://acme.kapturecrm.com", "https://badexample.org", "http://a.example.org"):
+        with pytest.raises(SettingsError, match=r"KAPTURE_HOSTS \(.*example\.org"):
+            load_settings(allowed | {"KAPTURE_URL": url})

@@ -1,0 +1,138 @@
+"""What holds the parts in their places: imports, handlers, versions, words."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LAYER = ROOT / "layers" / "helpdesk"
+FUNCTIONS = ROOT / "functions"
+MODULES = sorted((LAYER / "helpdesk").rglob("*.py"))
+HANDLERS = sorted(FUNCTIONS.glob("*.py"))
+
+NEUTRAL = [path for path in MODULES + HANDLERS if not path.name.startswith("kapture")]
+
+# A module imports from ranks below its own only. A module that is not listed here has no place yet.
+RANKS = [
+    {"errors"},
+    {"models", "intake.envelopes", "kapture_native"},
+    {"settings", "intake.requests", "marker"},
+    {"transport", "tokens"},
+    {"kapture", "ledger", "gate", "outcomes"},
+    {"service"},
+    {"consumer", "api", "reconcile"},
+    {"wiring"},
+]
+RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
+
+# Kapture's own words, where they differ from ours.
+KAPTURE_WORDS = re.compile(
+    r"""ticket_details|email_id|customer_name|callback_time|callback_date|ticketId|taskId|taskTitle|ticketURL
+    |task_details|[Aa]dditional_(details|info)|substatus|statusName|queueKey|queueName|assignedTo|lastFollowUp
+    |lastConv\w*Time|customerName|customerEmail|customerPhone|[Aa]uth\s*[Kk]ey|JSESSIONID|\.html
+    |["'](US|PS|OP|IN|PE|RS|CL|CRS)["']""",
+    re.VERBOSE,
+)
+
+
+def name_of(module: Path) -> str:
+    return ".".join(module.relative_to(LAYER / "helpdesk").with_suffix("").parts)
+
+
+def imported_by(module: Path) -> set[str]:
+    """The layer's modules that a module imports, also inside functions and for types only."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module.name}: relative import"
+            found |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    ours = {name.removeprefix("helpdesk.") for name in found if name.startswith("helpdesk.")}
+    return {name for name in ours if (LAYER / "helpdesk" / (name.replace(".", "/") + ".py")).exists()}
+
+
+@pytest.mark.parametrize("module", [path for path in MODULES if path.name != "__init__.py"], ids=name_of)
+def test_imports_point_one_way(module: Path) -> None:
+    name = name_of(module)
+    assert name in RANK, f"give {name} a rank"
+
+    upward = {other for other in imported_by(module) if RANK[other] >= RANK[name]}
+
+    # Modules of one rank stand side by side and do not know each other.
+    assert not upward
+
+
+@pytest.mark.parametrize("package", [path for path in MODULES if path.name == "__init__.py"], ids=name_of)
+def test_packages_hold_no_code(package: Path) -> None:
+    assert len(ast.parse(package.read_text()).body) <= 1
+    assert not imported_by(package)
+
+
+@pytest.mark.parametrize("handler", HANDLERS, ids=lambda path: path.stem)
+def test_a_handler_is_short_and_knows_only_the_wiring(handler: Path) -> None:
+    text = handler.read_text()
+    tree = ast.parse(text)
+
+    assert len(text.splitlines()) <= 40
+    assert ast.get_docstring(tree)
+    assert imported_by(handler) == {"wiring"}
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert not imported & {"os", "boto3", "requests", "urllib3"}
+
+
+IMPORT_ALONE = """
+import socket, sys
+
+def refuse(*_, **__):
+    raise SystemExit("the import reached for the network")
+
+for name in ("connect", "connect_ex", "sendto"):
+    setattr(socket.socket, name, refuse)
+socket.getaddrinfo = refuse
+sys.path[:0] = sys.argv[2:]
+__import__(sys.argv[1]).handler
+"""
+
+
+@pytest.mark.parametrize("handler", HANDLERS, ids=lambda path: path.stem)
+def test_importing_a_handler_needs_no_environment_and_no_network(handler: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", IMPORT_ALONE, handler.stem, str(FUNCTIONS), str(LAYER)],
+        env={},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_everything_agrees_on_the_python_version() -> None:
+    version = (ROOT / ".python-version").read_text().strip()
+    minor = ".".join(version.split(".")[:2])
+    template = (ROOT / "template.yaml").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+    assert minor == "3.13"
+    assert set(re.findall(r"python\d\.\d+", template)) == {f"python{minor}"}
+    assert project["project"]["requires-python"].startswith(f">={minor},")
+    assert project["tool"]["ruff"]["target-version"] == f"py{minor.replace('.', '')}"
+    assert sys.version_info[:2] == tuple(map(int, minor.split(".")))
+
+
+@pytest.mark.parametrize("module", NEUTRAL, ids=lambda path: path.stem)
+def test_kaptures_words_stay_in_kaptures_modules(module: Path) -> None:
+    assert [found[0] for found in KAPTURE_WORDS.finditer(module.read_text())] == []
+
+
+def test_kaptures_words_are_found_where_they_belong() -> None:
+    """Else the test above would find nothing anywhere."""
+    for name in ("kapture.py", "kapture_native.py"):
+        assert KAPTURE_WORDS.search((LAYER / "helpdesk" / name).read_text())

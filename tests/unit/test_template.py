@@ -1,0 +1,282 @@
+"""The template's figures fit together, and its parts are guarded as promised."""
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from samtranslator import yaml_helper
+
+from helpdesk.settings import Settings, load_settings
+from helpdesk.wiring import api_deadline, queue_deadline, reconcile_deadline
+from tests.unit.test_settings import NEEDED
+
+_READ_YAML: Any = yaml_helper.yaml_parse
+TEMPLATE: dict[str, Any] = _READ_YAML((Path(__file__).parents[2] / "template.yaml").read_text())
+RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
+FUNCTION = "AWS::Serverless::Function"
+# The longest that API Gateway waits for an answer.
+API_GATEWAY_S = 29
+CREATED = {"AWS::SQS::Queue", "AWS::SNS::Topic", "AWS::DynamoDB::Table"}
+
+
+@dataclass
+class Context:
+    """Lambda's context at the start of an invocation."""
+
+    seconds: int
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.seconds * 1000
+
+
+def of_type(type_: str) -> dict[str, dict[str, Any]]:
+    return {
+        name: resource.get("Properties", {})
+        for name, resource in RESOURCES.items()
+        if resource["Type"] == type_
+    }
+
+
+def functions() -> dict[str, dict[str, Any]]:
+    shared = TEMPLATE["Globals"]["Function"]
+    return {name: shared | own for name, own in of_type(FUNCTION).items()}
+
+
+def events(kind: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each function that has a trigger of this kind, with the trigger."""
+    for function in functions().values():
+        for event in function.get("Events", {}).values():
+            if event["Type"] == kind:
+                yield function, event["Properties"]
+
+
+def referred(value: Any) -> str:
+    """The logical name in a Ref or GetAtt."""
+    name = value.get("Ref") or value["Fn::GetAtt"]
+    return str(name if isinstance(name, str) else name[0])
+
+
+def defaults() -> Settings:
+    """The settings where the template says nothing: its own variables are names and choices."""
+    variables = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+    assert not {"CONNECT_TIMEOUT_S", "READ_TIMEOUT_S", "LEASE_S", "THREADS"} & variables.keys()
+    return load_settings(NEEDED)
+
+
+def statements() -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, role in of_type("AWS::IAM::Role").items():
+        for policy in role["Policies"]:
+            for statement in policy["PolicyDocument"]["Statement"]:
+                yield f"{name} {policy['PolicyName']}", statement
+    for name, policy in of_type("AWS::SQS::QueuePolicy").items():
+        for statement in policy["PolicyDocument"]["Statement"]:
+            yield name, statement
+
+
+def is_encrypted(type_: str, resource: dict[str, Any]) -> bool:
+    match type_:
+        case "AWS::SQS::Queue":
+            return resource.get("SqsManagedSseEnabled") is True or "KmsMasterKeyId" in resource
+        case "AWS::SNS::Topic":
+            return "KmsMasterKeyId" in resource
+        case _:
+            return resource.get("SSESpecification", {}).get("SSEEnabled") is True
+
+
+# ── time ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_message_stays_hidden_for_six_times_its_functions_time_out() -> None:
+    consumers = list(events("SQS"))
+    assert consumers
+    for function, event in consumers:
+        queue = RESOURCES[referred(event["Queue"])]["Properties"]
+        assert queue["VisibilityTimeout"] >= 6 * function["Timeout"]
+
+
+@pytest.mark.parametrize(
+    ("handler", "deadline"),
+    [
+        ("ticket_queue.handler", queue_deadline),
+        ("ticket_api.handler", api_deadline),
+        ("reconcile.handler", reconcile_deadline),
+    ],
+)
+def test_a_call_ends_before_its_function_does(handler: str, deadline: Any) -> None:
+    (function,) = [one for one in functions().values() if one["Handler"] == handler]
+    settings = defaults()
+
+    left_for_calls = deadline(Context(function["Timeout"])) - time.monotonic()
+
+    assert settings.connect_timeout_s + settings.read_timeout_s < left_for_calls < function["Timeout"]
+
+
+def test_a_lease_outlasts_the_function_that_holds_it_but_not_by_much() -> None:
+    for function, event in events("SQS"):
+        queue = RESOURCES[referred(event["Queue"])]["Properties"]
+        assert function["Timeout"] < defaults().lease_s < queue["VisibilityTimeout"]
+
+
+def test_the_api_answers_before_api_gateway_gives_up() -> None:
+    answering = [function for function, _ in events("Api")]
+    assert answering
+    assert all(function["Timeout"] <= API_GATEWAY_S for function in answering)
+
+
+def test_giving_up_comes_before_the_queue_forgets() -> None:
+    longest_h = TEMPLATE["Parameters"]["GiveUpAfterHours"]["MaxValue"]
+    for _, event in events("SQS"):
+        kept_s = RESOURCES[referred(event["Queue"])]["Properties"]["MessageRetentionPeriod"]
+        assert longest_h * 3600 + defaults().max_delay_s < kept_s
+    assert load_settings(NEEDED | {"GIVE_UP_AFTER_HOURS": str(longest_h)})
+
+
+def test_the_ledger_remembers_for_as_long_as_a_request_can_come_back() -> None:
+    queues = of_type("AWS::SQS::Queue").values()
+    assert defaults().ledger_days * 86400 >= sum(queue["MessageRetentionPeriod"] for queue in queues)
+
+
+# ── batches ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_batch_is_as_large_as_the_threads_that_carry_it_out() -> None:
+    for _, event in events("SQS"):
+        assert event["BatchSize"] == defaults().threads == 10
+        assert event.get("MaximumBatchingWindowInSeconds", 0) == 0
+
+
+def test_records_of_a_batch_fail_one_by_one() -> None:
+    for _, event in events("SQS"):
+        assert event["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+def test_a_throttle_bounds_the_batches_at_one_time() -> None:
+    for _, event in events("SQS"):
+        limit = TEMPLATE["Parameters"][referred(event["ScalingConfig"]["MaximumConcurrency"])]
+        # AWS takes no fewer than two.
+        assert (limit["MinValue"], limit["MaxValue"]) == (2, 1000)
+        assert limit["MinValue"] <= limit["Default"] <= limit["MaxValue"]
+
+
+# ── nothing is lost ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_queue_of_requests_has_a_dead_letter_queue_that_keeps_as_long() -> None:
+    for _, event in events("SQS"):
+        queue = RESOURCES[referred(event["Queue"])]["Properties"]
+        dead = RESOURCES[referred(queue["RedrivePolicy"]["deadLetterTargetArn"])]["Properties"]
+        assert dead["MessageRetentionPeriod"] >= queue["MessageRetentionPeriod"]
+        assert dead["MaximumMessageSize"] == queue["MaximumMessageSize"]
+
+
+def test_receives_do_not_decide_when_to_give_up() -> None:
+    longest_s = TEMPLATE["Parameters"]["GiveUpAfterHours"]["Default"] * 3600
+    for _, event in events("SQS"):
+        receives = RESOURCES[referred(event["Queue"])]["Properties"]["RedrivePolicy"]["maxReceiveCount"]
+        # Half the longest delay is the shortest wait of a record that has waited often.
+        assert receives > longest_s / (defaults().max_delay_s / 2)
+
+
+def test_rule_and_schedule_have_a_dead_letter_destination_that_takes_from_them() -> None:
+    targets = [
+        (target, {"Service": "events.amazonaws.com"})
+        for rule in of_type("AWS::Events::Rule").values()
+        for target in rule["Targets"]
+    ]
+    assert targets
+    for target, principal in targets:
+        dead = target["DeadLetterConfig"]["Arn"]
+        assert RESOURCES[referred(dead)]["Type"] == "AWS::SQS::Queue"
+        allowed = [
+            resource
+            for _, statement in statements()
+            if statement.get("Principal") == principal and "sqs:SendMessage" in statement["Action"]
+            for resource in statement["Resource"]
+        ]
+        assert dead in allowed
+        assert target["Arn"] in allowed
+    schedules = of_type("AWS::Scheduler::Schedule").values()
+    assert schedules
+    for schedule in schedules:
+        target = schedule["Target"]
+        role = RESOURCES[referred(target["RoleArn"])]["Properties"]
+        (statement,) = role["Policies"][0]["PolicyDocument"]["Statement"]
+        assert statement["Action"] == "sqs:SendMessage"
+        assert target["DeadLetterConfig"]["Arn"] in statement["Resource"]
+        assert target["Arn"] in statement["Resource"]
+
+
+def test_a_scheduled_request_is_named_by_its_time() -> None:
+    for schedule in of_type("AWS::Scheduler::Schedule").values():
+        assert re.search(
+            r'"request_id": "[^"]*<aws\.scheduler\.scheduled-time>"', schedule["Target"]["Input"]
+        )
+
+
+@pytest.mark.parametrize("type_", sorted(CREATED))
+def test_what_holds_requests_and_outcomes_is_encrypted(type_: str) -> None:
+    found = of_type(type_)
+    # CloudWatch cannot publish to a topic under SNS's own key, and alarms hold no customer's text.
+    found.pop("AlarmTopic", None)
+
+    assert found
+    assert [name for name, resource in found.items() if not is_encrypted(type_, resource)] == []
+
+
+# ── least privilege, logs ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_no_statement_reaches_further_than_the_resources_it_names() -> None:
+    seen = list(statements())
+    assert len(seen) > 5
+    for name, statement in seen:
+        resources = statement["Resource"]
+        actions = statement["Action"]
+        for resource in resources if isinstance(resources, list) else [resources]:
+            # A name that ends in ":*" below a resource of ours is that resource's own inside.
+            assert resource != "*", name
+            assert "*" not in str(resource), name
+        for action in actions if isinstance(actions, list) else [actions]:
+            assert "*" not in action, name
+
+
+def test_every_role_is_written_out_and_can_be_bounded() -> None:
+    roles = of_type("AWS::IAM::Role")
+    assert all("PermissionsBoundary" in role for role in roles.values())
+    assert all("ManagedPolicyArns" not in role for role in roles.values())
+    for function in functions().values():
+        # Without a role of ours SAM would write one.
+        assert referred(function["Role"]) in roles
+        assert "Policies" not in function
+
+
+def test_every_function_logs_into_a_group_of_its_own_that_forgets() -> None:
+    groups = of_type("AWS::Logs::LogGroup")
+    used = [referred(function["LoggingConfig"]["LogGroup"]) for function in functions().values()]
+
+    assert len(set(used)) == len(used)
+    for function, group in zip(functions().values(), used, strict=True):
+        assert referred(groups[group]["RetentionInDays"]) == "LogRetentionDays"
+        assert groups[group]["LogGroupName"]["Fn::Sub"].endswith(
+            function["FunctionName"]["Fn::Sub"].removeprefix("${AWS::StackName}")
+        )
+        (logging,) = [
+            statement
+            for policy in RESOURCES[referred(function["Role"])]["Properties"]["Policies"]
+            for statement in policy["PolicyDocument"]["Statement"]
+            if "logs:PutLogEvents" in statement["Action"]
+        ]
+        assert referred(logging["Resource"]) == group
+
+
+def test_every_variable_of_the_functions_is_one_that_the_settings_know() -> None:
+    from helpdesk.settings import _Variables
+
+    variables = set(TEMPLATE["Globals"]["Function"]["Environment"]["Variables"])
+
+    assert variables - set(_Variables.model_fields) == {"POWERTOOLS_SERVICE_NAME"}
+    assert {name for name, field in _Variables.model_fields.items() if field.is_required()} <= variables
