@@ -213,7 +213,15 @@ def _logged_step(event: Any, request_id: str) -> Iterator[Step]:
         "doubt looked up": f"looked up at the helpdesk: {line.get('settled')}",
     }.get(line.get("message", ""))
     if text:
-        yield Step(event.get("timestamp", 0) / 1000, text)
+        yield Step(_logged_at(line, event), text)
+
+
+def _logged_at(line: dict[str, Any], event: Any) -> float:
+    # The line's own time: the log's is when the line was taken in.
+    try:
+        return datetime.strptime(line["timestamp"], "%Y-%m-%d %H:%M:%S,%f%z").timestamp()
+    except (KeyError, ValueError):
+        return float(event.get("timestamp", 0)) / 1000
 
 
 def _step(entry: str) -> Step:
