@@ -2,6 +2,7 @@
 
 import base64
 import json
+import traceback
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any
@@ -230,6 +231,14 @@ def test_every_wrong_field_is_named_at_once() -> None:
 )
 def test_what_is_wrong_is_said_in_words(body: Any, expected: dict[str, str]) -> None:
     assert problems(body) == expected
+
+
+def test_an_error_quotes_nothing_of_the_request() -> None:
+    error = refused({"operation": "add", "ticket": {"titel": "canary"}, "source": "canary canary"})
+    unreadable = refused('{"title": "canary')
+
+    for one in (error, unreadable):
+        assert "canary" not in "".join(traceback.format_exception(one))
 
 
 def test_dates_are_never_guessed_from_numbers() -> None:

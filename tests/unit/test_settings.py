@@ -1,5 +1,7 @@
 """The environment of a function, good and bad."""
 
+import traceback
+
 import pytest
 
 from helpdesk.errors import SettingsError
@@ -82,6 +84,14 @@ def test_one_error_names_every_bad_variable() -> None:
     named = {part.split(":")[0] for part in str(caught.value).split("; ")}
     assert named == {*bad, "LEDGER_TABLE"}
     assert "KAPTURE_ZONE: is no IANA time zone" in str(caught.value)
+
+
+def test_an_error_quotes_nothing_of_the_environment() -> None:
+    environment = {"AWS_SECRET_ACCESS_KEY": "canary", "KAPTURE_URL": "canary"}
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environment)
+
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from samtranslator import yaml_helper
+from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has no types
 
 from helpdesk.settings import Settings, load_settings
 from helpdesk.wiring import api_deadline, queue_deadline, reconcile_deadline
@@ -237,8 +237,6 @@ def test_no_statement_reaches_further_than_the_resources_it_names() -> None:
         resources = statement["Resource"]
         actions = statement["Action"]
         for resource in resources if isinstance(resources, list) else [resources]:
-            # A name that ends in ":*" below a resource of ours is that resource's own inside.
-            assert resource != "*", name
             assert "*" not in str(resource), name
         for action in actions if isinstance(actions, list) else [actions]:
             assert "*" not in action, name

@@ -204,7 +204,9 @@ class GetRequest(_RequestBase):
 type Request = AddRequest | UpdateRequest | GetRequest
 
 REQUEST: TypeAdapter[Request] = TypeAdapter(
-    Annotated[AddRequest | UpdateRequest | GetRequest, Field(discriminator="operation")]
+    Annotated[AddRequest | UpdateRequest | GetRequest, Field(discriminator="operation")],
+    # An error would else quote a customer's words.
+    config=ConfigDict(hide_input_in_errors=True),
 )
 
 
@@ -289,10 +291,14 @@ class Outcome(_Model):
     tickets: tuple[Ticket, ...] = ()
     missing: tuple[str, ...] = ()
     truncated: bool = False
+    # Nobody asked for it: the helpdesk's ticket has changed by itself.
+    changed: bool = False
 
     @property
     def type(self) -> str:
         """The event's type, for example `ticket.added`."""
+        if self.changed:
+            return "ticket.changed"
         if self.kind is OutcomeKind.SUCCEEDED and self.identity.operation is not None:
             return _SUCCEEDED_TYPES[self.identity.operation]
         return f"ticket.{self.kind}"
@@ -307,7 +313,8 @@ class Outcome(_Model):
             self.type,
             self.code,
             self.ticket_id,
-            json.dumps([result, self.missing]) if result else None,
+            # A change is named by its request_id alone: of two looks at it one may already show more.
+            json.dumps([result, self.missing]) if result and not self.changed else None,
         )
         return hashlib.sha256("\n".join(part or "" for part in parts).encode()).hexdigest()[:32]
 

@@ -158,7 +158,14 @@ class TicketService:
     def carry_out(self, requests: Sequence[Request], deadline: float) -> list[Carried]:
         """What became of each request, in any order. Calls are made side by side, gets together."""
         carried: list[Carried] = []
-        waiting = self._work_of(requests)
+        fit: list[Request] = []
+        for request in requests:
+            try:
+                self.check(request)
+                fit.append(request)
+            except RejectedError as error:
+                carried.append(Carried(request, _result_of(request, error), 0))
+        waiting = self._work_of(fit)
         while waiting:
             admitted: list[_Work] = []
             passes: dict[str, Pass] = {}
@@ -279,10 +286,9 @@ class TicketService:
 
     def _change(self, request: AddRequest | UpdateRequest, deadline: float) -> tuple[Result, _Heard]:
         try:
-            self.check(request)
             answer = self._ledger.claim(request)
-        except HelpdeskError as error:
-            return _result_of(request, error), _NOTHING
+        except UnavailableError as error:
+            return Deferred(error.code), _NOTHING
         if isinstance(answer, Claim):
             result, heard = self._call(request, answer, deadline)
             return self._record(answer, request, result), heard

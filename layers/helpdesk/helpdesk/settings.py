@@ -47,7 +47,8 @@ def _json_object(text: Any) -> Any:
 class _Variables(BaseModel):
     """The environment variables. Names, ARNs and URLs have no default: a missing one must not be guessed."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", str_min_length=1)
+    # An error would else quote the whole environment.
+    model_config = ConfigDict(frozen=True, extra="ignore", str_min_length=1, hide_input_in_errors=True)
 
     DEFAULT_HELPDESK: HelpdeskName = "kapture"
     DEFAULT_SOURCE: Source = "unknown"
