@@ -8,22 +8,15 @@ import html
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urljoin
 from zoneinfo import ZoneInfo
 
 from pydantic import JsonValue
 
-from helpdesk.errors import (
-    FieldProblem,
-    OutcomeUnknownError,
-    RejectedError,
-    UnauthorizedError,
-    UnavailableError,
-)
+from helpdesk.errors import FieldProblem, OutcomeUnknownError, RejectedError, UnauthorizedError
 from helpdesk.models import (
     Changes,
     GetRequest,
@@ -35,9 +28,10 @@ from helpdesk.models import (
     TicketLink,
     UpdateRequest,
 )
+from helpdesk.replies import Refusal, answered
 from helpdesk.settings import KaptureSettings
 from helpdesk.tokens import SecretToken
-from helpdesk.transport import Reply, Transport
+from helpdesk.transport import Transport
 
 _ADD = "/add-ticket-from-other-source.html"
 _UPDATE = "/update-ticket-from-other-source.html"
@@ -52,12 +46,6 @@ _TOKEN_REFUSED = re.compile(
 )
 # A failure of Kapture's own, by its name in the tables of its pages: it says nothing of the request.
 _SERVER_FAILED = re.compile(r"\W*(internal\s+)?server\s*(failure|error)\b", re.IGNORECASE)
-_LOGIN = re.compile(r"log[\s-]?in\b|sign[\s-]?in\b|password", re.IGNORECASE)
-# Answers that say of themselves that nothing was done, whatever the operation.
-_REFUSED_STATUSES = {400, 404, 405, 406, 409, 410, 411, 413, 414, 415, 422, 431}
-
-_LONGEST_MESSAGE = 500
-_LONGEST_RETRY_AFTER_S = 86_400.0
 
 _DATE_FORMS = (
     "%d-%m-%Y %H:%M",
@@ -175,7 +163,7 @@ class Kapture:
             headers |= {"x-api-key": token, "x-api-type": "TICKET"}
         body = json.dumps(sent, ensure_ascii=False).encode()
         reply = self._transport.send("POST", path + self._settings.path_version, body, headers, deadline)
-        return _read(reply, lambda text: text.replace(token, "[token]"))
+        return answered(reply, _refusal_in, lambda text: text.replace(token, "[token]"))
 
     # ── normalised tickets ───────────────────────────────────────────────────────────────────────────────
 
@@ -285,55 +273,15 @@ def _shadowing(
 # ── answers in ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _read(reply: Reply, redact: Callable[[str], str]) -> Any:
-    """The JSON of an answer that may be a success; the body is believed before the HTTP status.
-
-    Which HTTP status goes with which failure is undocumented, and failures are seen with status 200.
-    """
-    body = _json(reply)
-    failure = _failure_in(body)
-    message = redact(failure or f"HTTP {reply.status}")[:_LONGEST_MESSAGE]
-    if reply.status in (401, 403) or (failure is not None and _TOKEN_REFUSED.match(failure)):
-        raise UnauthorizedError("token_refused", message)
-    if 300 <= reply.status < 400:
-        _raise_redirected(reply)
-    if reply.status == 429 or (reply.status == 503 and "retry-after" in reply.headers):
-        code = "rate_limited" if reply.status == 429 else "helpdesk_down"
-        raise UnavailableError(code, message, _retry_after(reply.headers.get("retry-after")))
-    if failure is not None and _SERVER_FAILED.match(failure):
-        raise OutcomeUnknownError("helpdesk_failed", message)
-    if reply.status in _REFUSED_STATUSES or (failure is not None and reply.status < 500):
-        raise RejectedError(_rejection_code(reply.status), message)
-    if not 200 <= reply.status < 300:
-        raise OutcomeUnknownError(f"http_{reply.status}", message)
-    if body is None:
-        if _is_login_page(reply.body):
-            raise UnauthorizedError("login_page", "the helpdesk asks us to log in")
-        raise OutcomeUnknownError("unreadable_answer", "the helpdesk's answer is no JSON")
-    return body
-
-
-def _is_login_page(body: bytes) -> bool:
-    # Any other page may stand in the place of an answer to a call that was carried out.
-    text = body.decode(errors="replace")
-    return text.lstrip("\ufeff \r\n\t").startswith("<") and _LOGIN.search(text) is not None
-
-
-def _json(reply: Reply) -> Any:
-    try:
-        return json.loads(reply.body) if reply.body.strip() else None
-    except (ValueError, RecursionError):
-        return None
-
-
-def _failure_in(body: Any) -> str | None:
+def _refusal_in(body: Any) -> Refusal | None:
     answer = _lowered(body)
     status = answer.get("status")
-    if isinstance(status, str) and status.lower().startswith("fail"):
-        # One page names the text after what it is about, so any other text will do.
-        texts = [answer.get("message"), *(answer[key] for key in answer if key != "status")]
-        return next((text.strip() for text in texts if isinstance(text, str) and text.strip()), "failed")
-    return None
+    if not isinstance(status, str) or not status.lower().startswith("fail"):
+        return None
+    # One page names the text after what it is about, so any other text will do.
+    texts = [answer.get("message"), *(answer[key] for key in answer if key != "status")]
+    message = next((text.strip() for text in texts if isinstance(text, str) and text.strip()), "failed")
+    return Refusal(message, bool(_TOKEN_REFUSED.match(message)), bool(_SERVER_FAILED.match(message)))
 
 
 def _succeeded(body: Any) -> dict[str, Any]:
@@ -342,32 +290,6 @@ def _succeeded(body: Any) -> dict[str, Any]:
     if not isinstance(status, str) or status.lower() != "success":
         raise OutcomeUnknownError("unexpected_answer", "the answer says neither success nor failure")
     return answer
-
-
-def _raise_redirected(reply: Reply) -> None:
-    location = reply.headers.get("location", "")
-    if _LOGIN.search(location):
-        raise UnauthorizedError("login_page", "the helpdesk asks us to log in")
-    raise UnavailableError("redirected", "the helpdesk points elsewhere; redirects are not followed")
-
-
-def _rejection_code(status: int) -> str:
-    return {404: "not_found", 409: "conflict", 413: "too_large"}.get(status, "refused_by_helpdesk")
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds, from seconds or from an HTTP date; None where it makes no sense."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            at = parsedate_to_datetime(value)
-        except (ValueError, OverflowError):
-            return None
-        seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - time.time()
-    return min(seconds, _LONGEST_RETRY_AFTER_S) if seconds >= 0 else None
 
 
 def _lowered(body: Any) -> dict[str, Any]:

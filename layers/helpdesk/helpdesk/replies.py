@@ -1,0 +1,101 @@
+"""What an HTTP reply means, whichever helpdesk it comes from: a body to read, or the error that it is."""
+
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from helpdesk.errors import OutcomeUnknownError, RejectedError, UnauthorizedError, UnavailableError
+from helpdesk.transport import Reply
+
+_LOGIN = re.compile(r"log[\s-]?in\b|sign[\s-]?in\b|password", re.IGNORECASE)
+# Answers that say of themselves that nothing was done, whatever the operation.
+_REFUSED_STATUSES = {400, 404, 405, 406, 409, 410, 411, 413, 414, 415, 422, 431}
+_LONGEST_MESSAGE = 500
+_LONGEST_RETRY_AFTER_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A failure that a body tells of, in the helpdesk's own words."""
+
+    message: str
+    token_refused: bool = False
+    # A failure of the helpdesk's own: it says nothing of the request.
+    server_failed: bool = False
+
+
+def json_in(reply: Reply) -> Any:
+    """The reply's body, or None where it is empty or no JSON."""
+    try:
+        return json.loads(reply.body) if reply.body.strip() else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def answered(reply: Reply, refusal_in: Callable[[Any], Refusal | None], redact: Callable[[str], str]) -> Any:
+    """The JSON of a reply that may be a success; its body is believed before the HTTP status.
+
+    `refusal_in` finds the failure that a body tells of: helpdesks send them with status 200 as well. `redact`
+    takes the token out of the helpdesk's words. An empty body of a success is None.
+
+    Raises:
+        HelpdeskError: as the class says what is to be done.
+    """
+    body = json_in(reply)
+    refusal = refusal_in(body)
+    message = redact(refusal.message if refusal else f"HTTP {reply.status}")[:_LONGEST_MESSAGE]
+    if reply.status in (401, 403) or (refusal and refusal.token_refused):
+        raise UnauthorizedError("token_refused", message)
+    if 300 <= reply.status < 400:
+        _raise_redirected(reply)
+    if reply.status == 429 or (reply.status == 503 and "retry-after" in reply.headers):
+        code = "rate_limited" if reply.status == 429 else "helpdesk_down"
+        raise UnavailableError(code, message, _retry_after(reply.headers.get("retry-after")))
+    if refusal and refusal.server_failed:
+        raise OutcomeUnknownError("helpdesk_failed", message)
+    if reply.status in _REFUSED_STATUSES or (refusal and reply.status < 500):
+        raise RejectedError(_rejection_code(reply.status), message)
+    if not 200 <= reply.status < 300:
+        raise OutcomeUnknownError(f"http_{reply.status}", message)
+    if body is None:
+        if _is_login_page(reply.body):
+            raise UnauthorizedError("login_page", "the helpdesk asks us to log in")
+        raise OutcomeUnknownError("unreadable_answer", "the helpdesk's answer is no JSON")
+    return body
+
+
+def _is_login_page(body: bytes) -> bool:
+    # Any other page may stand in the place of an answer to a call that was carried out.
+    text = body.decode(errors="replace")
+    return text.lstrip("\ufeff \r\n\t").startswith("<") and _LOGIN.search(text) is not None
+
+
+def _raise_redirected(reply: Reply) -> None:
+    location = reply.headers.get("location", "")
+    if _LOGIN.search(location):
+        raise UnauthorizedError("login_page", "the helpdesk asks us to log in")
+    raise UnavailableError("redirected", "the helpdesk points elsewhere; redirects are not followed")
+
+
+def _rejection_code(status: int) -> str:
+    return {404: "not_found", 409: "conflict", 413: "too_large"}.get(status, "refused_by_helpdesk")
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds, from seconds or from an HTTP date; None where it makes no sense."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            at = parsedate_to_datetime(value)
+        except (ValueError, OverflowError):
+            return None
+        seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - time.time()
+    return min(seconds, _LONGEST_RETRY_AFTER_S) if seconds >= 0 else None
