@@ -29,7 +29,7 @@ from helpdesk.intake.requests import Defaults, read_body
 from helpdesk.kapture import Kapture
 from helpdesk.models import Attachment, Changes, NewTicket, Requester
 from helpdesk.settings import KaptureSettings
-from helpdesk.tokens import SecretToken
+from helpdesk.tokens import Secret, token_in
 from helpdesk.transport import Transport
 from tests.functional.conftest import TOKEN
 from tests.functional.scripted import RESET, Raw, Reply, ScriptedServer, Silence, scripted
@@ -92,7 +92,7 @@ def client(url: str, *tokens: str | Exception, read_timeout_s: float = 5, **sett
 
 def client_of(url: str, secrets: Any, read_timeout_s: float = 5, **settings: Any) -> Kapture:
     transport = Transport(url, connect_timeout_s=2, read_timeout_s=read_timeout_s, connections=10, tls=NO_TLS)
-    return Kapture(transport, SecretToken(secrets, "arn"), KaptureSettings(url, "arn", **settings))
+    return Kapture(transport, Secret(secrets, "arn", token_in), KaptureSettings(url, "arn", **settings))
 
 
 def soon() -> float:

@@ -11,7 +11,7 @@ import pytest
 from helpdesk.kapture import Kapture
 from helpdesk.models import Requester, SubStatus, Ticket
 from helpdesk.settings import KaptureSettings
-from helpdesk.tokens import SecretToken
+from helpdesk.tokens import Secret, token_in
 from helpdesk.transport import Reply, Transport
 
 URL = "https://devapi.kapturecrm.com"
@@ -131,7 +131,7 @@ class OneSecret:
 
 def client(transport: Transport, **settings: Any) -> Kapture:
     secrets: Any = OneSecret()
-    return Kapture(transport, SecretToken(secrets, "arn"), KaptureSettings(URL, "arn", **settings))
+    return Kapture(transport, Secret(secrets, "arn", token_in), KaptureSettings(URL, "arn", **settings))
 
 
 def got(zone: str = "Asia/Kolkata", **changes: Any) -> Ticket:

@@ -30,7 +30,7 @@ from helpdesk.models import (
 )
 from helpdesk.replies import Refusal, answered
 from helpdesk.settings import KaptureSettings
-from helpdesk.tokens import SecretToken
+from helpdesk.tokens import Secret
 from helpdesk.transport import Transport
 
 _ADD = "/add-ticket-from-other-source.html"
@@ -60,7 +60,7 @@ class Kapture:
 
     name = "kapture"
 
-    def __init__(self, transport: Transport, token: SecretToken, settings: KaptureSettings) -> None:
+    def __init__(self, transport: Transport, token: Secret[str], settings: KaptureSettings) -> None:
         self._transport = transport
         self._token = token
         self._settings = settings

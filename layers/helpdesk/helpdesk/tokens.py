@@ -1,10 +1,12 @@
-"""The helpdesk's token: read from the secret once, and again as soon as the helpdesk refuses it."""
+"""A helpdesk's token: read from its secret once, and again as soon as the helpdesk refuses it."""
 
 import json
 import re
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -14,38 +16,45 @@ from helpdesk.errors import HelpdeskError, UnauthorizedError, UnavailableError
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager.client import SecretsManagerClient
 
+# It goes into a header: a blank line or a letter beyond ASCII would break the call itself.
+_TOKEN = re.compile(r"[\x20-\x7e]+")
 
-class SecretToken:
-    """A token kept in Secrets Manager, as `{"token": "..."}` or as a plain string."""
 
-    def __init__(self, client: "SecretsManagerClient", secret_arn: str) -> None:
+class Secret[T]:
+    """What a secret holds, as `parse` reads it; kept until it is refused.
+
+    `parse` gets the secret's text, and raises UnauthorizedError where it is of no use.
+    """
+
+    def __init__(self, client: "SecretsManagerClient", secret_arn: str, parse: Callable[[str], T]) -> None:
         self._client = client
         self._secret_arn = secret_arn
+        self._parse = parse
         self._lock = threading.Lock()
-        self._token: str | None = None
+        self._value: T | None = None
         self._version: str | None = None
         self._read_at = float("-inf")
         self._failure: UnavailableError | UnauthorizedError | None = None
 
-    def current(self) -> str:
-        """The token as last read.
+    def current(self) -> T:
+        """The value as last read.
 
         Raises:
             UnavailableError: Secrets Manager does not answer.
-            UnauthorizedError: the secret holds no usable token.
+            UnauthorizedError: the secret holds nothing usable.
         """
         since = time.monotonic()
         with self._lock:
-            return self._token or self._read(since)
+            return self._read(since) if self._value is None else self._value
 
-    def newer(self, refused: str, since: float) -> str | None:
-        """Another token than the one just refused, or None.
+    def newer(self, refused: T, since: float) -> T | None:
+        """Another value than the one just refused, or None.
 
         The secret is read again unless that already happened after `since`, the monotonic moment at which
         the refused call began: ten calls that are refused together read it once. Raises as `current`.
         """
         with self._lock:
-            newest = self._read(since) if self._token == refused else self._token
+            newest = self._read(since) if self._value == refused else self._value
         return newest if newest != refused else None
 
     def version(self, *, fresh: bool) -> str | None:
@@ -60,8 +69,8 @@ class SecretToken:
                     self._read(since)
             return self._version
 
-    def _read(self, since: float) -> str:
-        """The secret's token, read again unless another call has read it after `since`.
+    def _read(self, since: float) -> T:
+        """The secret's value, read again unless another call has read it after `since`.
 
         A failure is shared as well: ten calls would otherwise wait for Secrets Manager one after the other.
         """
@@ -70,14 +79,15 @@ class SecretToken:
             self._read_at = time.monotonic()
             self._failure = None
             try:
-                self._ask()
+                self._value = self._parse(self._ask())
             except (UnavailableError, UnauthorizedError) as error:
                 self._failure = error
-        if self._failure:
-            raise type(self._failure)(self._failure.code, self._failure.message) from self._failure
-        return self._token or ""
+        if self._failure or self._value is None:
+            failure = self._failure or UnavailableError("secret_unreadable", "the secret was never read")
+            raise type(failure)(failure.code, failure.message) from failure
+        return self._value
 
-    def _ask(self) -> None:
+    def _ask(self) -> str:
         try:
             secret = self._client.get_secret_value(SecretId=self._secret_arn)
         except ClientError as error:
@@ -86,17 +96,126 @@ class SecretToken:
         except BotoCoreError as error:
             raise UnavailableError("secret_unreadable", "Secrets Manager does not answer") from error
         self._version = secret["VersionId"]
-        self._token = _token_in(secret.get("SecretString", ""))
+        return secret.get("SecretString", "")
 
 
-def _token_in(text: str) -> str:
-    token: object = text.strip()
+@dataclass(frozen=True)
+class RefreshCredentials:
+    """What access tokens are minted from."""
+
+    refresh_token: str
+    client_id: str
+
+
+def token_in(text: str) -> str:
+    """The token in a secret's text: `{"token": "..."}`, or the token alone."""
+    token: object = text
     if text.lstrip().startswith("{"):
-        try:
-            token = json.loads(text).get("token")
-        except ValueError:
-            token = None
-    # It goes into a header: a blank line or a letter beyond ASCII would break the call itself.
-    if not isinstance(token, str) or not re.fullmatch(r"[\x20-\x7e]+", token.strip()):
+        token = _fields_in(text).get("token")
+    usable = _usable(token)
+    if usable is None:
         raise UnauthorizedError("secret_malformed", 'the secret holds neither {"token": "..."} nor a token')
-    return token.strip()
+    return usable
+
+
+def refresh_credentials_in(text: str) -> RefreshCredentials:
+    """The credentials in a secret's text: `{"refresh_token": "...", "client_id": "..."}`."""
+    fields = _fields_in(text)
+    refresh_token, client_id = _usable(fields.get("refresh_token")), _usable(fields.get("client_id"))
+    if refresh_token is None or client_id is None:
+        wanted = '{"refresh_token": "...", "client_id": "..."}'
+        raise UnauthorizedError("secret_malformed", f"the secret does not hold {wanted}")
+    return RefreshCredentials(refresh_token, client_id)
+
+
+def _fields_in(text: str) -> dict[str, object]:
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _usable(token: object) -> str | None:
+    return token.strip() if isinstance(token, str) and _TOKEN.fullmatch(token.strip()) else None
+
+
+class MintedToken:
+    """Access tokens that `mint` makes from refresh credentials; each is used until shortly before its end.
+
+    `mint` returns the access token, its life in seconds and the refresh token that came with it; it raises
+    UnauthorizedError where the credentials are refused. `replaced` is told when another refresh token came:
+    it is used from then on, but only here, for the secret is not ours to write.
+    """
+
+    # Room for a call that is under way, and for clocks that differ.
+    _MARGIN_S = 120.0
+
+    def __init__(
+        self,
+        secret: Secret[RefreshCredentials],
+        mint: Callable[[RefreshCredentials, float], tuple[str, float, str | None]],
+        replaced: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._secret = secret
+        self._mint_with = mint
+        self._replaced = replaced
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._token: str | None = None
+        self._ends_at = 0.0
+        self._tried_at = float("-inf")
+        self._failure: UnavailableError | UnauthorizedError | None = None
+        self._rotated: dict[RefreshCredentials, RefreshCredentials] = {}
+
+    def current(self, deadline: float) -> str:
+        """An access token with life left. Only one call mints, the others wait for it. Raises as `mint`."""
+        since = time.monotonic()
+        with self._lock:
+            if self._token is not None and self._clock() < self._ends_at - self._MARGIN_S:
+                return self._token
+            return self._minted(since, deadline)
+
+    def newer(self, refused: str, since: float, deadline: float) -> str:
+        """Another access token than the one that was refused to a call begun at `since`."""
+        with self._lock:
+            if self._token is not None and self._token != refused:
+                return self._token
+            return self._minted(since, deadline)
+
+    def version(self, *, fresh: bool) -> str | None:
+        """Changes when the secret does; read anew where `fresh`."""
+        return self._secret.version(fresh=fresh)
+
+    def _minted(self, since: float, deadline: float) -> str:
+        if self._tried_at <= since:
+            self._tried_at = time.monotonic()
+            self._token, self._failure = None, None
+            try:
+                self._token = self._mint(since, deadline)
+            except (UnavailableError, UnauthorizedError) as error:
+                self._failure = error
+        if self._failure or self._token is None:
+            failure = self._failure or UnavailableError("token_unavailable", "no access token was minted")
+            raise type(failure)(failure.code, failure.message) from failure
+        return self._token
+
+    def _mint(self, since: float, deadline: float) -> str:
+        stored = self._secret.current()
+        # Whether the stored token lives on beside the one that came with an answer is not documented.
+        for used in dict.fromkeys((self._rotated.get(stored, stored), stored)):
+            with suppress(UnauthorizedError):
+                return self._mint_from(stored, used, deadline)
+        newer = self._secret.newer(stored, since)
+        if newer is None:
+            raise UnauthorizedError("token_refused", "the helpdesk refuses our refresh token")
+        return self._mint_from(newer, newer, deadline)
+
+    def _mint_from(self, stored: RefreshCredentials, used: RefreshCredentials, deadline: float) -> str:
+        token, life_s, returned = self._mint_with(used, deadline)
+        self._ends_at = self._clock() + life_s
+        if returned and returned != used.refresh_token:
+            self._rotated = {stored: RefreshCredentials(returned, used.client_id)}
+            self._replaced()
+        return token

@@ -1,7 +1,9 @@
 """Joins the parts. The only module that makes AWS clients."""
 
 import time
+from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import boto3
@@ -9,15 +11,22 @@ from aws_lambda_powertools import Logger, Metrics
 from botocore.config import Config
 
 from helpdesk.api import TicketApi
+from helpdesk.callbacks import Callbacks
+from helpdesk.changes import ChangeTeller
 from helpdesk.consumer import QueueConsumer
+from helpdesk.edge_settings import load_callback_settings, load_form_settings
+from helpdesk.form_intake import FormIntake
 from helpdesk.gate import Budget, Gate
+from helpdesk.intake.forms import load_forms
+from helpdesk.intake.shared_secrets import SharedSecrets
 from helpdesk.kapture import Kapture
+from helpdesk.kapture_callback import ticket_id_in
 from helpdesk.ledger import Ledger
 from helpdesk.outcomes import Topic
 from helpdesk.reconcile import Reconciler
 from helpdesk.service import Helpdesk, TicketService
 from helpdesk.settings import Settings, load_settings
-from helpdesk.tokens import SecretToken
+from helpdesk.tokens import Secret, token_in
 from helpdesk.transport import Transport
 
 if TYPE_CHECKING:
@@ -28,6 +37,8 @@ if TYPE_CHECKING:
 
 logger = Logger()
 metrics = Metrics(namespace="TicketBridge")
+# What every part takes for the time of day.
+clock: Callable[[], float] = time.time
 
 # What a batch needs after its last call: remembering, publishing, giving back.
 _QUEUE_RESERVE_S = 5.0
@@ -71,6 +82,7 @@ def queue_consumer() -> QueueConsumer:
         _settings(),
         logger,
         metrics,
+        clock,
     )
 
 
@@ -92,6 +104,43 @@ def reconciler() -> Reconciler:
         most_calls=settings.reconcile_calls,
         logger=logger,
         metrics=metrics,
+        clock=clock,
+    )
+
+
+@cache
+def form_intake() -> FormIntake:
+    """What takes form submissions, made at the first invocation."""
+    edge = load_form_settings()
+    return FormIntake(
+        load_forms(Path(edge.forms_file).read_text()),
+        SharedSecrets(_clients().secretsmanager, clock),
+        edge.secret_folder,
+        _clients().sqs,
+        _settings().requests_queue_url,
+        _settings().default_helpdesk,
+        logger,
+        metrics,
+        clock,
+    )
+
+
+@cache
+def callbacks() -> Callbacks:
+    """What takes the helpdesks' callbacks, made at the first invocation."""
+    settings = _settings()
+    topic = Topic(_clients().sns, settings.outcomes_topic_arn)
+    return Callbacks(
+        _service(),
+        ChangeTeller(
+            _clients().dynamodb, settings.ledger_table, topic, keep_days=settings.ledger_days, clock=clock
+        ),
+        SharedSecrets(_clients().secretsmanager, clock),
+        load_callback_settings().secret_ids,
+        {"kapture": ticket_id_in},
+        logger,
+        metrics,
+        clock,
     )
 
 
@@ -127,7 +176,11 @@ def _clients() -> _Clients:
 def _ledger() -> Ledger:
     settings = _settings()
     return Ledger(
-        _clients().dynamodb, settings.ledger_table, lease_s=settings.lease_s, keep_days=settings.ledger_days
+        _clients().dynamodb,
+        settings.ledger_table,
+        lease_s=settings.lease_s,
+        keep_days=settings.ledger_days,
+        clock=clock,
     )
 
 
@@ -140,7 +193,7 @@ def _helpdesks() -> dict[str, Helpdesk]:
         read_timeout_s=settings.read_timeout_s,
         connections=settings.threads,
     )
-    token = SecretToken(_clients().secretsmanager, settings.kapture.secret_arn)
+    token = Secret(_clients().secretsmanager, settings.kapture.secret_arn, token_in)
     kapture = Kapture(transport, token, settings.kapture)
     return {kapture.name: kapture}
 
@@ -149,7 +202,10 @@ def _helpdesks() -> dict[str, Helpdesk]:
 def _service() -> TicketService:
     settings = _settings()
     budget = Budget(settings.kapture.budget, settings.kapture.budget_period_s)
-    gates = {name: Gate(_clients().dynamodb, settings.ledger_table, name, budget) for name in _helpdesks()}
+    gates = {
+        name: Gate(_clients().dynamodb, settings.ledger_table, name, budget, clock, settings.lease_s)
+        for name in _helpdesks()
+    }
     return TicketService(
         _helpdesks(),
         gates,
