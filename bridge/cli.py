@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bridge import emulator, operate, outcomes, samples, stack
+from bridge import emulator, mapping, operate, outcomes, samples, stack
 from bridge.errors import BridgeError
 from bridge.processes import stop_signals_raise
 from bridge.state import PROJECT, StateFolder
@@ -30,6 +30,12 @@ _state_dir = click.option(
     default=PROJECT / ".bridge",
     help="Folder of the stack's files and logs; stacks with different folders run side by side."
     "  [env: BRIDGE_STATE_DIR; default: .bridge in the project]",
+)
+
+_enforce_iam = click.option(
+    "--enforce-iam",
+    is_flag=True,
+    help="Let functions do only what their roles in the template allow, as on AWS.",
 )
 
 
@@ -59,7 +65,8 @@ def bridge() -> None:
     help=f"Goes into the secret, and is what the simulator accepts.  [env: BRIDGE_KAPTURE_TOKEN;"
     f" default: {stack.LOCAL_TOKEN}]",
 )
-def up(state_dir: Path, kapture_url: str | None, kapture_token: str | None) -> None:
+@_enforce_iam
+def up(state_dir: Path, kapture_url: str | None, kapture_token: str | None, enforce_iam: bool) -> None:
     """Start the local stack, or deploy again onto the one that runs.
 
     Writes stack.json into the state folder: every address, name and key that a tool needs.
@@ -70,7 +77,13 @@ def up(state_dir: Path, kapture_url: str | None, kapture_token: str | None) -> N
       bridge up --kapture-url http://127.0.0.1:8080 --kapture-token secret
     """
     state = StateFolder(state_dir)
-    started = stack.up(state, kapture_url=kapture_url, kapture_token=kapture_token, report=click.echo)
+    started = stack.up(
+        state,
+        kapture_url=kapture_url,
+        kapture_token=kapture_token,
+        enforce_iam=enforce_iam,
+        report=click.echo,
+    )
     click.echo()
     _describe(state, started)
 
@@ -122,8 +135,8 @@ def env(state_dir: Path) -> None:
 def send(state_dir: Path, ticket_id: str | None, files: tuple[Path, ...]) -> None:
     """Send each file through the trigger that its name begins with.
 
-    The triggers are queue, api, bus, schedule and topic. A file without `send` in it goes to the queue as it
-    is.
+    The triggers are queue, api, bus, schedule, topic, form and callback. A file without `send` in it goes to
+    the queue as it is.
 
     \b
     Example:
@@ -163,7 +176,8 @@ def outcomes_command(state_dir: Path, follow: bool, as_json: bool) -> None:
     default=PROJECT / "events",
     help="Folder of samples.  [default: events in the project]",
 )
-def demo(state_dir: Path, events: Path) -> None:
+@_enforce_iam
+def demo(state_dir: Path, events: Path, enforce_iam: bool) -> None:
     """Start a stack of its own, send every sample, await each outcome, show the tickets, stop everything.
 
     A stack that runs already is not touched. The status is 0 only if all was as expected.
@@ -181,7 +195,7 @@ def demo(state_dir: Path, events: Path) -> None:
         # What a killed demo has left would hold its tickets.
         stack.down(state)
         try:
-            started = stack.up(state, report=lambda step: click.echo(step, err=True))
+            started = stack.up(state, enforce_iam=enforce_iam, report=lambda step: click.echo(step, err=True))
             failures = play(started, chosen, console())
         finally:
             stack.down(state)
@@ -191,7 +205,7 @@ def demo(state_dir: Path, events: Path) -> None:
     click.echo(f"All {len(chosen)} samples went as expected. Logs: {state.logs}")
 
 
-for command in operate.COMMANDS:
+for command in (*operate.COMMANDS, *mapping.COMMANDS):
     bridge.add_command(command)
 
 

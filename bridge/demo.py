@@ -16,6 +16,7 @@ from rich.table import Table
 from bridge import samples
 from bridge.errors import BridgeError
 from bridge.outcomes import OutcomesQueue
+from bridge.processes import check_stop
 from bridge.triggers import Sent, Triggers
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Demo:
         pool = ThreadPoolExecutor(SENDERS)
         try:
             while not all(run.is_over for run in self.runs.values()):
+                check_stop()
                 self._send_what_is_ready(pool)
                 self._note_what_was_sent()
                 self._unclaimed += self._new_events()

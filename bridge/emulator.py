@@ -47,15 +47,17 @@ _CONFIG = Config(proxies={}, retries={"mode": "standard", "total_max_attempts": 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 
-def start_ready(state: StateFolder) -> str:
+def start_ready(state: StateFolder, *, enforce_iam: bool = False) -> str:
     """Start the emulator on a free port; returns its endpoint URL once it answers.
 
+    With `enforce_iam` functions may do only what their roles allow, and services what queues let in.
     Raises BridgeError with the end of its log when it does not.
     """
     for attempt in range(1, PORT_ATTEMPTS + 1):
         port = _free_port()
         command = [sys.executable, "-m", "ministack"]
-        group = state.start(EMULATOR, command, env=_environment(state, port), cwd=state.root)
+        env = {**_environment(state, port), "AUTH": str(enforce_iam).lower()}
+        group = state.start(EMULATOR, command, env=env, cwd=state.root)
         endpoint_url = f"http://127.0.0.1:{port}"
         if _answers(group, f"{endpoint_url}/_ministack/ready"):
             return endpoint_url
@@ -183,6 +185,7 @@ def _answers(group: Group, url: str) -> bool:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline and processes.exit_code(group) is None:
+        processes.check_stop()
         try:
             with opener.open(url, timeout=2):
                 return True

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _ANY = "x-amazon-apigateway-any-method"
 _GATEWAY_RESPONSES = "x-amazon-apigateway-gateway-responses"
+# On AWS these allow the batch call too.
+_BATCHED = {"sns:Publish", "sqs:SendMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"}
 _FUNCTION_OF_URI = re.compile(r"\$\{(?P<function>\w+)\.Arn\}")
 
 
@@ -30,16 +32,18 @@ def fill(aws: Clients, stack_name: str) -> None:
         if resource["Type"] == "AWS::ApiGateway::RestApi":
             _complete_api(aws, ids[name], resource["Properties"]["Body"], ids)
         elif resource["Type"] == "AWS::IAM::Role":
-            _name_secrets_by_arn(aws, ids[name])
+            _complete_role(aws, ids[name])
     _make_concurrency_a_number(aws)
 
 
-def _name_secrets_by_arn(aws: Clients, role: str) -> None:
-    """A Ref of a secret gives its name, which is no resource that a policy could allow."""
+def _complete_role(aws: Clients, role: str) -> None:
+    """A Ref of a secret gives its name and not its ARN; batch calls are actions of their own."""
     for name in aws.iam.list_role_policies(RoleName=role)["PolicyNames"]:
         policy = aws.iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
         for statement in policy["Statement"]:
-            if statement["Action"] == "secretsmanager:GetSecretValue":
+            actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+            statement["Action"] = sorted({*actions, *(f"{action}Batch" for action in _BATCHED & {*actions})})
+            if actions == ["secretsmanager:GetSecretValue"] and ":" not in statement["Resource"]:
                 secret = aws.secretsmanager.describe_secret(SecretId=statement["Resource"])
                 statement["Resource"] = secret["ARN"]
         aws.iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(policy))

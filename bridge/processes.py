@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from types import FrameType
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-TERM_SECONDS = 5.0
+TERM_SECONDS = 2.0
 KILL_SECONDS = 5.0
 
 # Popen complains when it is collected while its program runs, and only the parent can reap a program.
 _children: dict[int, subprocess.Popen[bytes]] = {}
+# The stop signals that came since stop_signals_raise began.
+_stops: list[int] = []
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,8 @@ def stop(groups: Iterable[Group]) -> None:
     left = _signal_and_wait(left, signal.SIGKILL, KILL_SECONDS)
     for group in wanted:
         child = _children.pop(group.pid, None)
-        if child is not None:
-            child.poll()
+        if child is not None and group not in left:
+            child.wait(KILL_SECONDS)
     if left:
         names = ", ".join(f"{group.name} (pids {members(group)})" for group in left)
         raise BridgeError(f"still running after SIGKILL: {names}")
@@ -105,15 +107,21 @@ def stop_signals_raise() -> Iterator[None]:
 
     Only the first signal does: an impatient second one must not cut the clean-up short.
     """
-    received: list[int] = []
+    _stops.clear()
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-        if len(received) == 1:
+        _stops.append(number)
+        if len(_stops) == 1:
             raise KeyboardInterrupt
 
     with _handling(interrupt):
         yield
+
+
+def check_stop() -> None:
+    """Raise a Ctrl-C again that got lost, as one does that strikes while Python runs a finalizer."""
+    if _stops:
+        raise KeyboardInterrupt
 
 
 @contextmanager
@@ -188,7 +196,9 @@ def _table_of_proc() -> dict[int, _Row]:
             continue
         # The second field is the program's name in brackets, which may itself hold blanks and brackets.
         fields = text.rpartition(")")[2].split()
-        rows[int(folder.name)] = _Row(int(fields[2]), f"{_boot()}/{fields[19]}", fields[0] == "Z")
+        # The first thread may be over while others still hold the program's ports.
+        is_zombie = fields[0] == "Z" and int(fields[17]) <= 1
+        rows[int(folder.name)] = _Row(int(fields[2]), f"{_boot()}/{fields[19]}", is_zombie)
     return rows
 
 

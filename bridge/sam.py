@@ -62,7 +62,9 @@ def start_deploy(state: StateFolder, endpoint_url: str, parameters: Mapping[str,
 
 def finish(state: StateFolder, group: Group) -> None:
     """Wait for a build or a deployment. Raises BridgeError with the end of its log when it fails."""
-    while (status := processes.exit_code(group)) is None:
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while (status := processes.exit_code(group)) is None and time.monotonic() < deadline:
+        processes.check_stop()
         time.sleep(0.05)
     state.stop([group])
     if status != 0:
@@ -70,9 +72,8 @@ def finish(state: StateFolder, group: Group) -> None:
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
         end = "\n".join(f"  {line}" for line in lines[-TAIL_LINES:])
         title = group.name.replace("-", " ")
-        raise BridgeError(
-            f"{title} failed with status {status}. The whole log is {log}; it ends with:\n{end}"
-        )
+        how = f"did not end in {LIMIT_SECONDS:.0f} s" if status is None else f"failed with status {status}"
+        raise BridgeError(f"{title} {how}. The whole log is {log}; it ends with:\n{end}")
 
 
 def architecture() -> str:

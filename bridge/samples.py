@@ -70,9 +70,34 @@ class TopicSend(_Part):
     message: Json
 
 
-type Send = QueueSend | ApiSend | BusSend | ScheduleSend | TopicSend
+class FormSend(_Part):
+    """A submission of a form, signed as its service does it; a body that is no string is sent as JSON."""
 
-TRIGGERS = ("queue", "api", "bus", "schedule", "topic")
+    trigger: Literal["form"]
+    form: str
+    body: Json
+    content_type: str = "application/json"
+    # Added last: a wrong signature here takes the place of the true one.
+    headers: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def raw(self) -> bytes:
+        """The bytes that are sent."""
+        return (self.body if isinstance(self.body, str) else json.dumps(self.body)).encode()
+
+
+class CallbackSend(_Part):
+    """A helpdesk's callback, with the secret that it shares with us."""
+
+    trigger: Literal["callback"]
+    helpdesk: str
+    body: Json
+    headers: dict[str, str] = Field(default_factory=dict)
+
+
+type Send = QueueSend | ApiSend | BusSend | ScheduleSend | TopicSend | FormSend | CallbackSend
+
+TRIGGERS = ("queue", "api", "bus", "schedule", "topic", "form", "callback")
 
 
 def _as_list(value: object) -> object:
@@ -86,6 +111,8 @@ class Sample(_Part):
     description: str = ""
     send: Annotated[Send, Field(discriminator="trigger")]
     expect: Annotated[list[dict[str, Any]], BeforeValidator(_as_list)] = Field(default_factory=list)
+    # The request that a form's submission becomes.
+    becomes: dict[str, Any] | None = None
 
     @property
     def statuses(self) -> list[int]:

@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import requests
 from botocore.exceptions import BotoCoreError, ClientError
@@ -31,17 +31,25 @@ OUTCOMES_QUEUE = "bridge-outcomes"
 _API_OUTPUT = re.compile(r"https://(?P<api>[a-z0-9]+)\.execute-api\.[^/]+/(?P<stage>[^/]+)/?")
 
 
+class _Wishes(NamedTuple):
+    kapture_url: str | None
+    kapture_token: str | None
+    enforce_iam: bool
+
+
 def up(
     state: StateFolder,
     *,
     kapture_url: str | None = None,
     kapture_token: str | None = None,
+    enforce_iam: bool = False,
     report: Callable[[str], None],
 ) -> Stack:
     """Start and deploy everything; on a stack that runs already, build and deploy again onto it.
 
-    Whatever ends it early, Ctrl-C too, what it started is stopped again. `report` gets a line for each step.
-    Raises BridgeError.
+    With `enforce_iam` the roles of the template are checked; a running emulator keeps to what it was started
+    with. Whatever ends it early, Ctrl-C too, what it started is stopped again. `report` gets a line for each
+    step. Raises BridgeError.
     """
     if kapture_url is not None:
         kapture_url = kapture_url.rstrip("/")
@@ -54,7 +62,7 @@ def up(
             state.stop_all()
         with _undone_on_failure(state, keep=state.groups()):
             try:
-                return _up(state, running, kapture_url, kapture_token, report)
+                return _up(state, running, _Wishes(kapture_url, kapture_token, enforce_iam), report)
             except (BotoCoreError, ClientError, requests.RequestException) as error:
                 raise BridgeError(f"A step failed: {error}. The logs are in {state.logs}") from error
 
@@ -79,37 +87,27 @@ def _undone_on_failure(state: StateFolder, keep: list[Group]) -> Iterator[None]:
         raise
 
 
-def _up(
-    state: StateFolder,
-    running: Stack | None,
-    kapture_url: str | None,
-    kapture_token: str | None,
-    report: Callable[[str], None],
-) -> Stack:
+def _up(state: StateFolder, running: Stack | None, wishes: _Wishes, report: Callable[[str], None]) -> Stack:
     began = time.monotonic()
 
     def done(step: str) -> None:
+        processes.check_stop()
         report(f"{time.monotonic() - began:5.1f} s  {step}")
 
     # The build needs nothing that runs, so everything else starts beside it.
     build = sam.start_build(state)
     simulator = state.running(SIMULATOR)
-    starts_simulator = kapture_url is None and simulator is None
+    starts_simulator = wishes.kapture_url is None and simulator is None
     if starts_simulator:
-        simulator = _start_simulator(state, kapture_token or LOCAL_TOKEN)
+        simulator = _start_simulator(state, wishes.kapture_token or LOCAL_TOKEN)
     if running is None:
-        endpoint_url = emulator.start_ready(state)
+        endpoint_url = emulator.start_ready(state, enforce_iam=wishes.enforce_iam)
         done(f"emulator (MiniStack) answers at {endpoint_url}, log {state.log(EMULATOR)}")
     else:
         endpoint_url = running.endpoint_url
         done(f"emulator (MiniStack) runs already at {endpoint_url}")
-    if kapture_url is None:
-        kapture_url = _simulator_url(state, simulator)
-        done(f"Kapture simulator answers at {kapture_url}, log {state.log(SIMULATOR)}")
-        if kapture_token is not None and not starts_simulator:
-            _tell_simulator(kapture_url, kapture_token)
-    elif simulator is not None:
-        state.stop([simulator])
+    kapture_url = wishes.kapture_url or _simulator_url(state, simulator)
+    done(f"Kapture is {kapture_url}" + (f", log {state.log(SIMULATOR)}" if simulator else ""))
     aws = emulator.Clients(endpoint_url)
     aws.s3.create_bucket(Bucket=sam.ARTIFACTS_BUCKET)
     outcomes_queue_url = aws.sqs.create_queue(QueueName=OUTCOMES_QUEUE)["QueueUrl"]
@@ -122,9 +120,13 @@ def _up(
     done(f"sam deploy, log {state.log(deploy.name)}")
 
     stack = _describe(aws, outcomes_queue_url, kapture_url)
-    if running is None or starts_simulator or kapture_token is not None:
-        _set_token(aws, stack, kapture_token or LOCAL_TOKEN)
     subscribe(aws, queue_url=outcomes_queue_url, topic_arn=stack.outcomes_topic_arn, raw=True)
+    if running is None or starts_simulator or wishes.kapture_token is not None:
+        _set_token(aws, stack, wishes.kapture_token or LOCAL_TOKEN)
+    if wishes.kapture_url is not None and simulator is not None:
+        state.stop([simulator])
+    elif wishes.kapture_url is None and wishes.kapture_token is not None and not starts_simulator:
+        _tell_simulator(kapture_url, wishes.kapture_token)
     state.write_stack(stack)
     done(f"ready, described in {state.stack_file}")
     return stack
@@ -149,6 +151,7 @@ def _simulator_url(state: StateFolder, simulator: Group | None) -> str:
     """Where the simulator answers, once it does. Raises BridgeError with its log's name when it does not."""
     deadline = time.monotonic() + SIMULATOR_SECONDS
     while simulator and processes.members(simulator) and time.monotonic() < deadline:
+        processes.check_stop()
         try:
             url: str = json.loads(_ready_file(state).read_text())["url"]
         except (FileNotFoundError, json.JSONDecodeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import threading
 import uuid
 from dataclasses import dataclass
@@ -13,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 import requests
 from botocore.exceptions import BotoCoreError, ClientError
 
+from bridge import form_files, sam
 from bridge.emulator import Clients
 from bridge.errors import BridgeError
-from bridge.samples import ApiSend, BusSend, QueueSend, ScheduleSend, TopicSend
+from bridge.form_signing import proof
+from bridge.samples import ApiSend, BusSend, CallbackSend, FormSend, QueueSend, ScheduleSend, TopicSend
+from bridge.state import PROJECT
 from bridge.subscriptions import subscribe
 
 if TYPE_CHECKING:
@@ -46,6 +50,7 @@ class Triggers:
         self._aws = Clients(stack.endpoint_url)
         # Subscribed twice, a topic would deliver twice.
         self._subscribing = threading.Lock()
+        self._making_secrets = threading.Lock()
 
     def send(self, send: Send) -> Sent:
         """Send one request through its trigger. Raises BridgeError when the trigger does not take it."""
@@ -61,6 +66,10 @@ class Triggers:
                     return self._to_schedule(send)
                 case TopicSend():
                     return self._to_topic(send)
+                case FormSend():
+                    return self._to_form(send)
+                case CallbackSend():
+                    return self._to_callback(send)
         except (BotoCoreError, ClientError, requests.RequestException) as error:
             raise BridgeError(f"the {send.trigger} does not take it: {error}") from error
 
@@ -81,20 +90,63 @@ class Triggers:
         headers = {**self._stack.api_headers, "x-api-key": self._stack.api_key, **send.headers}
         if send.body is not None and "content-type" not in {name.lower() for name in headers}:
             headers["Content-Type"] = "application/json"
-        with requests.Session() as session:
-            # Neither a proxy nor a .netrc of the user's.
-            session.trust_env = False
-            response = session.request(
-                send.method,
-                f"{self._stack.api_url}{send.path}",
-                headers=headers,
-                data=None if send.body is None else _text(send.body).encode(),
-                timeout=API_SECONDS,
-                allow_redirects=False,
-            )
+        data = None if send.body is None else _text(send.body).encode()
+        response = self._call(send.method, send.path, headers, data)
         known = {name.lower(): value for name, value in send.headers.items()}
         request_id = _request_id(send.body) or known.get("idempotency-key") or _request_id_of(response)
         return Sent(request_id, response.status_code, response.text)
+
+    def _to_form(self, send: FormSend) -> Sent:
+        form = form_files.read(PROJECT / "functions" / "forms" / f"{send.form}.yaml")
+        shown = proof(form, self._form_secret(send.form), send.raw)
+        headers = {**self._stack.api_headers, "content-type": send.content_type, **shown.headers}
+        headers |= {name.lower(): value for name, value in send.headers.items()}
+        response = self._call("POST", shown.path, headers, send.raw)
+        # A redirect has no body.
+        request_id = response.headers.get("request-id") or _request_id_of(response)
+        return Sent(request_id, response.status_code, response.text or response.headers.get("location", ""))
+
+    def _to_callback(self, send: CallbackSend) -> Sent:
+        headers = {
+            **self._stack.api_headers,
+            "content-type": "application/json",
+            "x-callback-secret": self._callback_secret,
+            **{name.lower(): value for name, value in send.headers.items()},
+        }
+        response = self._call("POST", f"/callbacks/{send.helpdesk}", headers, _text(send.body).encode())
+        return Sent(_request_id_of(response), response.status_code, response.text)
+
+    def _call(self, method: str, path: str, headers: dict[str, str], data: bytes | None) -> requests.Response:
+        with requests.Session() as session:
+            # Neither a proxy nor a .netrc of the user's.
+            session.trust_env = False
+            return session.request(
+                method,
+                f"{self._stack.api_url}{path}",
+                headers=headers,
+                data=data,
+                timeout=API_SECONDS,
+                allow_redirects=False,
+            )
+
+    def _form_secret(self, form: str) -> str:
+        """The form's newest secret; one is made where it has none, as its operator does."""
+        name = f"{sam.STACK_NAME}/forms/{form}"
+        with self._making_secrets:
+            try:
+                text = self._aws.secretsmanager.get_secret_value(SecretId=name)["SecretString"]
+            except self._aws.secretsmanager.exceptions.ResourceNotFoundException:
+                text = json.dumps({"secrets": [secrets.token_urlsafe(24)]})
+                self._aws.secretsmanager.create_secret(Name=name, SecretString=text)
+        return str(json.loads(text)["secrets"][0])
+
+    @cached_property
+    def _callback_secret(self) -> str:
+        found = self._aws.cloudformation.describe_stack_resource(
+            StackName=sam.STACK_NAME, LogicalResourceId="KaptureCallbackSecret"
+        )["StackResourceDetail"]["PhysicalResourceId"]
+        text = self._aws.secretsmanager.get_secret_value(SecretId=found)["SecretString"]
+        return str(json.loads(text)["secret"])
 
     def _to_bus(self, send: BusSend) -> Sent:
         answer = self._aws.events.put_events(

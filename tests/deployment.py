@@ -3,26 +3,36 @@
 import base64
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from botocore.client import BaseClient
 
+import callbacks
+import form_intake
 import reconcile
 import ticket_api
 import ticket_queue
+from bridge.form_files import compile_all
+from bridge.form_signing import proof
 from helpdesk import wiring
+from helpdesk.intake.forms import Form, load_forms
 
 _CACHED = (
     wiring.queue_consumer,
     wiring.ticket_api,
+    wiring.form_intake,
+    wiring.callbacks,
     wiring._settings,
     wiring._clients,
     wiring._ledger,
     wiring._helpdesks,
+    wiring._markers,
     wiring._service,
     wiring.reconciler,
 )
@@ -40,6 +50,20 @@ class Context:
 
     def get_remaining_time_in_millis(self) -> int:
         return self.milliseconds
+
+
+class Clock:
+    """The time of day, and what a test lets pass on top of it."""
+
+    def __init__(self) -> None:
+        self.passed = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.passed
+
+    def let_pass(self, seconds: float) -> None:
+        """For the handlers' own parts; the ages of messages are counted from here as well."""
+        self.passed += seconds
 
 
 @dataclass(frozen=True)
@@ -66,15 +90,25 @@ class Deployment:
     """Queues, topic, secret and table, and the true handlers on them. Needs an active AWS mock."""
 
     def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, kapture_url: str, token: str, **variables: str
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        kapture_url: str,
+        token: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        **variables: str,
     ) -> None:
         self._monkeypatch = monkeypatch
-        monkeypatch.setattr(BaseClient, "_make_api_call", _one_at_a_time(BaseClient._make_api_call))
+        monkeypatch.setattr(wiring, "clock", clock)
+        # Every call of every client goes through this method, which botocore's types leave out.
+        call = BaseClient._make_api_call  # type: ignore[attr-defined]
+        monkeypatch.setattr(BaseClient, "_make_api_call", _one_at_a_time(call))
         self.sqs = boto3.client("sqs")
         self.sns = boto3.client("sns")
         self.secrets = boto3.client("secretsmanager")
         self.dynamodb = boto3.client("dynamodb")
         self.hidden: list[str] = []
+        self.forms: dict[str, Form] = {}
         self.requests = self.sqs.create_queue(QueueName="requests")["QueueUrl"]
         self.dead_letter_queue = self.sqs.create_queue(QueueName="dead-letters")["QueueUrl"]
         self.outcomes_queue = self._queue_arn_and_url("outcomes")[1]
@@ -110,6 +144,7 @@ class Deployment:
             DEAD_LETTER_QUEUE_URL=self.dead_letter_queue,
             OUTCOMES_TOPIC_ARN=self.topic,
             LEDGER_TABLE="ledger",
+            FORM_SECRET_FOLDER="ticket-bridge/forms",
             **variables,
         )
 
@@ -158,7 +193,11 @@ class Deployment:
         """Gives one batch to the handler, lets go of what it does not give back, and returns the ids of the
         rest."""
         records = self.receive() if records is None else records
-        answer = ticket_queue.handler({"Records": records}, context or Context())
+        return self.let_go(records, ticket_queue.handler({"Records": records}, context or Context()))
+
+    def let_go(self, records: list[dict[str, Any]], answer: Mapping[str, Any]) -> list[str]:
+        """Takes the records of a batch out of the queue that its answer does not give back, and returns the
+        ids of the rest."""
         failed = [item["itemIdentifier"] for item in answer["batchItemFailures"]]
         for record in records:
             if record["messageId"] in failed:
@@ -169,7 +208,8 @@ class Deployment:
 
     def reconcile(self, context: Context | None = None) -> dict[str, int]:
         """Runs the schedule's handler once."""
-        return reconcile.handler({}, context or Context())
+        counts: dict[str, int] = reconcile.handler({}, context or Context())
+        return counts
 
     def show_all(self) -> None:
         """Ends the delays of all waiting records: they can be received at once."""
@@ -246,7 +286,111 @@ class Deployment:
         context: Context | None = None,
         base_path: str = "",
     ) -> Answer:
-        """Gives one call to the API's handler, in the form of API Gateway's proxy integration.
+        """Gives one call to the API's handler."""
+        event = self.api_event(method, path, body, headers, query, base_path)
+        answer = ticket_api.handler(event, context or Context(29_000))
+        received = {name.lower(): ", ".join(values) for name, values in answer["multiValueHeaders"].items()}
+        return Answer(answer["statusCode"], received, json.loads(answer["body"]))
+
+    # ── forms and callbacks ──────────────────────────────────────────────────────────────────────────────
+
+    def deploy_forms(self, folder: Path, output: Path) -> None:
+        """Builds the form files of a folder, as `sam build` does."""
+        output.write_text(compile_all(folder))
+        self.forms = load_forms(output.read_text())
+        self.set(FORMS_FILE=str(output))
+
+    def put_form_secret(self, form: str, *secrets: str) -> None:
+        """Puts the live secrets of a form, the newest first."""
+        self._put_secret(f"ticket-bridge/forms/{form}", json.dumps({"secrets": secrets}))
+
+    def put_callback_secret(self, secret: str) -> None:
+        """Puts the secret of Kapture's callbacks, as the template makes it."""
+        self._put_secret("kapture-callback", json.dumps({"secret": secret}))
+        self._monkeypatch.setenv("KAPTURE_CALLBACK_SECRET_ARN", "kapture-callback")
+
+    def form(
+        self,
+        name: str,
+        body: Any,
+        *,
+        secret: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+        path_secret: str | None = None,
+        base64_body: bool = False,
+    ) -> Answer:
+        """Gives one submission to the handler, with the proof of its sender if there is a secret.
+
+        A body that is no text and no bytes goes as JSON.
+        """
+        raw = (
+            body
+            if isinstance(body, bytes)
+            else (body if isinstance(body, str) else json.dumps(body)).encode()
+        )
+        shown = proof(self.forms[name], secret, raw, wiring.clock()) if secret else None
+        if shown and shown.path.count("/") == 3:
+            path_secret = shown.path.rpartition("/")[2]
+        sent = {"Content-Type": content_type, **(shown.headers if shown else {}), **(headers or {})}
+        parameters = {"form": name, **({} if path_secret is None else {"secret": path_secret})}
+        return self._edge(form_intake.handler, parameters, raw, sent, base64_body=base64_body)
+
+    def callback(
+        self,
+        helpdesk: str,
+        body: Any,
+        *,
+        headers: Mapping[str, str] | None = None,
+        path_secret: str | None = None,
+        context: Context | None = None,
+    ) -> Answer:
+        """Gives one callback of a helpdesk to the handler."""
+        raw = (body if isinstance(body, str) else json.dumps(body)).encode()
+        parameters = {"helpdesk": helpdesk, **({} if path_secret is None else {"secret": path_secret})}
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        return self._edge(callbacks.handler, parameters, raw, sent, context=context)
+
+    def _edge(
+        self,
+        handler: Callable[[dict[str, Any], Any], dict[str, Any]],
+        parameters: Mapping[str, str],
+        raw: bytes,
+        headers: Mapping[str, str],
+        *,
+        base64_body: bool = False,
+        context: Context | None = None,
+    ) -> Answer:
+        event = {
+            "httpMethod": "POST",
+            "headers": dict(headers),
+            "multiValueHeaders": {name: [value] for name, value in headers.items()},
+            "pathParameters": dict(parameters),
+            "requestContext": {"stage": "v1", "requestId": "gateway-request", "identity": {}},
+            "body": base64.b64encode(raw).decode() if base64_body else raw.decode(errors="replace"),
+            "isBase64Encoded": base64_body,
+        }
+        answer = handler(event, context or Context(29_000))
+        received = {name.lower(): value for name, value in answer["headers"].items()}
+        body = json.loads(answer["body"]) if answer["body"] else None
+        return Answer(answer["statusCode"], received, body)
+
+    def _put_secret(self, name: str, text: str) -> None:
+        try:
+            self.secrets.put_secret_value(SecretId=name, SecretString=text)
+        except self.secrets.exceptions.ResourceNotFoundException:
+            self.secrets.create_secret(Name=name, SecretString=text)
+
+    @staticmethod
+    def api_event(
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: Mapping[str, str | list[str]] | None = None,
+        query: Mapping[str, str] | None = None,
+        base_path: str = "",
+    ) -> dict[str, Any]:
+        """A call in the form of API Gateway's proxy integration.
 
         A body of bytes arrives in base64; `base_path` is that of a custom domain, which has no stage.
         """
@@ -254,7 +398,7 @@ class Deployment:
         binary = isinstance(body, bytes)
         if binary:
             body = base64.b64encode(body).decode()
-        event = {
+        return {
             "resource": "/{proxy+}",
             "path": f"{base_path}{path}",
             "httpMethod": method,
@@ -272,6 +416,3 @@ class Deployment:
             "body": body if body is None or isinstance(body, str) else json.dumps(body),
             "isBase64Encoded": binary,
         }
-        answer = ticket_api.handler(event, context or Context(29_000))
-        received = {name.lower(): ", ".join(values) for name, values in answer["multiValueHeaders"].items()}
-        return Answer(answer["statusCode"], received, json.loads(answer["body"]))

@@ -231,11 +231,11 @@ class Answer:
 
 
 async def deliver(
-    request: web.Request, fault: Fault, act: Callable[[], Answer], id_keys: Collection[str]
+    request: web.Request, fault: Fault, act: Callable[[], Answer], id_paths: Collection[str]
 ) -> web.StreamResponse | None:
     """Make the call suffer the fault; None means that the connection was reset and no answer can be sent.
 
-    `act` performs the operation and returns the true answer, whose ticket ids are under `id_keys`.
+    `act` performs the operation and returns the true answer, whose ticket ids are at `id_paths`.
     """
     await asyncio.sleep(fault.delay_before_s)
     true_answer = act() if fault.acts else None
@@ -243,13 +243,13 @@ async def deliver(
     if fault.reset:
         _reset_connection(request)
         return None
-    answer = _answer_under(fault, true_answer, id_keys)
+    answer = _answer_under(fault, true_answer, id_paths)
     if fault.drip:
         return await _dripped(request, answer, fault.drip)
     return answer.response()
 
 
-def _answer_under(fault: Fault, true_answer: Answer | None, id_keys: Collection[str]) -> Answer:
+def _answer_under(fault: Fault, true_answer: Answer | None, id_paths: Collection[str]) -> Answer:
     headers = dict(fault.headers)
     if fault.redirect is not None:
         headers["Location"] = fault.redirect
@@ -260,7 +260,7 @@ def _answer_under(fault: Fault, true_answer: Answer | None, id_keys: Collection[
         status, body, content_type = fault.status or 200, (fault.body or "").encode(), "application/json"
     else:
         status, content_type = true_answer.status, true_answer.content_type
-        body = _altered(true_answer.body, fault.answer, id_keys)
+        body = _altered(true_answer.body, fault.answer, id_paths)
         headers = {**true_answer.headers, **headers}
     return Answer(
         status=status,
@@ -270,22 +270,26 @@ def _answer_under(fault: Fault, true_answer: Answer | None, id_keys: Collection[
     )
 
 
-def _altered(body: bytes, alteration: str | None, id_keys: Collection[str]) -> bytes:
+def _altered(body: bytes, alteration: str | None, id_paths: Collection[str]) -> bytes:
     if alteration is None:
         return body
     if alteration == "empty":
         return b""
 
-    def altered(content: object) -> object:
+    def altered(content: object, path: str = "") -> object:
         if isinstance(content, list):
-            return [altered(item) for item in content]
+            return [altered(item, path) for item in content]
         if not isinstance(content, dict):
-            return content
+            return altered_id(content) if is_id(content, path) else content
+        parts = [(key, value, f"{path}.{key}" if path else key) for key, value in content.items()]
         return {
-            key: altered_id(value) if key in id_keys else altered(value)
-            for key, value in content.items()
-            if not (alteration == "without_id" and key in id_keys)
+            key: altered(value, below)
+            for key, value, below in parts
+            if not (alteration == "without_id" and is_id(value, below))
         }
+
+    def is_id(content: object, path: str) -> bool:
+        return path in id_paths and isinstance(content, str | int)
 
     def altered_id(ticket_id: object) -> object:
         if alteration == "wrong_id":

@@ -13,7 +13,6 @@ import re
 import time
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 from zoneinfo import ZoneInfo
@@ -21,6 +20,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field
 
 from bridge.simulators.faults import Answer
+from bridge.simulators.kapture_answers import SECONDS, KaptureAnswers, local
 from bridge.simulators.server import (
     OTHER,
     HelpdeskSimulator,
@@ -32,7 +32,7 @@ from bridge.simulators.server import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-type JsonObject = dict[str, object]
+    from bridge.simulators.kapture_answers import JsonObject
 
 PATHS = {
     "/add-ticket-from-other-source.html": "add",
@@ -60,13 +60,8 @@ _PENDING = ("P", "Pending")
 _COMPLETE = ("C", "Complete")
 _COMPLETE_SUB_STATUSES = {"RS", "CL"}
 
-_AGENT_ID = 209803
-_AGENT_NAME = "Kapture Dev API's"
 _FIRST_INTERNAL_ID = 530348198
-_CREATION_FOLDER = "Inbox"
 
-_SECONDS = "%Y-%m-%d %H:%M:%S"
-_DAY_FIRST = "%d-%m-%Y %H:%M"
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 
@@ -169,7 +164,9 @@ class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
 
     name = "kapture"
     operations = tuple(PATHS.values())
-    id_keys = frozenset({"ticketId", "ticket_id", "Ticket Id"})
+    id_paths = frozenset(
+        {"ticket_id", "Ticket Id", "ticket.ticketId", "task_details.ticketId", "message.ticketId"}
+    )
 
     def __init__(
         self,
@@ -227,7 +224,7 @@ class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
             case "add":
                 return self._add(fields, call.origin, older=older)
             case "update":
-                return self._update(fields)
+                return self._update(fields, call.origin)
             case "get":
                 return self._get(fields, call.origin)
             case _:
@@ -246,7 +243,7 @@ class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
             title=title,
             details=_text(fields, "ticket_details"),
             # Documented: without a due date the time of creation is answered, a bare day gets midnight.
-            due_date=_date_time(_text(fields, "due_date"), "due_date") or self._local(now, _SECONDS),
+            due_date=_date_time(_text(fields, "due_date"), "due_date") or local(now, self.zone, SECONDS),
             email=_text(fields, "email_id"),
             phone=_text(fields, "phone"),
             customer_id=int(customer_id) if customer_id.isdigit() else 0,
@@ -256,34 +253,9 @@ class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
             blocks=_associate_blocks(fields),
         )
         self._tickets[ticket.ticket_id] = ticket
-        compact: JsonObject = {
-            "due_date": ticket.due_date,
-            "title": ticket.title,
-            "customer_id": ticket.customer_id,
-            "ticket_id": ticket.ticket_id,
-            "Ticket Id": ticket.ticket_id,
-            "ticket_url": origin + ticket.page,
-            "status": "success",
-        }
-        if older:
-            # Documented: no ticket object, and the customer id is a text.
-            return compact | {"customer_id": str(ticket.customer_id)}
-        # Documented: a new ticket is unread, has nobody's name on it and links to its own page.
-        ticket_object = self._ticket_object(ticket) | {
-            "isUnread": True,
-            "creatorId": 0,
-            "creatorName": "",
-            "assignedToId": 0,
-            "assignedToName": "",
-            "assignedToPhone": "",
-            "assignedToEmail": "",
-            "ticketURL": ticket.page,
-            "ticketCreatorURL": ticket.page,
-        }
-        # Observed: extra blocks are echoed as arrays, even those sent as an object.
-        return {"ticket": ticket_object, "Additional_details": dict(ticket.blocks)} | compact
+        return self._answers(origin).added(ticket, older=older)
 
-    def _update(self, fields: JsonObject) -> JsonObject:
+    def _update(self, fields: JsonObject, origin: str) -> JsonObject:
         missing = "No Data found/ticket_id is missing"
         ticket_id = _text(fields, "ticket_id")
         if not ticket_id:
@@ -295,7 +267,7 @@ class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
         if not sub_status:
             raise RefusedError("sub_status is missing")  # Documented as required; the wording is inferred.
         callback_time = _text(fields, "callback_time")
-        if callback_time and not _is_time(callback_time, _DATE_TIME, _SECONDS):
+        if callback_time and not _is_time(callback_time, _DATE_TIME, SECONDS):
             # Documented: the text names another key than the request has.
             raise RefusedError("Invalid Format.callback_date should be yyyy-MM-dd hh:mm:ss.")
         entry = HistoryEntry(
@@ -316,12 +288,7 @@ class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
             history=(*ticket.history, entry),
         )
         self._tickets[ticket_id] = ticket
-        return {
-            "ticket": self._ticket_object(ticket),
-            "Additional_details": {},
-            "message": "Status and Comment have been updated.\n",
-            "status": "success",
-        }
+        return self._answers(origin).updated(ticket)
 
     def _get(self, fields: JsonObject, origin: str) -> list[JsonObject]:
         # Documented: the sample and the failure say ticket_ids, the parameter table ticket_id.
@@ -329,15 +296,8 @@ class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
         if not wanted:
             raise RefusedError("ticket_ids are missing.")
         ids = dict.fromkeys(part.strip() for part in wanted.split(","))
-        found = [self._tickets[ticket_id] for ticket_id in ids if ticket_id in self._tickets]
-        return [
-            {
-                "additional_info": self._shown_blocks(ticket),
-                "history": {},
-                "task_details": self._task_details(ticket, origin),
-            }
-            for ticket in found
-        ]
+        answers = self._answers(origin)
+        return [answers.found(self._tickets[ticket_id]) for ticket_id in ids if ticket_id in self._tickets]
 
     def _pull(self, fields: JsonObject, origin: str, *, older: bool) -> JsonObject:
         start, end = (_pull_day(fields, key) for key in ("start_date", "end_date"))
@@ -348,20 +308,18 @@ class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
         offset = 0 if self.switches.ignore_offset else _number(fields, "offset") or 0
         limit = _number(fields, "limit")
         page = tickets[offset:] if limit is None else tickets[offset : offset + limit]
-        if older:
-            return {"status": "success", "message": [self._older_pull_item(ticket) for ticket in page]}
-        items = [self._pull_item(ticket, origin) for ticket in page]
-        message: object = items
-        if self.switches.pull_message == "varying" and len(items) < 2:
-            message = items[0] if items else "No tickets found"
-        return {"totalCount": None, "message": message, "status": "success"}
+        varying = self.switches.pull_message == "varying"
+        return self._answers(origin).pulled(page, older=older, varying=varying)
+
+    def _answers(self, origin: str) -> KaptureAnswers:
+        return KaptureAnswers(self.zone, origin, self.switches.marker_returned)
 
     def _tickets_of_day(self, day: str) -> list[Ticket]:
         latest = self.clock() - self.switches.pull_lag_s
         return [
             ticket
             for ticket in self._tickets.values()
-            if ticket.created_at <= latest and self._local(ticket.created_at, "%Y-%m-%d") == day
+            if ticket.created_at <= latest and local(ticket.created_at, self.zone, "%Y-%m-%d") == day
         ]
 
     def _new_ticket_id(self, now: float) -> str:
@@ -369,170 +327,6 @@ class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
         number = max(int(now * 1000) % 10**12, self._last_ticket_number + 1)
         self._last_ticket_number = number
         return f"{number:012d}"
-
-    def _local(self, epoch: float, form: str) -> str:
-        return datetime.fromtimestamp(epoch, self.zone).strftime(form)
-
-    def _shown_details(self, ticket: Ticket) -> str:
-        return ticket.details if self.switches.marker_returned else ""
-
-    def _shown_blocks(self, ticket: Ticket) -> JsonObject:
-        return dict(ticket.blocks) if self.switches.marker_returned else {}
-
-    def _ticket_object(self, ticket: Ticket) -> JsonObject:
-        """The `ticket` of an update's answer; an add's differs in a few values (documented)."""
-        created = self._local(ticket.created_at, _SECONDS)
-        status, status_name = ticket.status
-        return {
-            "id": ticket.internal_id,
-            "type": "O",
-            "email": ticket.email,
-            "phone": ticket.phone,
-            "status": status,
-            "orderId": "",
-            "queueKey": ticket.queue,
-            "ticketId": ticket.ticket_id,
-            "folderId": 0,
-            "detail": self._shown_details(ticket),
-            "isUnread": False,
-            "isOutOfSLA": False,
-            "priority": 0,
-            "isCallBack": bool(ticket.callback_time),
-            "creatorId": _AGENT_ID,
-            "enquiryId": 0,
-            "contactId": 0,
-            "substatus": ticket.sub_status,
-            "productId": 0,
-            "erpOrderId": "",
-            "referenceId": 0,
-            "ticketEmail": "",
-            "assignedToId": _AGENT_ID,
-            "pendingTaskId": 0,
-            "agencyBriefId": 0,
-            "twitterUserId": "",
-            "facebookUserId": "",
-            "associativefile": "",
-            "statusName": status_name,
-            "customerFeedback": 0,
-            "playStoreReviewId": "",
-            "lastConversationId": 0,
-            "lastConversationType": "O",
-            "lastConversationTime": int(ticket.created_at * 1000),
-            "date": created,
-            "totalConversationCount": 0,
-            "taskTitle": ticket.title,
-            "typeName": "Mobile App",
-            "taskEnddate": ticket.due_date,
-            "lastFollowUp": self._local(ticket.updated_at, _SECONDS),
-            "nextFollowUp": ticket.callback_time or created,
-            "substatusName": ticket.sub_status_name,
-            "encryptedPhone": "",
-            "encryptedEmail": "",
-            "lastConversationTypeName": "Mobile App",
-            "ticketURL": ticket.list_page,
-            "ticketCreatorURL": ticket.list_page,
-            "isEscalated": True,
-            "folders": ticket.disposition.split("|") if ticket.disposition else [_CREATION_FOLDER],
-            "queueName": ticket.queue_name,
-            "creatorName": _AGENT_NAME,
-            "folderColor": "red",
-            "assignedToName": _AGENT_NAME,
-            "assignedToEmail": "agent@example.com",
-            "mergeTicketId": "",
-            "skuCode": "",
-            "productName": "",
-        }
-
-    def _task_details(self, ticket: Ticket, origin: str) -> JsonObject:
-        """The `task_details` of a get: other date form, names for keys, escaped people (documented)."""
-        created = self._local(ticket.created_at, _DAY_FIRST)
-        callback = _day_first(ticket.callback_time)
-        return {
-            "date": created,
-            "tat": "",
-            "sla": "",
-            "status": ticket.status[1],
-            "nextFollowUp": callback or created,
-            "lastFollowUp": self._local(ticket.updated_at, _DAY_FIRST),
-            "taskId": ticket.internal_id,
-            "email": ticket.email,
-            "phone": ticket.phone,
-            "lastSource": "Mobile App",
-            "lastConvesationTime": created,
-            "title": ticket.title,
-            "orderId": "",
-            "primarySource": "Mobile App",
-            "ticketEmail": "",
-            "folderId": 0,
-            "ticketId": ticket.ticket_id,
-            "detail": self._shown_details(ticket),
-            "mergedTicketId": "",
-            "contactId": 0,
-            "productId": 0,
-            "creatorId": _AGENT_ID,
-            "customerId": ticket.customer_id,
-            "assignedId": _AGENT_ID,
-            "creatorName": _escaped(_AGENT_NAME),
-            "priority": "low",
-            "attachment": "",
-            "pendingTaskId": 0,
-            "ticketCloseEmpId": _AGENT_ID,
-            "assignedToName": _escaped(_AGENT_NAME),
-            "callBack": callback,
-            "queueKey": ticket.queue,
-            "customer_rating": 0,
-            "lastConversationId": 0,
-            "slaStatus": "out of sla",
-            "queueName": ticket.queue_name,
-            "total_conversations": 0,
-            "disposition": ticket.disposition or _CREATION_FOLDER,
-            # Documented: empty, although the add's answer has a value.
-            "taskEnddate": "",
-            "customer_feedback": "",
-            "url": origin + ticket.page,
-            "substatus": ticket.sub_status_name,
-            "substatusKey": ticket.sub_status,
-            "assigneeCode": "",
-            "ftr": "no",
-            "attachments": [],
-        }
-
-    def _pull_item(self, ticket: Ticket, origin: str) -> JsonObject:
-        """One flat item of a pull: the first keys are documented, customer and extra blocks observed."""
-        details = self._task_details(ticket, origin)
-        absent = {"title", "email", "phone", "ticketEmail", "attachments"}
-        return {key: value for key, value in details.items() if key not in absent} | {
-            "taskTitle": ticket.title,
-            "customerName": _escaped(ticket.customer_name),
-            "customerEmail": ticket.email,
-            "customerPhone": ticket.phone,
-            "additional_info": self._shown_blocks(ticket),
-        }
-
-    def _older_pull_item(self, ticket: Ticket) -> JsonObject:
-        """One item as the older generation answers it: `status` is a result there (documented)."""
-        return {
-            "tat": "",
-            "sla": "",
-            "ticketId": ticket.ticket_id,
-            "contactId": "",
-            "referenceId": "",
-            "creatorName": _escaped(_AGENT_NAME),
-            "priority": "low",
-            "assignedToName": _escaped(_AGENT_NAME),
-            "status": "success",
-            "sla status": "out of sla",
-            "date": self._local(ticket.created_at, _SECONDS),
-            "total_conversations": "0",
-            "taskTitle": ticket.title,
-            "substatus": ticket.sub_status_name,
-            "taskEnddate": ticket.due_date[: len("yyyy-MM-dd HH:mm")],
-            "disposition": f"{ticket.disposition or _CREATION_FOLDER} ",
-            "companyName": "",
-            "customerName": _escaped(ticket.customer_name),
-            "customerEmail": ticket.email,
-            "customerPhone": ticket.phone,
-        }
 
 
 def _fields_of(body: bytes, *, array_allowed: bool) -> JsonObject:
@@ -573,7 +367,7 @@ def _is_time(text: str, pattern: re.Pattern[str], form: str) -> bool:
 
 def _date_time(text: str, key: str) -> str:
     """A day or a moment as a moment. Raises RefusedError with our own wording."""
-    if not text or _is_time(text, _DATE_TIME, _SECONDS):
+    if not text or _is_time(text, _DATE_TIME, SECONDS):
         return text
     if _is_time(text, _DATE, "%Y-%m-%d"):
         return f"{text} 00:00:00"
@@ -589,23 +383,12 @@ def _pull_day(fields: JsonObject, key: str) -> str:
     return text
 
 
-def _day_first(moment: str) -> str:
-    if not moment:
-        return ""
-    return datetime.strptime(moment, _SECONDS).strftime(_DAY_FIRST)  # noqa: DTZ007 - local in, local out
-
-
 def _associate_blocks(fields: JsonObject) -> dict[str, list[object]]:
     """Account-specific extra blocks, sent as object or array, as the arrays they come back as (observed)."""
     arrays = {key: value if isinstance(value, list) else [value] for key, value in fields.items()}
     return {
         key: array for key, array in arrays.items() if array and all(isinstance(item, dict) for item in array)
     }
-
-
-def _escaped(name: str) -> str:
-    """A person's name as get and pull show it: `&apos;` is documented, html.escape spells it otherwise."""
-    return escape(name, quote=False).replace('"', "&quot;").replace("'", "&apos;")
 
 
 def main() -> None:

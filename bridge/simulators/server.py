@@ -75,8 +75,9 @@ class HelpdeskSimulator[SwitchesT: HelpdeskSwitches](ABC):
 
     name: str
     operations: Collection[str]
-    id_keys: Collection[str]
-    """Keys that hold a ticket's id in an answer, for faults that remove or falsify it."""
+    id_paths: Collection[str]
+    """Where an answer holds a ticket's id, for faults that remove or falsify it: keys joined by dots, arrays
+    left out."""
 
     def __init__(self, *, token: str, switches: SwitchesT, clock: Callable[[], float] = time.time) -> None:
         self.token = token
@@ -111,6 +112,10 @@ class HelpdeskSimulator[SwitchesT: HelpdeskSwitches](ABC):
         self.token = self._initial_token
         self.switches = self._initial_switches
 
+    def control_routes(self) -> list[web.RouteDef]:
+        """What this helpdesk's control interface has beyond every other's, under /_control."""
+        return []
+
     def app(self) -> web.Application:
         """A new application on the same state; one is needed for each run of a server."""
         app = web.Application(client_max_size=_MAX_BODY_BYTES)
@@ -126,6 +131,7 @@ class HelpdeskSimulator[SwitchesT: HelpdeskSwitches](ABC):
                 web.delete("/_control/faults", control.delete_faults),
                 web.put("/_control/switches", control.put_switches),
                 web.post("/_control/reset", control.reset),
+                *self.control_routes(),
                 web.route("*", "/{path:(?!_control/).*}", self._answer_call),
             ]
         )
@@ -148,7 +154,7 @@ class HelpdeskSimulator[SwitchesT: HelpdeskSwitches](ABC):
             answer = self.perform(call)
             call.status = answer.status
             return answer.response()
-        response = await deliver(request, fault, lambda: self.perform(call), self.id_keys)
+        response = await deliver(request, fault, lambda: self.perform(call), self.id_paths)
         if response is None:
             return web.Response()  # aiohttp wants one; the connection it would go to is gone.
         call.status = response.status
@@ -172,9 +178,9 @@ class _Control[SwitchesT: HelpdeskSwitches]:
 
     async def put_token(self, request: web.Request) -> web.Response:
         try:
-            self._simulator.token = posted(_Token, await _json_of(request)).token
+            self._simulator.token = posted(_Token, await json_of(request)).token
         except ControlError as error:
-            return _refused(error)
+            return refused(error)
         return web.json_response({"token": self._simulator.token})
 
     async def faults(self, _: web.Request) -> web.Response:
@@ -182,9 +188,9 @@ class _Control[SwitchesT: HelpdeskSwitches]:
 
     async def post_faults(self, request: web.Request) -> web.Response:
         try:
-            self._simulator.faults.post(await _json_of(request))
+            self._simulator.faults.post(await json_of(request))
         except ControlError as error:
-            return _refused(error)
+            return refused(error)
         return web.json_response(self._simulator.faults.as_json(), status=201)
 
     async def delete_faults(self, _: web.Request) -> web.Response:
@@ -195,10 +201,10 @@ class _Control[SwitchesT: HelpdeskSwitches]:
         """Switches that are not named keep their value."""
         current = self._simulator.switches
         try:
-            changes = posted(_Changes, await _json_of(request)).root
+            changes = posted(_Changes, await json_of(request)).root
             self._simulator.switches = posted(type(current), current.model_dump() | changes)
         except ControlError as error:
-            return _refused(error)
+            return refused(error)
         return web.json_response(self._simulator.switches.model_dump(mode="json"))
 
     async def reset(self, _: web.Request) -> web.Response:
@@ -206,7 +212,8 @@ class _Control[SwitchesT: HelpdeskSwitches]:
         return web.json_response({"status": "ok"})
 
 
-async def _json_of(request: web.Request) -> object:
+async def json_of(request: web.Request) -> object:
+    """What was posted to the control interface. Raises ControlError."""
     try:
         content: object = json.loads(await request.read())
     except ValueError as error:
@@ -214,7 +221,8 @@ async def _json_of(request: web.Request) -> object:
     return content
 
 
-def _refused(error: ControlError) -> web.Response:
+def refused(error: ControlError) -> web.Response:
+    """The control interface's answer to what is wrong."""
     return web.json_response({"errors": error.errors}, status=400)
 
 

@@ -105,7 +105,8 @@ def test_up_on_a_running_stack_deploys_onto_it(state: StateFolder, stack: Stack)
 
 
 def test_down_stops_what_a_killed_emulator_has_left(own: StateFolder) -> None:
-    assert _bridge("up", own).returncode == 0
+    started = _bridge("up", own)
+    assert started.returncode == 0, started.stderr
     stack = own.read_stack()
     (emulator,) = (group for group in own.groups() if group.name == "ministack")
     os.kill(emulator.pid, signal.SIGKILL)
@@ -124,7 +125,7 @@ def test_down_stops_what_a_killed_emulator_has_left(own: StateFolder) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_up_leaves_nothing(own: StateFolder, step: str, number: signal.Signals) -> None:
     with _starting("up", own) as command:
-        _await(lambda: own.running(step) is not None)
+        _await(lambda: own.running(step) is not None, command)
         command.send_signal(number)
         assert command.wait(COMMAND_SECONDS) == INTERRUPTED
     _assert_nothing_left(own)
@@ -133,7 +134,7 @@ def test_interrupted_up_leaves_nothing(own: StateFolder, step: str, number: sign
 def test_interrupted_demo_leaves_nothing(own: StateFolder) -> None:
     demo_state = StateFolder(own.root / "demo")
     with _starting("demo", own) as command:
-        _await(demo_state.stack_file.exists)
+        _await(demo_state.stack_file.exists, command)
         command.send_signal(signal.SIGINT)
         # An impatient second one does not cut the clean-up short.
         time.sleep(0.05)
@@ -144,7 +145,7 @@ def test_interrupted_demo_leaves_nothing(own: StateFolder) -> None:
 
 def test_down_after_a_killed_up_leaves_nothing(own: StateFolder) -> None:
     with _starting("up", own) as command:
-        _await(lambda: own.running("sam-deploy") is not None)
+        _await(lambda: own.running("sam-deploy") is not None, command)
         command.kill()
     assert own.running("ministack")
     assert _bridge("down", own).returncode == 0
@@ -175,8 +176,8 @@ def test_failed_build_shows_its_log_and_leaves_nothing(own: StateFolder, tmp_pat
     _assert_nothing_left(own)
 
 
-def test_demo_is_as_expected_and_plain_elsewhere_than_on_a_terminal(own: StateFolder) -> None:
-    finished = _bridge("demo", own)
+def test_demo_under_the_roles_of_the_template_is_as_expected_and_plain_text(own: StateFolder) -> None:
+    finished = _bridge("demo --enforce-iam", own)
     assert finished.returncode == 0, finished.stderr
     assert "\x1b" not in finished.stdout
     for sample in samples.read_all(PROJECT / "events"):
@@ -191,7 +192,7 @@ def _environment(own: StateFolder, changes: dict[str, str]) -> dict[str, str]:
 
 def _bridge(command: str, own: StateFolder, **changes: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "bridge.cli", command],
+        [sys.executable, "-m", "bridge.cli", *command.split()],
         check=False,
         cwd=PROJECT,
         env=_environment(own, changes),
@@ -203,13 +204,9 @@ def _bridge(command: str, own: StateFolder, **changes: str) -> subprocess.Comple
 
 @contextmanager
 def _starting(command: str, own: StateFolder) -> Iterator[subprocess.Popen[bytes]]:
-    """The command, running; killed at the end if it still runs then."""
+    """The command, running, its output on that of the test; killed at the end if it still runs then."""
     started = subprocess.Popen(
-        [sys.executable, "-m", "bridge.cli", command],
-        cwd=PROJECT,
-        env=_environment(own, {}),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        [sys.executable, "-m", "bridge.cli", command], cwd=PROJECT, env=_environment(own, {})
     )
     try:
         yield started
@@ -218,9 +215,10 @@ def _starting(command: str, own: StateFolder) -> Iterator[subprocess.Popen[bytes
         started.wait()
 
 
-def _await(condition: Callable[[], bool]) -> None:
+def _await(condition: Callable[[], bool], command: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + COMMAND_SECONDS
     while not condition():
+        assert command.poll() is None, "the command is over"
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
 

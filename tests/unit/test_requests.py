@@ -176,7 +176,7 @@ def test_every_wrong_field_is_named_at_once() -> None:
 
     assert problems(wrong) == {
         "request_id": "must be printable ASCII without blanks",
-        "helpdesk": "must be 'kapture'",
+        "helpdesk": "must be 'kapture' or 'socialboards'",
         "source": "may hold letters, digits and ._:@/+=#- only",
         "reference": "must have at most 128 characters",
         "occurred_at": "must carry an offset, for example Z or +05:30",

@@ -20,6 +20,10 @@ RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
 FUNCTION = "AWS::Serverless::Function"
 # The longest that API Gateway waits for an answer.
 API_GATEWAY_S = 29
+FOLDER_OF_OURS = re.compile(
+    r"arn:\$\{AWS::Partition\}:secretsmanager:\$\{AWS::Region\}:\$\{AWS::AccountId\}"
+    r":secret:\$\{AWS::StackName\}/[a-z]+/\*"
+)
 CREATED = {"AWS::SQS::Queue", "AWS::SNS::Topic", "AWS::DynamoDB::Table"}
 
 
@@ -103,6 +107,7 @@ def test_a_message_stays_hidden_for_six_times_its_functions_time_out() -> None:
     [
         ("ticket_queue.handler", queue_deadline),
         ("ticket_api.handler", api_deadline),
+        ("callbacks.handler", api_deadline),
         ("reconcile.handler", reconcile_deadline),
     ],
 )
@@ -237,7 +242,9 @@ def test_no_statement_reaches_further_than_the_resources_it_names() -> None:
         resources = statement["Resource"]
         actions = statement["Action"]
         for resource in resources if isinstance(resources, list) else [resources]:
-            assert "*" not in str(resource), name
+            # AWS ends the ARN of a secret with letters of its own, so only its folder can be named.
+            folder = isinstance(resource, dict) and FOLDER_OF_OURS.fullmatch(resource.get("Fn::Sub", ""))
+            assert folder or "*" not in str(resource), name
         for action in actions if isinstance(actions, list) else [actions]:
             assert "*" not in action, name
 
@@ -272,9 +279,51 @@ def test_every_function_logs_into_a_group_of_its_own_that_forgets() -> None:
 
 
 def test_every_variable_of_the_functions_is_one_that_the_settings_know() -> None:
-    from helpdesk.settings import _Variables
+    from helpdesk.settings import VARIABLES, _KaptureVariables, _Variables
 
     variables = set(TEMPLATE["Globals"]["Function"]["Environment"]["Variables"])
 
-    assert variables - set(_Variables.model_fields) == {"POWERTOOLS_SERVICE_NAME"}
-    assert {name for name, field in _Variables.model_fields.items() if field.is_required()} <= variables
+    assert variables - VARIABLES == {"POWERTOOLS_SERVICE_NAME"}
+    fields = _Variables.model_fields | _KaptureVariables.model_fields
+    assert {name for name, field in fields.items() if field.is_required()} <= variables
+
+
+# ── the public edge ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def open_routes() -> set[str]:
+    """Paths that take calls without an API key."""
+    return {
+        event["Path"] for _, event in events("Api") if event.get("Auth", {}).get("ApiKeyRequired") is False
+    }
+
+
+def test_only_the_public_edge_goes_without_an_api_key() -> None:
+    assert {path.split("/")[1] for path in open_routes()} == {"forms", "callbacks"}
+    (api,) = of_type("AWS::Serverless::Api").values()
+    assert api["Auth"]["ApiKeyRequired"] is True
+
+
+def test_what_is_open_to_everybody_has_a_rate_of_its_own() -> None:
+    (api,) = of_type("AWS::Serverless::Api").values()
+    limited = {
+        setting["ResourcePath"][1:].replace("~1", "/"): setting
+        for setting in api["MethodSettings"]
+        if "ThrottlingRateLimit" in setting and "ThrottlingBurstLimit" in setting
+    }
+    assert limited.keys() == open_routes()
+    assert {setting["HttpMethod"] for setting in limited.values()} == {"POST"}
+
+
+def test_the_function_that_takes_forms_can_only_log_queue_and_read_the_forms_secrets() -> None:
+    role = RESOURCES[referred(functions()["FormIntakeFunction"]["Role"])]["Properties"]
+    allowed = [one for policy in role["Policies"] for one in policy["PolicyDocument"]["Statement"]]
+
+    assert [one["Action"] for one in allowed] == [
+        ["logs:CreateLogStream", "logs:PutLogEvents"],
+        "sqs:SendMessage",
+        "secretsmanager:GetSecretValue",
+    ]
+    assert referred(allowed[1]["Resource"]) == "RequestsQueue"
+    folder = functions()["FormIntakeFunction"]["Environment"]["Variables"]["FORM_SECRET_FOLDER"]["Fn::Sub"]
+    assert allowed[2]["Resource"]["Fn::Sub"].endswith(f":secret:{folder}/*")

@@ -27,7 +27,7 @@ from helpdesk.intake.envelopes import Unwrapped, unwrap
 from helpdesk.intake.requests import Defaults, read_body
 from helpdesk.kapture_native import neutral
 from helpdesk.ledger import Ledger, Receipt, fingerprint
-from helpdesk.models import GetRequest, Operation, Outcome, OutcomeKind, Request
+from helpdesk.models import LONGEST_ID, GetRequest, Operation, Outcome, OutcomeKind, Request
 from helpdesk.service import TicketService
 from helpdesk.settings import Settings
 
@@ -119,7 +119,9 @@ class TicketApi:
         return _json(200, {"tickets": tickets, "missing": missing})
 
     def _receipt(self, request_id: str) -> Response[str]:
-        receipt = self._ledger.receipt(self._settings.default_helpdesk, unquote(request_id))
+        wanted = unquote(request_id)
+        found = (self._ledger.receipt(helpdesk, wanted) for helpdesk in self._settings.helpdesks)
+        receipt = next(filter(None, found), None) if len(wanted) <= LONGEST_ID else None
         if receipt is None:
             detail = "No request of this id has been begun: it may still wait in the queue."
             raise RejectedError("unknown_request", detail)
@@ -296,8 +298,7 @@ class TicketApi:
         """A header's value in whatever case it was sent; a repeated one's values with commas between."""
         event = self._routes.current_event
         values = event.multi_value_headers.get(name)
-        value = ", ".join(values) if values else event.headers.get(name)
-        return value if value is None else value.strip()
+        return ", ".join(values) if values else event.headers.get(name)
 
     # ── answers ──────────────────────────────────────────────────────────────────────────────────────────
 

@@ -11,6 +11,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 
+from helpdesk.gate import OVER_BUDGET
 from helpdesk.intake.requests import Defaults, UnreadableRequestError, read_request
 from helpdesk.models import Identity, Outcome, OutcomeKind, Request, identity_of
 from helpdesk.outcomes import Topic
@@ -83,6 +84,7 @@ class QueueConsumer:
         work: list[_Work] = []
         requests: list[Request] = []
         record_of: dict[int, SqsRecord] = {}
+        received_before: set[str] = set()
         for record in records:
             defaults = Defaults(
                 request_id=_named_id(record) or record["messageId"],
@@ -95,8 +97,10 @@ class QueueConsumer:
                 work.append(_Work(record, error.identity, _unreadable(error)))
             else:
                 requests.append(request)
+                if int(record["attributes"]["ApproximateReceiveCount"]) > 1:
+                    received_before.add(request.request_id)
                 record_of[id(request)] = record
-        for carried in self._service.carry_out(requests, deadline):
+        for carried in self._service.carry_out(requests, deadline, received_before):
             record = record_of[id(carried.request)]
             identity = identity_of(carried.request)
             work.append(_Work(record, identity, carried.result, carried.request, carried.milliseconds))
@@ -179,6 +183,9 @@ class QueueConsumer:
             seconds = self._settings.doubt_s if one.result.kind is OutcomeKind.UNKNOWN else doubling
         elif one.result.retry_after is None:
             seconds = doubling
+        elif one.result.code == OVER_BUDGET:
+            # A time of its own already: later would leave the budget unused, and it is spread out as it is.
+            seconds = min(one.result.retry_after, longest)
         else:
             seconds = min(one.result.retry_after, longest) * random.uniform(1.0, 1.1)  # noqa: S311  # as above
             if one.result.held:

@@ -4,16 +4,20 @@ The gate is open or closed. It closes when the token is refused, when the helpde
 and when calls fail one after the other. While it is closed nothing is called but one probe at a time; the
 first probe that gets an answer opens it. An operator can pause it, which no probe undoes.
 
-The budget bounds the calls of the whole account in any stretch of a period's length. The period is cut into
-slots, and calls are drawn in blocks: what the slots of the last period, and a little more, have drawn is
-subtracted from the limit. The "little more" makes up for the slots' edges and for the moment between drawing
-and calling.
+The budget bounds the calls of the whole account, probes included, in any stretch of a period's length. The
+period is cut into slots, and calls are drawn in blocks: what the slots of the last period, and a little
+more, have drawn is subtracted from the limit. The "little more" makes up for the slots' edges and for the
+moment between drawing and calling. Calls that get nothing are told a time of their own, one after the other
+at the budget's pace, so that a backlog comes back neither all at once nor more slowly than it could be
+called. These times are no promise: whoever comes while there is something to draw draws it.
 """
 
 import json
+import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -27,16 +31,18 @@ if TYPE_CHECKING:
 TOKEN_REFUSED = "token_refused"  # noqa: S105  # a reason, not a token
 OUTAGE = "outage"
 ASKED_TO_WAIT = "asked_to_wait"
+OVER_BUDGET = "over_budget"
 
-_SLOTS = 40
-_SLOTS_COUNTED = _SLOTS + 2
+_SLOTS = 120
+# A window touches one slot more than it is long, and two are for the moment between drawing and calling.
+_SLOTS_COUNTED = _SLOTS + 3
+# Times are given out a little closer than calls are allowed: some who are told one never come.
+_CLOSER = 0.9
 _FAILURES_TO_CLOSE = 5
 _FIRST_PROBE_S = 5.0
 _LAST_PROBE_S = 60.0
 _LONGEST_WAIT_S = 900.0
-# A probe that died gives its turn away after this.
-_PROBE_LEASE_S = 40.0
-_DRAW_TRIES = 60
+_TRIES = 60
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,11 @@ class GateState:
     probe_s: float = _FIRST_PROBE_S
     refused_version: str | None = None
     paused: bool = False
+    # Calls drawn in each slot, and how often anything was drawn or a probe begun.
     drawn: tuple[tuple[int, int], ...] = ()
     draws: int = 0
+    # Until then, the budget has been told to those who wait for it.
+    booked_until: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,7 @@ class Pass:
     calls: int
     code: str = ""
     retry_after: float = 0.0
-    # The seconds between probes so far, where this is the right to probe.
+    # The seconds between the probes of an outage so far, where this is the right to probe.
     probe_s: float | None = None
 
 
@@ -82,7 +91,10 @@ class Failure:
 
 
 class Gate:
-    """The gate and the budget of one helpdesk. Raises UnavailableError where DynamoDB does not answer."""
+    """The gate and the budget of one helpdesk. Raises UnavailableError where DynamoDB does not answer.
+
+    A probe that died gives its turn away after `probe_lease_s`, which must outlast a function's time-out.
+    """
 
     def __init__(
         self,
@@ -91,12 +103,15 @@ class Gate:
         helpdesk: str,
         budget: Budget,
         clock: Callable[[], float] = time.time,
+        probe_lease_s: float = 40.0,
     ) -> None:
         self._client = client
         self._table = table
         self._key = {"pk": {"S": f"gate#{helpdesk}"}}
         self._budget = budget
+        self._slot_s = budget.period_s / _SLOTS
         self._clock = clock
+        self._probe_lease_s = probe_lease_s
         # Failures in a row, as this process has seen them.
         self._failures = 0
 
@@ -117,20 +132,21 @@ class Gate:
         refused one is worth a probe at once.
         """
         state = self.look()
-        now = self._clock()
-        if state.paused:
-            return Pass(0, code="paused", retry_after=_LONGEST_WAIT_S)
-        if state.closed:
-            code = f"gate_closed_{state.reason}"
-            due = now >= state.next_probe_at or (
-                state.reason == TOKEN_REFUSED and token_version() != state.refused_version
-            )
-            if due and self._take_probe(state, now):
-                return Pass(1, code, state.probe_s, probe_s=state.probe_s)
-            return Pass(0, code=code, retry_after=max(state.next_probe_at - now, 1.0))
-        if self._budget.limit and wanted:
-            return self._draw(state, wanted)
-        return Pass(wanted)
+        version = cache(token_version)
+        for _ in range(_TRIES):
+            if state.paused:
+                return Pass(0, "paused", _LAST_PROBE_S)
+            if state.closed:
+                answer = self._probe(state, version)
+            elif self._budget.limit:
+                answer = self._draw(state, wanted)
+            else:
+                return Pass(wanted)
+            if isinstance(answer, Pass):
+                return answer
+            # Somebody else was quicker.
+            state = answer
+        return Pass(0, OVER_BUDGET, 1.0)
 
     # ── closing and opening ──────────────────────────────────────────────────────────────────────────────
 
@@ -144,103 +160,168 @@ class Gate:
         if any(failure.token_refused for failure in failures):
             self._close(TOKEN_REFUSED, _LAST_PROBE_S, probing, token_version)
         elif asked:
-            self._close(ASKED_TO_WAIT, min(max(asked), _LONGEST_WAIT_S), probing)
+            self._close(ASKED_TO_WAIT, min(max(*asked, 1.0), _LONGEST_WAIT_S), probing)
         elif failures and admitted.probe_s is not None:
-            self._close(OUTAGE, min(admitted.probe_s * 2, _LAST_PROBE_S), probing)
-        elif self._failures >= _FAILURES_TO_CLOSE:
+            slower = max(admitted.probe_s * 2, _FIRST_PROBE_S)
+            self._close(OUTAGE, min(slower, _LAST_PROBE_S), probing)
+        elif failures and self._failures >= _FAILURES_TO_CLOSE:
             self._close(OUTAGE, _FIRST_PROBE_S, probing)
         elif answered and probing:
             self._open()
+        elif probing:
+            # Nobody was asked, because the request needed no call: the turn is the next one's.
+            self._write({"next_probe_at": _number(self._clock())}, {"closed": _YES})
 
     def pause(self) -> None:
         """Closes the gate until an operator opens it again."""
-        self._write("SET paused = :yes", {":yes": {"BOOL": True}})
+        self._write({"paused": _YES})
 
     def resume(self) -> None:
         """Takes an operator's pause back, and lets the next call through."""
-        self._write("REMOVE paused", {})
-        self._open()
+        self._open("paused")
 
     def _close(self, reason: str, probe_s: float, probing: bool, token_version: str | None = None) -> None:
         now = self._clock()
-        self._write(
-            "SET closed = :yes, reason = :reason, next_probe_at = :next, probe_s = :probe_s,"
-            " closed_at = if_not_exists(closed_at, :now), refused_version = :version",
-            {
-                ":yes": {"BOOL": True},
-                ":reason": {"S": reason},
-                ":next": _number(now + probe_s),
-                ":probe_s": _number(probe_s),
-                ":now": _number(now),
-                ":version": {"S": token_version or "-"},
-            },
-            # Only the probe may say something new of a gate that is closed already.
-            condition=None if probing else "attribute_not_exists(closed)",
-        )
+        sets: dict[str, AttributeValueTypeDef] = {
+            "closed": _YES,
+            "reason": {"S": reason},
+            "next_probe_at": _number(now + probe_s),
+            "probe_s": _number(probe_s),
+            "refused_version": {"S": token_version or "-"},
+        }
+        # Only the probe may say something new of a gate that is closed already.
+        if probing:
+            self._write(sets, {"closed": _YES})
+        else:
+            self._write({**sets, "closed_at": _number(now)}, {"closed": None})
 
-    def _open(self) -> None:
+    def _open(self, *more: str) -> None:
         self._failures = 0
-        self._write("REMOVE closed, reason, next_probe_at, probe_s, closed_at, refused_version", {})
+        removes = ("closed", "reason", "next_probe_at", "probe_s", "closed_at", "refused_version")
+        self._write({}, removes=(*removes, *more))
 
-    def _take_probe(self, state: GateState, now: float) -> bool:
-        return self._write(
-            "SET next_probe_at = :next",
-            {
-                ":next": _number(now + max(state.probe_s, _PROBE_LEASE_S)),
-                ":seen": _number(state.next_probe_at),
-                ":yes": {"BOOL": True},
-            },
-            condition="closed = :yes AND next_probe_at = :seen",
-        )
+    def _probe(self, state: GateState, token_version: Callable[[], str | None]) -> Pass | GateState:
+        """The right to probe if it is time, or the reason why not, or what stands there instead."""
+        now = self._clock()
+        code = f"gate_closed_{state.reason}"
+        version = token_version() if state.reason == TOKEN_REFUSED else None
+        changed = version is not None and version != state.refused_version
+        drawn, free = self._counted(state, now)
+        if not changed and now < state.next_probe_at:
+            return Pass(0, code, max(state.next_probe_at - now, 1.0))
+        if free < 1:
+            return Pass(0, code, self._frees_in(drawn, now))
+        sets: dict[str, AttributeValueTypeDef] = {
+            **self._drawing(state, drawn, 1, now),
+            "next_probe_at": _number(now + max(state.probe_s, self._probe_lease_s)),
+            # A version is worth one probe out of turn.
+            "refused_version": {"S": version or state.refused_version or "-"},
+        }
+        seen = {
+            "closed": _YES,
+            "next_probe_at": _number(state.next_probe_at),
+            "draws": _number_or_none(state.draws),
+        }
+        # Only the probes of an outage become rarer: one that fails for another reason begins such an outage.
+        so_far = state.probe_s if state.reason == OUTAGE else 0.0
+        return self._write(sets, seen) or Pass(1, code, state.probe_s, probe_s=so_far)
 
     # ── the budget ───────────────────────────────────────────────────────────────────────────────────────
 
-    def _draw(self, state: GateState, wanted: int) -> Pass:
-        for _ in range(_DRAW_TRIES):
-            now = self._clock()
-            slot_s = self._budget.period_s / _SLOTS
-            slot = int(now / slot_s)
-            counted = {number: calls for number, calls in state.drawn if number > slot - _SLOTS_COUNTED}
-            free = self._budget.limit - sum(counted.values())
-            if free <= 0:
-                frees_at = (min(counted) + _SLOTS_COUNTED) * slot_s
-                return Pass(0, code="over_budget", retry_after=max(frees_at - now, 0.0))
-            calls = min(wanted, free)
-            counted[slot] = counted.get(slot, 0) + calls
-            if self._drawn(state, counted):
-                return Pass(calls, code="over_budget", retry_after=slot_s)
-            # Another function has drawn in between: look again.
-            state = self.look()
-        return Pass(0, code="over_budget", retry_after=1.0)
+    def _draw(self, state: GateState, wanted: int) -> Pass | GateState:
+        """What the budget has left, or what stands there instead."""
+        now = self._clock()
+        drawn, free = self._counted(state, now)
+        calls = min(wanted, max(free, 0))
+        sets = self._drawing(state, drawn, calls, now) if calls else {}
+        seen = {"draws": state.draws} if calls else {"booked_until": state.booked_until}
+        wait_s = 0.0
+        if calls < wanted:
+            begins = max(state.booked_until, now + self._frees_in(drawn, now))
+            if begins - now > _LONGEST_WAIT_S:
+                # All that can be told is told: these look again later, and not all at once.
+                wait_s = _LONGEST_WAIT_S * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load
+            else:
+                each_s = self._slot_s * _SLOTS_COUNTED / self._budget.limit * _CLOSER
+                booked_until = begins + (wanted - calls) * each_s
+                wait_s = booked_until - now
+                sets["booked_until"] = _number(booked_until)
+        unchanged = {name: _number_or_none(value) for name, value in seen.items()}
+        beaten = self._write(sets, unchanged) if sets else None
+        # Two who book the same time do no harm; two who draw the same calls would.
+        return beaten if beaten and calls else Pass(calls, OVER_BUDGET, wait_s)
 
-    def _drawn(self, state: GateState, counted: dict[int, int]) -> bool:
-        values: dict[str, AttributeValueTypeDef] = {
-            ":drawn": {"S": json.dumps(sorted(counted.items()), separators=(",", ":"))},
-            ":next": _number(state.draws + 1),
-        }
-        if state.draws:
-            values[":seen"] = _number(state.draws)
-        condition = "draws = :seen" if state.draws else "attribute_not_exists(draws)"
-        return self._write("SET drawn = :drawn, draws = :next", values, condition)
+    def _counted(self, state: GateState, now: float) -> tuple[dict[int, int], int]:
+        """What has been drawn in the slots that count, and what is left."""
+        since = int(now / self._slot_s) - _SLOTS_COUNTED
+        drawn = {slot: calls for slot, calls in state.drawn if slot > since}
+        return drawn, self._budget.limit - sum(drawn.values()) if self._budget.limit else 1
+
+    def _frees_in(self, drawn: Mapping[int, int], now: float) -> float:
+        """Seconds until the oldest slot counts no more."""
+        oldest = min(drawn, default=int(now / self._slot_s))
+        return max((oldest + _SLOTS_COUNTED) * self._slot_s - now, 0.0)
+
+    def _drawing(
+        self, state: GateState, drawn: dict[int, int], calls: int, now: float
+    ) -> dict[str, "AttributeValueTypeDef"]:
+        sets = {"draws": _number(state.draws + 1)}
+        if self._budget.limit:
+            slot = int(now / self._slot_s)
+            drawn[slot] = drawn.get(slot, 0) + calls
+            sets["drawn"] = {"S": json.dumps(sorted(drawn.items()), separators=(",", ":"))}
+        return sets
+
+    # ── DynamoDB ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _write(
-        self, expression: str, values: dict[str, "AttributeValueTypeDef"], condition: str | None = None
-    ) -> bool:
-        """Whether the condition held."""
-        request: dict[str, Any] = {"TableName": self._table, "Key": self._key, "UpdateExpression": expression}
+        self,
+        sets: Mapping[str, "AttributeValueTypeDef"],
+        seen: Mapping[str, "AttributeValueTypeDef | None"] | None = None,
+        removes: Sequence[str] = (),
+    ) -> GateState | None:
+        """None where it is written; what stands there instead, where an attribute of `seen` has changed.
+
+        None as a value of `seen` means that the attribute was not there.
+        """
+        seen = seen or {}
+        conditions = [
+            f"attribute_not_exists(#{name})" if value is None else f"#{name} = :seen_{name}"
+            for name, value in seen.items()
+        ]
+        expressions = {
+            "SET": [f"#{name} = :set_{name}" for name in sets],
+            "REMOVE": [f"#{name}" for name in removes],
+        }
+        request: dict[str, Any] = {
+            "TableName": self._table,
+            "Key": self._key,
+            "UpdateExpression": " ".join(f"{verb} {', '.join(of)}" for verb, of in expressions.items() if of),
+            "ExpressionAttributeNames": {f"#{name}": name for name in (*sets, *seen, *removes)},
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        values = {f":set_{name}": value for name, value in sets.items()}
+        values |= {f":seen_{name}": value for name, value in seen.items() if value is not None}
         if values:
             request["ExpressionAttributeValues"] = values
-        if condition:
-            request["ConditionExpression"] = condition
+        if conditions:
+            request["ConditionExpression"] = " AND ".join(conditions)
         try:
             self._client.update_item(**request)
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") == "ConditionalCheckFailedException":
-                return False
+                return _state_in(error.response.get("Item", {}))
             raise _unavailable(error) from error
         except BotoCoreError as error:
             raise _unavailable(error) from error
-        return True
+        return None
+
+
+_YES: "AttributeValueTypeDef" = {"BOOL": True}
+
+
+def _number_or_none(value: float) -> "AttributeValueTypeDef | None":
+    return _number(value) if value else None
 
 
 def _state_in(item: Any) -> GateState:
@@ -257,6 +338,7 @@ def _state_in(item: Any) -> GateState:
         paused=item.get("paused", {}).get("BOOL", False),
         drawn=tuple((slot, calls) for slot, calls in json.loads(item.get("drawn", {}).get("S", "[]"))),
         draws=int(number("draws", 0)),
+        booked_until=number("booked_until", 0.0),
     )
 
 

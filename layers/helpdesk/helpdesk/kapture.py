@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from pydantic import JsonValue
 
 from helpdesk.errors import FieldProblem, OutcomeUnknownError, RejectedError, UnauthorizedError
+from helpdesk.marker import planted
 from helpdesk.models import (
     Changes,
     GetRequest,
@@ -30,6 +31,7 @@ from helpdesk.models import (
 )
 from helpdesk.replies import Refusal, answered
 from helpdesk.settings import KaptureSettings
+from helpdesk.steps import Steps
 from helpdesk.tokens import Secret
 from helpdesk.transport import Transport
 
@@ -66,6 +68,7 @@ class Kapture:
         self._settings = settings
         self.get_limit = settings.get_limit
         self.zone = settings.zone
+        self.marker_field = settings.marker_field
 
     def check(self, request: Request) -> None:
         """Raises RejectedError, naming every field that Kapture needs or cannot take."""
@@ -95,8 +98,19 @@ class Kapture:
         url = _text(answer.get("ticket_url")) or _text(inner.get("ticketURL"))
         return TicketLink(ticket_id=ticket_id, url=self._absolute(url))
 
-    def update(self, ticket_id: str, changes: Changes, deadline: float) -> TicketLink:
-        """Where the changed ticket is."""
+    def marked(self, ticket: NewTicket, marker: str) -> NewTicket:
+        """The ticket with its marker."""
+        return planted(ticket, marker, self._settings.marker_field)
+
+    def shows(self, ticket_id: str, marker: str, deadline: float) -> bool | None:  # noqa: ARG002  # the port's
+        """None: comments do not come back in a way that any page describes."""
+        return None
+
+    def update(
+        self, ticket_id: str, changes: Changes, deadline: float, steps: Steps | None = None
+    ) -> TicketLink:
+        """Where the changed ticket is. One call changes everything, so that there are no steps."""
+        del steps
         sent = _update_body(ticket_id, changes, self._settings.zone)
         if changes.sub_status is not None:
             sent["sub_status"] = self._settings.sub_statuses.get(changes.sub_status, changes.sub_status)
@@ -211,7 +225,10 @@ class Kapture:
         return None
 
     def _absolute(self, url: str | None) -> str | None:
-        return urljoin(self._settings.url + "/", url) if url else None
+        try:
+            return urljoin(self._settings.url + "/", url) if url else None
+        except ValueError:
+            return None
 
 
 _UPDATED_KEYS = ("lastFollowUp", "lastConvesationTime", "lastConversationTime")

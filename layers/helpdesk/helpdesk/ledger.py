@@ -36,6 +36,7 @@ from helpdesk.models import (
     Outcome,
     OutcomeKind,
     Request,
+    UpdateRequest,
 )
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Claim:
     key: str
     lease: str
     attempts: int
+    # Of an update that takes several calls: those done, and, with a "?", those begun.
+    steps: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,8 @@ class Receipt:
     fingerprint: str
     claimed_at: float
     updated_at: float
+    # The ticket that an update names by its id.
+    target: str | None
     outcome: Outcome | None
     history: tuple[str, ...]
 
@@ -154,6 +159,8 @@ class Ledger:
         }
         if request.reference:
             sets["reference"] = {"S": request.reference}
+        if isinstance(request, UpdateRequest) and request.ticket_id:
+            sets["target"] = {"S": request.ticket_id}
         values: dict[str, AttributeValueTypeDef] = {
             ":released": {"S": "released"},
             ":claimed": {"S": "claimed"},
@@ -166,7 +173,7 @@ class Ledger:
             written = self._write(key, "claimed", sets, _CLAIMABLE, values, attempts=1)
         except _ConditionError as refusal:
             return self._why_not(request, refusal.item, lease, now)
-        return Claim(key, lease, int(_of(written, "attempts", "N") or 1))
+        return Claim(key, lease, int(_of(written, "attempts", "N") or 1), _steps_in(written))
 
     def _why_not(self, request: Request, found: Item, lease: str, now: float) -> Answer:
         if _of(found, "fingerprint", "S") != fingerprint(request):
@@ -187,10 +194,11 @@ class Ledger:
 
         A doubt that was entered since is settled by it: a late answer is better than none.
         """
-        self._end(claim, "done", outcome, removes=("attention", "attention_at"))
         identity = outcome.identity
         if identity.operation is Operation.ADD and identity.reference and outcome.ticket_id:
+            # First, for a finished request is never finished again.
             self._put_reference(identity, outcome.ticket_id)
+        self._end(claim, "done", outcome, removes=("attention", "attention_at"))
 
     def doubt(self, claim: Claim, outcome: Outcome) -> None:
         """Remembers that the call may have been made, and that this needs attention."""
@@ -210,6 +218,19 @@ class Ledger:
             {":lease": {"S": claim.lease}, ":claimed": {"S": "claimed"}},
             attempts=-1,
         )
+
+    def mark(self, claim: Claim, step: str) -> None:
+        """Remembers a step of the request."""
+        try:
+            self._client.update_item(
+                TableName=self._table,
+                Key={"pk": {"S": claim.key}},
+                UpdateExpression="ADD steps :steps",
+                ConditionExpression="lease = :lease",
+                ExpressionAttributeValues={":steps": {"SS": [step]}, ":lease": {"S": claim.lease}},
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise _unavailable(error) from error
 
     def ticket_of(self, helpdesk: str, source: str, reference: str) -> str | None:
         """The ticket that was added under a source's own reference, or None."""
@@ -267,19 +288,22 @@ class Ledger:
             for item in found["Items"]
         ]
 
-    def note_marker(self, helpdesk: str) -> None:
-        """Remembers that a marker has come back from this helpdesk."""
+    def note_marker(self, helpdesk: str, field: str) -> None:
+        """Remembers that a marker has come back from this helpdesk, out of this field."""
         try:
             self._client.put_item(
                 TableName=self._table,
-                Item={"pk": {"S": f"marker#{helpdesk}"}, "seen_at": _number(self._clock())},
+                Item={
+                    "pk": {"S": f"marker#{helpdesk}#{field}"},
+                    "seen_at": _number(self._clock()),
+                },
             )
         except (ClientError, BotoCoreError) as error:
             raise _unavailable(error) from error
 
-    def marker_seen(self, helpdesk: str) -> bool:
-        """Whether a marker has ever come back from this helpdesk."""
-        return bool(self._get(f"marker#{helpdesk}"))
+    def marker_seen(self, helpdesk: str, field: str) -> bool:
+        """Whether a marker has ever come back from this helpdesk, out of this field."""
+        return bool(self._get(f"marker#{helpdesk}#{field}"))
 
     def free(self, receipt: Receipt, why: str) -> bool:
         """Lets a request be carried out anew: one proved absent, or an ended one that did not succeed.
@@ -370,7 +394,7 @@ class Ledger:
                 ConditionExpression=condition,
                 ExpressionAttributeNames={f"#{name}": name for name in (*sets, *removes, "updated_at")},
                 ExpressionAttributeValues=values,
-                ReturnValues="UPDATED_NEW",
+                ReturnValues="ALL_NEW",
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except ClientError as error:
@@ -468,12 +492,15 @@ def _receipt_in(helpdesk: str, request_id: str, item: Item) -> Receipt:
     history: Any = item.get("history", {}).get("L", [])
     state = _of(item, "state", "S") or ""
     return Receipt(
-        claim=Claim(request_key(helpdesk, request_id), _of(item, "lease", "S") or "", attempts),
+        claim=Claim(
+            request_key(helpdesk, request_id), _of(item, "lease", "S") or "", attempts, _steps_in(item)
+        ),
         identity=identity,
         state=state,
         fingerprint=_of(item, "fingerprint", "S") or "",
         claimed_at=float(_of(item, "claimed_at", "N") or 0),
         updated_at=float(_of(item, "updated_at", "N") or 0),
+        target=_of(item, "target", "S"),
         outcome=_outcome_in(item, identity, OutcomeKind(kind), attempts)
         if kind and state in ("done", "unknown")
         else None,
@@ -502,6 +529,11 @@ def request_key(helpdesk: str, request_id: str) -> str:
 
 def _reference_key(helpdesk: str, source: str, reference: str) -> str:
     return f"reference#{helpdesk}#{source}#{reference}"
+
+
+def _steps_in(item: Item) -> frozenset[str]:
+    steps: Any = item.get("steps", {}).get("SS", [])
+    return frozenset(steps)
 
 
 def _of(item: Item, name: str, kind: str) -> str | None:

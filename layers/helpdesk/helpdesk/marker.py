@@ -3,31 +3,45 @@
 import hashlib
 import json
 import re
+from dataclasses import dataclass
 
 from helpdesk.models import NewTicket, Ticket
 
 OFF = "off"
 _MARKER = re.compile(r"\btb-[0-9a-f]{16}\b")
+_SEAL_LENGTH = 6
 
 
-def marker_of(helpdesk: str, request_id: str) -> str:
-    """The same for the same request, and practically never for another."""
-    return "tb-" + hashlib.sha256(f"{helpdesk}#{request_id}".encode()).hexdigest()[:16]
+@dataclass(frozen=True)
+class Markers:
+    """The markers of one deployment. `seal` is a text that outsiders do not know, such as its table's name.
+
+    The last digits are sealed, so that a text that only looks like a marker is not taken for one of ours.
+    """
+
+    seal: str
+
+    def of(self, helpdesk: str, request_id: str) -> str:
+        """The same for the same request, and practically never for another."""
+        digits = hashlib.sha256(f"{helpdesk}#{request_id}".encode()).hexdigest()[: 16 - _SEAL_LENGTH]
+        return f"tb-{digits}{self._sealed(digits)}"
+
+    def shown_by(self, ticket: Ticket) -> set[str]:
+        """Every marker of ours that shows anywhere in a ticket as the helpdesk gives it back."""
+        found = set(_MARKER.findall(json.dumps(ticket.raw)))
+        return {marker for marker in found if marker.endswith(self._sealed(marker[3:-_SEAL_LENGTH]))}
+
+    def _sealed(self, digits: str) -> str:
+        return hashlib.sha256(f"{self.seal}#{digits}".encode()).hexdigest()[:_SEAL_LENGTH]
 
 
 def planted(ticket: NewTicket, marker: str, field: str) -> NewTicket:
     """The ticket with its marker in `field`: "details", "title", "extra:<name>" or "off"."""
     if field == "details":
-        return ticket.model_copy(
-            update={"details": "\n\n".join(filter(None, (ticket.details, f"[{marker}]")))}
-        )
+        details = "\n\n".join(filter(None, (ticket.details, f"[{marker}]")))
+        return ticket.model_copy(update={"details": details})
     if field == "title":
         return ticket.model_copy(update={"title": f"{ticket.title} [{marker}]"})
     if field.startswith("extra:"):
         return ticket.model_copy(update={"extra": ticket.extra | {field.removeprefix("extra:"): marker}})
     return ticket
-
-
-def markers_in(ticket: Ticket) -> set[str]:
-    """Every marker that shows anywhere in a ticket as the helpdesk gives it back."""
-    return set(_MARKER.findall(json.dumps(ticket.raw)))

@@ -26,7 +26,7 @@ from helpdesk.errors import FieldProblem
 
 SCHEMA_VERSION = "1"
 
-HelpdeskName = Literal["kapture"]
+HelpdeskName = Literal["kapture", "socialboards"]
 
 
 def _number_as_text(value: Any) -> Any:
@@ -60,8 +60,9 @@ _NumberAsText = BeforeValidator(_number_as_text)
 _WrittenOut = BeforeValidator(_written_out)
 
 # Printable ASCII without blanks: ids travel in headers, URLs, message attributes and message groups.
+LONGEST_ID = 128
 Identifier = Annotated[
-    str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$"), _NumberAsText
+    str, StringConstraints(min_length=1, max_length=LONGEST_ID, pattern=r"^[\x21-\x7e]+$"), _NumberAsText
 ]
 Source = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:@/+=#-]+$")]
 TicketId = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\s,]+$"), _NumberAsText]

@@ -10,7 +10,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from helpdesk.errors import HelpdeskError, UnavailableError
 from helpdesk.ledger import MAX_ATTEMPTS, Ledger, Receipt
-from helpdesk.marker import marker_of, markers_in
+from helpdesk.marker import OFF, Markers
 from helpdesk.models import Operation, Outcome, OutcomeKind, Ticket
 from helpdesk.service import Helpdesk, TicketService
 
@@ -42,6 +42,7 @@ class Reconciler:
         helpdesks: Mapping[str, Helpdesk],
         service: TicketService,
         ledger: Ledger,
+        markers: Markers,
         *,
         settle_after_s: float,
         most_calls: int,
@@ -52,6 +53,7 @@ class Reconciler:
         self._helpdesks = helpdesks
         self._service = service
         self._ledger = ledger
+        self._markers = markers
         self._settle_after_s = settle_after_s
         self._most_calls = most_calls
         self._logger = logger
@@ -68,7 +70,7 @@ class Reconciler:
             seen = self._look(helpdesk, doubts, deadline)
             for doubt in doubts:
                 try:
-                    settled = self._settle(helpdesk, doubt, seen)
+                    settled = self._settle(helpdesk, doubt, seen, deadline)
                 except UnavailableError:
                     # The ledger is down, or the request has moved on: the next run sees.
                     settled = "waiting"
@@ -96,31 +98,67 @@ class Reconciler:
                 break
             seen.days.add(day)
             for ticket in pulled:
-                seen.tickets |= dict.fromkeys(markers_in(ticket), ticket)
+                seen.tickets |= dict.fromkeys(self._markers.shown_by(ticket), ticket)
         if seen.tickets:
-            self._ledger.note_marker(helpdesk.name)
+            self._ledger.note_marker(helpdesk.name, helpdesk.marker_field)
         return seen
 
-    def _settle(self, helpdesk: Helpdesk, doubt: Receipt, seen: _Seen) -> str:
+    def _settle(self, helpdesk: Helpdesk, doubt: Receipt, seen: _Seen, deadline: float) -> str:
         if not _is_add(doubt):
-            return self._park(doubt, "whether the comment was written cannot be looked up")
-        ticket = seen.tickets.get(marker_of(helpdesk.name, doubt.identity.request_id))
+            return self._settle_update(helpdesk, doubt, deadline)
+        ticket = seen.tickets.get(self._markers.of(helpdesk.name, doubt.identity.request_id))
         if ticket:
             self._ledger.finish(doubt.claim, _found(doubt, ticket))
             return "found"
-        age = self._clock() - doubt.claimed_at
+        age = self._age(doubt)
         if not seen.days.issuperset(_days_of(helpdesk, doubt)):
             if age < _GIVE_UP_S:
                 return "waiting"
             return self._park(doubt, "the helpdesk could not be asked for a day")
         if age < self._settle_after_s:
             return "waiting"
-        if not self._ledger.marker_seen(helpdesk.name):
+        if not self._proves(helpdesk):
             return self._park(doubt, "markers do not come back from this helpdesk, so it may exist unseen")
         if doubt.attempts >= MAX_ATTEMPTS:
             return self._park(doubt, "it was tried too often without an answer")
         self._ledger.free(doubt, "absent")
         return "absent"
+
+    def _settle_update(self, helpdesk: Helpdesk, doubt: Receipt, deadline: float) -> str:
+        begun = {step.removesuffix("?") for step in doubt.claim.steps} - doubt.claim.steps
+        if doubt.claim.steps and not begun:
+            # Only what may be made twice was under way.
+            self._ledger.free(doubt, "resumed")
+            return "absent"
+        ticket_id = doubt.target or self._ledger.ticket_of(
+            helpdesk.name, doubt.identity.source or "", doubt.identity.reference or ""
+        )
+        shown: bool | None = None
+        if begun <= {"note"} and ticket_id:
+            marker = self._markers.of(helpdesk.name, doubt.identity.request_id)
+            try:
+                shown = self._service.shows(helpdesk.name, ticket_id, marker, deadline)
+            except HelpdeskError as error:
+                self._logger.warning("look-up failed", extra={"helpdesk": helpdesk.name, "code": error.code})
+                return "waiting" if self._age(doubt) < _GIVE_UP_S else self._park(doubt, "could not be asked")
+        if shown is None:
+            return self._park(doubt, "whether the comment was written cannot be looked up")
+        if shown:
+            self._ledger.mark(doubt.claim, "note")
+            self._ledger.free(doubt, "found")
+            return "found"
+        if self._age(doubt) < self._settle_after_s:
+            return "waiting"
+        self._ledger.free(doubt, "absent")
+        return "absent"
+
+    def _proves(self, helpdesk: Helpdesk) -> bool:
+        """Whether a marker that does not show means that there is no ticket."""
+        field = helpdesk.marker_field
+        return field != OFF and self._ledger.marker_seen(helpdesk.name, field)
+
+    def _age(self, doubt: Receipt) -> float:
+        return self._clock() - doubt.claimed_at
 
     def _park(self, doubt: Receipt, why: str) -> str:
         outcome = Outcome(

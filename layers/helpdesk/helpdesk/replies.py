@@ -15,6 +15,7 @@ from helpdesk.transport import Reply
 _LOGIN = re.compile(r"log[\s-]?in\b|sign[\s-]?in\b|password", re.IGNORECASE)
 # Answers that say of themselves that nothing was done, whatever the operation.
 _REFUSED_STATUSES = {400, 404, 405, 406, 409, 410, 411, 413, 414, 415, 422, 431}
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 _LONGEST_MESSAGE = 500
 _LONGEST_RETRY_AFTER_S = 86_400.0
 
@@ -32,9 +33,19 @@ class Refusal:
 def json_in(reply: Reply) -> Any:
     """The reply's body, or None where it is empty or no JSON."""
     try:
-        return json.loads(reply.body) if reply.body.strip() else None
+        body = json.loads(reply.body) if reply.body.strip() else None
     except (ValueError, RecursionError):
         return None
+    # Half of a pair of escapes, where a text was cut, is a letter that nothing else takes.
+    return _mended(body) if _HALF.search(reply.body) else body
+
+
+def _mended(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_mended(key): _mended(inner) for key, inner in value.items()}
+    return [_mended(inner) for inner in value] if isinstance(value, list) else value
 
 
 def answered(reply: Reply, refusal_in: Callable[[Any], Refusal | None], redact: Callable[[str], str]) -> Any:

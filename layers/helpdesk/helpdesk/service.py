@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from pydantic import JsonValue
 
 from helpdesk.errors import (
+    FieldProblem,
     HelpdeskError,
     OutcomeUnknownError,
     RejectedError,
@@ -21,7 +22,7 @@ from helpdesk.errors import (
 )
 from helpdesk.gate import Failure, Gate, Pass
 from helpdesk.ledger import MAX_ATTEMPTS, Abandoned, Busy, Claim, Ledger, Reused, Settled, masked
-from helpdesk.marker import marker_of, planted
+from helpdesk.marker import Markers
 from helpdesk.models import (
     AddRequest,
     Changes,
@@ -35,6 +36,7 @@ from helpdesk.models import (
     UpdateRequest,
     identity_of,
 )
+from helpdesk.steps import Steps
 
 # Reasons of our own: they say nothing of the helpdesk.
 _OUR_CODES = {
@@ -58,6 +60,10 @@ class Helpdesk(Protocol):
         """How many tickets one get may ask for."""
 
     @property
+    def marker_field(self) -> str:
+        """Where its tickets carry their markers; "off" where they carry none."""
+
+    @property
     def zone(self) -> ZoneInfo:
         """Where the helpdesk's days begin."""
 
@@ -67,8 +73,14 @@ class Helpdesk(Protocol):
     def add(self, ticket: NewTicket, deadline: float) -> TicketLink:
         """Makes a ticket."""
 
-    def update(self, ticket_id: str, changes: Changes, deadline: float) -> TicketLink:
-        """Changes a ticket."""
+    def update(self, ticket_id: str, changes: Changes, deadline: float, steps: Steps) -> TicketLink:
+        """Changes a ticket, in as many steps as it takes."""
+
+    def marked(self, ticket: NewTicket, marker: str) -> NewTicket:
+        """The ticket with a marker by which it can be found again."""
+
+    def shows(self, ticket_id: str, marker: str, deadline: float) -> bool | None:
+        """Whether a comment with the marker stands at the ticket; None where that cannot be said."""
 
     def get(self, ticket_ids: Sequence[str], extra: Mapping[str, JsonValue], deadline: float) -> list[Ticket]:
         """The tickets that exist, in any order."""
@@ -139,12 +151,12 @@ class TicketService:
         helpdesks: Mapping[str, Helpdesk],
         gates: Mapping[str, Gate],
         ledger: Ledger,
+        markers: Markers,
         *,
-        marker_field: str,
         doubt_s: float,
         threads: int,
     ) -> None:
-        self._marker_field = marker_field
+        self._markers = markers
         self._doubt_s = doubt_s
         self._helpdesks = helpdesks
         self._gates = gates
@@ -153,10 +165,19 @@ class TicketService:
 
     def check(self, request: Request) -> None:
         """Raises RejectedError, naming every field that the helpdesk cannot take."""
+        if request.helpdesk not in self._helpdesks:
+            problem = FieldProblem("helpdesk", f"must be {' or '.join(self._helpdesks)}")
+            raise RejectedError("invalid_request", "this helpdesk is not served here", (problem,))
         self._helpdesks[request.helpdesk].check(request)
 
-    def carry_out(self, requests: Sequence[Request], deadline: float) -> list[Carried]:
-        """What became of each request, in any order. Calls are made side by side, gets together."""
+    def carry_out(
+        self, requests: Sequence[Request], deadline: float, received_before: Collection[str] = ()
+    ) -> list[Carried]:
+        """What became of each request, in any order. Calls are made side by side, gets together.
+
+        Of the requests with an id in `received_before`, those whose call has died before come last and one
+        by one: one that kills its function must not take others with it, time and again.
+        """
         carried: list[Carried] = []
         fit: list[Request] = []
         for request in requests:
@@ -173,7 +194,12 @@ class TicketService:
                 passes[helpdesk], now, later = self._admitted(helpdesk, work)
                 admitted += now
                 waiting[helpdesk] = later
-            done = list(self._pool.map(lambda work: self._do(work, deadline), admitted))
+            suspects = self._suspects(
+                [one for one in admitted if one.requests[0].request_id in received_before]
+            )
+            beside = [one for one in admitted if one not in suspects]
+            done = list(self._pool.map(lambda work: self._do(work, deadline), beside))
+            done += [self._do(one, deadline) for one in suspects]
             carried += [one for piece in done for one in piece.carried]
             for helpdesk in list(waiting):
                 mine = [piece for piece in done if piece.carried[0].request.helpdesk == helpdesk]
@@ -200,6 +226,11 @@ class TicketService:
         calls = self._calls_for(request.helpdesk, len(request.ticket_ids))
         fetch = partial(self._fetch, request.helpdesk, request.ticket_ids, request.extra, deadline)
         return _retrieved(request, self._through_gate(request.helpdesk, calls, fetch))
+
+    def shows(self, helpdesk: str, ticket_id: str, marker: str, deadline: float) -> bool | None:
+        """Whether a comment with the marker stands at a ticket; None where that cannot be said."""
+        look = partial(self._helpdesks[helpdesk].shows, ticket_id, marker, deadline)
+        return self._through_gate(helpdesk, 1, look)
 
     def pull(self, helpdesk: str, day: date, deadline: float) -> list[Ticket]:
         """The tickets created on a day of the helpdesk's own zone. Raises HelpdeskError."""
@@ -269,6 +300,20 @@ class TicketService:
     def _version_of(self, helpdesk: str) -> Callable[[], str | None]:
         return lambda: self._helpdesks[helpdesk].token_version(fresh=True)
 
+    def _suspects(self, work: Sequence[_Work]) -> list[_Work]:
+        """Those whose call was begun before and has not ended, the most often begun last."""
+        changes = [one for one in work if not isinstance(one.requests[0], GetRequest)]
+        begun = list(self._pool.map(lambda one: self._times_begun(one.requests[0]), changes))
+        suspects = [(times, one) for times, one in zip(begun, changes, strict=True) if times]
+        return [one for _, one in sorted(suspects, key=lambda pair: pair[0])]
+
+    def _times_begun(self, request: Request) -> int:
+        try:
+            receipt = self._ledger.receipt(request.helpdesk, request.request_id)
+        except UnavailableError:
+            return 0
+        return receipt.attempts if receipt and not receipt.ended else 0
+
     # ── one piece of work ────────────────────────────────────────────────────────────────────────────────
 
     def _do(self, work: _Work, deadline: float) -> _Done:
@@ -321,7 +366,7 @@ class TicketService:
         self, request: AddRequest | UpdateRequest, claim: Claim, deadline: float
     ) -> tuple[Result, _Heard]:
         try:
-            link = self._made(request, deadline)
+            link = self._made(request, claim, deadline)
         except HelpdeskError as error:
             if isinstance(error, OutcomeUnknownError) and not request.repeatable:
                 result: Result = _outcome(request, claim, OutcomeKind.UNKNOWN, error.code, error.message)
@@ -331,15 +376,16 @@ class TicketService:
         outcome = _outcome(request, claim, OutcomeKind.SUCCEEDED)
         return outcome.model_copy(update={"ticket_id": link.ticket_id, "ticket_url": link.url}), _ANSWERED
 
-    def _made(self, request: AddRequest | UpdateRequest, deadline: float) -> TicketLink:
+    def _made(self, request: AddRequest | UpdateRequest, claim: Claim, deadline: float) -> TicketLink:
         helpdesk = self._helpdesks[request.helpdesk]
+        marker = self._markers.of(request.helpdesk, request.request_id)
         if isinstance(request, AddRequest):
-            marker = marker_of(request.helpdesk, request.request_id)
-            return helpdesk.add(planted(request.ticket, marker, self._marker_field), deadline)
+            return helpdesk.add(helpdesk.marked(request.ticket, marker), deadline)
         ticket_id = self._ticket_id(request)
         if request.occurred_at and not self._ledger.advance(request.helpdesk, ticket_id, request.occurred_at):
             raise RejectedError("out_of_date", "a newer update of this ticket has been asked for")
-        return helpdesk.update(ticket_id, request.changes, deadline)
+        steps = _LedgerSteps(self._ledger, claim, marker)
+        return helpdesk.update(ticket_id, request.changes, deadline, steps)
 
     def _ticket_id(self, request: UpdateRequest) -> str:
         if request.ticket_id:
@@ -386,6 +432,24 @@ class TicketService:
             part = ticket_ids[start : start + helpdesk.get_limit]
             found |= {ticket.ticket_id: ticket for ticket in helpdesk.get(part, extra, deadline)}
         return found
+
+
+class _LedgerSteps:
+    """The steps of one request, remembered in its item."""
+
+    def __init__(self, ledger: Ledger, claim: Claim, marker: str) -> None:
+        self._ledger = ledger
+        self._claim = claim
+        self.marker = marker
+
+    def is_done(self, step: str) -> bool:
+        return step in self._claim.steps
+
+    def mark_begun(self, step: str) -> None:
+        self._ledger.mark(self._claim, f"{step}?")
+
+    def mark_done(self, step: str) -> None:
+        self._ledger.mark(self._claim, step)
 
 
 def _heard_in(error: HelpdeskError) -> _Heard:

@@ -22,11 +22,13 @@ from helpdesk.intake.shared_secrets import SharedSecrets
 from helpdesk.kapture import Kapture
 from helpdesk.kapture_callback import ticket_id_in
 from helpdesk.ledger import Ledger
+from helpdesk.marker import Markers
 from helpdesk.outcomes import Topic
 from helpdesk.reconcile import Reconciler
 from helpdesk.service import Helpdesk, TicketService
-from helpdesk.settings import Settings, load_settings
-from helpdesk.tokens import Secret, token_in
+from helpdesk.settings import KaptureSettings, Settings, SocialboardsSettings, load_settings
+from helpdesk.socialboards import Minter, Socialboards
+from helpdesk.tokens import MintedToken, Secret, refresh_credentials_in, token_in
 from helpdesk.transport import Transport
 
 if TYPE_CHECKING:
@@ -100,6 +102,7 @@ def reconciler() -> Reconciler:
         _helpdesks(),
         _service(),
         _ledger(),
+        _markers(),
         settle_after_s=settings.settle_after_s,
         most_calls=settings.reconcile_calls,
         logger=logger,
@@ -187,30 +190,48 @@ def _ledger() -> Ledger:
 @cache
 def _helpdesks() -> dict[str, Helpdesk]:
     settings = _settings()
-    transport = Transport(
-        settings.kapture.url,
+    secrets = _clients().secretsmanager
+    helpdesks: list[Helpdesk] = []
+    if settings.kapture:
+        token = Secret(secrets, settings.kapture.secret_arn, token_in)
+        helpdesks.append(Kapture(_transport(settings.kapture.url), token, settings.kapture))
+    if settings.socialboards:
+        transport = _transport(settings.socialboards.url)
+        minted = MintedToken(
+            Secret(secrets, settings.socialboards.secret_arn, refresh_credentials_in),
+            Minter(transport, settings.socialboards.token_path).mint,
+            lambda: logger.warning("another refresh token has come: put it into the secret"),
+        )
+        helpdesks.append(Socialboards(transport, minted, settings.socialboards))
+    return {helpdesk.name: helpdesk for helpdesk in helpdesks}
+
+
+def _transport(url: str) -> Transport:
+    settings = _settings()
+    return Transport(
+        url,
         connect_timeout_s=settings.connect_timeout_s,
         read_timeout_s=settings.read_timeout_s,
         connections=settings.threads,
     )
-    token = Secret(_clients().secretsmanager, settings.kapture.secret_arn, token_in)
-    kapture = Kapture(transport, token, settings.kapture)
-    return {kapture.name: kapture}
+
+
+def _gate(name: str, chosen: KaptureSettings | SocialboardsSettings) -> Gate:
+    settings = _settings()
+    budget = Budget(chosen.budget, chosen.budget_period_s)
+    return Gate(_clients().dynamodb, settings.ledger_table, name, budget, clock, settings.lease_s)
+
+
+@cache
+def _markers() -> Markers:
+    return Markers(_settings().ledger_table)
 
 
 @cache
 def _service() -> TicketService:
     settings = _settings()
-    budget = Budget(settings.kapture.budget, settings.kapture.budget_period_s)
-    gates = {
-        name: Gate(_clients().dynamodb, settings.ledger_table, name, budget, clock, settings.lease_s)
-        for name in _helpdesks()
-    }
+    chosen = {"kapture": settings.kapture, "socialboards": settings.socialboards}
+    gates = {name: _gate(name, of_it) for name, of_it in chosen.items() if of_it}
     return TicketService(
-        _helpdesks(),
-        gates,
-        _ledger(),
-        marker_field=settings.marker_field,
-        doubt_s=settings.doubt_s,
-        threads=settings.threads,
+        _helpdesks(), gates, _ledger(), _markers(), doubt_s=settings.doubt_s, threads=settings.threads
     )

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -61,7 +62,7 @@ def _inside(body: Mapping[str, Any], key: str, outer: Unwrapped) -> Unwrapped:
 
 def _parse(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         where = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
         raise RejectedError(
@@ -87,6 +88,13 @@ def _only(value: Any, field: str = "body") -> dict[str, Any]:
             (FieldProblem(field, "must be a JSON object, or a list of one"),),
         )
     return value
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError("a number is too large")
+    return number
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -1,0 +1,305 @@
+"""Soaks Ticket Bridge in trouble: faulty calls, doubled deliveries, killed workers. Then it counts."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import requests
+from rich.console import Console
+from rich.table import Table
+
+from bridge.errors import BridgeError
+from bridge.processes import stop_signals_raise
+from bridge.soak_load import PARKED, REJECTED, SUCCEEDED, Load, faults, mark_of
+from bridge.soak_local import READ_TIMEOUT_S, Kills, Told, local_ground
+from bridge.state import StateFolder
+
+if TYPE_CHECKING:
+    from bridge.soak_load import Asked, NamedRule
+    from bridge.soak_local import LocalGround
+
+# Sent and not ended: more would only wait, and each of the emulator's queue operations looks at all.
+_MOST_OPEN = 500
+_SHOWN_EVERY_S = 10.0
+_STALLED_S = 150.0
+# Calls that ended without an answer, after which a request is parked.
+_MOST_ATTEMPTS = 5
+
+
+@dataclass
+class Ended:
+    """What was told of one request."""
+
+    kinds: dict[str, Told] = field(default_factory=dict)
+    said_unknown: bool = False
+
+    @property
+    def final(self) -> Told | None:
+        """The outcome; the first, should there be more than one."""
+        return next(iter(self.kinds.values()), None)
+
+
+@dataclass
+class Findings:
+    """What the soak has found: texts for people, by what is wrong."""
+
+    lost: list[str] = field(default_factory=list)
+    duplicates: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+
+class Soak:
+    """One run: sends, listens until everything has ended, and compares."""
+
+    def __init__(self, ground: LocalGround, load: Load, total: int, console: Console) -> None:
+        self._ground = ground
+        self._load = load
+        self._total = total
+        self._console = console
+        self._asked: dict[str, Asked] = {}
+        self._ended: defaultdict[str, Ended] = defaultdict(Ended)
+        self._open: set[str] = set()
+        self._began = time.monotonic()
+
+    def run(self) -> None:
+        """Until every request has ended and the queue is empty, or nothing has happened for long."""
+        shown = moved = time.monotonic()
+        while True:
+            now = time.monotonic()
+            told = self._ground.hear()
+            self._take_in(told)
+            room = min(_MOST_OPEN - len(self._open), self._total - len(self._asked), 50)
+            if room >= min(10, self._total - len(self._asked)) > 0:
+                asked = [self._load.next() for _ in range(room)]
+                for request_id, one in zip(self._ground.send(asked), asked, strict=True):
+                    self._asked[request_id] = one
+                    if not self._ended[request_id].kinds:
+                        self._open.add(request_id)
+                if len(self._asked) == self._total:
+                    self._ground.send_the_rest()
+                moved = now
+            elif told:
+                moved = now
+            else:
+                if not self._open and len(self._asked) == self._total and not self._ground.waiting():
+                    break
+                if now - moved > _STALLED_S:
+                    self._console.print(
+                        f"Nothing has happened for {_STALLED_S:.0f} s: giving up.", style="red"
+                    )
+                    break
+                time.sleep(0.05)
+            if now - shown > _SHOWN_EVERY_S:
+                shown = now
+                self._show()
+        self._take_in(self._ground.hear())
+        self._show()
+
+    def _take_in(self, told: list[Told]) -> None:
+        for one in told:
+            ended = self._ended[one.request_id]
+            if one.kind not in (SUCCEEDED, REJECTED, PARKED):
+                ended.said_unknown = True
+                continue
+            if not ended.kinds:
+                self._open.discard(one.request_id)
+                asked = self._asked.get(one.request_id)
+                if one.kind == SUCCEEDED and one.ticket_id and asked and asked.operation == "add":
+                    self._load.learn(one.ticket_id)
+            ended.kinds.setdefault(one.kind, one)
+
+    def _show(self) -> None:
+        seconds = time.monotonic() - self._began
+        counts = self._ground.counts
+        killed = counts["workers killed"]
+        done = len(self._asked) - len(self._open)
+        click.echo(
+            f"{seconds:5.0f} s  sent {len(self._asked):>6,}  ended {done:>6,}  open {len(self._open):>4}"
+            f"  in doubt {self._ground.doubts():>4}  workers killed {killed:>4}",
+            err=True,
+        )
+
+    # ── the comparison ───────────────────────────────────────────────────────────────────────────────────
+
+    def report(self, rules: list[NamedRule]) -> bool:
+        """Prints what became of everything; whether nothing is wrong."""
+        seconds = time.monotonic() - self._began
+        tickets = _control(self._ground.kapture_url, "tickets")
+        found = self._compare(tickets)
+        unknown = self._ground.doubts()
+        letters = self._ground.dead_letters()
+        if letters["undelivered"]:
+            found.wrong.append(
+                f"{letters['undelivered']} messages went to the dead-letter queue by themselves"
+            )
+        ends = Counter(final.kind for final in self._finals())
+        parked = Counter(str(final.code) for final in self._finals() if final.kind == PARKED)
+        table = Table(title="Soak", show_header=False)
+        table.add_column(style="bold")
+        table.add_column(justify="right")
+        rows: dict[str, Any] = {
+            "sent": len(self._asked),
+            **{kind: ends[kind] for kind in (SUCCEEDED, REJECTED, PARKED)},
+            **{f"  {code}": number for code, number in sorted(parked.items())},
+            "said to be unknown first": sum(ended.said_unknown for ended in self._ended.values()),
+            "tickets": len(tickets),
+            "duplicates": len(found.duplicates),
+            "lost": len(found.lost),
+            "unknown left": unknown,
+            "otherwise wrong": len(found.wrong),
+        }
+        _add_rows(table, rows)
+        _add_rows(table, dict(sorted(self._ground.counts.items())))
+        hits = Counter[str]()
+        for named, armed in zip(rules, _control(self._ground.kapture_url, "faults"), strict=True):
+            hits[named.name] += armed["hits"]
+        calls = Counter(call["operation"] for call in _control(self._ground.kapture_url, "calls"))
+        _add_rows(table, {"calls": calls.total(), **{f"  {name}": of for name, of in calls.most_common()}})
+        _add_rows(table, {"faulty": hits.total(), **{f"  {name}": of for name, of in hits.most_common()}})
+        _add_rows(
+            table, {"duration": f"{seconds:.0f} s", "requests a second": f"{len(self._asked) / seconds:.0f}"}
+        )
+        self._console.print(table)
+        for name, texts in vars(found).items():
+            for text in texts[:20]:
+                self._console.print(f"{name}: {text}", style="red", highlight=False)
+        return not (found.lost or found.duplicates or found.wrong or unknown)
+
+    def _finals(self) -> list[Told]:
+        finals = [self._ended[request_id].final for request_id in self._asked]
+        return [final for final in finals if final is not None]
+
+    def _compare(self, tickets: list[dict[str, Any]]) -> Findings:
+        found = Findings()
+        made = defaultdict[str, list[str]](list)
+        updated = Counter[str]()
+        said = Counter[str]()
+        for ticket in tickets:
+            made[ticket["title"].partition("<")[2]].append(ticket["ticket_id"])
+            updated.update({entry["disposition"] for entry in ticket["history"]})
+            said.update(ticket["comments"])
+        for request_id, asked in self._asked.items():
+            ended = self._ended[request_id]
+            mine = made[mark_of(request_id)[1:]]
+            final = ended.final
+            if len(mine) > 1:
+                found.duplicates.append(f"{request_id} has made {len(mine)} tickets")
+            if said[f"Said once {asked.mark}"] > 1:
+                found.duplicates.append(f"{request_id} has written its comment more than once")
+            if final is None:
+                found.lost.append(f"{request_id} ({asked.operation}) has no final outcome")
+            elif asked.operation == "add" and final.kind == SUCCEEDED and mine != [final.ticket_id]:
+                found.lost.append(f"{request_id} succeeded with ticket {final.ticket_id}, but made {mine}")
+            elif asked.operation == "update" and final.kind == SUCCEEDED and not updated[asked.mark]:
+                found.lost.append(f"{request_id} succeeded, but its update is nowhere")
+            if final is not None:
+                found.wrong += _wrong(request_id, asked, ended, bool(mine))
+        return found
+
+
+def _wrong(request_id: str, asked: Asked, ended: Ended, has_ticket: bool) -> list[str]:
+    texts: list[str] = []
+    if len(ended.kinds) > 1:
+        texts.append(f"{request_id} has ended in more than one way: {', '.join(ended.kinds)}")
+    for told in ended.kinds.values():
+        if told.kind not in asked.may_end:
+            texts.append(f"{request_id} ({asked.operation}) was {told.kind}: {told.code}")
+        if told.kind == REJECTED and has_ticket:
+            texts.append(f"{request_id} was rejected, but made a ticket")
+        if told.kind == PARKED and not _rightly_parked(asked, told):
+            texts.append(f"{request_id} ({asked.operation}) was parked: {told.code} after {told.attempts}")
+    return texts
+
+
+def _rightly_parked(asked: Asked, told: Told) -> bool:
+    """A comment cannot be looked up, and five calls without an answer are enough."""
+    return (told.code == "outcome_unknown" and asked.has_comment) or (
+        told.code in ("outcome_unknown", "crashed") and told.attempts >= _MOST_ATTEMPTS
+    )
+
+
+def _control(kapture_url: str, what: str) -> Any:
+    answer = requests.get(f"{kapture_url}/_control/{what}", timeout=120)
+    answer.raise_for_status()
+    return answer.json()
+
+
+def _arm(kapture_url: str, rules: list[NamedRule]) -> None:
+    posted = [named.rule.model_dump(mode="json", exclude_defaults=True) for named in rules]
+    requests.post(f"{kapture_url}/_control/faults", json=posted, timeout=10).raise_for_status()
+
+
+def _errors_in(log: Path) -> list[str]:
+    """The last lines of the functions' log that are neither metrics nor about metrics."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    told = [line for line in lines if not re.match(r'\{"_aws"|.*No application metrics|  self\.flush_', line)]
+    return told[-20:]
+
+
+def _add_rows(table: Table, rows: dict[str, Any]) -> None:
+    for name, value in rows.items():
+        table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
+    table.add_section()
+
+
+_share = click.FloatRange(0, 1)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option(
+    "--requests", "total", type=click.IntRange(1), default=20_000, help="How many requests are made up."
+)
+@click.option("--faulty", type=_share, default=0.3, help="Share of the helpdesk's calls that go wrong.")
+@click.option("--killed", type=_share, default=0.05, help="Share of the invocations that are killed.")
+@click.option("--doubled", type=_share, default=0.2, help="Share of requests sent twice, and of batches too.")
+@click.option("--seed", type=int, default=1, help="The same seed makes the same requests and faults.")
+@click.option("--workers", type=click.IntRange(1, 20), default=4, help="Instances of the queue's consumer.")
+def soak(total: int, faulty: float, killed: float, doubled: float, seed: int, workers: int) -> None:
+    """Send thousands of requests into trouble, and count what was lost, doubled or left in doubt.
+
+    The status is 0 only where nothing was.
+
+    \b
+    Example:
+      python -m bridge.soak --requests 2000 --seed 7
+    """
+    console = Console(stderr=True)
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        state = StateFolder(Path(folder))
+        with local_ground(state, workers, Kills(killed, doubled, seed)) as ground:
+            rules = faults(faulty, seed, READ_TIMEOUT_S)
+            _arm(ground.kapture_url, rules)
+            run = Soak(ground, Load(seed, doubled), total, console)
+            ground.start()
+            run.run()
+            is_sound = run.report(rules)
+            for line in _errors_in(state.log("functions")):
+                click.echo(line, err=True)
+    sys.exit(0 if is_sound else 1)
+
+
+def main() -> None:
+    """Runs the command; errors that a person can put right are shown without a stack trace."""
+    try:
+        with stop_signals_raise():
+            soak(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BridgeError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

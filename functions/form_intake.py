@@ -1,0 +1,12 @@
+"""Trigger: API Gateway (REST, proxy). Input: a form submission. A failure is a 502: the sender repeats."""
+
+from typing import Any
+
+from helpdesk.wiring import LambdaContext, form_intake, logger, metrics
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics
+def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    """The answer in API Gateway's proxy form."""
+    return form_intake().answer(event)

@@ -1,0 +1,121 @@
+"""Tells changes that nobody asked for, each once: remembers of every ticket the state that was told last.
+
+    pk                               state         number
+    change#<helpdesk>#<ticket_id>    a digest      how many of this ticket's changes have been told
+
+The number is part of the event's id: a ticket that comes back to an earlier state has changed again.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from helpdesk.errors import UnavailableError
+from helpdesk.models import Identity, Outcome, OutcomeKind, Ticket
+from helpdesk.outcomes import Topic
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.client import DynamoDBClient
+
+
+class ChangeTeller:
+    """Publishes `ticket.changed` where a ticket's state is another than the one told last."""
+
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        table: str,
+        topic: Topic,
+        *,
+        keep_days: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._client = client
+        self._table = table
+        self._topic = topic
+        self._keep_s = keep_days * 86400
+        self._clock = clock
+
+    def tell(self, ticket: Ticket) -> str | None:
+        """The request_id of what was told, or None where there was nothing to tell.
+
+        It is remembered after it is told: told at least once, and always as the same event.
+
+        Raises:
+            UnavailableError: the table or the topic does not answer; nothing is remembered.
+        """
+        key = f"change#{ticket.helpdesk}#{ticket.ticket_id}"
+        state = state_of(ticket)
+        number = self._number_told(key, state)
+        if number is None:
+            return None
+        change = _change(ticket, state, number + 1)
+        if self._topic.publish([change]):
+            raise UnavailableError("topic_unavailable", "the topic does not take the change")
+        self._remember(key, state, number)
+        return change.identity.request_id
+
+    def _number_told(self, key: str, state: str) -> int | None:
+        """How many changes have been told; None where this state was the last of them."""
+        try:
+            item = self._client.get_item(TableName=self._table, Key={"pk": {"S": key}}, ConsistentRead=True)
+        except (ClientError, BotoCoreError) as error:
+            raise UnavailableError("ledger_unavailable", "the ledger did not answer") from error
+        found = item.get("Item", {})
+        if found.get("state", {}).get("S") == state:
+            return None
+        return int(found.get("number", {}).get("N", "0"))
+
+    def _remember(self, key: str, state: str, number: int) -> None:
+        try:
+            self._client.update_item(
+                TableName=self._table,
+                Key={"pk": {"S": key}},
+                UpdateExpression="SET #state = :state, #number = :next, expires_at = :expires_at",
+                # Where somebody else has told it at the same time, that was the same event.
+                ConditionExpression="attribute_not_exists(#number) OR #number = :number",
+                ExpressionAttributeNames={"#state": "state", "#number": "number"},
+                ExpressionAttributeValues={
+                    ":state": {"S": state},
+                    ":next": {"N": str(number + 1)},
+                    ":number": {"N": str(number)},
+                    ":expires_at": {"N": str(int(self._clock() + self._keep_s))},
+                },
+            )
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") != "ConditionalCheckFailedException":
+                raise UnavailableError("ledger_unavailable", "the ledger did not answer") from error
+        except BotoCoreError as error:
+            raise UnavailableError("ledger_unavailable", "the ledger did not answer") from error
+
+
+def state_of(ticket: Ticket) -> str:
+    """Equal for two looks at a ticket between which nothing has changed that is told."""
+    sub_status = ticket.sub_status
+    told = [
+        ticket.status,
+        sub_status and sub_status.key,
+        sub_status and sub_status.name,
+        ticket.queue,
+        ticket.priority,
+        ticket.assignee,
+    ]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+def _change(ticket: Ticket, state: str, number: int) -> Outcome:
+    identity = Identity(
+        request_id=f"change:{ticket.ticket_id}:{number}:{state}", helpdesk=ticket.helpdesk, operation=None
+    )
+    return Outcome(
+        identity=identity,
+        kind=OutcomeKind.SUCCEEDED,
+        changed=True,
+        ticket_id=ticket.ticket_id,
+        ticket_url=ticket.url,
+        tickets=(ticket,),
+    )

@@ -1,0 +1,24 @@
+"""How many submissions of one form an instance takes, so that a flood on it leaves the others alone."""
+
+from collections.abc import Callable
+
+
+class Allowance:
+    """`burst` at once, and `rate` a second from then on."""
+
+    def __init__(self, rate: float, burst: int, clock: Callable[[], float]) -> None:
+        self._rate = rate
+        self._burst = float(burst)
+        self._clock = clock
+        self._left = self._burst
+        self._at = clock()
+
+    def take(self) -> float:
+        """0 where one more may pass, which is counted; else the seconds until one may."""
+        now = self._clock()
+        self._left = min(self._burst, self._left + max(0.0, now - self._at) * self._rate)
+        self._at = now
+        if self._left < 1:
+            return (1 - self._left) / self._rate
+        self._left -= 1
+        return 0.0

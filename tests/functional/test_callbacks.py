@@ -1,0 +1,256 @@
+"""Callbacks of a helpdesk: the ticket itself is read, and each change of it is told once."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from moto import mock_aws
+
+from bridge.simulators.faults import Fault, FaultRule
+from bridge.simulators.kapture import KaptureSimulator
+from helpdesk import wiring
+from tests.deployment import Answer, Deployment
+
+SECRET = "the-callback-secret"
+CUSTOMER = "The lamp arrived in two parts."
+
+
+@pytest.fixture
+def deployment(monkeypatch: pytest.MonkeyPatch, kapture_url: str) -> Iterator[Deployment]:
+    with mock_aws():
+        deployed = Deployment(monkeypatch, kapture_url, "functional-test-token")
+        deployed.put_callback_secret(SECRET)
+        yield deployed
+
+
+@pytest.fixture
+def ticket_id(deployment: Deployment) -> str:
+    """A ticket that the bridge has made."""
+    deployment.send(
+        {"operation": "add", "request_id": "r-1", "ticket": {"title": "Help", "details": CUSTOMER}}
+    )
+    deployment.consume()
+    (outcome,) = deployment.outcomes()
+    return str(outcome["data"]["ticket_id"])
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """Every line that the functions log, as Lambda would write it."""
+    stream = io.StringIO()
+    handler = wiring.logger.registered_handler
+    assert isinstance(handler, logging.StreamHandler)
+    usual = handler.setStream(stream)
+    yield stream
+    handler.setStream(usual)
+
+
+def call_back(deployment: Deployment, body: Any, secret: str = SECRET) -> Answer:
+    return deployment.callback("kapture", body, headers={"X-Callback-Secret": secret})
+
+
+def change(deployment: Deployment, ticket_id: str, sub_status: str) -> None:
+    """Changes the ticket, and takes the outcome of that off the queue."""
+    update = {
+        "operation": "update",
+        "ticket_id": ticket_id,
+        "changes": {"sub_status": sub_status, "comment": "looked at"},
+    }
+    deployment.send(update)
+    deployment.consume()
+    assert [event["type"] for event in deployment.outcomes()] == ["ticket.updated"]
+
+
+def test_a_callback_tells_the_tickets_state_as_the_helpdesk_shows_it(
+    deployment: Deployment, ticket_id: str
+) -> None:
+    change(deployment, ticket_id, "CL")
+
+    answer = call_back(deployment, {"ticketId": ticket_id, "status": "Pending", "subStatus": "Unattended"})
+
+    assert (answer.status, answer.body["changed"]) == (200, True)
+    (event,) = deployment.outcomes()
+    assert (event["type"], event["subject"]) == ("ticket.changed", ticket_id)
+    told = event["data"]
+    assert (told["helpdesk"], told["ticket_id"], told["outcome"]) == ("kapture", ticket_id, "succeeded")
+    # Not what the callback says, but what the ticket is.
+    assert told["ticket"]["sub_status"]["key"] == "CL"
+    assert "operation" not in told
+
+
+def test_subscribers_can_select_changes(deployment: Deployment, ticket_id: str) -> None:
+    queue = deployment.subscribe("changes", {"type": ["ticket.changed"], "helpdesk": ["kapture"]})
+    call_back(deployment, {"ticketId": ticket_id})
+    (message,) = deployment.drain(queue)
+    assert json.loads(message["Body"])["type"] == "ticket.changed"
+
+
+def test_repeats_are_told_once(deployment: Deployment, ticket_id: str) -> None:
+    first, *repeats = (call_back(deployment, {"ticketId": ticket_id}) for _ in range(4))
+
+    assert first.body["changed"] is True
+    assert [answer.body for answer in repeats] == [{"ticket_id": ticket_id, "changed": False}] * 3
+    assert len(deployment.outcomes()) == 1
+
+
+def test_a_ticket_that_comes_back_to_an_earlier_state_has_changed_again(
+    deployment: Deployment, ticket_id: str
+) -> None:
+    ids = []
+    for sub_status in ("PS", "CL", "PS"):
+        change(deployment, ticket_id, sub_status)
+        call_back(deployment, {"ticketId": ticket_id})
+        (event,) = deployment.outcomes()
+        assert event["data"]["ticket"]["sub_status"]["key"] == sub_status
+        ids.append(event["id"])
+
+    assert len(set(ids)) == 3
+
+
+def test_a_change_that_the_topic_did_not_take_is_told_by_the_next_callback(
+    deployment: Deployment, ticket_id: str
+) -> None:
+    deployment.set(OUTCOMES_TOPIC_ARN="arn:aws:sns:eu-west-1:123456789012:nowhere")
+    refused = call_back(deployment, {"ticketId": ticket_id})
+    deployment.set(OUTCOMES_TOPIC_ARN=deployment.topic)
+    repeated = call_back(deployment, {"ticketId": ticket_id})
+
+    assert (refused.status, refused.body["code"]) == (503, "topic_unavailable")
+    assert repeated.body["changed"] is True
+    assert len(deployment.outcomes()) == 1
+
+
+def test_a_change_told_but_not_remembered_is_told_again_as_the_same_event(
+    deployment: Deployment, ticket_id: str
+) -> None:
+    call_back(deployment, {"ticketId": ticket_id})
+    deployment.dynamodb.delete_item(TableName="ledger", Key={"pk": {"S": f"change#kapture#{ticket_id}"}})
+    call_back(deployment, {"ticketId": ticket_id})
+
+    first, second = deployment.outcomes()
+    assert first["id"] == second["id"]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        lambda ticket_id: {"ticketId": ticket_id},
+        lambda ticket_id: {"ticketId": int(ticket_id), "sub-status": "Unattended"},
+        lambda ticket_id: {"ticket_id": ticket_id, "sub_status": "Unattended", "queue": "x"},
+        lambda ticket_id: {"Ticket Id": ticket_id, "status": "Something New"},
+        lambda ticket_id: [{"TicketID": ticket_id}],
+        lambda ticket_id: {
+            "event": "disposed",
+            "task_details": {"ticketId": ticket_id, "ticketCloseEmpId": 3},
+        },
+    ],
+)
+def test_whatever_shape_names_a_ticket_is_understood(
+    deployment: Deployment, ticket_id: str, shape: Any
+) -> None:
+    answer = call_back(deployment, shape(ticket_id))
+    assert (answer.status, answer.body["ticket_id"]) == (200, ticket_id)
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"ticketId": ""}, {"ticketId": "0"}, {"ticketId": "1,2"}, {"ticketId": True}]
+)
+def test_a_callback_that_names_no_ticket_is_refused(deployment: Deployment, body: Any) -> None:
+    assert call_back(deployment, body).status == 422
+
+
+def test_a_body_that_is_no_json_is_refused(deployment: Deployment) -> None:
+    assert call_back(deployment, "ticketId=1").status == 400
+
+
+def test_a_ticket_that_the_helpdesk_does_not_show_is_no_change(deployment: Deployment) -> None:
+    answer = call_back(deployment, {"ticketId": "999999999999"})
+    assert (answer.status, answer.body) == (200, {"ticket_id": "999999999999", "changed": False})
+    assert deployment.outcomes() == []
+
+
+# ── who is believed ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("headers", "path_secret"),
+    [
+        ({}, None),
+        ({"X-Callback-Secret": "guessed"}, None),
+        ({}, "guessed"),
+        ({"X-Callback-Secret": SECRET}, "x"),
+    ],
+)
+def test_a_callback_without_the_secret_costs_no_call(
+    deployment: Deployment,
+    kapture: KaptureSimulator,
+    ticket_id: str,
+    headers: dict[str, str],
+    path_secret: str | None,
+) -> None:
+    before = len(kapture.calls)
+    answer = deployment.callback("kapture", {"ticketId": ticket_id}, headers=headers, path_secret=path_secret)
+
+    assert answer.status == 401
+    assert len(kapture.calls) == before
+    assert deployment.outcomes() == []
+
+
+def test_the_secret_may_stand_in_the_path(deployment: Deployment, ticket_id: str) -> None:
+    assert deployment.callback("kapture", {"ticketId": ticket_id}, path_secret=SECRET).status == 200
+
+
+def test_a_changed_secret_is_read_at_once(deployment: Deployment, ticket_id: str) -> None:
+    call_back(deployment, {"ticketId": ticket_id})
+    deployment.put_callback_secret("another")
+    assert call_back(deployment, {"ticketId": ticket_id}, "another").status == 200
+
+
+def test_an_unknown_helpdesk_is_not_found(deployment: Deployment) -> None:
+    assert deployment.callback("nobody", {}).status == 404
+
+
+def test_nothing_of_a_callback_or_its_ticket_is_logged(
+    deployment: Deployment, ticket_id: str, log: io.StringIO
+) -> None:
+    call_back(deployment, {"ticketId": ticket_id, "note": CUSTOMER})
+    call_back(deployment, {"ticketId": ticket_id, "note": CUSTOMER}, "guessed")
+    lines = log.getvalue()
+    assert ticket_id in lines
+    assert "callback refused" in lines
+    assert not [text for text in (CUSTOMER, SECRET, "guessed", "Help") if text in lines]
+
+
+# ── helpdesk down ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(status=503, headers={"Retry-After": "7"}), Fault(status=429), Fault(status=500, body="oops")],
+)
+def test_a_helpdesk_that_cannot_be_asked_is_no_success(
+    deployment: Deployment, kapture: KaptureSimulator, ticket_id: str, fault: Fault
+) -> None:
+    kapture.faults.add(FaultRule(operation="get", times=1, fault=fault))
+
+    answer = call_back(deployment, {"ticketId": ticket_id})
+
+    assert answer.status == 503
+    assert answer.headers["retry-after"]
+    assert deployment.outcomes() == []
+
+
+def test_a_closed_gate_spares_the_helpdesk(
+    deployment: Deployment, kapture: KaptureSimulator, ticket_id: str
+) -> None:
+    kapture.faults.add(
+        FaultRule(operation="get", times=1, fault=Fault(status=429, headers={"Retry-After": "60"}))
+    )
+    call_back(deployment, {"ticketId": ticket_id})
+    before = len(kapture.calls)
+
+    assert call_back(deployment, {"ticketId": ticket_id}).status == 503
+    assert len(kapture.calls) == before

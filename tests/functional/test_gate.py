@@ -1,0 +1,426 @@
+"""The gate and the budget, on one table, with a clock of their own."""
+
+import threading
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from helpdesk.gate import Budget, Failure, Gate, Pass
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.client import DynamoDBClient
+
+TABLE = "ledger"
+REFUSED = [Failure(token_refused=True)]
+FAILED = [Failure()]
+
+
+@dataclass
+class Clock:
+    now: float = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class OneAtATime:
+    """The table's client: DynamoDB takes an item's writes one after the other, the mock mixes them up."""
+
+    def __init__(self, client: "DynamoDBClient") -> None:
+        self._client = client
+        self._lock = threading.Lock()
+
+    def get_item(self, **asked: Any) -> Any:
+        with self._lock:
+            return self._client.get_item(**asked)
+
+    def update_item(self, **asked: Any) -> Any:
+        with self._lock:
+            return self._client.update_item(**asked)
+
+
+@dataclass
+class Account:
+    """The table of one account, and gates on it as if each were in a function of its own."""
+
+    clock: Clock = field(default_factory=Clock)
+    version: str = "v1"
+    asked_for_version: int = 0
+
+    def __post_init__(self) -> None:
+        self.table = boto3.client("dynamodb")
+        self._client = cast("DynamoDBClient", OneAtATime(self.table))
+        self.table.create_table(
+            TableName=TABLE,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        )
+
+    def gate(self, budget: Budget | None = None, clock: Callable[[], float] | None = None) -> Gate:
+        return Gate(self._client, TABLE, "kapture", budget or Budget(), clock or self.clock)
+
+    def token_version(self) -> str:
+        self.asked_for_version += 1
+        return self.version
+
+    def admit(self, gate: Gate, wanted: int = 10) -> Pass:
+        return gate.admit(wanted, self.token_version)
+
+    def report(self, gate: Gate, admitted: Pass, *failures: Failure, answered: bool = False) -> None:
+        gate.report(admitted, failures, answered, self.version)
+
+
+@pytest.fixture
+def account() -> Iterator[Account]:
+    with mock_aws():
+        yield Account()
+
+
+def _closed_for_the_token(account: Account) -> Gate:
+    gate = account.gate()
+    account.report(gate, account.admit(gate), *REFUSED)
+    return gate
+
+
+# ── closing ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_open_gate_admits_all_and_writes_nothing(account: Account) -> None:
+    gate = account.gate()
+
+    admitted = account.admit(gate)
+    account.report(gate, admitted, answered=True)
+
+    assert admitted == Pass(10)
+    assert account.table.scan(TableName=TABLE)["Items"] == []
+
+
+def test_a_refused_token_closes_the_gate_for_everybody(account: Account) -> None:
+    _closed_for_the_token(account)
+
+    admitted = account.admit(account.gate())
+
+    assert (admitted.calls, admitted.code) == (0, "gate_closed_token_refused")
+    assert 0 < admitted.retry_after <= 60
+
+
+def test_while_the_token_is_refused_one_probe_a_minute_is_let_through(account: Account) -> None:
+    _closed_for_the_token(account)
+    probes = 0
+
+    for _ in range(300):
+        account.clock.now += 2
+        gate = account.gate()
+        admitted = account.admit(gate)
+        probes += admitted.calls
+        if admitted.calls:
+            account.report(gate, admitted, *REFUSED)
+
+    assert probes == 10
+
+
+def test_a_changed_secret_is_tried_at_once_and_only_once(account: Account) -> None:
+    _closed_for_the_token(account)
+    account.version = "v2"
+
+    first, second = account.gate(), account.gate()
+    probe = account.admit(first)
+
+    assert probe.calls == 1
+    # Another function that sees the new secret while the probe is under way.
+    assert account.admit(second).calls == 0
+
+    account.report(first, probe, answered=True)
+    assert account.admit(second).calls == 10
+
+
+def test_a_secret_that_was_changed_for_another_bad_one_closes_the_gate_again(account: Account) -> None:
+    gate = _closed_for_the_token(account)
+    account.version = "v2"
+    account.report(gate, account.admit(gate), *REFUSED)
+
+    assert account.admit(gate).calls == 0
+    account.clock.now += 60
+    assert account.admit(gate).calls == 1
+
+
+def test_a_secret_that_cannot_be_read_is_no_changed_one(account: Account) -> None:
+    gate = _closed_for_the_token(account)
+
+    assert gate.admit(10, lambda: None).calls == 0
+
+
+def test_five_failures_in_a_row_close_the_gate(account: Account) -> None:
+    gate = account.gate()
+
+    for _ in range(4):
+        account.report(gate, account.admit(gate), *FAILED)
+    assert account.admit(gate).calls == 10
+    account.report(gate, account.admit(gate), *FAILED)
+
+    assert account.admit(gate).code == "gate_closed_outage"
+
+
+def test_a_batch_that_asked_nobody_does_not_close_the_gate_anew(account: Account) -> None:
+    gate, other = account.gate(), account.gate()
+    account.report(gate, account.admit(gate), *FAILED * 5)
+    account.clock.now += 5
+    account.report(other, account.admit(other), answered=True)
+
+    # The failures of before are still in this function's mind.
+    account.report(gate, account.admit(gate))
+
+    assert account.admit(gate).calls == 10
+
+
+def test_failures_between_answers_leave_the_gate_open(account: Account) -> None:
+    gate = account.gate()
+
+    for _ in range(10):
+        account.report(gate, account.admit(gate), *FAILED * 4)
+        account.report(gate, account.admit(gate), answered=True)
+
+    assert account.admit(gate).calls == 10
+
+
+def test_probes_of_an_outage_become_rarer_up_to_one_a_minute(account: Account) -> None:
+    gate = account.gate()
+    account.report(gate, account.admit(gate), *FAILED * 5)
+    waits = []
+
+    for _ in range(6):
+        waits.append(account.admit(gate).retry_after)
+        account.clock.now += waits[-1]
+        account.report(gate, account.admit(gate), *FAILED)
+
+    assert waits == pytest.approx([5, 10, 20, 40, 60, 60])
+
+
+def test_retry_after_closes_the_gate_for_that_long(account: Account) -> None:
+    gate = account.gate()
+    account.report(gate, account.admit(gate), Failure(retry_after=7), Failure(retry_after=30), answered=True)
+
+    account.clock.now += 29
+    assert account.admit(gate) == Pass(0, "gate_closed_asked_to_wait", 1.0)
+    account.clock.now += 1
+    assert account.admit(gate).calls == 1
+
+
+def test_a_retry_after_of_zero_does_not_let_probes_follow_without_a_pause(account: Account) -> None:
+    gate = account.gate()
+    account.report(gate, account.admit(gate), Failure(retry_after=0))
+    account.clock.now += 1
+    account.report(gate, account.admit(gate), *FAILED)
+
+    assert account.admit(gate).retry_after == pytest.approx(5)
+
+
+def test_an_absurd_retry_after_does_not_keep_the_gate_closed_for_days(account: Account) -> None:
+    gate = account.gate()
+    account.report(gate, account.admit(gate), Failure(retry_after=86_400))
+
+    account.clock.now += 900
+    assert account.admit(gate).calls == 1
+
+
+def test_a_pause_lasts_until_the_operator_resumes(account: Account) -> None:
+    gate = account.gate()
+    gate.pause()
+
+    account.clock.now += 86_400
+    assert account.admit(account.gate()).code == "paused"
+    gate.resume()
+
+    assert account.admit(account.gate()).calls == 10
+
+
+def test_a_pause_outlasts_a_probe_that_opens_the_gate(account: Account) -> None:
+    gate = _closed_for_the_token(account)
+    account.clock.now += 60
+    probe = account.admit(gate)
+    gate.pause()
+    account.report(gate, probe, answered=True)
+
+    assert account.admit(gate).code == "paused"
+
+
+# ── probes ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _race(runners: int, run: Callable[[int], None]) -> None:
+    begin = threading.Barrier(runners)
+
+    def ready(number: int) -> None:
+        begin.wait()
+        run(number)
+
+    threads = [threading.Thread(target=ready, args=(number,)) for number in range(runners)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.parametrize("secret", ["v1", "v2"], ids=["by time", "by a changed secret"])
+def test_of_many_racing_workers_one_gets_the_probe(account: Account, secret: str) -> None:
+    _closed_for_the_token(account)
+    account.version = secret
+    account.clock.now += 60
+    passes: list[Pass] = []
+
+    _race(20, lambda _: passes.append(account.admit(account.gate())))
+
+    assert sum(admitted.calls for admitted in passes) == 1
+    assert len(passes) == 20
+
+
+def test_an_answered_probe_opens_the_gate_for_everybody(account: Account) -> None:
+    gate = _closed_for_the_token(account)
+    account.clock.now += 60
+    account.report(gate, account.admit(gate), answered=True)
+
+    assert account.admit(gate).calls == 10
+    assert account.admit(account.gate()).calls == 10
+
+
+def test_a_probe_that_died_gives_its_turn_away(account: Account) -> None:
+    gate = account.gate()
+    account.report(gate, account.admit(gate), *FAILED * 5)
+    account.clock.now += 5
+    assert account.admit(gate).calls == 1
+
+    account.clock.now += 39
+    assert account.admit(account.gate()).calls == 0
+    account.clock.now += 1
+    assert account.admit(account.gate()).calls == 1
+
+
+def test_a_probe_that_needed_no_call_gives_its_turn_away_at_once(account: Account) -> None:
+    gate = _closed_for_the_token(account)
+    account.clock.now += 60
+    account.report(gate, account.admit(gate))
+
+    assert account.admit(account.gate()).calls == 1
+
+
+def test_what_a_call_from_before_the_closing_says_changes_nothing(account: Account) -> None:
+    late, gate = account.gate(), account.gate()
+    began_before = account.admit(late)
+    account.report(gate, account.admit(gate), Failure(retry_after=300))
+
+    account.report(late, began_before, Failure(retry_after=10))
+    account.report(late, began_before, answered=True)
+
+    account.clock.now += 10
+    assert account.admit(gate).calls == 0
+
+
+# ── the budget ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_batch_gets_what_is_left_of_the_budget(account: Account) -> None:
+    gate = account.gate(Budget(25, 60))
+
+    calls = [account.admit(gate).calls for _ in range(4)]
+
+    assert calls == [10, 10, 5, 0]
+    assert account.admit(gate).code == "over_budget"
+
+
+def test_a_used_up_budget_comes_back_after_the_period(account: Account) -> None:
+    gate = account.gate(Budget(10, 60))
+    account.admit(gate)
+
+    account.clock.now += 59
+    assert account.admit(gate).calls == 0
+    account.clock.now += 3
+    assert account.admit(gate).calls == 10
+
+
+def test_those_who_wait_for_the_budget_are_told_times_one_after_the_other(account: Account) -> None:
+    gate = account.gate(Budget(60, 60))
+    for _ in range(6):
+        account.admit(gate)
+
+    waits = [account.admit(gate).retry_after for _ in range(20)]
+
+    assert waits == sorted(waits)
+    # Ten calls take ten seconds, and times are given out a little closer.
+    assert 0.9 * 190 < waits[-1] - waits[0] < 190
+
+
+def test_the_times_that_are_told_end_after_a_quarter_of_an_hour(account: Account) -> None:
+    gate = account.gate(Budget(60, 60))
+
+    waits = [account.admit(gate).retry_after for _ in range(130)]
+
+    assert max(waits) < 920
+    later = waits[110:]
+    assert min(later) >= 450
+    assert len(set(later)) == len(later)
+
+
+def test_a_probe_is_a_call_of_the_budget(account: Account) -> None:
+    gate = account.gate(Budget(10, 600))
+    account.report(gate, account.admit(gate), Failure(retry_after=5))
+
+    account.clock.now += 300
+    assert account.admit(gate).calls == 0
+    account.clock.now += 320
+    assert account.admit(gate).calls == 1
+
+
+class RacedClock:
+    """Time that goes on with each look at the gate, however slow the machine is."""
+
+    def __init__(self, step_s: float) -> None:
+        self._now = 1_800_000_000.0
+        self._step_s = step_s
+        self._lock = threading.Lock()
+        self._read = threading.local()
+
+    def __call__(self) -> float:
+        self._read.last = self._now
+        return self._now
+
+    def go_on(self) -> float:
+        with self._lock:
+            self._now += self._step_s
+            return self._now
+
+    @property
+    def last_read(self) -> float:
+        """What this thread was told last."""
+        moment: float = self._read.last
+        return moment
+
+
+def test_fifty_racing_workers_never_exceed_the_budget_and_use_it(account: Account) -> None:
+    limit, period_s, periods = 120, 60.0, 6
+    clock = RacedClock(step_s=0.15)
+    began = clock()
+    drawn: list[tuple[float, int]] = []
+
+    def work(number: int) -> None:
+        gate = account.gate(Budget(limit, period_s), clock)
+        while clock.go_on() < began + periods * period_s:
+            calls = account.admit(gate, wanted=1 + number % 10).calls
+            if calls:
+                drawn.append((clock.last_read, calls))
+
+    _race(50, work)
+
+    drawn.sort()
+    moments = [moment for moment, _ in drawn]
+    most = max(
+        sum(calls for _, calls in drawn[place : bisect_left(moments, moment + period_s)])
+        for place, moment in enumerate(moments)
+    )
+    assert most == limit
+    assert sum(calls for _, calls in drawn) >= 0.95 * limit * periods

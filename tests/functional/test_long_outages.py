@@ -1,0 +1,276 @@
+"""Outages of hours, on a clock of their own: nothing is lost or used up, and work resumes by itself."""
+
+import heapq
+import itertools
+import json
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING, Any, cast
+from zoneinfo import ZoneInfo
+
+import boto3
+import pytest
+from aws_lambda_powertools import Logger, Metrics
+from moto import mock_aws
+from pydantic import JsonValue
+
+from helpdesk.consumer import QueueConsumer
+from helpdesk.errors import UnauthorizedError, UnavailableError
+from helpdesk.gate import Budget, Gate
+from helpdesk.ledger import Ledger
+from helpdesk.models import Changes, NewTicket, Request, Ticket, TicketLink
+from helpdesk.outcomes import Topic
+from helpdesk.service import TicketService
+from helpdesk.settings import load_settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.client import SQSClient
+
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
+# What the queue shows between two polls is received together.
+POLL_S = 5.0
+REDRIVE_AFTER = 1000
+
+
+class Clock:
+    """A time that passes only when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Message:
+    """One message in the queue; it can be received from `shows_at` on."""
+
+    message_id: str
+    body: str
+    sent_at: float
+    shows_at: float
+    receives: int = 0
+
+
+class Queue:
+    """A queue whose visibility time-outs run on the clock. Looks to the consumer like the SQS client."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._messages: dict[str, Message] = {}
+        self._numbers = itertools.count()
+        # Moments and ids; an entry that its message does not know any more is passed over.
+        self._shows: list[tuple[float, str]] = []
+        self.dead_letters: list[str] = []
+        self.most_receives = 0
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def put(self, request: Mapping[str, Any]) -> None:
+        message = Message(f"m-{next(self._numbers)}", json.dumps(request), self._clock(), self._clock())
+        self._messages[message.message_id] = message
+        self._hide(message, 0)
+
+    def receive(self) -> list[dict[str, Any]]:
+        """Up to ten records, as Lambda gives them to the handler."""
+        records: list[dict[str, Any]] = []
+        while len(records) < 10 and self._shows and self._shows[0][0] <= self._clock():
+            at, message_id = heapq.heappop(self._shows)
+            message = self._messages.get(message_id)
+            if message is None or message.shows_at != at:
+                continue
+            message.receives += 1
+            self.most_receives = max(self.most_receives, message.receives)
+            self._hide(message, 180)
+            attributes = {
+                "ApproximateReceiveCount": str(message.receives),
+                "SentTimestamp": str(int(message.sent_at * 1000)),
+            }
+            names = {"messageId": message_id, "receiptHandle": message_id}
+            records.append({**names, "body": message.body, "attributes": attributes})
+        return records
+
+    def delete(self, message_id: str) -> None:
+        del self._messages[message_id]
+
+    def change_message_visibility_batch(self, **asked: Any) -> dict[str, Any]:
+        for entry in asked["Entries"]:
+            self._hide(self._messages[entry["ReceiptHandle"]], entry["VisibilityTimeout"])
+        return {}
+
+    def send_message(self, **asked: Any) -> dict[str, Any]:
+        self.dead_letters.append(asked["MessageBody"])
+        return {}
+
+    def _hide(self, message: Message, seconds: float) -> None:
+        message.shows_at = self._clock() + seconds
+        heapq.heappush(self._shows, (message.shows_at, message.message_id))
+
+
+@dataclass
+class ScriptedHelpdesk:
+    """Takes tickets, unless it is down or does not know the token."""
+
+    clock: Clock
+    name: str = "kapture"
+    get_limit: int = 50
+    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("Asia/Kolkata"))
+    is_down: bool = False
+    accepted: str = "v1"
+    secret: str = "v1"
+    called_at: list[float] = field(default_factory=list)
+    added_at: list[float] = field(default_factory=list)
+
+    def check(self, request: Request) -> None:
+        """Takes any request."""
+
+    def add(self, ticket: NewTicket, deadline: float) -> TicketLink:
+        self.called_at.append(self.clock())
+        if self.is_down:
+            raise UnavailableError("connect_refused", "no connection to the helpdesk")
+        if self.secret != self.accepted:
+            raise UnauthorizedError("token_refused", "Invalid Auth Key")
+        self.added_at.append(self.clock())
+        return TicketLink(ticket_id=str(len(self.added_at)))
+
+    def update(self, ticket_id: str, changes: Changes, deadline: float) -> TicketLink:
+        raise NotImplementedError
+
+    def get(self, ticket_ids: Sequence[str], extra: Mapping[str, JsonValue], deadline: float) -> list[Ticket]:
+        raise NotImplementedError
+
+    def pull(self, day: date, deadline: float) -> list[Ticket]:
+        raise NotImplementedError
+
+    def token_version(self, *, fresh: bool) -> str | None:
+        return self.secret
+
+
+class Bridge:
+    """The true consumer, service, ledger and gate on the clock, between the queue and the helpdesk."""
+
+    def __init__(self, budget: Budget | None = None) -> None:
+        self.clock = Clock()
+        self.queue = Queue(self.clock)
+        self.helpdesk = ScriptedHelpdesk(self.clock)
+        self.dynamodb = boto3.client("dynamodb")
+        sns = boto3.client("sns")
+        self.dynamodb.create_table(
+            TableName="ledger",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        )
+        topic_arn = sns.create_topic(Name="outcomes")["TopicArn"]
+        names = ("KAPTURE_SECRET_ARN", "REQUESTS_QUEUE_URL", "DEAD_LETTER_QUEUE_URL", "LEDGER_TABLE")
+        settings = load_settings(
+            {
+                "KAPTURE_URL": "http://127.0.0.1",
+                "OUTCOMES_TOPIC_ARN": topic_arn,
+                **dict.fromkeys(names, "named but not used"),
+            }
+        )
+        self.ledger = Ledger(self.dynamodb, "ledger", lease_s=40, keep_days=28, clock=self.clock)
+        gate = Gate(self.dynamodb, "ledger", "kapture", budget or Budget(), self.clock)
+        service = TicketService(
+            {"kapture": self.helpdesk},
+            {"kapture": gate},
+            self.ledger,
+            marker_field="details",
+            doubt_s=75,
+            threads=1,
+        )
+        self._consumer = QueueConsumer(
+            service,
+            Topic(sns, topic_arn),
+            cast("SQSClient", self.queue),
+            settings,
+            Logger(service="test", level="CRITICAL"),
+            Metrics(namespace="test", service="test"),
+            self.clock,
+        )
+        self.sent = 0
+
+    def send(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.sent += 1
+            self.queue.put({"operation": "add", "request_id": f"r-{self.sent}", "ticket": {"title": "long"}})
+
+    def run(self, seconds: float, poll_s: float = POLL_S) -> None:
+        """Lets the time pass; ends early when the queue is empty."""
+        until = self.clock.now + seconds
+        while self.clock.now < until and self.queue:
+            self._poll()
+            self.clock.now += poll_s
+
+    def _poll(self) -> None:
+        while records := self.queue.receive():
+            answer = self._consumer.run(records, time.monotonic() + 30)
+            failed = {item["itemIdentifier"] for item in answer["batchItemFailures"]}
+            for record in records:
+                if record["messageId"] not in failed:
+                    self.queue.delete(record["messageId"])
+
+    def attempts(self) -> list[int]:
+        """The attempts of every request that the ledger knows."""
+        pages = self.dynamodb.get_paginator("scan").paginate(TableName="ledger")
+        items = [item for page in pages for item in page["Items"] if "attempts" in item]
+        return [int(item["attempts"]["N"]) for item in items]
+
+
+@pytest.fixture(autouse=True)
+def _aws() -> Iterator[None]:
+    # The delays of records have jitter.
+    random.seed(3)
+    with mock_aws():
+        yield
+
+
+def test_a_token_that_is_refused_for_an_hour_costs_nothing_but_a_probe_a_minute() -> None:
+    bridge = Bridge()
+    bridge.helpdesk.accepted = "v2"
+    bridge.send(1000)
+
+    bridge.run(HOUR)
+
+    first = bridge.helpdesk.called_at[0]
+    probes = [moment - first for moment in bridge.helpdesk.called_at if moment > first]
+    assert all(later - earlier >= MINUTE for earlier, later in itertools.pairwise([0.0, *probes]))
+    assert len(probes) >= 50
+    assert set(bridge.attempts()) == {0}
+    assert len(bridge.queue) == 1000
+
+    bridge.helpdesk.secret = "v2"
+    bridge.run(HOUR)
+
+    assert len(bridge.queue) == 0
+    assert len(bridge.helpdesk.added_at) == 1000
+    assert bridge.attempts() == [1] * 1000
+    assert bridge.queue.dead_letters == []
+
+
+def test_a_helpdesk_that_is_down_for_a_day_loses_nothing_and_drains_at_the_budgets_rate() -> None:
+    budget = Budget(limit=5, period_s=MINUTE)
+    bridge = Bridge(budget)
+    bridge.helpdesk.is_down = True
+
+    for _ in range(600):
+        bridge.send()
+        bridge.run(DAY / 600, poll_s=DAY / 600 / 3)
+    back_at = bridge.clock.now
+    assert len(bridge.queue) == 600
+    assert bridge.helpdesk.added_at == []
+    bridge.helpdesk.is_down = False
+    bridge.run(DAY)
+
+    assert len(bridge.helpdesk.added_at) == 600
+    assert bridge.queue.dead_letters == []
+    assert bridge.queue.most_receives < REDRIVE_AFTER / 4
+    expected = 600 * budget.period_s / budget.limit
+    assert bridge.helpdesk.added_at[-1] - back_at == pytest.approx(expected, rel=0.05)
+    assert set(bridge.attempts()) == {1}
