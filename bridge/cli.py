@@ -13,11 +13,14 @@ import click
 
 from bridge import emulator, mapping, operate, outcomes, samples, stack
 from bridge.errors import BridgeError
+from bridge.local_helpdesks import HELPDESKS, Wish
 from bridge.processes import stop_signals_raise
 from bridge.state import PROJECT, StateFolder
 from bridge.triggers import Triggers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bridge.samples import Sample
     from bridge.state import Stack
 
@@ -43,8 +46,8 @@ _enforce_iam = click.option(
 def bridge() -> None:
     """Run Ticket Bridge on this machine: no AWS account, no container.
 
-    The real template is built and deployed with the SAM CLI onto an AWS emulator, beside a simulator of the
-    helpdesk. Everything listens on 127.0.0.1 only.
+    The real template is built and deployed with the SAM CLI onto an AWS emulator, beside simulators of the
+    helpdesks. Everything listens on 127.0.0.1 only.
 
     \b
     Example:
@@ -55,18 +58,31 @@ def bridge() -> None:
     """
 
 
+def _helpdesk_options[F: Callable[..., None]](command: F) -> F:
+    """For each helpdesk its address, and the credentials that it wants."""
+    for desk in reversed(HELPDESKS):
+        for key, default in reversed(list(desk.credentials.items())):
+            variable = f"BRIDGE_{desk.name}_{key}".upper()
+            command = click.option(
+                f"--{desk.name}-{key.replace('_', '-')}",
+                metavar=key.rpartition("_")[2].upper(),
+                envvar=variable,
+                help=f"Goes into the secret, and is what the simulator accepts.  [env: {variable};"
+                f" default: {default}]",
+            )(command)
+        command = click.option(
+            f"--{desk.name}-url",
+            metavar="URL",
+            help=f"Use this {desk.title} server and start no simulator.",
+        )(command)
+    return command
+
+
 @bridge.command()
 @_state_dir
-@click.option("--kapture-url", metavar="URL", help="Use this Kapture server and start no simulator.")
-@click.option(
-    "--kapture-token",
-    metavar="TOKEN",
-    envvar="BRIDGE_KAPTURE_TOKEN",
-    help=f"Goes into the secret, and is what the simulator accepts.  [env: BRIDGE_KAPTURE_TOKEN;"
-    f" default: {stack.LOCAL_TOKEN}]",
-)
+@_helpdesk_options
 @_enforce_iam
-def up(state_dir: Path, kapture_url: str | None, kapture_token: str | None, enforce_iam: bool) -> None:
+def up(state_dir: Path, *, enforce_iam: bool, **wished: str | None) -> None:
     """Start the local stack, or deploy again onto the one that runs.
 
     Writes stack.json into the state folder: every address, name and key that a tool needs.
@@ -77,13 +93,14 @@ def up(state_dir: Path, kapture_url: str | None, kapture_token: str | None, enfo
       bridge up --kapture-url http://127.0.0.1:8080 --kapture-token secret
     """
     state = StateFolder(state_dir)
-    started = stack.up(
-        state,
-        kapture_url=kapture_url,
-        kapture_token=kapture_token,
-        enforce_iam=enforce_iam,
-        report=click.echo,
-    )
+    wishes = {
+        desk.name: Wish(
+            wished[desk.url_key],
+            {key: value for key in desk.credentials if (value := wished[f"{desk.name}_{key}"])},
+        )
+        for desk in HELPDESKS
+    }
+    started = stack.up(state, wishes=wishes, enforce_iam=enforce_iam, report=click.echo)
     click.echo()
     _describe(state, started)
 
@@ -245,7 +262,8 @@ def _describe(state: StateFolder, running: Stack) -> None:
     click.echo(f"API            {running.api_url}  (x-api-key: {running.api_key})")
     click.echo(f"requests       {running.requests_queue_url}")
     click.echo(f"outcomes       {running.outcomes_queue_url}")
-    click.echo(f"Kapture        {running.kapture_url}")
+    for desk in HELPDESKS:
+        click.echo(f"{desk.title:<15}{desk.url_in(running)}")
     click.echo(f"everything     {state.stack_file}")
     click.echo(f"logs           {state.logs}")
     click.echo('for a shell    eval "$(bridge env)"')

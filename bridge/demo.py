@@ -15,6 +15,7 @@ from rich.table import Table
 
 from bridge import samples
 from bridge.errors import BridgeError
+from bridge.local_helpdesks import HELPDESKS
 from bridge.outcomes import OutcomesQueue
 from bridge.processes import check_stop
 from bridge.triggers import Sent, Triggers
@@ -197,15 +198,20 @@ def console() -> Console:
 
 
 def tickets_table(stack: Stack) -> Table:
-    """The tickets that the simulator holds."""
+    """The tickets that the simulators hold."""
+    table = Table("helpdesk", "ticket id", "title", "e-mail", "state", "comments", box=box.SIMPLE_HEAD)
+    counts = []
     with requests.Session() as session:
         session.trust_env = False
-        tickets = session.get(f"{stack.kapture_url}/_control/tickets", timeout=10).json()
-    title = f"The simulator holds {len(tickets)} tickets"
-    table = Table("ticket id", "title", "e-mail", "sub-status", "comments", title=title, box=box.SIMPLE_HEAD)
-    for ticket in tickets:
-        comments = "; ".join(ticket["comments"])
-        table.add_row(ticket["ticket_id"], ticket["title"], ticket["email"], ticket["sub_status"], comments)
+        for desk in HELPDESKS:
+            tickets = session.get(f"{desk.url_in(stack)}/_control/tickets", timeout=10).json()
+            counts.append(f"{desk.title} {len(tickets)}")
+            for ticket in tickets:
+                comments = "; ".join(" ".join(comment.split()) for comment in ticket["comments"])
+                table.add_row(
+                    desk.name, str(ticket["ticket_id"]), ticket["title"], *desk.shown(ticket), comments
+                )
+    table.title = f"Tickets that the simulators hold: {', '.join(counts)}"
     return table
 
 

@@ -43,10 +43,18 @@ def _complete_role(aws: Clients, role: str) -> None:
         for statement in policy["Statement"]:
             actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
             statement["Action"] = sorted({*actions, *(f"{action}Batch" for action in _BATCHED & {*actions})})
-            if actions == ["secretsmanager:GetSecretValue"] and ":" not in statement["Resource"]:
-                secret = aws.secretsmanager.describe_secret(SecretId=statement["Resource"])
-                statement["Resource"] = secret["ARN"]
+            if actions == ["secretsmanager:GetSecretValue"]:
+                named = statement["Resource"]
+                statement["Resource"] = [
+                    _arn_of_secret(aws, one) for one in (named if isinstance(named, list) else [named])
+                ]
         aws.iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(policy))
+
+
+def _arn_of_secret(aws: Clients, name_or_arn: str) -> str:
+    if ":" in name_or_arn:
+        return name_or_arn
+    return aws.secretsmanager.describe_secret(SecretId=name_or_arn)["ARN"]
 
 
 def _make_concurrency_a_number(aws: Clients) -> None:

@@ -14,47 +14,51 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge import emulator, emulator_gaps, processes, sam
 from bridge.errors import BridgeError
+from bridge.local_helpdesks import HELPDESKS, Wish
 from bridge.state import EMULATOR, PROJECT, Stack
 from bridge.subscriptions import subscribe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from bridge.local_helpdesks import LocalHelpdesk
     from bridge.processes import Group
     from bridge.state import StateFolder
 
-SIMULATOR = "kapture-simulator"
 SIMULATOR_SECONDS = 20.0
-LOCAL_TOKEN = "local-token"  # noqa: S105 - the simulator's, worth nothing elsewhere
 OUTCOMES_QUEUE = "bridge-outcomes"
 _API_OUTPUT = re.compile(r"https://(?P<api>[a-z0-9]+)\.execute-api\.[^/]+/(?P<stage>[^/]+)/?")
 
 
-class _Wishes(NamedTuple):
-    kapture_url: str | None
-    kapture_token: str | None
-    enforce_iam: bool
+class _Server(NamedTuple):
+    """A helpdesk as this stack knows it: what is wished of it, its simulator if it has one, its address."""
+
+    helpdesk: LocalHelpdesk
+    wish: Wish
+    simulator: Group | None
+    starts: bool
+
+    @property
+    def is_simulated(self) -> bool:
+        return self.wish.url is None
 
 
 def up(
     state: StateFolder,
     *,
-    kapture_url: str | None = None,
-    kapture_token: str | None = None,
+    wishes: Mapping[str, Wish] | None = None,
     enforce_iam: bool = False,
     report: Callable[[str], None],
 ) -> Stack:
     """Start and deploy everything; on a stack that runs already, build and deploy again onto it.
 
-    With `enforce_iam` the roles of the template are checked; a running emulator keeps to what it was started
+    `wishes` holds what is wanted of helpdesks, by their names; where nothing is, each is simulated. With
+    `enforce_iam` the roles of the template are checked; a running emulator keeps to what it was started
     with. Whatever ends it early, Ctrl-C too, what it started is stopped again. `report` gets a line for each
     step. Raises BridgeError.
     """
-    if kapture_url is not None:
-        kapture_url = kapture_url.rstrip("/")
-        if not re.fullmatch(r"https?://[^/\s]+", kapture_url):
-            raise BridgeError(f"--kapture-url is scheme and host only, without a path: not {kapture_url}")
+    checked = {desk.name: _checked(desk, (wishes or {}).get(desk.name, Wish())) for desk in HELPDESKS}
     with state.locked():
         running = _running_stack(state)
         if running is None:
@@ -62,7 +66,7 @@ def up(
             state.stop_all()
         with _undone_on_failure(state, keep=state.groups()):
             try:
-                return _up(state, running, _Wishes(kapture_url, kapture_token, enforce_iam), report)
+                return _up(state, running, checked, report, enforce_iam=enforce_iam)
             except (BotoCoreError, ClientError, requests.RequestException) as error:
                 raise BridgeError(f"A step failed: {error}. The logs are in {state.logs}") from error
 
@@ -87,7 +91,14 @@ def _undone_on_failure(state: StateFolder, keep: list[Group]) -> Iterator[None]:
         raise
 
 
-def _up(state: StateFolder, running: Stack | None, wishes: _Wishes, report: Callable[[str], None]) -> Stack:
+def _up(
+    state: StateFolder,
+    running: Stack | None,
+    wishes: Mapping[str, Wish],
+    report: Callable[[str], None],
+    *,
+    enforce_iam: bool,
+) -> Stack:
     began = time.monotonic()
 
     def done(step: str) -> None:
@@ -96,40 +107,64 @@ def _up(state: StateFolder, running: Stack | None, wishes: _Wishes, report: Call
 
     # The build needs nothing that runs, so everything else starts beside it.
     build = sam.start_build(state)
-    simulator = state.running(SIMULATOR)
-    starts_simulator = wishes.kapture_url is None and simulator is None
-    if starts_simulator:
-        simulator = _start_simulator(state, wishes.kapture_token or LOCAL_TOKEN)
+    servers = [_server(state, desk, wishes[desk.name]) for desk in HELPDESKS]
     if running is None:
-        endpoint_url = emulator.start_ready(state, enforce_iam=wishes.enforce_iam)
+        endpoint_url = emulator.start_ready(state, enforce_iam=enforce_iam)
         done(f"emulator (MiniStack) answers at {endpoint_url}, log {state.log(EMULATOR)}")
     else:
         endpoint_url = running.endpoint_url
         done(f"emulator (MiniStack) runs already at {endpoint_url}")
-    kapture_url = wishes.kapture_url or _simulator_url(state, simulator)
-    done(f"Kapture is {kapture_url}" + (f", log {state.log(SIMULATOR)}" if simulator else ""))
+    urls: dict[str, str] = {}
+    for server in servers:
+        desk = server.helpdesk
+        urls[desk.name] = server.wish.url or _simulator_url(state, server)
+        log = f", log {state.log(desk.simulator)}" if server.is_simulated else ""
+        done(f"{desk.title} is {urls[desk.name]}{log}")
     aws = emulator.Clients(endpoint_url)
     aws.s3.create_bucket(Bucket=sam.ARTIFACTS_BUCKET)
     outcomes_queue_url = aws.sqs.create_queue(QueueName=OUTCOMES_QUEUE)["QueueUrl"]
 
     sam.finish(state, build)
     done(f"sam build, log {state.log(build.name)}")
-    deploy = sam.start_deploy(state, endpoint_url, {"KaptureUrl": kapture_url})
+    served = {"Helpdesks": ",".join(urls)}
+    addresses = {server.helpdesk.url_parameter: urls[server.helpdesk.name] for server in servers}
+    deploy = sam.start_deploy(state, endpoint_url, served | addresses)
     sam.finish(state, deploy)
     emulator_gaps.fill(aws, sam.STACK_NAME)
     done(f"sam deploy, log {state.log(deploy.name)}")
 
-    stack = _describe(aws, outcomes_queue_url, kapture_url)
+    stack = _describe(aws, outcomes_queue_url, urls)
     subscribe(aws, queue_url=outcomes_queue_url, topic_arn=stack.outcomes_topic_arn, raw=True)
-    if running is None or starts_simulator or wishes.kapture_token is not None:
-        _set_token(aws, stack, wishes.kapture_token or LOCAL_TOKEN)
-    if wishes.kapture_url is not None and simulator is not None:
-        state.stop([simulator])
-    elif wishes.kapture_url is None and wishes.kapture_token is not None and not starts_simulator:
-        _tell_simulator(kapture_url, wishes.kapture_token)
+    for server in servers:
+        _give_credentials(aws, stack, server, anew=running is None or server.starts)
+        if not server.is_simulated and server.simulator is not None:
+            state.stop([server.simulator])
     state.write_stack(stack)
     done(f"ready, described in {state.stack_file}")
     return stack
+
+
+def _checked(desk: LocalHelpdesk, wish: Wish) -> Wish:
+    if wish.url is None:
+        return wish
+    url = wish.url.rstrip("/")
+    if not re.fullmatch(r"https?://[^/\s]+", url):
+        raise BridgeError(f"--{desk.name}-url is scheme and host only, without a path: not {url}")
+    return Wish(url, wish.credentials)
+
+
+def _server(state: StateFolder, desk: LocalHelpdesk, wish: Wish) -> _Server:
+    """The helpdesk, with its simulator started where it is wanted and does not run yet."""
+    simulator = state.running(desk.simulator)
+    starts = wish.url is None and simulator is None
+    if starts:
+        simulator = _start_simulator(state, desk, wish.credentials)
+    elif wish.url is None and (fixed := wish.credentials.keys() - {next(iter(desk.credentials))}):
+        raise BridgeError(
+            f"The {desk.title} simulator runs already and keeps its {', '.join(sorted(fixed))}."
+            " Stop the stack first, with: bridge down"
+        )
+    return _Server(desk, wish, simulator, starts)
 
 
 def _running_stack(state: StateFolder) -> Stack | None:
@@ -139,44 +174,72 @@ def _running_stack(state: StateFolder) -> Stack | None:
         return None
 
 
-def _start_simulator(state: StateFolder, token: str) -> Group:
-    ready_file = _ready_file(state)
+def _start_simulator(state: StateFolder, desk: LocalHelpdesk, credentials: Mapping[str, str]) -> Group:
+    ready_file = _ready_file(state, desk)
     ready_file.unlink(missing_ok=True)
-    module = "bridge.simulators.kapture"
-    command = [sys.executable, "-m", module, "--port", "0", "--token", token, "--ready-file", str(ready_file)]
-    return state.start(SIMULATOR, command, env=emulator.bare_environment(state), cwd=PROJECT)
+    command = [sys.executable, "-m", desk.module, "--port", "0", "--ready-file", str(ready_file)]
+    command += desk.arguments(credentials)
+    return state.start(desk.simulator, command, env=emulator.bare_environment(state), cwd=PROJECT)
 
 
-def _simulator_url(state: StateFolder, simulator: Group | None) -> str:
+def _simulator_url(state: StateFolder, server: _Server) -> str:
     """Where the simulator answers, once it does. Raises BridgeError with its log's name when it does not."""
+    desk = server.helpdesk
     deadline = time.monotonic() + SIMULATOR_SECONDS
-    while simulator and processes.members(simulator) and time.monotonic() < deadline:
+    while server.simulator and processes.members(server.simulator) and time.monotonic() < deadline:
         processes.check_stop()
         try:
-            url: str = json.loads(_ready_file(state).read_text())["url"]
+            url: str = json.loads(_ready_file(state, desk).read_text())["url"]
         except (FileNotFoundError, json.JSONDecodeError):
             time.sleep(0.05)
         else:
             return url
-    log = state.log(SIMULATOR)
-    raise BridgeError(f"The Kapture simulator did not start. Its log is {log}:\n{log.read_text()[-2000:]}")
+    log = state.log(desk.simulator)
+    raise BridgeError(
+        f"The {desk.title} simulator did not start. Its log is {log}:\n{log.read_text()[-2000:]}"
+    )
 
 
-def _tell_simulator(kapture_url: str, token: str) -> None:
+def _give_credentials(aws: emulator.Clients, stack: Stack, server: _Server, *, anew: bool) -> None:
+    """The secret holds what is wished, and the rest as it was, or where it begins `anew` as it is by default.
+
+    A simulator that ran before is told as well.
+    """
+    desk, wished = server.helpdesk, server.wish.credentials
+    if not (anew or wished):
+        return
+    secret = desk.secret_in(stack)
+    before: Mapping[str, str] = (
+        desk.credentials
+        if anew
+        else json.loads(aws.secretsmanager.get_secret_value(SecretId=secret)["SecretString"])
+    )
+    aws.secretsmanager.put_secret_value(SecretId=secret, SecretString=json.dumps({**before, **wished}))
+    if server.is_simulated and not server.starts and wished:
+        (token,) = wished.values()
+        _tell_simulator(desk.url_in(stack), token)
+
+
+def _tell_simulator(url: str, token: str) -> None:
     with requests.Session() as session:
         session.trust_env = False
-        answer = session.put(f"{kapture_url}/_control/token", json={"token": token}, timeout=10)
+        answer = session.put(f"{url}/_control/token", json={"token": token}, timeout=10)
         answer.raise_for_status()
 
 
-def _ready_file(state: StateFolder) -> Path:
-    return state.temporary / "kapture-simulator.json"
+def _ready_file(state: StateFolder, desk: LocalHelpdesk) -> Path:
+    return state.temporary / f"{desk.simulator}.json"
 
 
-def _describe(aws: emulator.Clients, outcomes_queue_url: str, kapture_url: str) -> Stack:
+def _describe(aws: emulator.Clients, outcomes_queue_url: str, urls: Mapping[str, str]) -> Stack:
     described = aws.cloudformation.describe_stacks(StackName=sam.STACK_NAME)["Stacks"][0]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
     try:
+        # On AWS the output is the ARN; the emulator's Ref of a secret is its name.
+        secrets = {
+            desk.secret_key: aws.secretsmanager.describe_secret(SecretId=outputs[desk.secret_output])["ARN"]
+            for desk in HELPDESKS
+        }
         return Stack(
             endpoint_url=aws.endpoint_url,
             region=emulator.REGION,
@@ -187,10 +250,11 @@ def _describe(aws: emulator.Clients, outcomes_queue_url: str, kapture_url: str) 
             api_url=_local_api_url(aws.endpoint_url, outputs["ApiUrl"]),
             api_key=aws.apigateway.get_api_key(apiKey=outputs["ApiKeyId"], includeValue=True)["value"],
             event_bus_name=outputs["EventBusName"],
-            # On AWS the output is the ARN; the emulator's Ref of a secret is its name.
-            token_secret_arn=aws.secretsmanager.describe_secret(SecretId=outputs["TokenSecretArn"])["ARN"],
             ledger_table=outputs["LedgerTableName"],
-            kapture_url=kapture_url,
+            kapture_url=urls["kapture"],
+            token_secret_arn=secrets["token_secret_arn"],
+            socialboards_url=urls["socialboards"],
+            socialboards_secret_arn=secrets["socialboards_secret_arn"],
         )
     except KeyError as error:
         raise BridgeError(f"The deployed template has no output {error}; it has {sorted(outputs)}") from error
@@ -202,9 +266,3 @@ def _local_api_url(endpoint_url: str, output: str) -> str:
     if match is None:
         raise BridgeError(f"The output ApiUrl is not the address of an API: {output}")
     return f"{endpoint_url}/_aws/execute-api/{match['api']}/{match['stage']}"
-
-
-def _set_token(aws: emulator.Clients, stack: Stack, token: str) -> None:
-    aws.secretsmanager.put_secret_value(
-        SecretId=stack.token_secret_arn, SecretString=json.dumps({"token": token})
-    )

@@ -42,6 +42,8 @@ class Stack:
     token_secret_arn: str
     ledger_table: str
     kapture_url: str
+    socialboards_url: str
+    socialboards_secret_arn: str
     # Sent with every call of the API besides x-api-key; a Host header where the API is known by name only.
     api_headers: dict[str, str] = field(default_factory=dict)
 

@@ -20,6 +20,7 @@ import pytest
 import requests
 
 from bridge import samples
+from bridge.local_helpdesks import HELPDESKS
 from bridge.state import PROJECT, StateFolder
 
 if TYPE_CHECKING:
@@ -68,9 +69,10 @@ def test_values_work_with_a_plain_boto3_client(stack: Stack, monkeypatch: pytest
     assert boto3.client("sns").get_topic_attributes(TopicArn=stack.outcomes_topic_arn)["Attributes"]
     assert boto3.client("events").describe_event_bus(Name=stack.event_bus_name)["Arn"]
     assert boto3.client("dynamodb").describe_table(TableName=stack.ledger_table)["Table"]
-    secret = boto3.client("secretsmanager").get_secret_value(SecretId=stack.token_secret_arn)
-    assert secret["ARN"] == stack.token_secret_arn
-    assert json.loads(secret["SecretString"]) == {"token": "local-token"}
+    for desk in HELPDESKS:
+        secret = boto3.client("secretsmanager").get_secret_value(SecretId=desk.secret_in(stack))
+        assert secret["ARN"] == desk.secret_in(stack)
+        assert json.loads(secret["SecretString"]) == desk.credentials
 
 
 def test_outcomes_queue_hears_the_topic_in_the_published_form(stack: Stack, aws: Clients) -> None:
@@ -92,7 +94,7 @@ def test_api_wants_the_key_of_the_stack_file(stack: Stack) -> None:
 @needs_proc
 def test_nothing_listens_beyond_loopback(state: StateFolder, stack: Stack) -> None:
     listening = _listening_addresses(_processes_of(state))
-    ports = {urllib.parse.urlsplit(url).port for url in (stack.endpoint_url, stack.kapture_url)}
+    ports = {urllib.parse.urlsplit(url).port for url in _servers(stack)}
     assert listening == {("127.0.0.1", port) for port in ports}
 
 
@@ -114,7 +116,7 @@ def test_down_stops_what_a_killed_emulator_has_left(own: StateFolder) -> None:
     assert _bridge("status", own).returncode == 1
     assert _bridge("down", own).returncode == 0
     _assert_nothing_left(own)
-    for url in (stack.endpoint_url, stack.kapture_url):
+    for url in _servers(stack):
         assert not _accepts_connections(url)
 
     again = _bridge("down", own)
@@ -184,6 +186,10 @@ def test_demo_under_the_roles_of_the_template_is_as_expected_and_plain_text(own:
         (row,) = (line for line in finished.stdout.splitlines() if sample.name in line.split())
         assert " ok " in row
     _assert_nothing_left(StateFolder(own.root / "demo"))
+
+
+def _servers(stack: Stack) -> list[str]:
+    return [stack.endpoint_url, *(desk.url_in(stack) for desk in HELPDESKS)]
 
 
 def _environment(own: StateFolder, changes: dict[str, str]) -> dict[str, str]:

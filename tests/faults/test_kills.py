@@ -326,7 +326,6 @@ def test_a_record_that_kills_functions_is_parked_and_the_other_nine_succeed(
 
 
 @pytest.mark.parametrize("fault", ["crash-loop-record"])
-@pytest.mark.xfail(strict=True, reason="what is claimed beside a crash shares its count of attempts")
 def test_a_record_that_kills_functions_at_once_takes_no_other_with_it(
     worker: Worker, aws: AwsOnLoopback, fault: str
 ) -> None:

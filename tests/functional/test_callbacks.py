@@ -12,6 +12,7 @@ from moto import mock_aws
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture import KaptureSimulator
 from helpdesk import wiring
+from helpdesk.models import Identity, Outcome, OutcomeKind, Ticket
 from tests.deployment import Answer, Deployment
 
 SECRET = "the-callback-secret"
@@ -132,6 +133,19 @@ def test_a_change_told_but_not_remembered_is_told_again_as_the_same_event(
 
     first, second = deployment.outcomes()
     assert first["id"] == second["id"]
+
+
+def test_two_looks_at_one_change_are_one_event_though_the_later_shows_more() -> None:
+    def look(title: str) -> str:
+        return Outcome(
+            identity=Identity(request_id="change:1:1:abc", helpdesk="kapture"),
+            kind=OutcomeKind.SUCCEEDED,
+            changed=True,
+            ticket_id="1",
+            tickets=(Ticket(helpdesk="kapture", ticket_id="1", title=title),),
+        ).event_id
+
+    assert look("a") == look("b")
 
 
 @pytest.mark.parametrize(

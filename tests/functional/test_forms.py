@@ -29,7 +29,10 @@ PLAIN = """\
 service: json
 verify: {scheme: tally}
 limit: {rate: 1, burst: 3}
-request: {operation: add, request_id: answers.id, ticket: {title: answers.title, details: answers.details}}
+request:
+  operation: add
+  request_id: answers.id
+  ticket: {title: answers.title, details: answers.details, extra: {a: answers.copied, b: answers.copied}}
 """
 
 
@@ -294,10 +297,15 @@ def test_a_secret_that_has_been_taken_away_no_longer_verifies(deployment: Deploy
 def test_a_flood_of_forged_calls_is_no_flood_at_secrets_manager(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads = []
+    reads: list[Any] = []
     client = wiring._clients().secretsmanager
     read = client.get_secret_value
-    monkeypatch.setattr(client, "get_secret_value", lambda **asked: reads.append(asked) or read(**asked))
+
+    def counted(**asked: Any) -> Any:
+        reads.append(asked)
+        return read(**asked)
+
+    monkeypatch.setattr(client, "get_secret_value", counted)
 
     for _ in range(50):
         assert deployment.form("plain", submitted(), secret="guessed").status == 401
@@ -342,6 +350,15 @@ def test_a_submission_that_the_queue_could_not_take_is_too_large(
 ) -> None:
     body = json.dumps(submitted(details="x" * 1_000_000))
     answer = deployment.form("plain", body, secret=SECRET, base64_body=base64_body)
+    assert (answer.status, answer.body["code"]) == (413, "too_large")
+    assert queued(deployment) == []
+
+
+@pytest.mark.parametrize("answers", [{"padding": "x" * 1_000_000}, {"copied": "x" * 600_000}])
+def test_neither_what_arrives_nor_what_is_queued_may_be_too_large(
+    deployment: Deployment, answers: dict[str, str]
+) -> None:
+    answer = deployment.form("plain", submitted(**answers), secret=SECRET)
     assert (answer.status, answer.body["code"]) == (413, "too_large")
     assert queued(deployment) == []
 

@@ -29,11 +29,14 @@ STATUS_OF_CODE = {
 
 
 def call_in(event: Mapping[str, Any]) -> Call:
-    """The call as it was sent: its bytes are what a signature is over. Raises RejectedError `too_large`."""
+    """The call as it was sent: its bytes are what a signature is over. Raises RejectedError."""
     body: str = event.get("body") or ""
     if len(body) > MAX_BODY_BYTES * 2:
         raise too_large()
-    raw = base64.b64decode(body) if event.get("isBase64Encoded") else body.encode(errors="replace")
+    try:
+        raw = base64.b64decode(body) if event.get("isBase64Encoded") else body.encode(errors="replace")
+    except ValueError as error:
+        raise RejectedError("not_json", "the body is not in base64") from error
     if len(raw) > MAX_BODY_BYTES:
         raise too_large()
     return Call(
