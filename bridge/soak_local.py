@@ -327,7 +327,7 @@ class LocalGround:
         return self._random.uniform(0.0, self._typical_s)
 
     def _note(self, death: DiedError) -> None:
-        self.counts["workers killed" if death.killed else "workers died of themselves"] += 1
+        self.counts[f"workers {death.how}"] += 1
 
     # ── AWS ──────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -53,11 +53,11 @@ class _Context:
 
 
 class DiedError(Exception):
-    """The worker ended in mid-call; `killed` where that was wanted."""
+    """The worker ended in mid-call: `how` is "killed", "timed out" or "died of themselves"."""
 
-    def __init__(self, killed: bool) -> None:
-        super().__init__("killed" if killed else "died")
-        self.killed = killed
+    def __init__(self, how: str) -> None:
+        super().__init__(how)
+        self.how = how
 
 
 class Worker:
@@ -82,9 +82,9 @@ class Worker:
                 return self._connection.recv()
         except (EOFError, ConnectionError):
             self._replace()
-            raise DiedError(killed=False) from None
+            raise DiedError("died of themselves") from None
         self._replace()
-        raise DiedError(killed=die_after_s is not None)
+        raise DiedError("timed out" if die_after_s is None else "killed")
 
     def stop(self) -> None:
         """Ends the process."""

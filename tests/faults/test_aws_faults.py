@@ -262,7 +262,6 @@ def test_an_outcome_that_could_not_be_published_is_published_later_without_a_cal
 
 
 @only("sns-fails")
-@pytest.mark.xfail(strict=True, reason="a doubt is published when it arises, and never again")
 def test_a_doubt_that_could_not_be_said_is_said_later(wired: Scene, aws: AwsOnLoopback, fault: str) -> None:
     wired.make("earlier")
     wired.kapture.faults.add(FaultRule(operation="add", times=1, fault=Fault(reset="after")))
@@ -277,7 +276,6 @@ def test_a_doubt_that_could_not_be_said_is_said_later(wired: Scene, aws: AwsOnLo
 
 
 @only("sns-fails")
-@pytest.mark.xfail(strict=True, reason="a copy is parked each time that the outcome is published")
 def test_a_rejected_request_is_parked_once_however_late_it_is_published(
     wired: Scene, aws: AwsOnLoopback, fault: str
 ) -> None:
@@ -466,10 +464,6 @@ _late = {"sub_status": "PS", "callback_at": "9999-12-31T23:59:59-12:00"}
         pytest.param(
             json.dumps(update("x", "1", changes=_late)),
             id="moment-beyond-all-calendars",
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="a callback_at that leaves the calendar in the helpdesk's zone ends the batch",
-            ),
         ),
     ],
 )

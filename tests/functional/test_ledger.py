@@ -494,7 +494,6 @@ def test_no_text_of_a_customer_is_kept_even_where_the_helpdesk_quotes_it(
     ["CANARY-TITLE OF A CUSTOMER", "canary-title of a cus...", "canary-title&#32;of a customer"],
     ids=["in-capitals", "cut-off", "escaped"],
 )
-@pytest.mark.xfail(strict=True, reason="only word for word quotations are masked")
 def test_no_text_of_a_customer_is_kept_where_the_helpdesk_quotes_it_in_its_own_way(
     deployment: Deployment, kapture: KaptureSimulator, quoted: str
 ) -> None:

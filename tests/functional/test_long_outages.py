@@ -21,18 +21,21 @@ from helpdesk.consumer import QueueConsumer
 from helpdesk.errors import UnauthorizedError, UnavailableError
 from helpdesk.gate import Budget, Gate
 from helpdesk.ledger import Ledger
+from helpdesk.marker import Markers
 from helpdesk.models import Changes, NewTicket, Request, Ticket, TicketLink
 from helpdesk.outcomes import Topic
 from helpdesk.service import TicketService
 from helpdesk.settings import load_settings
+from helpdesk.steps import Steps
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 # What the queue shows between two polls is received together.
-POLL_S = 5.0
+POLL_S = 10.0
 REDRIVE_AFTER = 1000
+TICKETS_A_DAY = 200
 
 
 class Clock:
@@ -119,6 +122,7 @@ class ScriptedHelpdesk:
     clock: Clock
     name: str = "kapture"
     get_limit: int = 50
+    marker_field: str = "details"
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("Asia/Kolkata"))
     is_down: bool = False
     accepted: str = "v1"
@@ -138,7 +142,13 @@ class ScriptedHelpdesk:
         self.added_at.append(self.clock())
         return TicketLink(ticket_id=str(len(self.added_at)))
 
-    def update(self, ticket_id: str, changes: Changes, deadline: float) -> TicketLink:
+    def marked(self, ticket: NewTicket, marker: str) -> NewTicket:
+        return ticket
+
+    def update(self, ticket_id: str, changes: Changes, deadline: float, steps: Steps) -> TicketLink:
+        raise NotImplementedError
+
+    def shows(self, ticket_id: str, marker: str, deadline: float) -> bool | None:
         raise NotImplementedError
 
     def get(self, ticket_ids: Sequence[str], extra: Mapping[str, JsonValue], deadline: float) -> list[Ticket]:
@@ -181,7 +191,7 @@ class Bridge:
             {"kapture": self.helpdesk},
             {"kapture": gate},
             self.ledger,
-            marker_field="details",
+            Markers("ledger"),
             doubt_s=75,
             threads=1,
         )
@@ -255,22 +265,22 @@ def test_a_token_that_is_refused_for_an_hour_costs_nothing_but_a_probe_a_minute(
 
 
 def test_a_helpdesk_that_is_down_for_a_day_loses_nothing_and_drains_at_the_budgets_rate() -> None:
-    budget = Budget(limit=5, period_s=MINUTE)
+    budget = Budget(limit=25, period_s=HOUR / 2)
     bridge = Bridge(budget)
     bridge.helpdesk.is_down = True
 
-    for _ in range(600):
+    for _ in range(TICKETS_A_DAY):
         bridge.send()
-        bridge.run(DAY / 600, poll_s=DAY / 600 / 3)
+        bridge.run(DAY / TICKETS_A_DAY, poll_s=DAY / TICKETS_A_DAY)
     back_at = bridge.clock.now
-    assert len(bridge.queue) == 600
+    assert len(bridge.queue) == TICKETS_A_DAY
     assert bridge.helpdesk.added_at == []
     bridge.helpdesk.is_down = False
     bridge.run(DAY)
 
-    assert len(bridge.helpdesk.added_at) == 600
+    assert len(bridge.helpdesk.added_at) == TICKETS_A_DAY
     assert bridge.queue.dead_letters == []
     assert bridge.queue.most_receives < REDRIVE_AFTER / 4
-    expected = 600 * budget.period_s / budget.limit
+    expected = TICKETS_A_DAY * budget.period_s / budget.limit
     assert bridge.helpdesk.added_at[-1] - back_at == pytest.approx(expected, rel=0.05)
     assert set(bridge.attempts()) == {1}

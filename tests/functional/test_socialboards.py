@@ -113,7 +113,7 @@ def test_a_lost_answer_is_found_by_its_marker(
 @pytest.mark.parametrize("operation", ["set_assignee", "set_category", "set_status", "add_note"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_an_update_of_four_steps_that_breaks_at_one_does_each_once(
-    deployment: Deployment, socialboards: SocialboardsSimulator, operation: str, when: str
+    deployment: Deployment, socialboards: SocialboardsSimulator, operation: str, when: Literal["before", "after"]
 ) -> None:
     deployment.send(_add(1))
     deployment.consume()

@@ -28,6 +28,8 @@ type SqsRecord = Mapping[str, Any]
 _MAX_VISIBILITY_S = 43_000
 # An update waits so long for the add that its reference names.
 _REFERENCE_WAIT_S = 3600
+# The queue takes 1 MiB, a copy's attributes included.
+_LONGEST_COPY = 1_048_576 - 4096
 _PARKED_COPIES = {OutcomeKind.REJECTED, OutcomeKind.PARKED}
 
 
@@ -71,7 +73,12 @@ class QueueConsumer:
         work = [self._aged(one) for one in self._carry_out(records, deadline)]
         back = [one for one in work if _comes_back(one.result)]
         ended = [one for one in work if not isinstance(one.result, Deferred)]
-        untold = self._publish(ended) + self._park_copies(ended)
+        untold = self._publish(ended)
+        told = [one for one in ended if one not in untold]
+        untold += self._park_copies(told)
+        for one in told:
+            if isinstance(one.result, Outcome) and one.result.kind is OutcomeKind.UNKNOWN:
+                self._service.note_told(one.result)
         for one in work:
             self._tell(one)
         returned = {one.record["messageId"]: one for one in (*back, *untold)}
@@ -141,7 +148,7 @@ class QueueConsumer:
             try:
                 self._client.send_message(
                     QueueUrl=self._settings.dead_letter_queue_url,
-                    MessageBody=one.record["body"],
+                    MessageBody=_cut(one.record["body"]),
                     MessageAttributes=_copy_attributes(one),
                 )
             except (ClientError, BotoCoreError):
@@ -208,6 +215,8 @@ class QueueConsumer:
         if isinstance(result, Deferred):
             # In an outage this is said of every record, time and again: nothing is wrong with them.
             level = self._logger.info if result.held else self._logger.warning
+            if result.fault:
+                level, fields["fault"] = self._logger.error, result.fault
             level("request waits", extra=fields)
             self._count("Deferred")
             if result.token_refused:
@@ -226,6 +235,12 @@ def _named_id(record: SqsRecord) -> str | None:
     """The id in the message's attributes: a redriven request keeps the one it had."""
     attribute = record.get("messageAttributes", {}).get("request_id", {})
     return attribute.get("stringValue") or None
+
+
+def _cut(body: str) -> str:
+    """The body, short enough to fit into the queue beside its attributes."""
+    raw = body.encode()
+    return body if len(raw) <= _LONGEST_COPY else raw[:_LONGEST_COPY].decode(errors="ignore")
 
 
 def _comes_back(result: Result) -> bool:

@@ -33,11 +33,11 @@ OUTAGE = "outage"
 ASKED_TO_WAIT = "asked_to_wait"
 OVER_BUDGET = "over_budget"
 
-_SLOTS = 120
+_SLOTS = 240
 # A window touches one slot more than it is long, and two are for the moment between drawing and calling.
 _SLOTS_COUNTED = _SLOTS + 3
-# Times are given out a little closer than calls are allowed: some who are told one never come.
-_CLOSER = 0.9
+# Times are given out closer than calls are allowed, so that somebody is there whenever one comes free.
+_CLOSER = 0.5
 _FAILURES_TO_CLOSE = 5
 _FIRST_PROBE_S = 5.0
 _LAST_PROBE_S = 60.0

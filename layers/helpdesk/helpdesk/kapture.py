@@ -81,7 +81,12 @@ class Kapture:
                 problems.append(FieldProblem("changes.sub_status", "is required by kapture"))
             if request.changes.assignee is not None:
                 problems.append(FieldProblem("changes.assignee", "cannot be changed in kapture"))
-            problems += _shadowing("changes.extra", request.changes.extra, _update_body("", request.changes))
+            try:
+                sent = _update_body("", request.changes, self._settings.zone)
+            except OverflowError:
+                problems.append(FieldProblem("changes.callback_at", "is beyond the calendar"))
+            else:
+                problems += _shadowing("changes.extra", request.changes.extra, sent)
         else:
             problems += _shadowing("ticket.extra", request.ticket.extra, _add_body(request.ticket))
         if problems:
@@ -265,9 +270,9 @@ def _get_body(ticket_ids: Sequence[str]) -> dict[str, JsonValue]:
     return {"ticket_ids": ",".join(ticket_ids)}
 
 
-def _update_body(ticket_id: str, changes: Changes, zone: ZoneInfo | None = None) -> dict[str, JsonValue]:
+def _update_body(ticket_id: str, changes: Changes, zone: ZoneInfo) -> dict[str, JsonValue]:
     callback_at = changes.callback_at
-    if callback_at and callback_at.tzinfo and zone:
+    if callback_at and callback_at.tzinfo:
         callback_at = callback_at.astimezone(zone)
     fields: dict[str, JsonValue] = {
         "ticket_id": ticket_id,

@@ -18,9 +18,11 @@ Each keeps a short history of its states for people to read.
 
 import hashlib
 import json
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -48,6 +50,8 @@ type Item = Mapping[str, "AttributeValueTypeDef"]
 # So many calls that ended without an answer are enough.
 MAX_ATTEMPTS = 5
 ATTENTION_INDEX = "attention"
+
+_WORD = re.compile(r"\w{3,}")
 
 _CLAIMABLE = (
     "attribute_not_exists(pk) OR fingerprint = :fingerprint AND (#state = :released OR "
@@ -82,9 +86,10 @@ class Abandoned:
 
 @dataclass(frozen=True)
 class Settled:
-    """The request has ended, or is in doubt, with this outcome."""
+    """The request has ended, or is in doubt, with this outcome; `told` where a doubt has been published."""
 
     outcome: Outcome
+    told: bool = False
 
 
 @dataclass(frozen=True)
@@ -180,7 +185,7 @@ class Ledger:
             return Reused()
         receipt = _receipt_in(request.helpdesk, request.request_id, found)
         if receipt.outcome and receipt.state != "claimed":
-            return Settled(receipt.outcome)
+            return Settled(receipt.outcome, told=bool(found.get("told")))
         if receipt.claim.lease == lease:
             # Our own write, whose answer was lost on the way.
             return receipt.claim
@@ -206,7 +211,7 @@ class Ledger:
             "attention": {"S": outcome.identity.helpdesk or ""},
             "attention_at": _number(self._clock()),
         }
-        self._end(claim, "unknown", outcome, more=more)
+        self._end(claim, "unknown", outcome, more=more, removes=("told",))
 
     def release(self, claim: Claim, code: str) -> None:
         """Gives the request back: nothing was done, and no attempt is counted."""
@@ -218,6 +223,14 @@ class Ledger:
             {":lease": {"S": claim.lease}, ":claimed": {"S": "claimed"}},
             attempts=-1,
         )
+
+    def note_told(self, outcome: Outcome) -> None:
+        """Remembers that a doubt has been published, so that it is said once."""
+        key = request_key(outcome.identity.helpdesk or "", outcome.identity.request_id)
+        with suppress(_ConditionError):
+            self._write(
+                key, "told", {"told": {"BOOL": True}}, "#state = :unknown", {":unknown": {"S": "unknown"}}
+            )
 
     def mark(self, claim: Claim, step: str) -> None:
         """Remembers a step of the request."""
@@ -392,7 +405,11 @@ class Ledger:
                 Key={"pk": {"S": key}},
                 UpdateExpression=expression,
                 ConditionExpression=condition,
-                ExpressionAttributeNames={f"#{name}": name for name in (*sets, *removes, "updated_at")},
+                ExpressionAttributeNames={
+                    f"#{name}": name
+                    for name in (*sets, *removes, "updated_at", "state")
+                    if f"#{name}" in expression + condition
+                },
                 ExpressionAttributeValues=values,
                 ReturnValues="ALL_NEW",
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
@@ -446,14 +463,15 @@ def fingerprint(request: Request) -> str:
 
 
 def masked(message: str | None, request: Request) -> str | None:
-    """A helpdesk's message without the texts of the request that it may quote."""
+    """A helpdesk's message without the words of the request, however it quotes them.
+
+    A word goes if it stands anywhere in the request's texts: quotations come in capitals, cut and escaped.
+    """
     if not message or isinstance(request, GetRequest):
         return message
     fields = request.ticket if isinstance(request, AddRequest) else request.changes
-    for text in sorted(set(_texts(fields.model_dump(mode="json"))), key=len, reverse=True):
-        if len(text) > 3:
-            message = message.replace(text, "…")
-    return message[:300]
+    asked = "\n".join(_texts(fields.model_dump(mode="json"))).casefold()
+    return _WORD.sub(lambda word: "…" if word[0].casefold() in asked else word[0], message)[:300]
 
 
 def _texts(value: Any) -> Iterator[str]:

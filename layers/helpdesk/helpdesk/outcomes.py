@@ -46,11 +46,11 @@ class Topic:
 
 
 def _body(outcome: Outcome) -> str:
-    body = json.dumps(outcome.event(), ensure_ascii=False, separators=(",", ":"))
+    body = json.dumps(outcome.event(), separators=(",", ":"))
     if len(body.encode()) + _ATTRIBUTES_BYTES <= MAX_BYTES:
         return body
     shorter = outcome.model_copy(update={"tickets": (), "truncated": True})
-    return json.dumps(shorter.event(), ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(shorter.event(), separators=(",", ":"))
 
 
 def _groups(messages: Sequence[tuple[Outcome, str]]) -> Iterator[list[tuple[Outcome, str]]]:

@@ -125,8 +125,9 @@ class Reconciler:
         return "absent"
 
     def _settle_update(self, helpdesk: Helpdesk, doubt: Receipt, deadline: float) -> str:
-        begun = {step.removesuffix("?") for step in doubt.claim.steps} - doubt.claim.steps
-        if doubt.claim.steps and not begun:
+        steps = doubt.claim.steps
+        begun = {step.removesuffix("?") for step in steps if step.endswith("?")} - steps
+        if steps and not begun:
             # Only what may be made twice was under way.
             self._ledger.free(doubt, "resumed")
             return "absent"

@@ -2,11 +2,14 @@
 
 import math
 import time
+import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -42,6 +45,7 @@ from helpdesk.steps import Steps
 _OUR_CODES = {
     "ledger_unavailable",
     "ledger_moved_on",
+    "out_of_date",
     "secret_unreadable",
     "unknown_reference",
     "out_of_time",
@@ -101,6 +105,8 @@ class Deferred:
     token_refused: bool = False
     # Nothing was tried: the gate is closed, or the budget is used up.
     held: bool = False
+    # Of a fault of our own: the kind of the exception and where it was raised, without its text.
+    fault: str | None = None
 
 
 type Result = Outcome | Deferred
@@ -208,6 +214,11 @@ class TicketService:
                 if not (opened and waiting[helpdesk]):
                     carried += _held(waiting.pop(helpdesk), passes[helpdesk])
         return carried
+
+    def note_told(self, outcome: Outcome) -> None:
+        """Remembers that a doubt has been published; where that fails it is published again."""
+        with suppress(UnavailableError):
+            self._ledger.note_told(outcome)
 
     def end(self, request: Request, outcome: Outcome) -> Result:
         """Ends a request without a call, or answers as it has ended already."""
@@ -318,16 +329,22 @@ class TicketService:
 
     def _do(self, work: _Work, deadline: float) -> _Done:
         began = time.monotonic()
-        first = work.requests[0]
-        if isinstance(first, GetRequest):
-            gets = [request for request in work.requests if isinstance(request, GetRequest)]
-            results, heard = self._get_all(gets, deadline)
-        else:
-            result, heard = self._change(first, deadline)
-            results = [result]
+        try:
+            results, heard = self._results_of(work, deadline)
+        except Exception as error:  # noqa: BLE001  # the outer edge of one record: the others must not suffer
+            waits = Deferred("internal_error", fault=_raised_at(error))
+            results, heard = [waits for _ in work.requests], _NOTHING
         milliseconds = round((time.monotonic() - began) * 1000)
         pairs = zip(work.requests, results, strict=True)
         return _Done(tuple(Carried(request, result, milliseconds) for request, result in pairs), heard)
+
+    def _results_of(self, work: _Work, deadline: float) -> tuple[list[Result], _Heard]:
+        first = work.requests[0]
+        if isinstance(first, GetRequest):
+            gets = [request for request in work.requests if isinstance(request, GetRequest)]
+            return self._get_all(gets, deadline)
+        result, heard = self._change(first, deadline)
+        return [result], heard
 
     def _change(self, request: AddRequest | UpdateRequest, deadline: float) -> tuple[Result, _Heard]:
         try:
@@ -343,7 +360,7 @@ class TicketService:
         self, request: AddRequest | UpdateRequest, answer: Busy | Abandoned | Settled | Reused
     ) -> Result:
         match answer:
-            case Settled(outcome) if outcome.kind is OutcomeKind.UNKNOWN:
+            case Settled(outcome, told) if outcome.kind is OutcomeKind.UNKNOWN and told:
                 return Deferred("in_doubt", self._doubt_s)
             case Settled(outcome):
                 return outcome
@@ -464,6 +481,12 @@ def _heard_in(error: HelpdeskError) -> _Heard:
             return _Heard(failure=Failure(retry_after=error.retry_after))
         case _:
             return _Heard(failure=Failure())
+
+
+def _raised_at(error: Exception) -> str:
+    # The exception's own text may quote a customer's.
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}"
 
 
 def _held(work: Sequence[_Work], admitted: Pass) -> list[Carried]:

@@ -1,0 +1,180 @@
+"""The helpdesks of the conformance suite: what it has to know of each, in one class for each."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from bridge.simulators.kapture import KaptureSimulator
+from bridge.simulators.server import HelpdeskSimulator
+from bridge.simulators.socialboards import SocialboardsSimulator
+from tests.deployment import Clock, Deployment
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A ticket as it is stored at the helpdesk; `state` is what an update's sub_status sets."""
+
+    ticket_id: str
+    title: str
+    details: str
+    email: str
+    state: str
+    comments: tuple[str, ...]
+
+
+class Account(ABC):
+    """One simulated account, and how it is spoken of; a third helpdesk joins as one more of these."""
+
+    name: ClassVar[str]
+    # The simulator's names of the calls that add, update without a comment, write a comment, and read one.
+    adds: ClassVar[str]
+    updates: ClassVar[str]
+    comments: ClassVar[str]
+    gets: ClassVar[str]
+    # Values of sub_status, and an id that no ticket has.
+    states: ClassVar[tuple[str, str]]
+    unknown_id: ClassVar[str] = "1"
+    # A body that says of itself, with status 200, that the request is refused: "no such queue".
+    refusal: ClassVar[str]
+    # Whether a comment whose answer was lost can be looked up; where not, it is parked.
+    comments_can_be_looked_up: ClassVar[bool]
+    # A ticket and changes that this helpdesk cannot take, and the fields that must be named.
+    bad_ticket: ClassVar[Mapping[str, Any]]
+    bad_ticket_fields: ClassVar[set[str]]
+    bad_changes: ClassVar[Mapping[str, Any]]
+    bad_changes_fields: ClassVar[set[str]]
+    marker_variable: ClassVar[str]
+
+    simulator: HelpdeskSimulator[Any]
+
+    @abstractmethod
+    def variables(self, url: str, secret_arn: str) -> dict[str, str]:
+        """The functions' variables that make them use this account."""
+
+    @abstractmethod
+    def credentials(self) -> str:
+        """What its secret holds, as the account takes it now."""
+
+    @abstractmethod
+    def tickets(self) -> list[Seen]:
+        """All tickets, oldest first."""
+
+    @abstractmethod
+    def change_token(self, token: str) -> None:
+        """The account takes another token only, from its next call on."""
+
+    @abstractmethod
+    def hide_markers(self) -> None:
+        """From now on no marker comes back."""
+
+    def mend_token(self, deployment: Deployment) -> None:
+        """Puts what the account takes now into the secret."""
+        deployment.secrets.put_secret_value(SecretId=self.name, SecretString=self.credentials())
+
+    def calls(self, operation: str) -> int:
+        """How often a call was made so far."""
+        return [call.operation for call in self.simulator.calls].count(operation)
+
+
+class KaptureAccount(Account):
+    name = "kapture"
+    adds = "add"
+    updates = comments = "update"
+    gets = "get"
+    states = ("PS", "RS")
+    refusal = '{"message": "no such queue", "status": "failed"}'
+    comments_can_be_looked_up = False
+    bad_ticket: ClassVar = {
+        "title": "t",
+        "details": "d",
+        "extra": {"title": "again", "ticket_details": "too"},
+    }
+    bad_ticket_fields: ClassVar = {"ticket.extra.title", "ticket.extra.ticket_details"}
+    bad_changes: ClassVar = {"comment": "c", "assignee": "somebody"}
+    bad_changes_fields: ClassVar = {"changes.sub_status", "changes.assignee"}
+    marker_variable = "MARKER_FIELD"
+
+    def __init__(self, clock: Clock) -> None:
+        self.simulator: KaptureSimulator = KaptureSimulator(token="first-token", clock=clock)
+
+    def variables(self, url: str, secret_arn: str) -> dict[str, str]:
+        return {"KAPTURE_URL": url, "KAPTURE_SECRET_ARN": secret_arn}
+
+    def credentials(self) -> str:
+        return json.dumps({"token": self.simulator.token})
+
+    def tickets(self) -> list[Seen]:
+        return [
+            Seen(one.ticket_id, one.title, one.details, one.email, one.sub_status, tuple(one.comments))
+            for one in self.simulator.tickets
+        ]
+
+    def change_token(self, token: str) -> None:
+        self.simulator.token = token
+
+    def hide_markers(self) -> None:
+        self.simulator.switches = self.simulator.switches.model_copy(update={"marker_returned": False})
+
+
+class SocialboardsAccount(Account):
+    name = "socialboards"
+    adds = "add"
+    updates = "set_status"
+    comments = "add_note"
+    gets = "get"
+    states = ("pending", "completed")
+    refusal = '{"data": null, "errorCode": 7, "errorText": "no such queue"}'
+    comments_can_be_looked_up = True
+    bad_ticket: ClassVar = {
+        "title": "t",
+        "disposition": "d",
+        "queue": "not a number",
+        "extra": {"sentiment": "angry", "colour": "red"},
+    }
+    bad_ticket_fields: ClassVar = {
+        "ticket.disposition",
+        "ticket.queue",
+        "ticket.extra.sentiment",
+        "ticket.extra.colour",
+    }
+    bad_changes: ClassVar = {"disposition": "d", "callback_at": "2030-01-01T09:00:00Z", "extra": {"tag": "x"}}
+    bad_changes_fields: ClassVar = {"changes.disposition", "changes.callback_at", "changes.extra.tag"}
+    marker_variable = "SOCIALBOARDS_MARKER_FIELD"
+
+    def __init__(self, clock: Clock) -> None:
+        self.simulator: SocialboardsSimulator = SocialboardsSimulator(
+            token="first-refresh-token", client_id="client-of-the-tests", clock=clock
+        )
+
+    def variables(self, url: str, secret_arn: str) -> dict[str, str]:
+        return {"SOCIALBOARDS_URL": url, "SOCIALBOARDS_SECRET_ARN": secret_arn}
+
+    def credentials(self) -> str:
+        return json.dumps({"refresh_token": self.simulator.token, "client_id": self.simulator.client_id})
+
+    def tickets(self) -> list[Seen]:
+        return [
+            Seen(
+                str(one.ticket_id),
+                one.title or "",
+                one.details,
+                one.creator.email or "",
+                one.status,
+                # A note ends with the request's marker.
+                tuple(comment.partition("\n")[0] for comment in one.comments),
+            )
+            for one in self.simulator.tickets
+        ]
+
+    def change_token(self, token: str) -> None:
+        self.simulator.token = token
+        # Else those that were minted from the old one would go on.
+        self.simulator.access_tokens.expire()
+
+    def hide_markers(self) -> None:
+        self.simulator.switches = self.simulator.switches.model_copy(update={"marker_returned": False})
+
+
+ACCOUNTS: tuple[type[KaptureAccount] | type[SocialboardsAccount], ...] = (KaptureAccount, SocialboardsAccount)
