@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bridge.soak_local import LocalGround
 
 # Sent and not ended: more would only wait, and each of the emulator's queue operations looks at all.
-_MOST_OPEN = 500
+_MOST_OPEN = 800
 _SHOWN_EVERY_S = 10.0
 _STALLED_S = 150.0
 # Calls that ended without an answer, after which a request is parked.

@@ -208,10 +208,10 @@ def faults(share: float, seed: int, read_timeout_s: float) -> list[NamedRule]:
         ("wrong-id-echoed", 4, Fault(answer="wrong_id"), ("update",)),
         ("read-timeout-after-commit", 2, Fault(delay_after_s=late_s), _EVERY),
         ("read-timeout-before-commit", 1, Fault(delay_before_s=late_s), _EVERY),
-        # These close the gate for everybody, and a second of that is many calls.
-        ("429-with-retry-after", 0.4, Fault(status=429, headers=_WAIT_A_SECOND), _EVERY),
-        ("503-with-retry-after", 0.2, Fault(status=503, headers=_WAIT_A_SECOND), _EVERY),
-        ("200-html-login-page", 0.15, Fault(html=True), _EVERY),
+        # These close the gate for everybody for a second or more, and that is many calls.
+        ("429-with-retry-after", 0.2, Fault(status=429, headers=_WAIT_A_SECOND), _EVERY),
+        ("503-with-retry-after", 0.1, Fault(status=503, headers=_WAIT_A_SECOND), _EVERY),
+        ("200-html-login-page", 0.05, Fault(html=True), _EVERY),
     ]
     says_no = Fault(body='{"message":"no such queue","status":"failed"}')
     rules = [

@@ -1,8 +1,15 @@
 """The queue's consumer, through the true handler."""
 
+import threading
+
+from cloudevents.core.bindings.http import HTTPMessage, from_http_event
+
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture import KaptureSimulator
 from tests.deployment import Deployment
+from tests.functional.scripted import Reply, scripted
+
+_STRUCTURED = {"content-type": "application/cloudevents+json"}
 
 
 def test_a_mixed_batch_ends_as_each_of_its_records_deserves(
@@ -48,3 +55,62 @@ def test_a_mixed_batch_ends_as_each_of_its_records_deserves(
         "refused_by_helpdesk",
     ]
     assert sorted(ticket.title for ticket in kapture.tickets) == [f"good {n}" for n in range(6)]
+
+
+def test_ten_adds_of_a_batch_are_under_way_at_the_same_time(deployment: Deployment) -> None:
+    # Answered only when all ten have come: one after the other they would wait in vain.
+    together = threading.Barrier(10)
+    added = Reply(body={"status": "success", "ticket_id": "1"}, together=together)
+    with scripted(*[added] * 10) as helpdesk:
+        deployment.set(KAPTURE_URL=helpdesk.url)
+        deployment.send(*({"operation": "add", "ticket": {"title": f"{n}"}} for n in range(10)))
+
+        assert deployment.consume() == []
+
+    assert [event["type"] for event in deployment.outcomes()] == ["ticket.added"] * 10
+
+
+def test_gets_of_a_batch_become_one_call_and_an_outcome_each(
+    deployment: Deployment, kapture: KaptureSimulator
+) -> None:
+    deployment.send(*({"operation": "add", "ticket": {"title": f"{n}"}} for n in range(3)))
+    deployment.consume()
+    deployment.outcomes()
+    ids = [ticket.ticket_id for ticket in kapture.tickets]
+    deployment.send(
+        {"operation": "get", "request_id": "first", "ticket_ids": [ids[0]]},
+        {"operation": "get", "request_id": "two", "ticket_ids": ids[1:]},
+        {"operation": "get", "request_id": "partly", "ticket_ids": [ids[0], "404"]},
+    )
+
+    deployment.consume()
+
+    assert len([call for call in kapture.calls if call.operation == "get"]) == 1
+    told = {event["data"]["request_id"]: event["data"] for event in deployment.outcomes()}
+    assert told["first"]["ticket"]["ticket_id"] == ids[0]
+    assert [ticket["ticket_id"] for ticket in told["two"]["tickets"]] == ids[1:]
+    assert told["partly"]["missing"] == ["404"]
+
+
+def test_filter_policies_select_by_operation_and_outcome(
+    deployment: Deployment, kapture: KaptureSimulator
+) -> None:
+    rejected = deployment.subscribe("rejected", {"outcome": ["rejected"]})
+    gets = deployment.subscribe("gets", {"operation": ["get"], "outcome": ["succeeded"]})
+    deployment.send(
+        {"operation": "add", "request_id": "good", "ticket": {"title": "t"}},
+        {"operation": "add", "request_id": "bad", "ticket": {}},
+    )
+    deployment.consume()
+    deployment.send({"operation": "get", "request_id": "got", "ticket_ids": [kapture.tickets[0].ticket_id]})
+    deployment.consume()
+
+    def ids_in(queue_url: str) -> list[str]:
+        events = [
+            from_http_event(HTTPMessage(_STRUCTURED, message["Body"].encode()))
+            for message in deployment.drain(queue_url)
+        ]
+        return [event.get_data()["request_id"] for event in events]
+
+    assert ids_in(rejected) == ["bad"]
+    assert ids_in(gets) == ["got"]
