@@ -1,8 +1,8 @@
-"""Socialboards on equal terms, through the true handlers."""
+"""What only Socialboards has, through the true handlers; what it shares with others is in test_helpdesks."""
 
 import json
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from moto import mock_aws
@@ -10,7 +10,8 @@ from moto import mock_aws
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.server import running
 from bridge.simulators.socialboards import SocialboardsSimulator
-from bridge.simulators.socialboards_directory import STAFF
+from bridge.simulators.socialboards_directory import REFERENCE, ROBERT, STAFF
+from bridge.simulators.socialboards_tickets import Ticket
 from tests.deployment import Deployment
 
 TOKEN = "refresh-token-of-the-tests"
@@ -26,6 +27,7 @@ def socialboards() -> SocialboardsSimulator:
 def deployment(
     monkeypatch: pytest.MonkeyPatch, kapture_url: str, socialboards: SocialboardsSimulator
 ) -> Iterator[Deployment]:
+    """It serves both helpdesks."""
     with running(socialboards.app()) as url, mock_aws():
         made = Deployment(monkeypatch, kapture_url, "functional-test-token", SETTLE_AFTER_S="0")
         credentials = json.dumps({"refresh_token": TOKEN, "client_id": CLIENT_ID})
@@ -34,117 +36,61 @@ def deployment(
         yield made
 
 
-def _add(number: int) -> dict[str, object]:
+def _add(number: int, **ticket: Any) -> dict[str, Any]:
     return {
         "operation": "add",
         "helpdesk": "socialboards",
         "request_id": f"add-{number}",
-        "ticket": {"title": f"ticket {number}", "details": "1 < 2", "requester": {"email": "a@example.com"}},
+        "ticket": {"title": f"ticket {number}", **ticket},
     }
+
+
+def _update(ticket: Ticket, **changes: Any) -> dict[str, Any]:
+    return {
+        "operation": "update",
+        "helpdesk": "socialboards",
+        "request_id": "update",
+        "ticket_id": str(ticket.ticket_id),
+        "changes": changes,
+    }
+
+
+def _made(deployment: Deployment, socialboards: SocialboardsSimulator, **ticket: Any) -> Ticket:
+    deployment.send(_add(0, **ticket))
+    deployment.consume()
+    assert _types(deployment) == ["ticket.added"]
+    return socialboards.tickets[-1]
+
+
+def _until_quiet(deployment: Deployment) -> None:
+    for _ in range(4):
+        if deployment.waiting():
+            deployment.show_all()
+            deployment.consume()
+            deployment.reconcile()
+    assert deployment.waiting() == 0
 
 
 def _types(deployment: Deployment) -> list[str]:
     return [event["type"] for event in deployment.outcomes()]
 
 
-def test_add_update_and_get_work_as_with_any_helpdesk(
+def _calls(socialboards: SocialboardsSimulator, operation: str) -> list[Any]:
+    return [json.loads(call.body) for call in socialboards.calls if call.operation == operation]
+
+
+# ── beside another helpdesk ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_request_goes_to_the_helpdesk_that_it_names_else_to_the_first(
     deployment: Deployment, socialboards: SocialboardsSimulator
 ) -> None:
     deployment.send(_add(1), {"operation": "add", "request_id": "k", "ticket": {"title": "for kapture"}})
     deployment.consume()
-    added = {event["data"]["helpdesk"]: event["data"] for event in deployment.outcomes()}
-    assert set(added) == {"kapture", "socialboards"}
-    ticket_id = added["socialboards"]["ticket_id"]
-    changes = {"sub_status": "pending", "comment": "called back", "queue": "15597"}
-    deployment.send(
-        {
-            "operation": "update",
-            "helpdesk": "socialboards",
-            "request_id": "u",
-            "ticket_id": ticket_id,
-            "changes": changes,
-        },
-    )
-    deployment.consume()
-    deployment.send(
-        {"operation": "get", "helpdesk": "socialboards", "request_id": "g", "ticket_ids": [ticket_id]}
-    )
-    deployment.consume()
 
-    updated, got = deployment.outcomes()
-    assert updated["type"] == "ticket.updated"
-    assert got["data"]["ticket"]["sub_status"] == {"key": "pending", "name": "pending"}
-    assert got["data"]["ticket"]["queue"] == "15597"
-    assert got["data"]["ticket"]["details"].startswith("1 < 2")
-    [ticket] = socialboards.tickets
-    assert [comment.split("\n")[0] for comment in ticket.comments] == ["called back"]
-
-
-def test_an_access_token_that_ends_in_mid_batch_is_minted_once(
-    deployment: Deployment, socialboards: SocialboardsSimulator
-) -> None:
-    deployment.send(_add(0))
-    deployment.consume()
-    socialboards.access_tokens.expire()
-    before = len([call for call in socialboards.calls if call.operation == "token"])
-    deployment.send(*(_add(number) for number in range(1, 11)))
-
-    assert deployment.consume() == []
-
-    assert len(socialboards.tickets) == 11
-    assert len([call for call in socialboards.calls if call.operation == "token"]) == before + 1
-
-
-def test_a_lost_answer_is_found_by_its_marker(
-    deployment: Deployment, socialboards: SocialboardsSimulator
-) -> None:
-    socialboards.faults.add(FaultRule(operation="add", times=1, fault=Fault(reset="after")))
-    deployment.send(_add(1))
-    deployment.consume()
-    assert _types(deployment) == ["ticket.unknown"]
-
-    assert deployment.reconcile()["found"] == 1
-    deployment.show_all()
-    deployment.consume()
-
-    assert _types(deployment) == ["ticket.added"]
-    assert len(socialboards.tickets) == 1
-
-
-@pytest.mark.parametrize("operation", ["set_assignee", "set_category", "set_status", "add_note"])
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_an_update_of_four_steps_that_breaks_at_one_does_each_once(
-    deployment: Deployment, socialboards: SocialboardsSimulator, operation: str, when: Literal["before", "after"]
-) -> None:
-    deployment.send(_add(1))
-    deployment.consume()
-    [ticket] = socialboards.tickets
-    socialboards.faults.add(FaultRule(operation=operation, times=1, fault=Fault(reset=when)))
-    deployment.send(
-        {
-            "operation": "update",
-            "helpdesk": "socialboards",
-            "request_id": "u",
-            "ticket_id": str(ticket.ticket_id),
-            "changes": {
-                "assignee": STAFF.id,
-                "queue": "15597",
-                "sub_status": "pending",
-                "comment": "said once",
-            },
-        }
-    )
-    for _ in range(4):
-        if deployment.waiting():
-            deployment.show_all()
-            deployment.consume()
-            deployment.reconcile()
-
-    assert deployment.waiting() == 0
-    [ticket] = socialboards.tickets
-    assert [comment.split("\n")[0] for comment in ticket.comments] == ["said once"]
-    assert ticket.status == "pending"
-    assert _types(deployment)[-1] == "ticket.updated"
+    added = {event["data"]["helpdesk"]: event["data"]["request_id"] for event in deployment.outcomes()}
+    assert added == {"kapture": "k", "socialboards": "add-1"}
+    assert [ticket.title for ticket in socialboards.tickets] == ["ticket 1"]
 
 
 def test_a_refused_refresh_token_closes_this_gate_only(
@@ -165,17 +111,226 @@ def test_a_refused_refresh_token_closes_this_gate_only(
     assert _types(deployment) == ["ticket.added"]
 
 
-def test_fields_that_it_cannot_take_are_all_named(deployment: Deployment) -> None:
-    request = _add(1)
-    request["ticket"] = {
-        "title": "t",
-        "disposition": "d",
-        "queue": "not a number",
-        "extra": {"sentiment": "angry", "colour": "red"},
-    }
-    deployment.send(request)
+# ── access tokens ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_access_token_that_ends_in_mid_batch_is_minted_once(
+    deployment: Deployment, socialboards: SocialboardsSimulator
+) -> None:
+    _made(deployment, socialboards)
+    socialboards.access_tokens.expire()
+    before = len([call for call in socialboards.calls if call.operation == "token"])
+    deployment.send(*(_add(number) for number in range(1, 11)))
+
+    assert deployment.consume() == []
+
+    assert len(socialboards.tickets) == 11
+    assert len([call for call in socialboards.calls if call.operation == "token"]) == before + 1
+
+
+def test_a_refresh_token_that_is_replaced_with_every_mint_goes_on_working(
+    deployment: Deployment, socialboards: SocialboardsSimulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    socialboards.switches = socialboards.switches.model_copy(update={"refresh_rotation": "old_refused"})
+    for number in range(3):
+        socialboards.access_tokens.expire()
+        deployment.send(_add(number))
+        assert deployment.consume() == []
+
+    assert len(socialboards.tickets) == 3
+    logged = capsys.readouterr().out
+    assert logged.count("another refresh token has come") == 3
+    assert socialboards.token not in logged
+
+
+# ── fields ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_field_of_a_new_ticket_arrives(
+    deployment: Deployment, socialboards: SocialboardsSimulator
+) -> None:
+    ticket = _made(
+        deployment,
+        socialboards,
+        details="1 < 2",
+        due_date="2030-01-31",
+        requester={"email": "a@example.com", "name": "A", "phone": "+47 1", "customer_id": "c-1"},
+        queue="15597",
+        tags=["one", "two"],
+        attachments=[{"url": "https://example.com/a.png"}],
+        extra={
+            "sentiment": "complaint",
+            "source_name": "Shop",
+            "cc": ["b@example.com"],
+            "image": "https://example.com/face.png",
+            "assignee": STAFF.id,
+            "custom_fields": [{"id": REFERENCE.id, "value": "order 1"}],
+        },
+    )
+
+    assert ticket.details.startswith("1 < 2\n\nDue: 2030-01-31\n\n[tb-")
+    assert not ticket.is_html
+    assert (ticket.creator.name, ticket.creator.email) == ("A", "a@example.com")
+    assert (ticket.creator.custom_identifier, ticket.phone) == ("c-1", "+47 1")
+    assert ticket.creator.image == "https://example.com/face.png"
+    assert ticket.category
+    assert ticket.category.id == 15597
+    assert ticket.tags == ("one", "two")
+    assert [(one.url, one.name) for one in ticket.attachments] == [("https://example.com/a.png",) * 2]
+    assert (ticket.sentiment, ticket.source_name, ticket.cc) == ("complaint", "Shop", ("b@example.com",))
+    assert ticket.assignee == STAFF
+    assert ticket.custom_fields == {REFERENCE.id: "order 1"}
+
+
+def test_every_change_of_an_update_arrives_once(
+    deployment: Deployment, socialboards: SocialboardsSimulator
+) -> None:
+    ticket = _made(deployment, socialboards, extra={"assignee": STAFF.id})
+    deployment.send(
+        _update(
+            ticket,
+            sub_status="completed",
+            queue="23445",
+            comment="done",
+            assignee=ROBERT.id,
+            extra={
+                "tags": ["late"],
+                "custom_fields": [{"id": REFERENCE.id, "value": "order 2"}],
+                "reply": {"message": "We are sorry."},
+                "note_author_email": STAFF.email,
+            },
+        )
+    )
+    assert deployment.consume() == []
+
+    assert _types(deployment) == ["ticket.updated"]
+    [changed] = socialboards.tickets
+    assert changed.category
+    assert (changed.category.id, changed.tags, changed.assignee) == (23445, ("late",), ROBERT)
+    assert changed.custom_fields == {REFERENCE.id: "order 2"}
+    assert [reply.message for reply in changed.replies] == ["We are sorry."]
+    assert [note.author for note in changed.notes] == [STAFF]
+    assert [note.message.startswith("done\n\n[tb-") for note in changed.notes] == [True]
+    assert changed.status == "completed"
+    assert _calls(socialboards, "set_assignee") == [
+        {"assigneeId": ROBERT.id, "previousAssigneeId": STAFF.id}
+    ], "the one whom the ticket had is named"
+
+
+# ── steps ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("operation", ["set_assignee", "set_category", "set_status", "add_note"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_update_of_four_steps_that_breaks_at_one_does_each_once(
+    deployment: Deployment,
+    socialboards: SocialboardsSimulator,
+    operation: str,
+    when: Literal["before", "after"],
+) -> None:
+    ticket = _made(deployment, socialboards)
+    socialboards.faults.add(FaultRule(operation=operation, times=1, fault=Fault(reset=when)))
+    deployment.send(
+        _update(ticket, assignee=STAFF.id, queue="15597", sub_status="pending", comment="said once")
+    )
+    _until_quiet(deployment)
+
+    [changed] = socialboards.tickets
+    assert [comment.split("\n")[0] for comment in changed.comments] == ["said once"]
+    assert (changed.status, changed.assignee) == ("pending", STAFF)
+    assert _types(deployment)[-1] == "ticket.updated"
+    for other in {"set_assignee", "set_category", "set_status"} - {operation}:
+        assert len(_calls(socialboards, other)) == 1, "what was done before the break is not done again"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_comment_is_parked_where_notes_cannot_be_listed(
+    deployment: Deployment, socialboards: SocialboardsSimulator, when: Literal["before", "after"]
+) -> None:
+    ticket = _made(deployment, socialboards)
+    deployment.set(SOCIALBOARDS_CALLS='{"notes": "GET /tickets/{ticket_id}/memos"}')
+    socialboards.faults.add(FaultRule(operation="add_note", times=1, fault=Fault(reset=when)))
+    deployment.send(_update(ticket, comment="said once"))
+    _until_quiet(deployment)
+
+    assert _types(deployment) == ["ticket.unknown", "ticket.parked"]
+    assert len(socialboards.tickets[0].comments) == (1 if when == "after" else 0)
+
+
+@pytest.mark.parametrize("comment", [None, "said once"])
+def test_a_reply_whose_answer_was_lost_is_never_sent_twice(
+    deployment: Deployment, socialboards: SocialboardsSimulator, comment: str | None
+) -> None:
+    ticket = _made(deployment, socialboards)
+    socialboards.faults.add(FaultRule(operation="add_reply", times=1, fault=Fault(reset="after")))
+    changes: dict[str, Any] = {"extra": {"reply": {"message": "We are sorry."}}}
+    deployment.send(_update(ticket, **changes, **({"comment": comment} if comment else {})))
+    _until_quiet(deployment)
+
+    assert [reply.message for reply in socialboards.tickets[0].replies] == ["We are sorry."]
+    assert _types(deployment) == ["ticket.unknown", "ticket.parked"]
+
+
+# ── markers and look-ups ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_marker_in_a_custom_field_leaves_the_text_alone_and_finds_a_lost_ticket(
+    deployment: Deployment, socialboards: SocialboardsSimulator
+) -> None:
+    deployment.set(SOCIALBOARDS_MARKER_FIELD=f"custom_field:{REFERENCE.id}")
+    socialboards.faults.add(FaultRule(operation="add", times=1, fault=Fault(reset="after")))
+    deployment.send(_add(1, details="words"))
+    deployment.consume()
+    [ticket] = socialboards.tickets
+    assert ticket.details == "words"
+    assert ticket.custom_fields[REFERENCE.id].startswith("tb-")
+
+    assert deployment.reconcile()["found"] == 1
+    _until_quiet(deployment)
+
+    assert _types(deployment) == ["ticket.unknown", "ticket.added"]
+    assert len(socialboards.tickets) == 1
+
+
+def test_a_lost_ticket_is_found_beyond_the_first_page_of_the_list(
+    deployment: Deployment, socialboards: SocialboardsSimulator
+) -> None:
+    for start in range(0, 110, 10):
+        deployment.send(*(_add(number) for number in range(start, start + 10)))
+        assert deployment.consume() == []
+    deployment.outcomes()
+    socialboards.faults.add(FaultRule(operation="add", times=1, fault=Fault(reset="after")))
+    deployment.send(_add(999))
     deployment.consume()
 
-    [event] = deployment.outcomes()
-    fields = {error["field"] for error in event["data"]["errors"]}
-    assert fields == {"ticket.disposition", "ticket.queue", "ticket.extra.sentiment", "ticket.extra.colour"}
+    assert deployment.reconcile()["found"] == 1
+    assert [body["skip"] for body in _calls(socialboards, "list")] == [0, 50, 100]
+
+
+def test_a_ticket_is_found_in_the_list_where_there_is_no_call_for_one(
+    deployment: Deployment, socialboards: SocialboardsSimulator
+) -> None:
+    ticket = _made(deployment, socialboards)
+    socialboards.switches = socialboards.switches.model_copy(update={"unverified_calls": "missing"})
+    wanted = {"ticket_ids": [str(ticket.ticket_id)], "operation": "get", "helpdesk": "socialboards"}
+    deployment.send({"request_id": "get", **wanted})
+    assert deployment.consume() == []
+
+    assert _types(deployment) == ["ticket.retrieved"]
+
+
+@pytest.mark.parametrize(
+    "switches", [{"pascal_case": True}, {"failure_status": "by_cause"}, {"mint_failure": "envelope"}]
+)
+def test_what_the_vendor_leaves_open_makes_no_difference(
+    deployment: Deployment, socialboards: SocialboardsSimulator, switches: dict[str, Any]
+) -> None:
+    socialboards.switches = socialboards.switches.model_copy(update=switches)
+    ticket = _made(deployment, socialboards)
+    deployment.send(_update(ticket, sub_status="pending", comment="c"))
+    wanted = {"operation": "get", "helpdesk": "socialboards"}
+    deployment.send({"request_id": "some", "ticket_ids": [str(ticket.ticket_id)], **wanted})
+    deployment.send({"request_id": "none", "ticket_ids": ["1"], **wanted})
+    assert deployment.consume() == []
+
+    assert sorted(_types(deployment)) == ["ticket.rejected", "ticket.retrieved", "ticket.updated"]

@@ -1,11 +1,12 @@
 """The environment of a function, good and bad."""
 
 import traceback
+from collections.abc import Mapping
 
 import pytest
 
 from helpdesk.errors import SettingsError
-from helpdesk.settings import load_settings
+from helpdesk.settings import KaptureSettings, load_settings
 
 NEEDED = {
     "KAPTURE_URL": "https://acme.kapturecrm.com",
@@ -15,6 +16,12 @@ NEEDED = {
     "OUTCOMES_TOPIC_ARN": "arn:aws:sns:eu-west-1:123456789012:outcomes",
     "LEDGER_TABLE": "ledger",
 }
+
+
+def kapture_of(environment: Mapping[str, str]) -> KaptureSettings:
+    kapture = load_settings(environment).kapture
+    assert kapture is not None
+    return kapture
 
 
 def test_the_environment_is_read_into_types() -> None:
@@ -31,24 +38,26 @@ def test_the_environment_is_read_into_types() -> None:
         }
     )
 
-    assert settings.kapture.url == "https://acme.kapturecrm.com"
-    assert settings.kapture.zone.key == "Europe/Berlin"
-    assert settings.kapture.sub_statuses == {"closed": "CL"}
-    assert settings.kapture.send_api_key is True
+    kapture = settings.kapture
+    assert kapture is not None
+    assert kapture.url == "https://acme.kapturecrm.com"
+    assert kapture.zone.key == "Europe/Berlin"
+    assert kapture.sub_statuses == {"closed": "CL"}
+    assert kapture.send_api_key is True
     assert settings.give_up_after_s == 7200
     assert (settings.default_source, settings.default_helpdesk) == ("shop", "kapture")
     assert settings.ledger_table == "ledger"
 
 
 def test_what_is_left_open_has_the_helpdesks_documented_default() -> None:
-    kapture = load_settings(NEEDED | {"KAPTURE_ZONE": "", "KAPTURE_PATH_VERSION": ""}).kapture
+    kapture = kapture_of(NEEDED | {"KAPTURE_ZONE": "", "KAPTURE_PATH_VERSION": ""})
 
     assert (kapture.zone.key, kapture.path_version) == ("Asia/Kolkata", "/v.2.0")
     assert (kapture.sub_statuses, kapture.send_api_key, kapture.pull_limit) == ({}, False, 0)
 
 
 def test_the_older_generation_is_asked_for_by_no_path_version() -> None:
-    assert load_settings(NEEDED | {"KAPTURE_PATH_VERSION": "none"}).kapture.path_version == ""
+    assert kapture_of(NEEDED | {"KAPTURE_PATH_VERSION": "none"}).path_version == ""
 
 
 @pytest.mark.parametrize("name", NEEDED)
@@ -106,7 +115,7 @@ def test_an_error_quotes_nothing_of_the_environment() -> None:
     ],
 )
 def test_our_token_may_go_to_the_helpdesk_by_https_and_to_loopback(url: str) -> None:
-    assert load_settings(NEEDED | {"KAPTURE_URL": url}).kapture.url == url.rstrip("/")
+    assert kapture_of(NEEDED | {"KAPTURE_URL": url}).url == url.rstrip("/")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +147,7 @@ def test_our_token_goes_nowhere_else(url: str) -> None:
 def test_an_operator_names_other_hosts(hosts: str) -> None:
     allowed = NEEDED | {"KAPTURE_HOSTS": hosts}
 
-    assert load_settings(allowed | {"KAPTURE_URL": "https://a.example.org"}).kapture.url
+    assert kapture_of(allowed | {"KAPTURE_URL": "https://a.example.org"}).url
     for url in ("https://acme.kapturecrm.com", "https://badexample.org", "http://a.example.org"):
         with pytest.raises(SettingsError, match=r"KAPTURE_HOSTS \(.*example\.org"):
             load_settings(allowed | {"KAPTURE_URL": url})
