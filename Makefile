@@ -31,7 +31,10 @@ down: setup ## Stop the local stack
 	@exec bridge down
 
 test: setup lint ## Lint, types, template, unit, functional and end-to-end tests
-	@exec python -m pytest
+	@exec python -m pytest -n auto --dist loadgroup
+
+soak: setup ## Thousands of requests, a third of the calls faulty, workers killed; options in SOAK="--requests 500"
+	@exec python -m bridge.soak $(SOAK)
 
 lint: setup ## Lint, types and template
 	ruff check .
@@ -54,4 +57,4 @@ deploy: setup ## Build and deploy into your AWS account (answers the questions o
 clean: ## Remove what was built
 	rm -rf .venv .aws-sam .bridge .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup demo up down test lint format lock deploy clean
+.PHONY: help setup demo up down test soak lint format lock deploy clean
