@@ -9,22 +9,23 @@ import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 import requests
 from rich.console import Console
 from rich.table import Table
 
+from bridge import soak_local, soak_stack
 from bridge.errors import BridgeError
 from bridge.processes import stop_signals_raise
 from bridge.soak_load import PARKED, REJECTED, SUCCEEDED, Load, faults, mark_of
-from bridge.soak_local import READ_TIMEOUT_S, Kills, Told, local_ground
 from bridge.state import StateFolder
 
 if TYPE_CHECKING:
-    from bridge.soak_load import Asked, NamedRule
-    from bridge.soak_local import LocalGround
+    from collections.abc import Sequence
+
+    from bridge.soak_load import Asked, NamedRule, Told
 
 # Sent and not ended: more would only wait, and each of the emulator's queue operations looks at all.
 _MOST_OPEN = 800
@@ -32,6 +33,34 @@ _SHOWN_EVERY_S = 10.0
 _STALLED_S = 150.0
 # Calls that ended without an answer, after which a request is parked.
 _MOST_ATTEMPTS = 5
+
+
+class Ground(Protocol):
+    """Where a soak takes place."""
+
+    kapture_url: str
+    counts: Counter[str]
+
+    def start(self) -> None:
+        """Lets trouble begin."""
+
+    def send(self, asked: Sequence[Asked]) -> list[str]:
+        """Sends each request in all its ways, and returns the requests' ids."""
+
+    def send_the_rest(self) -> None:
+        """Sends what was put off."""
+
+    def hear(self) -> list[Told]:
+        """What was told since the last time."""
+
+    def waiting(self) -> int:
+        """How much has been sent and not let go yet."""
+
+    def doubts(self) -> int:
+        """Requests that the ledger still holds for unknown."""
+
+    def dead_letters(self) -> Counter[str]:
+        """The copies in the dead-letter queue, by their codes."""
 
 
 @dataclass
@@ -59,7 +88,7 @@ class Findings:
 class Soak:
     """One run: sends, listens until everything has ended, and compares."""
 
-    def __init__(self, ground: LocalGround, load: Load, total: int, console: Console) -> None:
+    def __init__(self, ground: Ground, load: Load, total: int, console: Console) -> None:
         self._ground = ground
         self._load = load
         self._total = total
@@ -132,7 +161,9 @@ class Soak:
     def report(self, rules: list[NamedRule]) -> bool:
         """Prints what became of everything; whether nothing is wrong."""
         seconds = time.monotonic() - self._began
-        tickets = _control(self._ground.kapture_url, "tickets")
+        tickets = [
+            one for one in _control(self._ground.kapture_url, "tickets") if one["title"].startswith("Soak ")
+        ]
         found = self._compare(tickets)
         unknown = self._ground.doubts()
         letters = self._ground.dead_letters()
@@ -233,6 +264,7 @@ def _control(kapture_url: str, what: str) -> Any:
 
 
 def _arm(kapture_url: str, rules: list[NamedRule]) -> None:
+    requests.delete(f"{kapture_url}/_control/faults", timeout=10).raise_for_status()
     posted = [named.rule.model_dump(mode="json", exclude_defaults=True) for named in rules]
     requests.post(f"{kapture_url}/_control/faults", json=posted, timeout=10).raise_for_status()
 
@@ -262,28 +294,53 @@ _share = click.FloatRange(0, 1)
 @click.option("--doubled", type=_share, default=0.2, help="Share of requests sent twice, and of batches too.")
 @click.option("--seed", type=int, default=1, help="The same seed makes the same requests and faults.")
 @click.option("--workers", type=click.IntRange(1, 20), default=4, help="Instances of the queue's consumer.")
-def soak(total: int, faulty: float, killed: float, doubled: float, seed: int, workers: int) -> None:
+@click.option(
+    "--stack",
+    type=click.Path(exists=True, path_type=Path),
+    help="Soak the stack that `bridge up` has started: its state folder, or the stack.json in it.",
+)
+def soak(
+    total: int, faulty: float, killed: float, doubled: float, seed: int, workers: int, stack: Path | None
+) -> None:
     """Send thousands of requests into trouble, and count what was lost, doubled or left in doubt.
 
     The status is 0 only where nothing was.
 
+    On a running stack the functions are those that are deployed, with shorter times while it lasts: about one
+    of them is killed every 5 / (10 * KILLED) seconds, and --doubled counts for producers only, since the
+    emulator hands out its messages itself.
+
     \b
     Example:
       python -m bridge.soak --requests 2000 --seed 7
+      python -m bridge.soak --requests 500 --stack .bridge
     """
-    console = Console(stderr=True)
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        state = StateFolder(Path(folder))
-        with local_ground(state, workers, Kills(killed, doubled, seed)) as ground:
-            rules = faults(faulty, seed, READ_TIMEOUT_S)
-            _arm(ground.kapture_url, rules)
-            run = Soak(ground, Load(seed, doubled), total, console)
-            ground.start()
-            run.run()
-            is_sound = run.report(rules)
-            for line in _errors_in(state.log("functions")):
-                click.echo(line, err=True)
+    if stack:
+        state = StateFolder(stack if stack.is_dir() else stack.parent)
+        # What an earlier soak has sent, the ledger of the stack still knows.
+        load = Load(seed, doubled, f"soak-{seed}-{int(time.time())}")
+        rules = faults(faulty, seed, soak_stack.READ_TIMEOUT_S)
+        with soak_stack.stack_ground(state, killed, seed) as on_stack:
+            is_sound = _soaked(on_stack, load, total, rules)
+    else:
+        load = Load(seed, doubled, f"soak-{seed}")
+        rules = faults(faulty, seed, soak_local.READ_TIMEOUT_S)
+        kills = soak_local.Kills(killed, doubled, seed)
+        with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+            state = StateFolder(Path(folder))
+            with soak_local.local_ground(state, workers, kills) as ground:
+                is_sound = _soaked(ground, load, total, rules)
+                for line in _errors_in(state.log("functions")):
+                    click.echo(line, err=True)
     sys.exit(0 if is_sound else 1)
+
+
+def _soaked(ground: Ground, load: Load, total: int, rules: list[NamedRule]) -> bool:
+    _arm(ground.kapture_url, rules)
+    run = Soak(ground, load, total, Console(stderr=True))
+    ground.start()
+    run.run()
+    return run.report(rules)
 
 
 def main() -> None:

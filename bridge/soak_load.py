@@ -11,6 +11,8 @@ from bridge.samples import ApiSend, BusSend, QueueSend, TopicSend
 from bridge.simulators.faults import Fault, FaultRule
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bridge.samples import Send
 
 SOURCE = "soak"
@@ -41,6 +43,28 @@ class Asked:
         return mark_of(self.request_id or "")
 
 
+class Told(NamedTuple):
+    """One event of the topic, or what the API has answered at once."""
+
+    request_id: str
+    kind: str
+    code: str | None = None
+    ticket_id: str | None = None
+    attempts: int = 0
+
+
+def told_in(event: Mapping[str, Any]) -> Told:
+    """What an event of the topic tells."""
+    content = event["data"]
+    return Told(
+        content["request_id"],
+        content["outcome"],
+        content.get("code"),
+        content.get("ticket_id"),
+        content["attempts"],
+    )
+
+
 def mark_of(request_id: str) -> str:
     """A text that no other request carries."""
     return f"<{request_id}>"
@@ -49,10 +73,10 @@ def mark_of(request_id: str) -> str:
 class Load:
     """Makes requests up: the same for the same seed, as far as the tickets known at the time are the same."""
 
-    def __init__(self, seed: int, doubled: float) -> None:
+    def __init__(self, seed: int, doubled: float, name: str) -> None:
         self._random = random.Random(seed)  # noqa: S311  # repeatable load, not cryptography
         self._doubled = doubled
-        self._seed = seed
+        self._name = name
         self._number = 0
         self._tickets: deque[str] = deque(maxlen=2000)
         self._references: deque[str] = deque(maxlen=_RECENT)
@@ -64,7 +88,7 @@ class Load:
     def next(self) -> Asked:
         """The next request."""
         self._number += 1
-        request_id = f"soak-{self._seed}-{self._number:06d}"
+        request_id = f"{self._name}-{self._number:06d}"
         makes = self._random.choices(
             (self._add, self._update, self._update_by_reference, self._get, self._wrong),
             weights=(66, 11, 9, 12, 2),

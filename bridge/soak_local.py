@@ -22,7 +22,7 @@ from bridge import emulator, processes
 from bridge.emulator import CREDENTIALS, REGION
 from bridge.errors import BridgeError
 from bridge.samples import ApiSend, BusSend, QueueSend, TopicSend
-from bridge.soak_load import REJECTED, SUCCEEDED
+from bridge.soak_load import REJECTED, SUCCEEDED, Told, told_in
 from bridge.soak_workers import DiedError, Worker
 from bridge.state import PROJECT
 
@@ -55,16 +55,6 @@ _SETTINGS = {
 }
 _TABLE = "soak-ledger"
 _SIMULATOR = "kapture-simulator"
-
-
-class Told(NamedTuple):
-    """One event of the topic, or what the API has answered at once."""
-
-    request_id: str
-    kind: str
-    code: str | None = None
-    ticket_id: str | None = None
-    attempts: int = 0
 
 
 class Kills(NamedTuple):
@@ -168,18 +158,9 @@ class LocalGround:
         told: list[Told] = []
         while not self._answers.empty():
             told.append(self._answers.get())
-        for message in self._drained(self._outcomes_queue):
-            content = json.loads(message["Body"])["data"]
-            told.append(
-                Told(
-                    content["request_id"],
-                    content["outcome"],
-                    content.get("code"),
-                    content.get("ticket_id"),
-                    content["attempts"],
-                )
-            )
-        return told
+        return told + [
+            told_in(json.loads(message["Body"])) for message in self._drained(self._outcomes_queue)
+        ]
 
     def waiting(self) -> int:
         """Messages in the queue of requests, hidden ones too, and calls of the API that are not answered."""

@@ -2,34 +2,57 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Literal
 
 import pytest
+from botocore.client import BaseClient
+from botocore.exceptions import EndpointConnectionError
 from moto import mock_aws
 
-from bridge.simulators.faults import Fault, FaultRule
-from bridge.simulators.server import running
+import ticket_queue
+from bridge.simulators.faults import Answer, Fault, FaultRule
+from bridge.simulators.server import ReceivedCall, running
 from bridge.simulators.socialboards import SocialboardsSimulator
 from bridge.simulators.socialboards_directory import REFERENCE, ROBERT, STAFF
 from bridge.simulators.socialboards_tickets import Ticket
-from tests.deployment import Deployment
+from tests.deployment import Clock, Context, Deployment
 
 TOKEN = "refresh-token-of-the-tests"
 CLIENT_ID = "client-of-the-tests"
 
 
+class DeadlySocialboards(SocialboardsSimulator):
+    """The function that makes the call named `deadly` is dead from then on: AWS hears nothing more of it."""
+
+    deadly: str | None = None
+    acts_first = True
+    is_dead = False
+
+    def perform(self, call: ReceivedCall) -> Answer:
+        if call.operation != self.deadly or self.is_dead:
+            return super().perform(call)
+        self.is_dead = True
+        return super().perform(call) if self.acts_first else Answer(status=500)
+
+
 @pytest.fixture
-def socialboards() -> SocialboardsSimulator:
-    return SocialboardsSimulator(token=TOKEN, client_id=CLIENT_ID)
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def socialboards(clock: Clock) -> DeadlySocialboards:
+    return DeadlySocialboards(token=TOKEN, client_id=CLIENT_ID, clock=clock)
 
 
 @pytest.fixture
 def deployment(
-    monkeypatch: pytest.MonkeyPatch, kapture_url: str, socialboards: SocialboardsSimulator
+    monkeypatch: pytest.MonkeyPatch, kapture_url: str, socialboards: SocialboardsSimulator, clock: Clock
 ) -> Iterator[Deployment]:
     """It serves both helpdesks."""
     with running(socialboards.app()) as url, mock_aws():
-        made = Deployment(monkeypatch, kapture_url, "functional-test-token", SETTLE_AFTER_S="0")
+        made = Deployment(monkeypatch, kapture_url, "functional-test-token", clock=clock, SETTLE_AFTER_S="0")
         credentials = json.dumps({"refresh_token": TOKEN, "client_id": CLIENT_ID})
         secret = made.secrets.create_secret(Name="socialboards", SecretString=credentials)["ARN"]
         made.set(HELPDESKS="kapture,socialboards", SOCIALBOARDS_URL=url, SOCIALBOARDS_SECRET_ARN=secret)
@@ -129,7 +152,7 @@ def test_an_access_token_that_ends_in_mid_batch_is_minted_once(
 
 
 def test_a_refresh_token_that_is_replaced_with_every_mint_goes_on_working(
-    deployment: Deployment, socialboards: SocialboardsSimulator, capsys: pytest.CaptureFixture[str]
+    deployment: Deployment, socialboards: SocialboardsSimulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     socialboards.switches = socialboards.switches.model_copy(update={"refresh_rotation": "old_refused"})
     for number in range(3):
@@ -138,9 +161,8 @@ def test_a_refresh_token_that_is_replaced_with_every_mint_goes_on_working(
         assert deployment.consume() == []
 
     assert len(socialboards.tickets) == 3
-    logged = capsys.readouterr().out
-    assert logged.count("another refresh token has come") == 3
-    assert socialboards.token not in logged
+    assert caplog.text.count("another refresh token has come") == 3
+    assert socialboards.token not in caplog.text
 
 
 # ── fields ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -168,7 +190,8 @@ def test_every_field_of_a_new_ticket_arrives(
         },
     )
 
-    assert ticket.details.startswith("1 < 2\n\nDue: 2030-01-31\n\n[tb-")
+    assert ticket.details.startswith("1 < 2\n\n[tb-")
+    assert ticket.details.endswith("\n\nDue: 2030-01-31")
     assert not ticket.is_html
     assert (ticket.creator.name, ticket.creator.email) == ("A", "a@example.com")
     assert (ticket.creator.custom_identifier, ticket.phone) == ("c-1", "+47 1")
@@ -243,6 +266,56 @@ def test_an_update_of_four_steps_that_breaks_at_one_does_each_once(
         assert len(_calls(socialboards, other)) == 1, "what was done before the break is not done again"
 
 
+@pytest.mark.parametrize("operation", ["set_assignee", "set_category", "set_status", "add_note"])
+@pytest.mark.parametrize("acts_first", [True, False])
+def test_an_update_whose_function_dies_at_a_step_goes_on_there(
+    deployment: Deployment,
+    socialboards: DeadlySocialboards,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    operation: str,
+    acts_first: bool,
+) -> None:
+    ticket = _made(deployment, socialboards)
+    socialboards.deadly, socialboards.acts_first = operation, acts_first
+    deployment.send(
+        _update(ticket, assignee=STAFF.id, queue="15597", sub_status="pending", comment="said once")
+    )
+    records = deployment.receive()
+    alive = BaseClient._make_api_call  # type: ignore[attr-defined]  # left out by botocore's types
+
+    def heard(*arguments: Any) -> Any:
+        if socialboards.is_dead:
+            raise EndpointConnectionError(endpoint_url="https://aws.invalid")
+        return alive(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BaseClient, "_make_api_call", heard)
+        with suppress(EndpointConnectionError):
+            ticket_queue.handler({"Records": records}, Context())
+        assert socialboards.is_dead
+    asked = len(socialboards.calls)
+    socialboards.deadly = None
+    deployment.hidden += [record["receiptHandle"] for record in records]
+    deployment.restart()
+    for _ in range(5):
+        if deployment.waiting():
+            clock.let_pass(75)
+            deployment.reconcile()
+            deployment.show_all()
+            deployment.consume()
+
+    assert deployment.waiting() == 0
+    assert _types(deployment)[-1] == "ticket.updated"
+    [changed] = socialboards.tickets
+    assert [comment.split("\n")[0] for comment in changed.comments] == ["said once"]
+    assert changed.category
+    assert (changed.status, changed.assignee, changed.category.id) == ("pending", STAFF, 15597)
+    again = [call.operation for call in socialboards.calls[asked:]]
+    steps = ["set_assignee", "set_category", "set_status", "add_note"]
+    assert not {*again} & {*steps[: steps.index(operation)]}, "what was done is not done again"
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_comment_is_parked_where_notes_cannot_be_listed(
     deployment: Deployment, socialboards: SocialboardsSimulator, when: Literal["before", "after"]
@@ -257,9 +330,11 @@ def test_a_comment_is_parked_where_notes_cannot_be_listed(
     assert len(socialboards.tickets[0].comments) == (1 if when == "after" else 0)
 
 
-@pytest.mark.parametrize("comment", [None, "said once"])
+@pytest.mark.parametrize(
+    ("comment", "ends"), [("said once", ["ticket.unknown", "ticket.parked"]), (None, ["ticket.rejected"])]
+)
 def test_a_reply_whose_answer_was_lost_is_never_sent_twice(
-    deployment: Deployment, socialboards: SocialboardsSimulator, comment: str | None
+    deployment: Deployment, socialboards: SocialboardsSimulator, comment: str | None, ends: list[str]
 ) -> None:
     ticket = _made(deployment, socialboards)
     socialboards.faults.add(FaultRule(operation="add_reply", times=1, fault=Fault(reset="after")))
@@ -268,7 +343,21 @@ def test_a_reply_whose_answer_was_lost_is_never_sent_twice(
     _until_quiet(deployment)
 
     assert [reply.message for reply in socialboards.tickets[0].replies] == ["We are sorry."]
-    assert _types(deployment) == ["ticket.unknown", "ticket.parked"]
+    assert _types(deployment) == ends
+    assert [letter["code"] for letter in deployment.dead_letters()] == ["outcome_unknown"]
+
+
+def test_a_reply_that_was_put_off_is_sent_later(
+    deployment: Deployment, socialboards: SocialboardsSimulator
+) -> None:
+    ticket = _made(deployment, socialboards)
+    socialboards.faults.add(FaultRule(operation="add_reply", times=1, fault=Fault(status=429)))
+    deployment.send(_update(ticket, extra={"reply": {"message": "We are sorry."}}))
+    assert len(deployment.consume()) == 1
+    _until_quiet(deployment)
+
+    assert [reply.message for reply in socialboards.tickets[0].replies] == ["We are sorry."]
+    assert _types(deployment) == ["ticket.updated"]
 
 
 # ── markers and look-ups ─────────────────────────────────────────────────────────────────────────────────

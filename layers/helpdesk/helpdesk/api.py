@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
@@ -23,6 +23,14 @@ from helpdesk.errors import (
     UnauthorizedError,
     UnavailableError,
 )
+from helpdesk.http_answers import (
+    MAX_BODY_BYTES,
+    PROBLEM_TYPE,
+    STATUS_OF_CODE,
+    problem_body,
+    rejection_body,
+    repeat_later,
+)
 from helpdesk.intake.envelopes import Unwrapped, unwrap
 from helpdesk.intake.requests import Defaults, read_body
 from helpdesk.kapture_native import neutral
@@ -34,8 +42,6 @@ from helpdesk.settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
 
-# The queue takes 1 MiB a message; the rest is for what is filled in on the way.
-MAX_BODY_BYTES = 1_000_000
 MAX_WAIT_S = 25
 # What an answer needs after the last look at the ledger.
 _RESERVE_S = 2.0
@@ -43,16 +49,9 @@ _ALLOWED = {
     re.compile(r"^/tickets/?$"): "POST",
     re.compile(r"^/tickets/[^/]+/?$"): "GET, PATCH",
     re.compile(r"^/requests/[^/]+/?$"): "GET",
-}
-# A rejection is 422 unless its code is here.
-_REJECTED = {
-    "not_json": 400,
-    "invalid_prefer": 400,
-    "not_found": 404,
-    "unknown_reference": 404,
-    "unknown_request": 404,
-    "request_id_reused": 409,
-    "too_large": 413,
+    re.compile(r"^/openapi\.json/?$"): "GET",
+    # Posts go to functions of their own; only what they do not take comes here.
+    re.compile(r"^/(forms|callbacks)/[^/]+(/[^/]+)?$"): "POST",
 }
 _STATES = {"claimed": "in_progress", "released": "waiting"}
 # Characters that JSON takes and SQS refuses.
@@ -70,6 +69,7 @@ class TicketApi:
         settings: Settings,
         logger: Logger,
         metrics: Metrics,
+        document: Path,
     ) -> None:
         self._service = service
         self._ledger = ledger
@@ -77,12 +77,14 @@ class TicketApi:
         self._settings = settings
         self._logger = logger
         self._metrics = metrics
+        self._document = document
         self._deadline = 0.0
         self._routes = APIGatewayRestResolver()
         self._routes.post("/tickets")(self._add)
         self._routes.patch("/tickets/<ticket_id>")(self._update)
         self._routes.get("/tickets/<ticket_ids>")(self._get)
         self._routes.get("/requests/<request_id>")(self._receipt)
+        self._routes.get(r"/openapi\.json")(self._described)
         self._routes.not_found(self._nothing_here)
         self._routes.exception_handler(HelpdeskError)(self._failed)
 
@@ -126,6 +128,10 @@ class TicketApi:
             detail = "No request of this id has been begun: it may still wait in the queue."
             raise RejectedError("unknown_request", detail)
         return _json(200, _shown(receipt))
+
+    def _described(self) -> Response[str]:
+        # Read when asked for: hardly any instance ever is.
+        return _answer(200, self._document.read_text(), "application/json")
 
     def _nothing_here(self, _: Exception) -> Response[str]:
         path = self._routes.current_event.path
@@ -310,7 +316,7 @@ class TicketApi:
             case OutcomeKind.SUCCEEDED:
                 return _json(200, shown)
             case OutcomeKind.REJECTED:
-                status = _REJECTED.get(outcome.code or "", 422)
+                status = STATUS_OF_CODE.get(outcome.code or "", 422)
             case OutcomeKind.UNKNOWN:
                 status = 504
             case OutcomeKind.PARKED:
@@ -329,12 +335,10 @@ class TicketApi:
         self._logger.warning("call refused", extra={"code": error.code, "cause": cause})
         match error:
             case RejectedError():
-                errors = [{"field": found.field, "problem": found.problem} for found in error.problems]
-                more: dict[str, Any] = {"errors": errors} if errors else {}
-                return _problem(_REJECTED.get(error.code, 422), error.code, error.message, **more)
+                body = rejection_body(error)
+                return _answer(body["status"], json.dumps(body), PROBLEM_TYPE)
             case UnavailableError():
-                after = {"Retry-After": str(max(1, round(error.retry_after or 5)))}
-                return _problem(503, error.code, error.message, after)
+                return _problem(503, error.code, error.message, repeat_later(error))
             case OutcomeUnknownError():
                 return _problem(504, error.code, error.message)
             case UnauthorizedError():
@@ -371,24 +375,22 @@ def _shown(receipt: Receipt) -> dict[str, Any]:
     )
 
 
-def _json(
-    status: int,
-    body: Mapping[str, Any],
-    headers: Mapping[str, str] | None = None,
-    content_type: str = "application/json",
-) -> Response[str]:
-    return Response(
-        status_code=status,
-        content_type=content_type,
-        body=json.dumps(body),
-        headers={"Cache-Control": "no-store", **(headers or {})},
-    )
+def _json(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response[str]:
+    return _answer(status, json.dumps(body), "application/json", headers)
 
 
 def _problem(
     status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **more: Any
 ) -> Response[str]:
-    """RFC 9457, with our stable `code` and what more is known."""
-    title = HTTPStatus(status).phrase
-    body = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail, **more}
-    return _json(status, body, headers, "application/problem+json")
+    return _answer(status, json.dumps(problem_body(status, code, detail, **more)), PROBLEM_TYPE, headers)
+
+
+def _answer(
+    status: int, body: str, content_type: str, headers: Mapping[str, str] | None = None
+) -> Response[str]:
+    return Response(
+        status_code=status,
+        content_type=content_type,
+        body=body,
+        headers={"Cache-Control": "no-store", **(headers or {})},
+    )

@@ -11,12 +11,12 @@ from helpdesk.intake.signatures import Call
 
 # The queue takes 1 MiB a message; the rest is for what is filled in on the way.
 MAX_BODY_BYTES = 1_000_000
+PROBLEM_TYPE = "application/problem+json"
 # A rejection is 422 unless its code is here.
 STATUS_OF_CODE = {
+    "invalid_prefer": 400,
     "not_json": 400,
     "unexpected_body": 400,
-    "too_large": 413,
-    "unsupported_media_type": 415,
     "secret_missing": 401,
     "signature_missing": 401,
     "timestamp_missing": 401,
@@ -24,7 +24,13 @@ STATUS_OF_CODE = {
     "unknown_scheme": 401,
     "wrong_secret": 401,
     "wrong_signature": 401,
+    "not_found": 404,
     "unknown_path": 404,
+    "unknown_reference": 404,
+    "unknown_request": 404,
+    "request_id_reused": 409,
+    "too_large": 413,
+    "unsupported_media_type": 415,
 }
 
 
@@ -67,22 +73,30 @@ def answer(
     }
 
 
-def problem(
-    status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **more: Any
-) -> dict[str, Any]:
+def problem_body(status: int, code: str, detail: str, **more: Any) -> dict[str, Any]:
     """RFC 9457, with our stable `code` and what more is known."""
     title = HTTPStatus(status).phrase
-    body = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail, **more}
-    return answer(status, body, headers, "application/problem+json")
+    return {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail, **more}
+
+
+def rejection_body(error: RejectedError) -> dict[str, Any]:
+    """What is said of a call that is wrong, with each wrong field; `status` in it is the answer's."""
+    errors = [{"field": found.field, "problem": found.problem} for found in error.problems]
+    more: dict[str, Any] = {"errors": errors} if errors else {}
+    return problem_body(STATUS_OF_CODE.get(error.code, 422), error.code, error.message, **more)
+
+
+def repeat_later(error: HelpdeskError) -> dict[str, str]:
+    """The header that tells when the call may come again."""
+    retry_after = error.retry_after if isinstance(error, UnavailableError) else None
+    return {"Retry-After": str(max(1, round(retry_after or 5)))}
 
 
 def problem_of(error: HelpdeskError) -> dict[str, Any]:
     """What is answered instead of a success: the sender may repeat all but a rejection."""
     if isinstance(error, RejectedError):
-        errors = [{"field": found.field, "problem": found.problem} for found in error.problems]
-        more: dict[str, Any] = {"errors": errors} if errors else {}
-        return problem(STATUS_OF_CODE.get(error.code, 422), error.code, error.message, **more)
-    retry_after = error.retry_after if isinstance(error, UnavailableError) else None
-    headers = {"Retry-After": str(max(1, round(retry_after or 5)))}
+        body = rejection_body(error)
+        return answer(body["status"], body, content_type=PROBLEM_TYPE)
     status = 429 if error.code == "throttled" else 503
-    return problem(status, error.code, error.message, headers)
+    body = problem_body(status, error.code, error.message)
+    return answer(status, body, repeat_later(error), PROBLEM_TYPE)

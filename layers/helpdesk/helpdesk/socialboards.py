@@ -44,6 +44,7 @@ from helpdesk.transport import Transport
 _TAKE = 50
 _SUCCESS = -1
 _REQUEST_MARKER = "custom_field:"
+_REPLY_IN_DOUBT = "reply in doubt"
 
 CALLS = {
     "add": "POST /tickets",
@@ -161,7 +162,7 @@ class Socialboards:
         if changes.sub_status:
             run("status", partial(dict, status=changes.sub_status))
         if extra.reply:
-            self._step_once(ticket_id, steps, deadline, "reply", _reply_body(extra.reply))
+            self._reply(ticket_id, steps, deadline, extra.reply)
         if changes.comment:
             note = _note_body(changes.comment, steps.marker, extra.note_author_email)
             self._step_once(ticket_id, steps, deadline, "note", note)
@@ -250,6 +251,16 @@ class Socialboards:
         steps.mark_begun(call)
         self._call(call, deadline, ticket_id=ticket_id, body=body)
         steps.mark_done(call)
+
+    def _reply(self, ticket_id: str, steps: Steps, deadline: float, reply: _ReplyExtra) -> None:
+        """A reply goes to the customer and carries no marker: once in doubt it is not sent again."""
+        if steps.is_done(_REPLY_IN_DOUBT):
+            raise RejectedError("outcome_unknown", "the reply may have been sent, so it is not sent again")
+        try:
+            self._step_once(ticket_id, steps, deadline, "reply", _reply_body(reply))
+        except OutcomeUnknownError:
+            steps.mark_done(_REPLY_IN_DOUBT)
+            raise
 
     def _assignee(self, ticket_id: str, assignee: str, deadline: float) -> dict[str, JsonValue]:
         # The pair works as a lock: the one whom the ticket has now must be named.

@@ -89,9 +89,9 @@ def queue_consumer() -> QueueConsumer:
 
 
 @cache
-def ticket_api() -> TicketApi:
-    """The HTTP API, made at the first invocation."""
-    return TicketApi(_service(), _ledger(), _clients().sqs, _settings(), logger, metrics)
+def ticket_api(document: Path) -> TicketApi:
+    """The HTTP API, made at the first invocation; it describes itself by the document."""
+    return TicketApi(_service(), _ledger(), _clients().sqs, _settings(), logger, metrics, document)
 
 
 @cache
