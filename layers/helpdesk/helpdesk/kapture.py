@@ -61,6 +61,7 @@ class Kapture:
     """One Kapture account. Every call is made once, and once more with a newer token if ours is refused."""
 
     name = "kapture"
+    updates_in_steps = False
 
     def __init__(self, transport: Transport, token: Secret[str], settings: KaptureSettings) -> None:
         self._transport = transport
@@ -107,7 +108,7 @@ class Kapture:
         """The ticket with its marker."""
         return planted(ticket, marker, self._settings.marker_field)
 
-    def shows(self, ticket_id: str, marker: str, deadline: float) -> bool | None:  # noqa: ARG002  # the port's
+    def comments(self, ticket_id: str, deadline: float) -> list[str] | None:  # noqa: ARG002  # the port's
         """None: comments do not come back in a way that any page describes."""
         return None
 

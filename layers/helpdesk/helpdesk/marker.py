@@ -28,7 +28,11 @@ class Markers:
 
     def shown_by(self, ticket: Ticket) -> set[str]:
         """Every marker of ours that shows anywhere in a ticket as the helpdesk gives it back."""
-        found = set(_MARKER.findall(json.dumps(ticket.raw)))
+        return self.in_text(json.dumps(ticket.raw))
+
+    def in_text(self, text: str) -> set[str]:
+        """Every marker of ours in a text."""
+        found = set(_MARKER.findall(text))
         return {marker for marker in found if marker.endswith(self._sealed(marker[3:-_SEAL_LENGTH]))}
 
     def _sealed(self, digits: str) -> str:

@@ -179,8 +179,8 @@ class UpdateRequest(_RequestBase):
 
     @property
     def repeatable(self) -> bool:
-        """Whether making the call twice does no harm: a comment would be written twice."""
-        return self.changes.comment is None
+        """Whether making the call twice does no harm: a comment would stand twice, and so may `extra`."""
+        return self.changes.comment is None and not self.changes.extra
 
 
 class GetRequest(_RequestBase):

@@ -13,6 +13,7 @@ from helpdesk.ledger import MAX_ATTEMPTS, Ledger, Receipt
 from helpdesk.marker import OFF, Markers
 from helpdesk.models import Operation, Outcome, OutcomeKind, Ticket
 from helpdesk.service import Helpdesk, TicketService
+from helpdesk.steps import COMMENT
 
 # A ticket may carry a creation time a little before our call, by its own clock, or after it.
 _BEFORE = timedelta(minutes=5)
@@ -127,29 +128,33 @@ class Reconciler:
     def _settle_update(self, helpdesk: Helpdesk, doubt: Receipt, deadline: float) -> str:
         steps = doubt.claim.steps
         begun = {step.removesuffix("?") for step in steps if step.endswith("?")} - steps
-        if steps and not begun:
+        if helpdesk.updates_in_steps and not begun:
             # Only what may be made twice was under way.
             self._ledger.free(doubt, "resumed")
             return "absent"
         ticket_id = doubt.target or self._ledger.ticket_of(
             helpdesk.name, doubt.identity.source or "", doubt.identity.reference or ""
         )
-        shown: bool | None = None
-        if begun <= {"note"} and ticket_id:
-            marker = self._markers.of(helpdesk.name, doubt.identity.request_id)
+        comments: list[str] | None = None
+        if begun <= {COMMENT} and ticket_id:
             try:
-                shown = self._service.shows(helpdesk.name, ticket_id, marker, deadline)
+                comments = self._service.comments(helpdesk.name, ticket_id, deadline)
             except HelpdeskError as error:
                 self._logger.warning("look-up failed", extra={"helpdesk": helpdesk.name, "code": error.code})
                 return "waiting" if self._age(doubt) < _GIVE_UP_S else self._park(doubt, "could not be asked")
-        if shown is None:
+        if comments is None:
             return self._park(doubt, "whether the comment was written cannot be looked up")
-        if shown:
-            self._ledger.mark(doubt.claim, "note")
+        shown = self._markers.in_text("\n".join(comments))
+        if self._markers.of(helpdesk.name, doubt.identity.request_id) in shown:
+            self._ledger.mark(doubt.claim, COMMENT)
             self._ledger.free(doubt, "found")
             return "found"
         if self._age(doubt) < self._settle_after_s:
             return "waiting"
+        if shown:
+            self._ledger.note_marker(helpdesk.name, COMMENT)
+        elif not self._ledger.marker_seen(helpdesk.name, COMMENT):
+            return self._park(doubt, "comments do not come back with their markers, so it may stand unseen")
         self._ledger.free(doubt, "absent")
         return "absent"
 

@@ -64,6 +64,10 @@ class Helpdesk(Protocol):
         """How many tickets one get may ask for."""
 
     @property
+    def updates_in_steps(self) -> bool:
+        """Whether an update marks each of its steps that must not be made twice before it begins it."""
+
+    @property
     def marker_field(self) -> str:
         """Where its tickets carry their markers; "off" where they carry none."""
 
@@ -83,8 +87,8 @@ class Helpdesk(Protocol):
     def marked(self, ticket: NewTicket, marker: str) -> NewTicket:
         """The ticket with a marker by which it can be found again."""
 
-    def shows(self, ticket_id: str, marker: str, deadline: float) -> bool | None:
-        """Whether a comment with the marker stands at the ticket; None where that cannot be said."""
+    def comments(self, ticket_id: str, deadline: float) -> list[str] | None:
+        """The comments of a ticket as the helpdesk gives them; None where it does not."""
 
     def get(self, ticket_ids: Sequence[str], extra: Mapping[str, JsonValue], deadline: float) -> list[Ticket]:
         """The tickets that exist, in any order."""
@@ -238,10 +242,11 @@ class TicketService:
         fetch = partial(self._fetch, request.helpdesk, request.ticket_ids, request.extra, deadline)
         return _retrieved(request, self._through_gate(request.helpdesk, calls, fetch))
 
-    def shows(self, helpdesk: str, ticket_id: str, marker: str, deadline: float) -> bool | None:
-        """Whether a comment with the marker stands at a ticket; None where that cannot be said."""
-        look = partial(self._helpdesks[helpdesk].shows, ticket_id, marker, deadline)
-        return self._through_gate(helpdesk, 1, look)
+    def comments(self, helpdesk: str, ticket_id: str, deadline: float) -> list[str] | None:
+        """The comments of a ticket; None where the helpdesk does not give them. Raises HelpdeskError."""
+        return self._through_gate(
+            helpdesk, 1, partial(self._helpdesks[helpdesk].comments, ticket_id, deadline)
+        )
 
     def pull(self, helpdesk: str, day: date, deadline: float) -> list[Ticket]:
         """The tickets created on a day of the helpdesk's own zone. Raises HelpdeskError."""

@@ -36,7 +36,7 @@ from helpdesk.models import (
 )
 from helpdesk.replies import Refusal, answered
 from helpdesk.settings import SocialboardsSettings
-from helpdesk.steps import Steps
+from helpdesk.steps import COMMENT, Steps
 from helpdesk.tokens import MintedToken, RefreshCredentials
 from helpdesk.transport import Transport
 
@@ -44,7 +44,6 @@ from helpdesk.transport import Transport
 _TAKE = 50
 _SUCCESS = -1
 _REQUEST_MARKER = "custom_field:"
-_REPLY_IN_DOUBT = "reply in doubt"
 
 CALLS = {
     "add": "POST /tickets",
@@ -103,6 +102,7 @@ class Socialboards:
 
     name = "socialboards"
     get_limit = _TAKE
+    updates_in_steps = True
 
     def __init__(self, transport: Transport, token: MintedToken, settings: SocialboardsSettings) -> None:
         self._transport = transport
@@ -162,20 +162,20 @@ class Socialboards:
         if changes.sub_status:
             run("status", partial(dict, status=changes.sub_status))
         if extra.reply:
-            self._reply(ticket_id, steps, deadline, extra.reply)
+            self._step_once(ticket_id, steps, deadline, "reply", _reply_body(extra.reply))
         if changes.comment:
             note = _note_body(changes.comment, steps.marker, extra.note_author_email)
-            self._step_once(ticket_id, steps, deadline, "note", note)
+            self._step_once(ticket_id, steps, deadline, "note", note, COMMENT)
         return self._link(ticket_id)
 
-    def shows(self, ticket_id: str, marker: str, deadline: float) -> bool | None:
-        """Whether a note with the marker stands at the ticket; None where that cannot be said."""
+    def comments(self, ticket_id: str, deadline: float) -> list[str] | None:
+        """The notes of a ticket as Socialboards gives them; None where it does not."""
         try:
             notes = self._call("notes", deadline, ticket_id=ticket_id)
         except RejectedError:
             # No page describes how notes are listed.
             return None
-        return marker in json.dumps(notes) if isinstance(notes, list) else None
+        return [json.dumps(note) for note in notes] if isinstance(notes, list) else None
 
     def get(
         self,
@@ -243,24 +243,24 @@ class Socialboards:
         steps.mark_done(name or call)
 
     def _step_once(
-        self, ticket_id: str, steps: Steps, deadline: float, call: str, body: Mapping[str, Any]
+        self,
+        ticket_id: str,
+        steps: Steps,
+        deadline: float,
+        call: str,
+        body: Mapping[str, Any],
+        name: str | None = None,
     ) -> None:
         """A change that must not be made twice."""
-        if steps.is_done(call):
+        step = name or call
+        if steps.is_done(step):
             return
-        steps.mark_begun(call)
+        steps.mark_begun(step)
         self._call(call, deadline, ticket_id=ticket_id, body=body)
-        steps.mark_done(call)
-
-    def _reply(self, ticket_id: str, steps: Steps, deadline: float, reply: _ReplyExtra) -> None:
-        """A reply goes to the customer and carries no marker: once in doubt it is not sent again."""
-        if steps.is_done(_REPLY_IN_DOUBT):
-            raise RejectedError("outcome_unknown", "the reply may have been sent, so it is not sent again")
         try:
-            self._step_once(ticket_id, steps, deadline, "reply", _reply_body(reply))
-        except OutcomeUnknownError:
-            steps.mark_done(_REPLY_IN_DOUBT)
-            raise
+            steps.mark_done(step)
+        except UnavailableError as error:
+            raise OutcomeUnknownError("step_not_recorded", "a step was made and not remembered") from error
 
     def _assignee(self, ticket_id: str, assignee: str, deadline: float) -> dict[str, JsonValue]:
         # The pair works as a lock: the one whom the ticket has now must be named.

@@ -2,6 +2,9 @@
 
 from typing import Protocol
 
+# The step that writes an update's comment; its text carries the marker.
+COMMENT = "comment"
+
 
 class Steps(Protocol):
     """What of one request is done. A step that was begun and not done may have happened."""
