@@ -110,7 +110,7 @@ def api_document(schemas: dict[str, Any]) -> dict[str, Any]:
             "headers": _headers(),
             "parameters": _parameters(),
             "responses": {f"Problem{status}": _problem(status) for status in _WHY},
-            "schemas": dict(sorted((schemas | _own_schemas()).items())),
+            "schemas": dict(sorted((schemas | _own_schemas(schemas["Outcome"])).items())),
         },
     }
 
@@ -448,7 +448,7 @@ def _in_path(
     }
 
 
-def _own_schemas() -> dict[str, Any]:
+def _own_schemas(outcome: dict[str, Any]) -> dict[str, Any]:
     text = {"type": "string"}
     ids = {"type": "array", "items": text}
     errors = {"type": "array", "items": {"$ref": "#/components/schemas/FieldProblem"}}
@@ -479,22 +479,11 @@ def _own_schemas() -> dict[str, Any]:
             "type": "object",
             "required": ["request_id", "state", "attempts", "updated_at"],
             "properties": {
-                "request_id": text,
+                **outcome["properties"],
                 "state": {
                     "enum": ["in_progress", "waiting", "succeeded", "rejected", "unknown", "parked"],
                 },
-                "attempts": {"type": "integer", "minimum": 0},
                 "updated_at": {"type": "string", "format": "date-time"},
-                "operation": {"enum": ["add", "update", "get"]},
-                "helpdesk": text,
-                "source": text,
-                "reference": text,
-                "outcome": text,
-                "ticket_id": text,
-                "ticket_url": text,
-                "code": text,
-                "message": text,
-                "errors": errors,
             },
             "example": _ENDED_EXAMPLE | {"state": "succeeded", "updated_at": "2026-11-02T09:30:00.000+00:00"},
         },

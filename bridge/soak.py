@@ -272,7 +272,9 @@ def _arm(kapture_url: str, rules: list[NamedRule]) -> None:
 def _errors_in(log: Path) -> list[str]:
     """The last lines of the functions' log that are neither metrics nor about metrics."""
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    told = [line for line in lines if not re.match(r'\{"_aws"|.*No application metrics|  self\.flush_', line)]
+    told = [
+        line for line in lines if not re.match(r'\s*$|\{"_aws"|.*No application metrics|  self\.flush_', line)
+    ]
     return told[-20:]
 
 

@@ -207,7 +207,6 @@ class LocalGround:
         if batch.taken:
             batch.taken.set()
         began = time.monotonic()
-        self.counts["batches"] += 1
         try:
             answer = worker.invoke({"Records": batch.records}, self._death())
         except DiedError as death:
@@ -303,7 +302,9 @@ class LocalGround:
                 next_change = time.monotonic() + _TOKEN_EVERY_S
 
     def _death(self) -> float | None:
-        if self._random.random() >= self._kills.killed:
+        self.counts["invocations"] += 1
+        # Some answer before they can be killed, so the share is that of those who did die.
+        if self.counts["workers killed"] >= self._kills.killed * self.counts["invocations"]:
             return None
         return self._random.uniform(0.0, self._typical_s)
 

@@ -122,6 +122,7 @@ class ScriptedHelpdesk:
     clock: Clock
     name: str = "kapture"
     get_limit: int = 50
+    updates_in_steps: bool = False
     marker_field: str = "details"
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("Asia/Kolkata"))
     is_down: bool = False
@@ -148,7 +149,7 @@ class ScriptedHelpdesk:
     def update(self, ticket_id: str, changes: Changes, deadline: float, steps: Steps) -> TicketLink:
         raise NotImplementedError
 
-    def shows(self, ticket_id: str, marker: str, deadline: float) -> bool | None:
+    def comments(self, ticket_id: str, deadline: float) -> list[str] | None:
         raise NotImplementedError
 
     def get(self, ticket_ids: Sequence[str], extra: Mapping[str, JsonValue], deadline: float) -> list[Ticket]:

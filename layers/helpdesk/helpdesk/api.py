@@ -79,6 +79,7 @@ class TicketApi:
         self._metrics = metrics
         self._document = document
         self._deadline = 0.0
+        self._path = ""
         self._routes = APIGatewayRestResolver()
         self._routes.post("/tickets")(self._add)
         self._routes.patch("/tickets/<ticket_id>")(self._update)
@@ -93,7 +94,9 @@ class TicketApi:
         self._deadline = deadline
         self._count("Calls")
         # Unlike the event's own path, this one is without the base path of a custom domain.
-        path = "/" + event["pathParameters"]["proxy"]
+        self._path = "/" + event["pathParameters"]["proxy"]
+        # The routes know no characters but those of a path; what came quoted stays so.
+        path = quote(self._path, safe="/%", errors="replace")
         return self._routes.resolve({**event, "path": path}, context)
 
     # ── routes ───────────────────────────────────────────────────────────────────────────────────────────
@@ -325,9 +328,8 @@ class TicketApi:
         return _problem(status, outcome.code or "", outcome.message or outcome.type, **kept)
 
     def _address(self, kind: str, name: str) -> str:
-        event = self._routes.current_event
         # What stands before our own path: the stage, or a custom domain's base path.
-        base = event.request_context.path.removesuffix(event.path)
+        base = self._routes.current_event.request_context.path.removesuffix(self._path)
         return f"{base}/{kind}/{quote(name, safe='')}"
 
     def _failed(self, error: HelpdeskError) -> Response[str]:
