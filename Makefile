@@ -46,6 +46,9 @@ format: setup ## Put the code into shape
 	ruff check --fix .
 	ruff format .
 
+contracts: setup ## Write the schemas and the OpenAPI document from the models
+	@python -m bridge.contracts
+
 lock: setup ## Resolve the dependencies again, to the newest that fit
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --python $(BIN)/python --group dev layers/helpdesk/requirements.in --output-file requirements-dev.txt
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --python $(BIN)/python --constraint requirements-dev.txt layers/helpdesk/requirements.in --output-file layers/helpdesk/requirements.txt
@@ -57,4 +60,4 @@ deploy: setup ## Build and deploy into your AWS account (answers the questions o
 clean: ## Remove what was built
 	rm -rf .venv .aws-sam .bridge .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup demo up down test soak lint format lock deploy clean
+.PHONY: help setup demo up down test soak lint format contracts lock deploy clean

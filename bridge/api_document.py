@@ -160,7 +160,7 @@ def _paths() -> dict[str, Any]:
                 "operationId": "getTickets",
                 "tags": ["tickets"],
                 "summary": "Get tickets from the helpdesk",
-                "parameters": _asked_by("TicketIds", "Include"),
+                "parameters": _asked_by("TicketIds", "Include", "AskedHelpdesk"),
                 "responses": {
                     "200": _json("Those that there are, and the ids of those that are not.", "Tickets")
                     | {"headers": _named_headers("CacheControl")},
@@ -416,6 +416,12 @@ def _parameters() -> dict[str, Any]:
             "in": "query",
             "description": "`raw` adds the helpdesk's own fields.",
             "schema": {"enum": ["raw"]},
+        },
+        "AskedHelpdesk": {
+            "name": "helpdesk",
+            "in": "query",
+            "description": "Which helpdesk is asked; the deployment's first where left out.",
+            "schema": {"enum": ["kapture", "socialboards"]},
         },
         "RequestId": _in_path(
             "request_id", "As in the answer 202.", {"type": "string", "minLength": 1}, "order-1001"

@@ -451,3 +451,15 @@ def test_an_id_that_belongs_to_another_request_is_refused(story: Story) -> None:
 
     assert [told.get("code") for told in story.events("taken")] == [None, "request_id_reused"]
     assert len(story.account.tickets()) == 1
+
+
+def test_the_api_asks_the_helpdesk_that_the_call_names(story: Story) -> None:
+    made = story.make()
+    helpdesk = story.account.name
+
+    answer = story.deployment.call("GET", f"/tickets/{made.ticket_id}", query={"helpdesk": helpdesk})
+    unreadable = story.deployment.call("GET", "/tickets/a b", query={"helpdesk": helpdesk})
+
+    assert answer.status == 200
+    assert answer.body["tickets"][0]["helpdesk"] == helpdesk
+    assert unreadable.status == 422

@@ -108,13 +108,16 @@ class TicketApi:
         return self._accept(Operation.UPDATE, unquote(ticket_id))
 
     def _get(self, ticket_ids: str) -> Response[str]:
-        include = self._routes.current_event.get_query_string_value("include")
+        event = self._routes.current_event
+        include = event.get_query_string_value("include")
         body = {
             "operation": Operation.GET,
+            "helpdesk": event.get_query_string_value("helpdesk") or self._settings.default_helpdesk,
             "ticket_ids": unquote(ticket_ids),
             "include": include.split(",") if include else [],
         }
         request = read_body(body, self._defaults())
+        self._service.check(request)
         assert isinstance(request, GetRequest)  # noqa: S101  # the operation above says so
         outcome = self._service.get(request, self._deadline)
         missing = list(outcome.missing)
@@ -315,7 +318,7 @@ class TicketApi:
         shown = outcome.event()["data"]
         match outcome.kind:
             case OutcomeKind.SUCCEEDED if outcome.identity.operation is Operation.ADD:
-                return _json(201, shown, {"Location": self._address("tickets", outcome.ticket_id or "")})
+                return _json(201, shown, {"Location": self._ticket_address(outcome)})
             case OutcomeKind.SUCCEEDED:
                 return _json(200, shown)
             case OutcomeKind.REJECTED:
@@ -326,6 +329,11 @@ class TicketApi:
                 status = 503
         kept = {key: shown[key] for key in ("request_id", "outcome", "errors") if key in shown}
         return _problem(status, outcome.code or "", outcome.message or outcome.type, **kept)
+
+    def _ticket_address(self, outcome: Outcome) -> str:
+        helpdesk = outcome.identity.helpdesk
+        query = f"?helpdesk={helpdesk}" if helpdesk != self._settings.default_helpdesk else ""
+        return self._address("tickets", outcome.ticket_id or "") + query
 
     def _address(self, kind: str, name: str) -> str:
         # What stands before our own path: the stage, or a custom domain's base path.
