@@ -18,8 +18,6 @@ from helpdesk.steps import COMMENT
 # A ticket may carry a creation time a little before our call, by its own clock, or after it.
 _BEFORE = timedelta(minutes=5)
 _AFTER = timedelta(minutes=15)
-# Looked for in vain for so long, a request is parked.
-_GIVE_UP_S = 24 * 3600
 _MOST_DOUBTS = 500
 
 
@@ -27,6 +25,8 @@ _MOST_DOUBTS = 500
 class _Seen:
     """What the pulls of one run have shown."""
 
+    # When the look began: what came about later need not be in it.
+    at: float
     days: set[date]
     tickets: dict[str, Ticket]
 
@@ -46,6 +46,7 @@ class Reconciler:
         markers: Markers,
         *,
         settle_after_s: float,
+        give_up_s: float,
         most_calls: int,
         logger: Logger,
         metrics: Metrics,
@@ -56,6 +57,7 @@ class Reconciler:
         self._ledger = ledger
         self._markers = markers
         self._settle_after_s = settle_after_s
+        self._give_up_s = give_up_s
         self._most_calls = most_calls
         self._logger = logger
         self._metrics = metrics
@@ -89,7 +91,7 @@ class Reconciler:
         return counts
 
     def _look(self, helpdesk: Helpdesk, doubts: Sequence[Receipt], deadline: float) -> _Seen:
-        seen = _Seen(set(), {})
+        seen = _Seen(self._clock(), set(), {})
         days = {day: None for doubt in doubts if _is_add(doubt) for day in _days_of(helpdesk, doubt)}
         for day in list(days)[: self._most_calls]:
             try:
@@ -111,11 +113,11 @@ class Reconciler:
         if ticket:
             self._ledger.finish(doubt.claim, _found(doubt, ticket))
             return "found"
-        age = self._age(doubt)
+        age = seen.at - doubt.claimed_at
         if not seen.days.issuperset(_days_of(helpdesk, doubt)):
-            if age < _GIVE_UP_S:
+            if age < self._give_up_s:
                 return "waiting"
-            return self._park(doubt, "the helpdesk could not be asked for a day")
+            return self._park(doubt, "the helpdesk could not be asked for too long")
         if age < self._settle_after_s:
             return "waiting"
         if not self._proves(helpdesk):
@@ -136,12 +138,13 @@ class Reconciler:
             helpdesk.name, doubt.identity.source or "", doubt.identity.reference or ""
         )
         comments: list[str] | None = None
+        age = self._clock() - doubt.claimed_at
         if begun <= {COMMENT} and ticket_id:
             try:
                 comments = self._service.comments(helpdesk.name, ticket_id, deadline)
             except HelpdeskError as error:
                 self._logger.warning("look-up failed", extra={"helpdesk": helpdesk.name, "code": error.code})
-                return "waiting" if self._age(doubt) < _GIVE_UP_S else self._park(doubt, "could not be asked")
+                return "waiting" if age < self._give_up_s else self._park(doubt, "could not be asked")
         if comments is None:
             return self._park(doubt, "whether the comment was written cannot be looked up")
         shown = self._markers.in_text("\n".join(comments))
@@ -149,7 +152,7 @@ class Reconciler:
             self._ledger.mark(doubt.claim, COMMENT)
             self._ledger.free(doubt, "found")
             return "found"
-        if self._age(doubt) < self._settle_after_s:
+        if age < self._settle_after_s:
             return "waiting"
         if shown:
             self._ledger.note_marker(helpdesk.name, COMMENT)
@@ -162,9 +165,6 @@ class Reconciler:
         """Whether a marker that does not show means that there is no ticket."""
         field = helpdesk.marker_field
         return field != OFF and self._ledger.marker_seen(helpdesk.name, field)
-
-    def _age(self, doubt: Receipt) -> float:
-        return self._clock() - doubt.claimed_at
 
     def _park(self, doubt: Receipt, why: str) -> str:
         outcome = Outcome(

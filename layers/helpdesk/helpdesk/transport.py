@@ -20,7 +20,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from helpdesk.errors import OutcomeUnknownError, UnavailableError
 
-MAX_BODY_BYTES = 8 * 1024 * 1024
+# A day's pull of many thousand tickets is the largest answer there is.
+MAX_BODY_BYTES = 32 * 1024 * 1024
 # A call with less time than this is not begun: it could only end in doubt.
 MIN_CALL_S = 1.0
 # A connection idle for longer may have been dropped on the way without a word (NAT, a frozen function),

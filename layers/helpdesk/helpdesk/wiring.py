@@ -104,6 +104,7 @@ def reconciler() -> Reconciler:
         _ledger(),
         _markers(),
         settle_after_s=settings.settle_after_s,
+        give_up_s=settings.give_up_after_s,
         most_calls=settings.reconcile_calls,
         logger=logger,
         metrics=metrics,
