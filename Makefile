@@ -17,7 +17,7 @@ $(BIN)/.ready: requirements-dev.txt pyproject.toml .python-version
 	if [ -z "$$python" ]; then echo "Python $$(cat .python-version) is missing: install it (for example: pyenv install $$(cat .python-version)), then run this again." >&2; exit 1; fi; \
 	[ -x $(BIN)/python ] && $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null || "$$python" -m venv --clear .venv
 	@command -v uv >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -oE '^uv==[0-9.]+' requirements-dev.txt)"
-	@uv pip sync --quiet --python $(BIN)/python requirements-dev.txt
+	@uv pip sync --quiet --python $(BIN)/python requirements-dev.txt || $(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
 	@uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bridge import emulator, mapping, operate, outcomes, samples, stack
+from bridge import doctor, emulator, mapping, operate, outcomes, samples, stack
 from bridge.errors import BridgeError
 from bridge.local_helpdesks import HELPDESKS, Wish
 from bridge.processes import stop_signals_raise
@@ -222,7 +222,7 @@ def demo(state_dir: Path, events: Path, enforce_iam: bool) -> None:
     click.echo(f"All {len(chosen)} samples went as expected. Logs: {state.logs}")
 
 
-for command in (*operate.COMMANDS, *mapping.COMMANDS):
+for command in (*operate.COMMANDS, *mapping.COMMANDS, doctor.doctor):
     bridge.add_command(command)
 
 

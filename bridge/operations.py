@@ -171,7 +171,9 @@ class Operations:
     def trace(self, helpdesk: str, request_id: str) -> tuple[str, list[Step]]:
         """Where a request stands, and how it came there."""
         receipt = self._ledger.receipt(helpdesk, request_id)
-        steps = [_step(entry) for entry in receipt.history] if receipt else []
+        history = receipt.history if receipt else ()
+        # That a doubt was published is in the log's lines as well.
+        steps = [_step(entry) for entry in history if not entry.endswith(" told")]
         steps += self._logged(request_id)
         steps.sort(key=lambda step: step.at)
         if receipt is None:
