@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_of_a_helpdesk = click.option("--helpdesk", default="kapture", show_default=True)
+
+
 def _on_a_stack[F: Callable[..., Any]](command: F) -> F:
     """Adds the options that choose the stack; the command gets an `Operations`."""
     for option in (
@@ -116,7 +119,7 @@ def redrive(
 
 @click.command(cls=_Command)
 @_on_a_stack
-@click.option("--helpdesk", default="kapture", show_default=True)
+@_of_a_helpdesk
 def pause(state_dir: Path, stack: str | None, helpdesk: str) -> None:
     """Stop calling a helpdesk. Requests are still accepted, and wait.
 
@@ -130,7 +133,7 @@ def pause(state_dir: Path, stack: str | None, helpdesk: str) -> None:
 
 @click.command(cls=_Command)
 @_on_a_stack
-@click.option("--helpdesk", default="kapture", show_default=True)
+@_of_a_helpdesk
 def resume(state_dir: Path, stack: str | None, helpdesk: str) -> None:
     """Call a helpdesk again: takes a pause back, and opens a gate that has closed by itself.
 
@@ -144,7 +147,7 @@ def resume(state_dir: Path, stack: str | None, helpdesk: str) -> None:
 
 @click.command(cls=_Command)
 @_on_a_stack
-@click.option("--helpdesk", default="kapture", show_default=True)
+@_of_a_helpdesk
 @click.argument("request_id")
 def trace(state_dir: Path, stack: str | None, helpdesk: str, request_id: str) -> None:
     """Tell the story of a request: where it stands, and each step that led there. Times are UTC.

@@ -35,7 +35,7 @@ from helpdesk.intake.envelopes import Unwrapped, unwrap
 from helpdesk.intake.requests import Defaults, read_body
 from helpdesk.kapture_native import neutral
 from helpdesk.ledger import Ledger, Receipt, fingerprint
-from helpdesk.models import LONGEST_ID, GetRequest, Operation, Outcome, OutcomeKind, Request
+from helpdesk.models import LONGEST_ID, GetRequest, Operation, Outcome, OutcomeKind, Request, queued
 from helpdesk.service import TicketService
 from helpdesk.settings import Settings
 
@@ -54,8 +54,6 @@ _ALLOWED = {
     re.compile(r"^/(forms|callbacks)/[^/]+(/[^/]+)?$"): "POST",
 }
 _STATES = {"claimed": "in_progress", "released": "waiting"}
-# Characters that JSON takes and SQS refuses.
-_ESCAPED = {0xFFFE: "\\ufffe", 0xFFFF: "\\uffff"}
 
 
 class TicketApi:
@@ -185,7 +183,7 @@ class TicketApi:
         try:
             self._client.send_message(
                 QueueUrl=self._settings.requests_queue_url,
-                MessageBody=request.model_dump_json(exclude_defaults=True).translate(_ESCAPED),
+                MessageBody=queued(request),
                 # On a standard queue the group is for fair shares: one source cannot starve the others.
                 MessageGroupId=request.source,
             )

@@ -19,12 +19,10 @@ from helpdesk.intake.forms import Form
 from helpdesk.intake.requests import Defaults, read_body
 from helpdesk.intake.shared_secrets import SharedSecrets
 from helpdesk.intake.signatures import Call, SecretPath, Unverified, refusal
+from helpdesk.models import queued
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
-
-# Characters that JSON takes and SQS refuses.
-_ESCAPED = {0xFFFE: "\\ufffe", 0xFFFF: "\\uffff"}
 
 
 class FormIntake:
@@ -164,7 +162,7 @@ class FormIntake:
             # The consumer rejects it, and its copy shows a person everything that was filled in.
             kept = {**body, "submission": {"answers": submission.answers, "files": submission.files}}
             return json.dumps(kept, ensure_ascii=True), body["request_id"]
-        return request.model_dump_json(exclude_defaults=True).translate(_ESCAPED), request.request_id
+        return queued(request), request.request_id
 
     def _enqueue(self, text: str, source: str) -> None:
         try:

@@ -211,6 +211,15 @@ REQUEST: TypeAdapter[Request] = TypeAdapter(
 )
 
 
+# Characters that JSON takes and SQS refuses.
+_ESCAPED = {0xFFFE: "\\ufffe", 0xFFFF: "\\uffff"}
+
+
+def queued(request: Request) -> str:
+    """The request as the queue takes it; reading it again gives the same request."""
+    return request.model_dump_json(exclude_defaults=True).translate(_ESCAPED)
+
+
 # ── tickets ──────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -43,7 +43,7 @@ from helpdesk.transport import Transport
 # The list page's documented maximum; its own sample sends more.
 _TAKE = 50
 _SUCCESS = -1
-_REQUEST_MARKER = "custom_field:"
+_FIELD_MARKER = "custom_field:"
 
 CALLS = {
     "add": "POST /tickets",
@@ -134,10 +134,10 @@ class Socialboards:
     def marked(self, ticket: NewTicket, marker: str) -> NewTicket:
         """The ticket with its marker, in a custom field of its own if one is configured."""
         field = self._settings.marker_field
-        if not field.startswith(_REQUEST_MARKER):
+        if not field.startswith(_FIELD_MARKER):
             return planted(ticket, marker, field)
         given = _list(ticket.extra.get("custom_fields"))
-        added = {"id": int(field.removeprefix(_REQUEST_MARKER)), "value": marker}
+        added = {"id": int(field.removeprefix(_FIELD_MARKER)), "value": marker}
         return ticket.model_copy(update={"extra": {**ticket.extra, "custom_fields": [*given, added]}})
 
     def add(self, ticket: NewTicket, deadline: float) -> TicketLink:
