@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from helpdesk.wiring import LambdaContext, api_deadline, callbacks, logger, metrics
+from helpdesk.wiring.callbacks import callbacks
+from helpdesk.wiring.invocation import LambdaContext, api_deadline, entry
 
 
-@logger.inject_lambda_context
-@metrics.log_metrics
+@entry(callbacks)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The answer in API Gateway's proxy form."""
     return callbacks().answer(event, api_deadline(context))

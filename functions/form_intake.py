@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from helpdesk.wiring import LambdaContext, form_intake, logger, metrics
+from helpdesk.wiring.form_intake import form_intake
+from helpdesk.wiring.invocation import LambdaContext, entry
 
 
-@logger.inject_lambda_context
-@metrics.log_metrics
+@entry(form_intake)
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """The answer in API Gateway's proxy form."""
     return form_intake().answer(event)

@@ -1,15 +1,16 @@
 """Trigger: API Gateway (REST, proxy). Input: one call. A failure here is a 502 to the caller."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from helpdesk.wiring import LambdaContext, api_deadline, logger, metrics, ticket_api
+from helpdesk.wiring.invocation import LambdaContext, api_deadline, entry
+from helpdesk.wiring.ticket_api import ticket_api
 
-_DOCUMENT = Path(__file__).with_name("openapi.json")
+_api = partial(ticket_api, Path(__file__).with_name("openapi.json"))
 
 
-@logger.inject_lambda_context
-@metrics.log_metrics
+@entry(_api)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The answer in API Gateway's proxy form."""
-    return ticket_api(_DOCUMENT).answer(event, context, api_deadline(context))
+    return _api().answer(event, context, api_deadline(context))

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from helpdesk.wiring import LambdaContext, logger, metrics, queue_consumer, queue_deadline
+from helpdesk.wiring.invocation import LambdaContext, entry, queue_deadline
+from helpdesk.wiring.ticket_queue import queue_consumer
 
 
-@logger.inject_lambda_context
-@metrics.log_metrics
+@entry(queue_consumer)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The partial batch response. An exception here brings back the whole batch."""
     return queue_consumer().run(event["Records"], queue_deadline(context))

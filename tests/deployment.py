@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,22 +21,8 @@ import ticket_api
 import ticket_queue
 from bridge.form_files import compile_all
 from bridge.form_signing import proof
-from helpdesk import wiring
 from helpdesk.intake.forms import Form, load_forms
-
-_CACHED = (
-    wiring.queue_consumer,
-    wiring.ticket_api,
-    wiring.form_intake,
-    wiring.callbacks,
-    wiring._settings,
-    wiring._clients,
-    wiring._ledger,
-    wiring._helpdesks,
-    wiring._markers,
-    wiring._service,
-    wiring.reconciler,
-)
+from helpdesk.wiring import invocation
 
 
 @dataclass
@@ -99,7 +86,7 @@ class Deployment:
         **variables: str,
     ) -> None:
         self._monkeypatch = monkeypatch
-        monkeypatch.setattr(wiring, "clock", clock)
+        monkeypatch.setattr(invocation, "clock", clock)
         # Every call of every client goes through this method, which botocore's types leave out.
         call = BaseClient._make_api_call  # type: ignore[attr-defined]
         monkeypatch.setattr(BaseClient, "_make_api_call", _one_at_a_time(call))
@@ -156,8 +143,10 @@ class Deployment:
 
     def restart(self) -> None:
         """Forgets what warm functions keep."""
-        for cached in _CACHED:
-            cached.cache_clear()
+        wired = [module for name, module in sys.modules.items() if name.startswith("helpdesk.wiring.")]
+        for part in [part for module in wired for part in vars(module).values()]:
+            if hasattr(part, "cache_clear"):
+                part.cache_clear()
 
     # ── the queue ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -329,7 +318,7 @@ class Deployment:
             if isinstance(body, bytes)
             else (body if isinstance(body, str) else json.dumps(body)).encode()
         )
-        shown = proof(self.forms[name], secret, raw, wiring.clock()) if secret else None
+        shown = proof(self.forms[name], secret, raw, invocation.clock()) if secret else None
         if shown and shown.path.count("/") == 3:
             path_secret = shown.path.rpartition("/")[2]
         sent = {"Content-Type": content_type, **(shown.headers if shown else {}), **(headers or {})}

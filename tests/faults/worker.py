@@ -22,7 +22,7 @@ import boto3
 import botocore.session
 from botocore.loaders import create_loader
 
-from helpdesk import wiring
+from helpdesk.wiring import invocation
 
 HANDLERS = ("ticket_queue", "ticket_api", "reconcile")
 
@@ -40,7 +40,7 @@ class _Context:
 
 def _invoke(asked: dict[str, Any]) -> None:
     os.environ.update(asked["environment"])
-    wiring.clock = lambda: time.time() + asked["passed"]
+    invocation.clock = lambda: time.time() + asked["passed"]
     answer = importlib.import_module(asked["handler"]).handler(asked["event"], _Context())
     if asked["dies"]:
         os.kill(os.getpid(), signal.SIGKILL)

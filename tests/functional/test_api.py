@@ -14,7 +14,7 @@ import pytest
 
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture import KaptureSimulator
-from helpdesk import wiring
+from helpdesk.wiring import invocation
 from tests.deployment import Answer, Context, Deployment
 from tests.functional.conftest import TOKEN
 
@@ -69,7 +69,7 @@ def consumer_running(deployment: Deployment) -> Iterator[None]:
             yield
         finally:
             stopped.set()
-    wiring.metrics.clear_metrics()
+    invocation.metrics.clear_metrics()
     running.result()
 
 
@@ -842,9 +842,9 @@ def test_a_wrong_method_is_405_and_tells_which_are_allowed(
 def log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> io.StringIO:
     """What the handlers log, at the most talkative level."""
     written = io.StringIO()
-    for handler in logging.getLogger(wiring.logger.name).handlers:
+    for handler in logging.getLogger(invocation.logger.name).handlers:
         monkeypatch.setattr(handler, "stream", written)
-    caplog.set_level(logging.DEBUG, wiring.logger.name)
+    caplog.set_level(logging.DEBUG, invocation.logger.name)
     return written
 
 

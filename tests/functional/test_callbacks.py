@@ -11,8 +11,8 @@ from moto import mock_aws
 
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture import KaptureSimulator
-from helpdesk import wiring
 from helpdesk.models import Identity, Outcome, OutcomeKind, Ticket
+from helpdesk.wiring import invocation
 from tests.deployment import Answer, Deployment
 
 SECRET = "the-callback-secret"
@@ -42,7 +42,7 @@ def ticket_id(deployment: Deployment) -> str:
 def log() -> Iterator[io.StringIO]:
     """Every line that the functions log, as Lambda would write it."""
     stream = io.StringIO()
-    handler = wiring.logger.registered_handler
+    handler = invocation.logger.registered_handler
     assert isinstance(handler, logging.StreamHandler)
     usual = handler.setStream(stream)
     yield stream

@@ -17,7 +17,7 @@ from bridge import samples
 from bridge.form_signing import proof
 from bridge.samples import FormSend, Sample
 from bridge.simulators.kapture import KaptureSimulator
-from helpdesk import wiring
+from helpdesk.wiring import aws, invocation
 from tests.deployment import Answer, Clock, Context, Deployment
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +62,7 @@ def deployment(
 def log() -> Iterator[io.StringIO]:
     """Every line that the functions log, as Lambda would write it."""
     stream = io.StringIO()
-    handler = wiring.logger.registered_handler
+    handler = invocation.logger.registered_handler
     assert isinstance(handler, logging.StreamHandler)
     usual = handler.setStream(stream)
     yield stream
@@ -189,7 +189,7 @@ def _flipped(sample: Sample) -> bytes:
 def test_a_flipped_byte_is_refused(deployment: Deployment) -> None:
     original = SAMPLES["form_add_google"].send
     assert isinstance(original, FormSend)
-    shown = proof(deployment.forms["google"], SECRET, original.raw, wiring.clock())
+    shown = proof(deployment.forms["google"], SECRET, original.raw, invocation.clock())
     answer = deployment.form("google", _flipped(SAMPLES["form_add_google"]), headers=shown.headers)
 
     assert (answer.status, answer.body["code"]) == (401, "wrong_signature")
@@ -298,7 +298,7 @@ def test_a_flood_of_forged_calls_is_no_flood_at_secrets_manager(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[Any] = []
-    client = wiring._clients().secretsmanager
+    client = aws.clients().secretsmanager
     read = client.get_secret_value
 
     def counted(**asked: Any) -> Any:

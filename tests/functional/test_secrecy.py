@@ -9,7 +9,7 @@ import pytest
 
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture import KaptureSimulator
-from helpdesk import wiring
+from helpdesk.wiring import invocation
 from tests.deployment import Deployment
 from tests.functional.conftest import TOKEN
 
@@ -24,7 +24,7 @@ ECHO = "canary-echo-of-the-helpdesk"
 def log() -> Iterator[io.StringIO]:
     """Every line that the functions log, as Lambda would write it."""
     stream = io.StringIO()
-    handler = wiring.logger.registered_handler
+    handler = invocation.logger.registered_handler
     assert isinstance(handler, logging.StreamHandler)
     usual = handler.setStream(stream)
     yield stream

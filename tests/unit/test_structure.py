@@ -28,7 +28,9 @@ RANKS = [
     {"kapture", "kapture_callback", "socialboards", "ledger", "gate", "outcomes"},
     {"service", "changes"},
     {"consumer", "api", "reconcile", "form_intake", "callbacks"},
-    {"wiring"},
+    {"wiring.invocation", "wiring.aws"},
+    {"wiring.helpdesks"},
+    {f"wiring.{handler.stem}" for handler in HANDLERS},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 
@@ -78,8 +80,10 @@ def test_imports_point_one_way(module: Path) -> None:
 
 @pytest.mark.parametrize("package", [path for path in MODULES if path.name == "__init__.py"], ids=name_of)
 def test_packages_hold_no_code(package: Path) -> None:
-    assert len(ast.parse(package.read_text()).body) <= 1
-    assert not imported_by(package)
+    code = [ast.unparse(statement) for statement in ast.parse(package.read_text()).body[1:]]
+
+    # The wiring's is the first of ours that a handler loads.
+    assert code == (["import gc", "gc.disable()"] if package.parent.name == "wiring" else [])
 
 
 @pytest.mark.parametrize("handler", HANDLERS, ids=lambda path: path.stem)
@@ -89,7 +93,7 @@ def test_a_handler_is_short_and_knows_only_the_wiring(handler: Path) -> None:
 
     assert len(text.splitlines()) <= 40
     assert ast.get_docstring(tree)
-    assert imported_by(handler) == {"wiring"}
+    assert imported_by(handler) == {"wiring.invocation", f"wiring.{handler.stem}"}
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     assert not imported & {"os", "boto3", "requests", "urllib3"}
 

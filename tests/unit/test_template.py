@@ -11,7 +11,7 @@ import pytest
 from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has no types
 
 from helpdesk.settings import Settings, load_settings
-from helpdesk.wiring import api_deadline, queue_deadline, reconcile_deadline
+from helpdesk.wiring.invocation import api_deadline, queue_deadline, reconcile_deadline
 from tests.unit.test_settings import NEEDED
 
 _READ_YAML: Any = yaml_helper.yaml_parse

@@ -1,0 +1,82 @@
+"""The helpdesks that are served here, and what asks them."""
+
+from functools import cache
+
+from helpdesk.gate import Budget, Gate
+from helpdesk.kapture import Kapture
+from helpdesk.ledger import Ledger
+from helpdesk.marker import Markers
+from helpdesk.service import Helpdesk, TicketService
+from helpdesk.settings import KaptureSettings, SocialboardsSettings
+from helpdesk.socialboards import Minter, Socialboards
+from helpdesk.tokens import MintedToken, Secret, refresh_credentials_in, token_in
+from helpdesk.transport import Transport
+from helpdesk.wiring import invocation
+from helpdesk.wiring.aws import clients, settings
+
+
+@cache
+def helpdesks() -> dict[str, Helpdesk]:
+    """A client of each helpdesk, by the helpdesk's name."""
+    chosen = settings()
+    secrets = clients().secretsmanager
+    made: list[Helpdesk] = []
+    if chosen.kapture:
+        token = Secret(secrets, chosen.kapture.secret_arn, token_in)
+        made.append(Kapture(_transport(chosen.kapture.url), token, chosen.kapture))
+    if chosen.socialboards:
+        transport = _transport(chosen.socialboards.url)
+        minted = MintedToken(
+            Secret(secrets, chosen.socialboards.secret_arn, refresh_credentials_in),
+            Minter(transport, chosen.socialboards.token_path).mint,
+            lambda: invocation.logger.warning("another refresh token has come: put it into the secret"),
+        )
+        made.append(Socialboards(transport, minted, chosen.socialboards))
+    return {helpdesk.name: helpdesk for helpdesk in made}
+
+
+@cache
+def ledger() -> Ledger:
+    """What remembers each request."""
+    chosen = settings()
+    return Ledger(
+        clients().dynamodb,
+        chosen.ledger_table,
+        lease_s=chosen.lease_s,
+        keep_days=chosen.ledger_days,
+        clock=invocation.clock,
+    )
+
+
+@cache
+def markers() -> Markers:
+    """The marks that our tickets carry."""
+    return Markers(settings().ledger_table)
+
+
+@cache
+def service() -> TicketService:
+    """What carries requests out."""
+    chosen = settings()
+    of_each = {"kapture": chosen.kapture, "socialboards": chosen.socialboards}
+    gates = {name: _gate(name, of_it) for name, of_it in of_each.items() if of_it}
+    return TicketService(
+        helpdesks(), gates, ledger(), markers(), doubt_s=chosen.doubt_s, threads=chosen.threads
+    )
+
+
+def _transport(url: str) -> Transport:
+    chosen = settings()
+    return Transport(
+        url,
+        connect_timeout_s=chosen.connect_timeout_s,
+        read_timeout_s=chosen.read_timeout_s,
+        connections=chosen.threads,
+    )
+
+
+def _gate(name: str, chosen: KaptureSettings | SocialboardsSettings) -> Gate:
+    budget = Budget(chosen.budget, chosen.budget_period_s)
+    return Gate(
+        clients().dynamodb, settings().ledger_table, name, budget, invocation.clock, settings().lease_s
+    )

@@ -1,0 +1,26 @@
+"""The parts of `reconcile`."""
+
+from functools import cache
+
+from helpdesk.reconcile import Reconciler
+from helpdesk.wiring import invocation
+from helpdesk.wiring.aws import settings
+from helpdesk.wiring.helpdesks import helpdesks, ledger, markers, service
+
+
+@cache
+def reconciler() -> Reconciler:
+    """What settles doubts."""
+    chosen = settings()
+    return Reconciler(
+        helpdesks(),
+        service(),
+        ledger(),
+        markers(),
+        settle_after_s=chosen.settle_after_s,
+        give_up_s=chosen.give_up_after_s,
+        most_calls=chosen.reconcile_calls,
+        logger=invocation.logger,
+        metrics=invocation.metrics,
+        clock=invocation.clock,
+    )

@@ -1,0 +1,17 @@
+"""The parts of `ticket_api`."""
+
+from functools import cache
+from pathlib import Path
+
+from helpdesk.api import TicketApi
+from helpdesk.wiring import invocation
+from helpdesk.wiring.aws import clients, settings
+from helpdesk.wiring.helpdesks import ledger, service
+
+
+@cache
+def ticket_api(document: Path) -> TicketApi:
+    """The HTTP API; it describes itself by the document."""
+    return TicketApi(
+        service(), ledger(), clients().sqs, settings(), invocation.logger, invocation.metrics, document
+    )
