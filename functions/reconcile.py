@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from helpdesk.wiring.invocation import LambdaContext, entry, reconcile_deadline
+from helpdesk.wiring.invocation import LambdaContext, entry, schedule_deadline
 from helpdesk.wiring.reconcile import reconciler
 
 
 @entry(reconciler)
 def handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """How many doubts were found, absent, parked, and still wait."""
-    return reconciler().run(reconcile_deadline(context))
+    return reconciler().run(schedule_deadline(context))

@@ -19,6 +19,7 @@ import form_intake
 import reconcile
 import ticket_api
 import ticket_queue
+import watch
 from bridge.form_files import compile_all
 from bridge.form_signing import proof
 from helpdesk.intake.forms import Form, load_forms
@@ -198,6 +199,11 @@ class Deployment:
     def reconcile(self, context: Context | None = None) -> dict[str, int]:
         """Runs the schedule's handler once."""
         counts: dict[str, int] = reconcile.handler({}, context or Context())
+        return counts
+
+    def watch(self, context: Context | None = None) -> dict[str, int]:
+        """Runs the watch's handler once."""
+        counts: dict[str, int] = watch.handler({}, context or Context())
         return counts
 
     def show_all(self) -> None:

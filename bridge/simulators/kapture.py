@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from bridge.simulators.faults import Answer
+from bridge.simulators.faults import Answer, ControlError
 from bridge.simulators.kapture_answers import SECONDS, KaptureAnswers, local
 from bridge.simulators.server import (
     OTHER,
@@ -193,6 +193,26 @@ class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
     def forget_tickets(self) -> None:
         """Empty the store."""
         self._tickets.clear()
+
+    def change_by_hand(self, ticket_id: str, state: str) -> None:
+        """Give a ticket another sub-status."""
+        self._tickets[ticket_id] = replace(self._stored(ticket_id), sub_status=state)
+
+    def delete_by_hand(self, ticket_id: str) -> None:
+        """Take a ticket away."""
+        del self._tickets[self._stored(ticket_id).ticket_id]
+
+    def copy_by_hand(self, ticket_id: str) -> str:
+        """Make the same ticket again."""
+        now = self.clock()
+        copied = replace(self._stored(ticket_id), ticket_id=self._new_ticket_id(now), created_at=now)
+        self._tickets[copied.ticket_id] = copied
+        return copied.ticket_id
+
+    def _stored(self, ticket_id: str) -> Ticket:
+        if ticket_id not in self._tickets:
+            raise ControlError([f"there is no ticket {ticket_id}"])
+        return self._tickets[ticket_id]
 
     def operation_of(self, method: str, path: str) -> str:
         """Every operation is a POST, reads included (documented)."""

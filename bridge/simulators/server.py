@@ -66,6 +66,11 @@ class _Token(BaseModel):
     token: str
 
 
+class _State(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    state: str
+
+
 class _Changes(RootModel[dict[str, object]]):
     """Switches by name, not yet checked."""
 
@@ -104,6 +109,18 @@ class HelpdeskSimulator[SwitchesT: HelpdeskSwitches](ABC):
     def forget_tickets(self) -> None:
         """Empty the store."""
 
+    @abstractmethod
+    def change_by_hand(self, ticket_id: str, state: str) -> None:
+        """Give a ticket another state, as a person at the helpdesk does. Raises ControlError."""
+
+    @abstractmethod
+    def delete_by_hand(self, ticket_id: str) -> None:
+        """Take a ticket away. Raises ControlError."""
+
+    @abstractmethod
+    def copy_by_hand(self, ticket_id: str) -> str:
+        """Make the same ticket again; returns the new one's id. Raises ControlError."""
+
     def reset(self) -> None:
         """Back to the state of the start: no tickets, calls or faults; first token and switches."""
         self.forget_tickets()
@@ -124,6 +141,9 @@ class HelpdeskSimulator[SwitchesT: HelpdeskSwitches](ABC):
             [
                 web.get("/_control/health", control.health),
                 web.get("/_control/tickets", control.tickets),
+                web.put("/_control/tickets/{ticket_id}", control.put_ticket),
+                web.delete("/_control/tickets/{ticket_id}", control.delete_ticket),
+                web.post("/_control/tickets/{ticket_id}/copy", control.copy_ticket),
                 web.get("/_control/calls", control.calls),
                 web.put("/_control/token", control.put_token),
                 web.get("/_control/faults", control.faults),
@@ -172,6 +192,29 @@ class _Control[SwitchesT: HelpdeskSwitches]:
 
     async def tickets(self, _: web.Request) -> web.Response:
         return web.json_response(self._simulator.tickets_as_json())
+
+    async def put_ticket(self, request: web.Request) -> web.Response:
+        ticket_id = request.match_info["ticket_id"]
+        try:
+            self._simulator.change_by_hand(ticket_id, posted(_State, await json_of(request)).state)
+        except ControlError as error:
+            return refused(error)
+        return web.json_response({"ticket_id": ticket_id})
+
+    async def delete_ticket(self, request: web.Request) -> web.Response:
+        ticket_id = request.match_info["ticket_id"]
+        try:
+            self._simulator.delete_by_hand(ticket_id)
+        except ControlError as error:
+            return refused(error)
+        return web.json_response({"ticket_id": ticket_id})
+
+    async def copy_ticket(self, request: web.Request) -> web.Response:
+        try:
+            copied = self._simulator.copy_by_hand(request.match_info["ticket_id"])
+        except ControlError as error:
+            return refused(error)
+        return web.json_response({"ticket_id": copied}, status=201)
 
     async def calls(self, _: web.Request) -> web.Response:
         return web.json_response([call.as_json() for call in self._simulator.calls])

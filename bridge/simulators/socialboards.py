@@ -12,6 +12,7 @@ import argparse
 import itertools
 import secrets
 import time
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -20,7 +21,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 from pydantic import Field
 
-from bridge.simulators.faults import Answer
+from bridge.simulators.faults import Answer, ControlError
 from bridge.simulators.server import (
     OTHER,
     HelpdeskSimulator,
@@ -41,7 +42,7 @@ from bridge.simulators.socialboards_tokens import AccessTokens, TokenRefusedErro
 from bridge.simulators.socialboards_webhooks import webhook_routes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from bridge.simulators.socialboards_tickets import Ticket
 
@@ -127,6 +128,21 @@ class SocialboardsSimulator(HelpdeskSimulator[SocialboardsSwitches]):
     def forget_tickets(self) -> None:
         """Empty the store."""
         self._desk.clear()
+
+    def change_by_hand(self, ticket_id: str, state: str) -> None:
+        """Give a ticket another status."""
+        with _by_hand():
+            self._desk.set_status(int(ticket_id), state)
+
+    def delete_by_hand(self, ticket_id: str) -> None:
+        """Take a ticket away."""
+        with _by_hand():
+            self._desk.delete(int(ticket_id))
+
+    def copy_by_hand(self, ticket_id: str) -> str:
+        """Make the same ticket again."""
+        with _by_hand():
+            return str(self._desk.copy(int(ticket_id)))
 
     def reset(self) -> None:
         """Back to the state of the start, without any access token."""
@@ -224,6 +240,14 @@ class SocialboardsSimulator(HelpdeskSimulator[SocialboardsSwitches]):
     ) -> Answer:
         shown = with_pascal_case_keys(content) if self.switches.pascal_case else content
         return replace(Answer.of_json(shown, status), headers=headers or {})
+
+
+@contextmanager
+def _by_hand() -> Iterator[None]:
+    try:
+        yield
+    except (RefusedError, ValueError) as error:
+        raise ControlError([str(error)]) from error
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ class Desk:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._tickets: dict[int, Ticket] = {}
-        self._note_ids = self._reply_ids = 0
+        self._ticket_ids = self._note_ids = self._reply_ids = 0
 
     @property
     def tickets(self) -> list[Ticket]:
@@ -35,7 +35,21 @@ class Desk:
     def clear(self) -> None:
         """Empty the store; ids start again."""
         self._tickets.clear()
-        self._note_ids = self._reply_ids = 0
+        self._ticket_ids = self._note_ids = self._reply_ids = 0
+
+    def delete(self, ticket_id: int) -> None:
+        """Take a ticket away."""
+        del self._tickets[self.ticket(ticket_id).ticket_id]
+
+    def copy(self, ticket_id: int) -> int:
+        """Make the same ticket again."""
+        copied = replace(self.ticket(ticket_id), ticket_id=self._new_id(), created_at=self._clock())
+        self._tickets[copied.ticket_id] = copied
+        return copied.ticket_id
+
+    def _new_id(self) -> int:
+        self._ticket_ids += 1
+        return _FIRST_TICKET_ID + self._ticket_ids - 1
 
     def ticket(self, ticket_id: int) -> Ticket:
         """The ticket with this id."""
@@ -56,7 +70,7 @@ class Desk:
         """A new open ticket; the same request twice makes two (inferred: nothing else is documented)."""
         now = self._clock()
         ticket = Ticket(
-            ticket_id=_FIRST_TICKET_ID + len(self._tickets),
+            ticket_id=self._new_id(),
             created_at=now,
             title=asked.title,
             details=asked.message or "",

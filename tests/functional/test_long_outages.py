@@ -158,6 +158,9 @@ class ScriptedHelpdesk:
     def pull(self, day: date, deadline: float) -> list[Ticket]:
         raise NotImplementedError
 
+    def is_closed(self, ticket: Ticket) -> bool:
+        raise NotImplementedError
+
     def token_version(self, *, fresh: bool) -> str | None:
         return self.secret
 

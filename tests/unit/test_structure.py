@@ -25,11 +25,11 @@ RANKS = [
     {"settings", "edge_settings", "marker", "intake.requests", "intake.answers", "intake.signatures"},
     {"transport", "tokens", "intake.forms", "http_answers"},
     {"replies"},
-    {"kapture", "kapture_callback", "socialboards", "ledger", "gate", "outcomes"},
+    {"kapture", "kapture_callback", "socialboards", "ledger", "gate", "outcomes", "watchlist"},
     {"service", "changes"},
-    {"consumer", "api", "reconcile", "form_intake", "callbacks"},
+    {"consumer", "api", "reconcile", "form_intake", "callbacks", "watch", "proof"},
     {"wiring.invocation", "wiring.aws"},
-    {"wiring.helpdesks"},
+    {"wiring.helpdesks", "wiring.changes"},
     {f"wiring.{handler.stem}" for handler in HANDLERS},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}

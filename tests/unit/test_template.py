@@ -11,7 +11,7 @@ import pytest
 from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has no types
 
 from helpdesk.settings import Settings, load_settings
-from helpdesk.wiring.invocation import api_deadline, queue_deadline, reconcile_deadline
+from helpdesk.wiring.invocation import api_deadline, queue_deadline, schedule_deadline
 from tests.unit.test_settings import NEEDED
 
 _READ_YAML: Any = yaml_helper.yaml_parse
@@ -108,7 +108,7 @@ def test_a_message_stays_hidden_for_six_times_its_functions_time_out() -> None:
         ("ticket_queue.handler", queue_deadline),
         ("ticket_api.handler", api_deadline),
         ("callbacks.handler", api_deadline),
-        ("reconcile.handler", reconcile_deadline),
+        ("reconcile.handler", schedule_deadline),
     ],
 )
 def test_a_call_ends_before_its_function_does(handler: str, deadline: Any) -> None:

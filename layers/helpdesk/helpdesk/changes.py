@@ -48,8 +48,7 @@ class ChangeTeller:
         Raises:
             UnavailableError: the table or the topic does not answer; nothing is remembered.
         """
-        key = f"change#{ticket.helpdesk}#{ticket.ticket_id}"
-        state = state_of(ticket)
+        key, state = _key(ticket), state_of(ticket)
         number = self._number_told(key, state)
         if number is None:
             return None
@@ -58,6 +57,30 @@ class ChangeTeller:
             raise UnavailableError("topic_unavailable", "the topic does not take the change")
         self._remember(key, state, number)
         return change.identity.request_id
+
+    def begin(self, ticket: Ticket) -> str | None:
+        """Remembers a ticket's state as the one that changes are told from. Raises as `tell`.
+
+        Where something has been told of the ticket before, what has changed since is told, as by `tell`.
+        """
+        try:
+            self._client.put_item(
+                TableName=self._table,
+                Item={
+                    "pk": {"S": _key(ticket)},
+                    "state": {"S": state_of(ticket)},
+                    "number": {"N": "0"},
+                    "expires_at": {"N": str(int(self._clock() + self._keep_s))},
+                },
+                ConditionExpression="attribute_not_exists(pk)",
+            )
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") != "ConditionalCheckFailedException":
+                raise UnavailableError("ledger_unavailable", "the ledger did not answer") from error
+            return self.tell(ticket)
+        except BotoCoreError as error:
+            raise UnavailableError("ledger_unavailable", "the ledger did not answer") from error
+        return None
 
     def _number_told(self, key: str, state: str) -> int | None:
         """How many changes have been told; None where this state was the last of them."""
@@ -91,6 +114,10 @@ class ChangeTeller:
                 raise UnavailableError("ledger_unavailable", "the ledger did not answer") from error
         except BotoCoreError as error:
             raise UnavailableError("ledger_unavailable", "the ledger did not answer") from error
+
+
+def _key(ticket: Ticket) -> str:
+    return f"change#{ticket.helpdesk}#{ticket.ticket_id}"
 
 
 def state_of(ticket: Ticket) -> str:

@@ -10,6 +10,9 @@ more, have drawn is subtracted from the limit. The "little more" makes up for th
 moment between drawing and calling. Calls that get nothing are told a time of their own, one after the other
 at the budget's pace, so that a backlog comes back neither all at once nor more slowly than it could be
 called. These times are no promise: whoever comes while there is something to draw draws it.
+
+Calls that can wait, such as those of the watch, get spare ones only: they leave half of the budget alone,
+and draw nothing while a request has been told to wait.
 """
 
 import json
@@ -39,6 +42,8 @@ _SLOTS_COUNTED = _SLOTS + 3
 # Times are given out closer than calls are allowed, so that somebody is there whenever one comes free.
 _CLOSER = 0.5
 _FAILURES_TO_CLOSE = 5
+# The share of the budget that calls which can wait do not touch.
+_KEPT_FOR_REQUESTS = 0.5
 _FIRST_PROBE_S = 5.0
 _LAST_PROBE_S = 60.0
 _LONGEST_WAIT_S = 900.0
@@ -134,17 +139,37 @@ class Gate:
         state = self.look()
         version = cache(token_version)
         for _ in range(_TRIES):
-            if state.paused:
-                return Pass(0, "paused", _LAST_PROBE_S)
-            if state.closed:
-                answer = self._probe(state, version)
-            elif self._budget.limit:
-                answer = self._draw(state, wanted)
-            else:
-                return Pass(wanted)
+            answer = self._admit_once(state, wanted, version)
             if isinstance(answer, Pass):
                 return answer
             # Somebody else was quicker.
+            state = answer
+        return Pass(0, OVER_BUDGET, 1.0)
+
+    def _admit_once(
+        self, state: GateState, wanted: int, token_version: Callable[[], str | None]
+    ) -> Pass | GateState:
+        """The right to call, or what stands there instead of `state`."""
+        if state.paused:
+            return Pass(0, "paused", _LAST_PROBE_S)
+        if state.closed:
+            return self._probe(state, token_version)
+        if self._budget.limit:
+            return self._draw(state, wanted)
+        return Pass(wanted)
+
+    def admit_spare(self, token_version: Callable[[], str | None]) -> Pass:
+        """The right to make one call that can wait: what live requests leave. As `admit` otherwise."""
+        state = self.look()
+        for _ in range(_TRIES):
+            now = self._clock()
+            _, free = self._counted(state, now)
+            kept = self._budget.limit * _KEPT_FOR_REQUESTS
+            if self._budget.limit and (free <= kept or state.booked_until > now):
+                return Pass(0, OVER_BUDGET, self._slot_s * _SLOTS)
+            answer = self._admit_once(state, 1, token_version)
+            if isinstance(answer, Pass):
+                return answer
             state = answer
         return Pass(0, OVER_BUDGET, 1.0)
 

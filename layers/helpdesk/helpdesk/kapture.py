@@ -152,6 +152,10 @@ class Kapture:
                 return list(tickets.values())
             offset += len(page)
 
+    def is_closed(self, ticket: Ticket) -> bool:
+        """Whether its status is one of those that close a ticket; accounts name them as they like."""
+        return (ticket.status or "").casefold() in self._settings.closed_statuses
+
     def token_version(self, *, fresh: bool) -> str | None:
         """Changes when the secret does; read anew where `fresh`."""
         return self._token.version(fresh=fresh)

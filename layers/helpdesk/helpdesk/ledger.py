@@ -51,6 +51,7 @@ type Item = Mapping[str, "AttributeValueTypeDef"]
 MAX_ATTEMPTS = 5
 ATTENTION_INDEX = "attention"
 
+_REQUESTS = "request#"
 _WORD = re.compile(r"\w{3,}")
 
 _CLAIMABLE = (
@@ -125,6 +126,11 @@ class Receipt:
         """Whether the outcome is final."""
         return self.state == "done"
 
+    @property
+    def first_claimed_at(self) -> float:
+        """When it was first taken up."""
+        return float(self.history[0].partition(" ")[0]) if self.history else self.claimed_at
+
 
 class Ledger:
     """The table of requests. Raises UnavailableError where DynamoDB does not answer."""
@@ -137,10 +143,13 @@ class Ledger:
         lease_s: float,
         keep_days: int,
         clock: Callable[[], float] = time.time,
+        watched_under: Callable[[str, str], str] | None = None,
     ) -> None:
         self._client = client
         self._table = table
         self._lease_s = lease_s
+        # The index's name for a new ticket that is to be watched, by its helpdesk and its request's key.
+        self._watched_under = watched_under
         self._keep_s = keep_days * 86400
         self._clock = clock
 
@@ -203,14 +212,16 @@ class Ledger:
         if identity.operation is Operation.ADD and identity.reference and outcome.ticket_id:
             # First, for a finished request is never finished again.
             self._put_reference(identity, outcome.ticket_id)
-        self._end(claim, "done", outcome, removes=("attention", "attention_at"))
+        if self._watched_under and identity.operation is Operation.ADD and outcome.ticket_id:
+            # The request's own item lists the new ticket for the watch: that costs no further write.
+            under = self._watched_under(identity.helpdesk or "", claim.key)
+            self._end(claim, "done", outcome, more=self._attention(under))
+        else:
+            self._end(claim, "done", outcome, removes=("attention", "attention_at"))
 
     def doubt(self, claim: Claim, outcome: Outcome) -> None:
         """Remembers that the call may have been made, and that this needs attention."""
-        more: dict[str, AttributeValueTypeDef] = {
-            "attention": {"S": outcome.identity.helpdesk or ""},
-            "attention_at": _number(self._clock()),
-        }
+        more = self._attention(outcome.identity.helpdesk or "")
         self._end(claim, "unknown", outcome, more=more, removes=("told",))
 
     def release(self, claim: Claim, code: str) -> None:
@@ -344,7 +355,25 @@ class Ledger:
             return False
         return True
 
+    def all(self) -> Iterator[Receipt]:
+        """Everything that is known of every request, in no order. Reads the whole table."""
+        try:
+            pages = self._client.get_paginator("scan").paginate(
+                TableName=self._table,
+                FilterExpression="begins_with(pk, :requests)",
+                ExpressionAttributeValues={":requests": {"S": _REQUESTS}},
+            )
+            for page in pages:
+                for item in page["Items"]:
+                    helpdesk, _, request_id = (_of(item, "pk", "S") or "")[len(_REQUESTS) :].partition("#")
+                    yield _receipt_in(helpdesk, request_id, item)
+        except (ClientError, BotoCoreError) as error:
+            raise _unavailable(error) from error
+
     # ── DynamoDB ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _attention(self, under: str) -> dict[str, "AttributeValueTypeDef"]:
+        return {"attention": {"S": under}, "attention_at": _number(self._clock())}
 
     def _end(
         self,
@@ -542,7 +571,7 @@ def _outcome_in(item: Item, identity: Identity, kind: OutcomeKind, attempts: int
 
 def request_key(helpdesk: str, request_id: str) -> str:
     """The key of a request's item."""
-    return f"request#{helpdesk}#{request_id}"
+    return f"{_REQUESTS}{helpdesk}#{request_id}"
 
 
 def _reference_key(helpdesk: str, source: str, reference: str) -> str:

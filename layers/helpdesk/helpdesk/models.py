@@ -184,7 +184,10 @@ class UpdateRequest(_RequestBase):
 
 
 class GetRequest(_RequestBase):
-    """Read tickets. `extra` holds switches that go to the helpdesk as they are."""
+    """Read tickets, and watch them from then on where `include` says so.
+
+    `extra` holds switches that go to the helpdesk as they are.
+    """
 
     operation: Literal[Operation.GET]
     ticket_ids: Annotated[
@@ -193,7 +196,7 @@ class GetRequest(_RequestBase):
         AfterValidator(_not_empty),
         BeforeValidator(_one_or_many),
     ]
-    include: tuple[Literal["raw"], ...] = ()
+    include: tuple[Literal["raw", "watch"], ...] = ()
     extra: dict[str, JsonValue] = Field(default_factory=dict)
 
     @property

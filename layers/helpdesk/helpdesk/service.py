@@ -40,6 +40,7 @@ from helpdesk.models import (
     identity_of,
 )
 from helpdesk.steps import Steps
+from helpdesk.watchlist import Watchlist
 
 # Reasons of our own: they say nothing of the helpdesk.
 _OUR_CODES = {
@@ -74,6 +75,9 @@ class Helpdesk(Protocol):
     @property
     def zone(self) -> ZoneInfo:
         """Where the helpdesk's days begin."""
+
+    def is_closed(self, ticket: Ticket) -> bool:
+        """Whether nothing more is expected of the ticket."""
 
     def check(self, request: Request) -> None:
         """Raises RejectedError where this helpdesk cannot take the request. Makes no call."""
@@ -165,8 +169,11 @@ class TicketService:
         *,
         doubt_s: float,
         threads: int,
+        watchlist: Watchlist | None = None,
     ) -> None:
         self._markers = markers
+        # None where nothing is watched.
+        self._watchlist = watchlist
         self._doubt_s = doubt_s
         self._helpdesks = helpdesks
         self._gates = gates
@@ -178,6 +185,9 @@ class TicketService:
         if request.helpdesk not in self._helpdesks:
             problem = FieldProblem("helpdesk", f"must be {' or '.join(self._helpdesks)}")
             raise RejectedError("invalid_request", "this helpdesk is not served here", (problem,))
+        if isinstance(request, GetRequest) and "watch" in request.include and not self._watchlist:
+            problem = FieldProblem("include", "nothing is watched here: WatchMinutes is 0")
+            raise RejectedError("invalid_request", "the watch is switched off", (problem,))
         self._helpdesks[request.helpdesk].check(request)
 
     def carry_out(
@@ -240,7 +250,7 @@ class TicketService:
         """The tickets asked for. Raises HelpdeskError where they cannot be had."""
         calls = self._calls_for(request.helpdesk, len(request.ticket_ids))
         fetch = partial(self._fetch, request.helpdesk, request.ticket_ids, request.extra, deadline)
-        return _retrieved(request, self._through_gate(request.helpdesk, calls, fetch))
+        return self._retrieved(request, self._through_gate(request.helpdesk, calls, fetch))
 
     def comments(self, helpdesk: str, ticket_id: str, deadline: float) -> list[str] | None:
         """The comments of a ticket; None where the helpdesk does not give them. Raises HelpdeskError."""
@@ -252,10 +262,25 @@ class TicketService:
         """The tickets created on a day of the helpdesk's own zone. Raises HelpdeskError."""
         return self._through_gate(helpdesk, 1, partial(self._helpdesks[helpdesk].pull, day, deadline))
 
+    def look(self, helpdesk: str, ticket_ids: Sequence[str], deadline: float) -> list[Ticket]:
+        """Those of up to `get_limit` tickets that there are, by a call that live requests leave.
+
+        Raises HelpdeskError.
+        """
+        admitted = self._gates[helpdesk].admit_spare(self._version_of(helpdesk))
+        if not admitted.calls:
+            raise UnavailableError(admitted.code, "no call is left over", admitted.retry_after)
+        fetch = partial(self._fetch, helpdesk, ticket_ids, {}, deadline)
+        return list(self._heard(helpdesk, admitted, fetch).values())
+
     def _through_gate[T](self, helpdesk: str, calls: int, call: Callable[[], T]) -> T:
         admitted = self._gates[helpdesk].admit(calls, self._version_of(helpdesk))
         if not admitted.calls:
             raise UnavailableError(admitted.code, "the helpdesk cannot be asked now", admitted.retry_after)
+        return self._heard(helpdesk, admitted, call)
+
+    def _heard[T](self, helpdesk: str, admitted: Pass, call: Callable[[], T]) -> T:
+        """What the call answers, and the gate knows how it went."""
         heard = _ANSWERED
         try:
             return call()
@@ -443,7 +468,19 @@ class TicketService:
                 alone = [self._get_all([request], deadline) for request in gets]
                 return [result for results, _ in alone for result in results], _ANSWERED
             return [_result_of(request, error) for request in gets], _heard_in(error)
-        return [_retrieved(request, found) for request in gets], _ANSWERED
+        return [self._answer(request, found) for request in gets], _ANSWERED
+
+    def _answer(self, request: GetRequest, found: Mapping[str, Ticket]) -> Result:
+        try:
+            return self._retrieved(request, found)
+        except UnavailableError as error:
+            return Deferred(error.code)
+
+    def _retrieved(self, request: GetRequest, found: Mapping[str, Ticket]) -> Outcome:
+        """The outcome of a get. Raises UnavailableError where its tickets cannot be put on the watchlist."""
+        if self._watchlist and "watch" in request.include:
+            self._watchlist.add(request.helpdesk, [one for one in request.ticket_ids if one in found])
+        return _retrieved(request, found)
 
     def _fetch(
         self, name: str, ticket_ids: Sequence[str], extra: Mapping[str, JsonValue], deadline: float

@@ -95,6 +95,9 @@ class _Variables(_Base):
     MAX_DELAY_S: Annotated[int, Field(ge=1, le=43200)] = 900
     # Less than the fourteen days for which the queue keeps a message.
     GIVE_UP_AFTER_HOURS: Annotated[float, Field(gt=0, le=312)] = 72
+    # How often each ticket is looked at; 0 watches nothing.
+    WATCH_MINUTES: Annotated[float, Field(ge=0, le=1440)] = 0
+    WATCH_CALLS: Annotated[int, Field(ge=1)] = 60
     THREADS: Annotated[int, Field(ge=1, le=50)] = 10
 
     @field_validator("DEFAULT_HELPDESK")
@@ -113,6 +116,7 @@ class _KaptureVariables(_Base):
     KAPTURE_ZONE: Annotated[str, AfterValidator(_zone)] = "Asia/Kolkata"
     KAPTURE_PATH_VERSION: Annotated[str, StringConstraints(pattern=r"^(/[\w.-]+|none)$")] = "/v.2.0"
     KAPTURE_SUB_STATUSES: Annotated[dict[str, str], _Json] = Field(default_factory=dict)
+    KAPTURE_CLOSED_STATUSES: Annotated[tuple[str, ...], BeforeValidator(_names)] = ("Complete", "Closed")
     KAPTURE_SEND_API_KEY: bool = False
     KAPTURE_GET_LIMIT: Annotated[int, Field(ge=1, le=100)] = 50
     KAPTURE_PULL_LIMIT: Annotated[int, Field(ge=0)] = 0
@@ -161,6 +165,8 @@ class KaptureSettings:
     path_version: str = "/v.2.0"
     # Names that requests may use for an account's own sub-status keys; unknown names pass as they are.
     sub_statuses: Mapping[str, str] = field(default_factory=dict)
+    # Names of the statuses of a ticket that is done with, in lower case.
+    closed_statuses: frozenset[str] = frozenset({"complete", "closed"})
     # Some accounts want the token in `x-api-key` as well.
     send_api_key: bool = False
     # Tickets asked for in one get; the most that Kapture takes is undocumented.
@@ -219,6 +225,10 @@ class Settings:
     ledger_days: int
     max_delay_s: int
     give_up_after_s: float
+    # About how often each watched ticket is looked at; 0 where nothing is watched.
+    watch_each_s: float
+    # The most calls to a helpdesk of one run of the watch.
+    watch_calls: int
     threads: int
 
 
@@ -255,6 +265,8 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         ledger_days=variables.LEDGER_DAYS,
         max_delay_s=variables.MAX_DELAY_S,
         give_up_after_s=variables.GIVE_UP_AFTER_HOURS * 3600,
+        watch_each_s=variables.WATCH_MINUTES * 60,
+        watch_calls=variables.WATCH_CALLS,
         threads=variables.THREADS,
     )
 
@@ -277,6 +289,7 @@ def _kapture_settings(variables: _KaptureVariables) -> KaptureSettings:
         zone=ZoneInfo(variables.KAPTURE_ZONE),
         path_version=variables.KAPTURE_PATH_VERSION.removeprefix(_NO_VERSION),
         sub_statuses=variables.KAPTURE_SUB_STATUSES,
+        closed_statuses=frozenset(name.casefold() for name in variables.KAPTURE_CLOSED_STATUSES),
         send_api_key=variables.KAPTURE_SEND_API_KEY,
         get_limit=variables.KAPTURE_GET_LIMIT,
         pull_limit=variables.KAPTURE_PULL_LIMIT,

@@ -218,6 +218,10 @@ class Socialboards:
                 return list(tickets.values())
             skip += len(page)
 
+    def is_closed(self, ticket: Ticket) -> bool:
+        """Whether its status is the last one: "completed" in a page of the API, "closed" in a glossary."""
+        return (ticket.status or "").casefold() in ("completed", "closed")
+
     def token_version(self, *, fresh: bool) -> str | None:
         """Changes when the secret does; read anew where `fresh`."""
         return self._token.version(fresh=fresh)

@@ -11,6 +11,7 @@ from helpdesk.settings import KaptureSettings, SocialboardsSettings
 from helpdesk.socialboards import Minter, Socialboards
 from helpdesk.tokens import MintedToken, Secret, refresh_credentials_in, token_in
 from helpdesk.transport import Transport
+from helpdesk.watchlist import Watchlist, watched_under
 from helpdesk.wiring import invocation
 from helpdesk.wiring.aws import clients, settings
 
@@ -45,6 +46,18 @@ def ledger() -> Ledger:
         lease_s=chosen.lease_s,
         keep_days=chosen.ledger_days,
         clock=invocation.clock,
+        watched_under=watched_under if chosen.watch_each_s else None,
+    )
+
+
+@cache
+def watchlist() -> Watchlist | None:
+    """The tickets that are watched; None where none are."""
+    chosen = settings()
+    if not chosen.watch_each_s:
+        return None
+    return Watchlist(
+        clients().dynamodb, chosen.ledger_table, keep_days=chosen.ledger_days, clock=invocation.clock
     )
 
 
@@ -61,7 +74,13 @@ def service() -> TicketService:
     of_each = {"kapture": chosen.kapture, "socialboards": chosen.socialboards}
     gates = {name: _gate(name, of_it) for name, of_it in of_each.items() if of_it}
     return TicketService(
-        helpdesks(), gates, ledger(), markers(), doubt_s=chosen.doubt_s, threads=chosen.threads
+        helpdesks(),
+        gates,
+        ledger(),
+        markers(),
+        doubt_s=chosen.doubt_s,
+        threads=chosen.threads,
+        watchlist=watchlist(),
     )
 
 

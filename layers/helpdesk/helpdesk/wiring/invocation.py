@@ -63,7 +63,7 @@ def api_deadline(context: LambdaContext) -> float:
     return _deadline(context, _API_RESERVE_S)
 
 
-def reconcile_deadline(context: LambdaContext) -> float:
+def schedule_deadline(context: LambdaContext) -> float:
     """The moment of `time.monotonic()` by which the calls of a run must end."""
     return _deadline(context, _QUEUE_RESERVE_S)
 

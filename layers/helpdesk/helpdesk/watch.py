@@ -1,0 +1,128 @@
+"""Watches tickets until they are closed, and tells what has changed."""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from helpdesk.changes import ChangeTeller, state_of
+from helpdesk.errors import HelpdeskError, RejectedError
+from helpdesk.models import Ticket
+from helpdesk.service import Helpdesk, TicketService
+from helpdesk.watchlist import MOST_PAGES_AT_ONCE, Page, Watched, Watchlist
+
+
+class Watch:
+    """Looks at each ticket about every `each_s` seconds, by calls that live requests leave.
+
+    A page is written back after its changes have been told, all at once: a run that ends in the middle is
+    made up for by the next, and what was told is remembered for each ticket.
+    """
+
+    def __init__(
+        self,
+        helpdesks: Mapping[str, Helpdesk],
+        service: TicketService,
+        watchlist: Watchlist,
+        teller: ChangeTeller,
+        *,
+        each_s: float,
+        days: int,
+        most_calls: int,
+        logger: Logger,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._helpdesks = helpdesks
+        self._service = service
+        self._watchlist = watchlist
+        self._teller = teller
+        self._each_s = each_s
+        self._watched_s = days * 86400
+        self._most_calls = most_calls
+        self._logger = logger
+        self._metrics = metrics
+        self._clock = clock
+
+    def run(self, deadline: float) -> dict[str, int]:
+        """How many tickets were looked at, how many changes told, how many tickets are watched no more."""
+        counts = {"looked": 0, "changed": 0, "dropped": 0}
+        for helpdesk in self._helpdesks.values():
+            try:
+                self._look_at_all(helpdesk, counts, deadline)
+            except HelpdeskError as error:
+                # What was not looked at stays due.
+                extra = {"helpdesk": helpdesk.name, "code": error.code}
+                self._logger.info("the watch goes on later", extra=extra)
+        self._metrics.add_metric(name="WatchLooked", unit=MetricUnit.Count, value=counts["looked"])
+        self._metrics.add_metric(name="WatchChanged", unit=MetricUnit.Count, value=counts["changed"])
+        return counts
+
+    def _look_at_all(self, helpdesk: Helpdesk, counts: dict[str, int], deadline: float) -> None:
+        pages = self._watchlist.due(helpdesk.name, self._most_calls * helpdesk.get_limit)
+        for group in islice(_groups(pages, helpdesk.get_limit), self._most_calls):
+            if time.monotonic() > deadline:
+                return
+            self._look(helpdesk, group, counts, deadline)
+
+    def _look(
+        self, helpdesk: Helpdesk, pages: Sequence[Page], counts: dict[str, int], deadline: float
+    ) -> None:
+        # A ticket that stands in two pages has been looked at by the one that knows its state.
+        watched = {one.ticket_id: one for one in sorted(_tickets(pages), key=lambda one: bool(one.state))}
+        found = {ticket.ticket_id: ticket for ticket in self._shown(helpdesk, list(watched), deadline)}
+        kept = []
+        for ticket_id, one in watched.items():
+            ticket = found.get(ticket_id)
+            is_over = self._clock() - one.since > self._watched_s
+            if ticket is None:
+                # It may be shown again: an answer can be short.
+                kept += [] if is_over else [one]
+                continue
+            is_closed = helpdesk.is_closed(ticket)
+            counts["changed"] += self._told(one, ticket, is_closed=is_closed)
+            if not (is_closed or is_over):
+                kept.append(Watched(ticket_id, state_of(ticket), one.since))
+        due = self._clock() + self._each_s * random.uniform(0.9, 1.1)  # noqa: S311  # spreads load
+        if self._watchlist.replace(helpdesk.name, pages, kept, due):
+            counts["looked"] += len(watched)
+            counts["dropped"] += len(watched) - len(kept)
+
+    def _told(self, one: Watched, ticket: Ticket, *, is_closed: bool) -> bool:
+        if not one.state and not is_closed:
+            return bool(self._teller.begin(ticket))
+        return one.state != state_of(ticket) and bool(self._teller.tell(ticket))
+
+    def _shown(self, helpdesk: Helpdesk, ticket_ids: Sequence[str], deadline: float) -> list[Ticket]:
+        try:
+            return self._service.look(helpdesk.name, ticket_ids, deadline)
+        except RejectedError as error:
+            if len(ticket_ids) == 1:
+                extra = {"helpdesk": helpdesk.name, "ticket_id": ticket_ids[0], "code": error.code}
+                self._logger.warning("a watched ticket cannot be looked at", extra=extra)
+                return []
+            # One bad id may spoil the others' call.
+            half = len(ticket_ids) // 2
+            halves = (ticket_ids[:half], ticket_ids[half:])
+            return [ticket for part in halves for ticket in self._shown(helpdesk, part, deadline)]
+
+
+def _tickets(pages: Sequence[Page]) -> Iterator[Watched]:
+    return (one for page in pages for one in page.tickets)
+
+
+def _groups(pages: Sequence[Page], most: int) -> Iterator[list[Page]]:
+    """Whole pages, the longest due first, as many as one get asks for."""
+    group: list[Page] = []
+    size = 0
+    for page in sorted(pages, key=lambda page: float(page.due)):
+        if group and (size + len(page.tickets) > most or len(group) == MOST_PAGES_AT_ONCE):
+            yield group
+            group, size = [], 0
+        group.append(page)
+        size += len(page.tickets)
+    if group:
+        yield group

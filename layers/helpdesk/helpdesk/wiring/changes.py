@@ -1,0 +1,19 @@
+"""What tells changes, for the callbacks and for the watch."""
+
+from helpdesk.changes import ChangeTeller
+from helpdesk.outcomes import Topic
+from helpdesk.wiring import invocation
+from helpdesk.wiring.aws import clients, settings
+
+
+def change_teller() -> ChangeTeller:
+    """What publishes `ticket.changed`."""
+    chosen = settings()
+    return ChangeTeller(
+        clients().dynamodb,
+        chosen.ledger_table,
+        Topic(clients().sns, chosen.outcomes_topic_arn),
+        # It outlives the watch of its ticket.
+        keep_days=2 * chosen.ledger_days,
+        clock=invocation.clock,
+    )
