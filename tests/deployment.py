@@ -15,6 +15,7 @@ import pytest
 from botocore.client import BaseClient
 
 import callbacks
+import daily_proof
 import form_intake
 import reconcile
 import ticket_api
@@ -204,6 +205,11 @@ class Deployment:
     def watch(self, context: Context | None = None) -> dict[str, int]:
         """Runs the watch's handler once."""
         counts: dict[str, int] = watch.handler({}, context or Context())
+        return counts
+
+    def prove(self, context: Context | None = None) -> dict[str, int]:
+        """Runs the proof's handler once."""
+        counts: dict[str, int] = daily_proof.handler({}, context or Context())
         return counts
 
     def show_all(self) -> None:

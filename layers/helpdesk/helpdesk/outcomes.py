@@ -1,7 +1,8 @@
 """Tells the topic how requests ended."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,20 @@ from helpdesk.models import Outcome
 
 if TYPE_CHECKING:
     from mypy_boto3_sns.client import SNSClient
-    from mypy_boto3_sns.type_defs import PublishBatchRequestEntryTypeDef
+    from mypy_boto3_sns.type_defs import MessageAttributeValueTypeDef, PublishBatchRequestEntryTypeDef
 
 # SNS takes 256 KiB in one call, message attributes included, and ten messages.
 MAX_BYTES = 262_144
 _ATTRIBUTES_BYTES = 1024
 _MAX_ENTRIES = 10
+
+
+@dataclass(frozen=True)
+class Message:
+    """An event of its own, and the attributes by which filter policies select it."""
+
+    event: Mapping[str, Any]
+    attributes: Mapping[str, str]
 
 
 class Topic:
@@ -32,6 +41,21 @@ class Topic:
         for group in _groups([(outcome, _body(outcome)) for outcome in outcomes]):
             refused += self._publish_group(group)
         return refused
+
+    def tell(self, message: Message) -> bool:
+        """Whether SNS has taken an event that is no outcome of a request."""
+        attributes: dict[str, MessageAttributeValueTypeDef] = {
+            name: {"DataType": "String", "StringValue": value} for name, value in message.attributes.items()
+        }
+        try:
+            self._client.publish(
+                TopicArn=self._topic_arn,
+                Message=json.dumps(message.event, separators=(",", ":")),
+                MessageAttributes=attributes,
+            )
+        except (ClientError, BotoCoreError):
+            return False
+        return True
 
     def _publish_group(self, group: Sequence[tuple[Outcome, str]]) -> list[Outcome]:
         entries: list[PublishBatchRequestEntryTypeDef] = [

@@ -265,13 +265,19 @@ class TicketService:
     def look(self, helpdesk: str, ticket_ids: Sequence[str], deadline: float) -> list[Ticket]:
         """Those of up to `get_limit` tickets that there are, by a call that live requests leave.
 
-        Raises HelpdeskError.
+        Raises UnavailableError, UnauthorizedError and OutcomeUnknownError.
         """
         admitted = self._gates[helpdesk].admit_spare(self._version_of(helpdesk))
         if not admitted.calls:
             raise UnavailableError(admitted.code, "no call is left over", admitted.retry_after)
         fetch = partial(self._fetch, helpdesk, ticket_ids, {}, deadline)
-        return list(self._heard(helpdesk, admitted, fetch).values())
+        try:
+            return list(self._heard(helpdesk, admitted, fetch).values())
+        except RejectedError:
+            # One bad id may spoil the others' call.
+            half = len(ticket_ids) // 2
+            halves = (ticket_ids[:half], ticket_ids[half:]) if half else ()
+            return [ticket for part in halves for ticket in self.look(helpdesk, part, deadline)]
 
     def _through_gate[T](self, helpdesk: str, calls: int, call: Callable[[], T]) -> T:
         admitted = self._gates[helpdesk].admit(calls, self._version_of(helpdesk))

@@ -98,6 +98,8 @@ class _Variables(_Base):
     # How often each ticket is looked at; 0 watches nothing.
     WATCH_MINUTES: Annotated[float, Field(ge=0, le=1440)] = 0
     WATCH_CALLS: Annotated[int, Field(ge=1)] = 60
+    PROOF_AFTER_HOURS: Annotated[float, Field(ge=0, le=72)] = 6
+    PROOF_DAYS: Annotated[int, Field(ge=1)] = 400
     THREADS: Annotated[int, Field(ge=1, le=50)] = 10
 
     @field_validator("DEFAULT_HELPDESK")
@@ -229,6 +231,9 @@ class Settings:
     watch_each_s: float
     # The most calls to a helpdesk of one run of the watch.
     watch_calls: int
+    # How long after its end a day is proved, since tickets show late; and how long its proof is kept.
+    proof_after_hours: float
+    proof_days: int
     threads: int
 
 
@@ -267,6 +272,8 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         give_up_after_s=variables.GIVE_UP_AFTER_HOURS * 3600,
         watch_each_s=variables.WATCH_MINUTES * 60,
         watch_calls=variables.WATCH_CALLS,
+        proof_after_hours=variables.PROOF_AFTER_HOURS,
+        proof_days=variables.PROOF_DAYS,
         threads=variables.THREADS,
     )
 

@@ -9,7 +9,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from helpdesk.changes import ChangeTeller, state_of
-from helpdesk.errors import HelpdeskError, RejectedError
+from helpdesk.errors import HelpdeskError
 from helpdesk.models import Ticket
 from helpdesk.service import Helpdesk, TicketService
 from helpdesk.watchlist import MOST_PAGES_AT_ONCE, Page, Watched, Watchlist
@@ -73,7 +73,8 @@ class Watch:
     ) -> None:
         # A ticket that stands in two pages has been looked at by the one that knows its state.
         watched = {one.ticket_id: one for one in sorted(_tickets(pages), key=lambda one: bool(one.state))}
-        found = {ticket.ticket_id: ticket for ticket in self._shown(helpdesk, list(watched), deadline)}
+        shown = self._service.look(helpdesk.name, list(watched), deadline)
+        found = {ticket.ticket_id: ticket for ticket in shown}
         kept = []
         for ticket_id, one in watched.items():
             ticket = found.get(ticket_id)
@@ -95,19 +96,6 @@ class Watch:
         if not one.state and not is_closed:
             return bool(self._teller.begin(ticket))
         return one.state != state_of(ticket) and bool(self._teller.tell(ticket))
-
-    def _shown(self, helpdesk: Helpdesk, ticket_ids: Sequence[str], deadline: float) -> list[Ticket]:
-        try:
-            return self._service.look(helpdesk.name, ticket_ids, deadline)
-        except RejectedError as error:
-            if len(ticket_ids) == 1:
-                extra = {"helpdesk": helpdesk.name, "ticket_id": ticket_ids[0], "code": error.code}
-                self._logger.warning("a watched ticket cannot be looked at", extra=extra)
-                return []
-            # One bad id may spoil the others' call.
-            half = len(ticket_ids) // 2
-            halves = (ticket_ids[:half], ticket_ids[half:])
-            return [ticket for part in halves for ticket in self._shown(helpdesk, part, deadline)]
 
 
 def _tickets(pages: Sequence[Page]) -> Iterator[Watched]:

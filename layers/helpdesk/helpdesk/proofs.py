@@ -1,0 +1,115 @@
+"""The proofs of days: what each one says, and where it is kept.
+
+A proof's item, `proof#<helpdesk>#<day>`, holds counts and ids, and no customer text.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from helpdesk.errors import UnavailableError
+from helpdesk.models import SCHEMA_VERSION
+from helpdesk.outcomes import Message
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.client import DynamoDBClient
+
+PROVED = "day.proved"
+
+
+@dataclass(frozen=True)
+class Odd:
+    """Something that a person should look at."""
+
+    what: str
+    ticket_id: str
+    request_id: str | None = None
+
+
+@dataclass
+class Tally:
+    """What became of the requests of one source that came in on the day."""
+
+    requests: int = 0
+    added: int = 0
+    updated: int = 0
+    rejected: int = 0
+    parked: int = 0
+    open: int = 0
+
+
+@dataclass(frozen=True)
+class Proof:
+    """One day of one helpdesk. `shown` tickets were pulled, `ours` of them carry a marker of ours."""
+
+    helpdesk: str
+    day: str
+    sources: Mapping[str, Tally] = field(default_factory=dict)
+    shown: int = 0
+    ours: int = 0
+    # Shown by its id and not by the pull: a row that came late.
+    late: int = 0
+    odd: tuple[Odd, ...] = ()
+    odd_count: int = 0
+    proved_at: str = ""
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing needs a person."""
+        return not self.odd_count
+
+    def message(self) -> Message:
+        """The CloudEvents 1.0 event that tells it."""
+        body = {"schema_version": SCHEMA_VERSION, "outcome": "sound" if self.is_sound else "odd"}
+        named = f"{self.helpdesk}\n{self.day}\n{self.odd}"
+        event = {
+            "specversion": "1.0",
+            "id": hashlib.sha256(named.encode()).hexdigest()[:32],
+            "source": f"ticket-bridge/{self.helpdesk}",
+            "type": PROVED,
+            "subject": self.day,
+            "time": self.proved_at,
+            "datacontenttype": "application/json",
+            "data": body | asdict(self),
+        }
+        return Message(event, {"type": PROVED, "outcome": body["outcome"], "helpdesk": self.helpdesk})
+
+
+class Proofs:
+    """The proofs that were made. Raises UnavailableError where DynamoDB does not answer."""
+
+    def __init__(self, client: "DynamoDBClient", table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def of(self, helpdesk: str, day: str) -> Proof | None:
+        """The proof of a day (YYYY-MM-DD), or None."""
+        try:
+            item = self._client.get_item(
+                TableName=self._table, Key={"pk": {"S": f"proof#{helpdesk}#{day}"}}
+            ).get("Item")
+        except (ClientError, BotoCoreError) as error:
+            raise UnavailableError("ledger_unavailable", "the proof could not be read") from error
+        if item is None:
+            return None
+        kept = json.loads(item["proof"]["S"])
+        sources = {name: Tally(**tally) for name, tally in kept.pop("sources").items()}
+        return Proof(**kept | {"sources": sources, "odd": tuple(Odd(**odd) for odd in kept.pop("odd"))})
+
+    def keep(self, proof: Proof, until: float) -> None:
+        """Remembers a proof, until a moment in seconds since the epoch."""
+        try:
+            self._client.put_item(
+                TableName=self._table,
+                Item={
+                    "pk": {"S": f"proof#{proof.helpdesk}#{proof.day}"},
+                    "proof": {"S": json.dumps(asdict(proof), separators=(",", ":"))},
+                    "expires_at": {"N": str(int(until))},
+                },
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise UnavailableError("ledger_unavailable", "the proof could not be kept") from error

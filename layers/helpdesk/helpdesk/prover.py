@@ -1,0 +1,214 @@
+"""Proves a day: what the ledger says of it against what the helpdesk itself shows.
+
+A day is one of the helpdesk's own zone. It is proved once it is some hours over, since rows show late, and
+the day before is looked at again with it. What is odd is one of these:
+
+    missing            a ticket that was added is not shown, neither by the pull of its day nor by its id
+    not_in_ledger      a ticket carries a marker of ours that belongs to no request
+    added_twice        a ticket carries the marker of a request whose ticket is another
+    added_though_ended a ticket carries the marker of a request that was rejected or parked
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from itertools import batched
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from helpdesk.errors import HelpdeskError, UnavailableError
+from helpdesk.ledger import Ledger, Receipt
+from helpdesk.marker import Markers
+from helpdesk.models import Operation, OutcomeKind, Ticket
+from helpdesk.outcomes import Topic
+from helpdesk.proofs import Odd, Proof, Proofs, Tally
+from helpdesk.service import Helpdesk, TicketService
+
+# So many days back is proved what could not be proved in its time.
+_DAYS_BACK = 7
+_MOST_ODD = 500
+
+
+@dataclass
+class _Day:
+    """What is gathered of one day while the ledger is read."""
+
+    helpdesk: Helpdesk
+    day: date
+    shown: dict[str, Ticket]
+    # Every marker of ours that shows on the day or the day before, and the tickets that carry it.
+    marked: dict[str, list[str]]
+    tallies: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    not_shown: dict[str, str] = field(default_factory=dict)
+    odd: list[Odd] = field(default_factory=list)
+
+
+class Prover:
+    """Proves the days that are over, publishes each proof, and keeps it."""
+
+    def __init__(
+        self,
+        helpdesks: Mapping[str, Helpdesk],
+        service: TicketService,
+        ledger: Ledger,
+        markers: Markers,
+        proofs: Proofs,
+        topic: Topic,
+        *,
+        after_hours: float,
+        keep_days: int,
+        logger: Logger,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._helpdesks = helpdesks
+        self._service = service
+        self._ledger = ledger
+        self._markers = markers
+        self._proofs = proofs
+        self._topic = topic
+        self._after = timedelta(hours=after_hours)
+        self._keep_s = keep_days * 86400
+        self._logger = logger
+        self._metrics = metrics
+        self._clock = clock
+
+    def run(self, deadline: float) -> dict[str, int]:
+        """How many days were proved, how many oddities they showed, and how many days still wait."""
+        days = [day for helpdesk in self._helpdesks.values() for day in self._due(helpdesk, deadline)]
+        counts = {"proved": 0, "odd": 0, "waiting": sum(day is None for day in days)}
+        pulled = [day for day in days if day is not None]
+        if pulled:
+            for receipt in self._ledger.all():
+                for day in pulled:
+                    self._take_in(day, receipt)
+        for day in pulled:
+            try:
+                proof = self._proved(day, deadline)
+            except HelpdeskError as error:
+                self._waits(day.helpdesk, day.day, error)
+                counts["waiting"] += 1
+            else:
+                counts["proved"] += 1
+                counts["odd"] += proof.odd_count
+        self._metrics.add_metric(name="ProofOdd", unit=MetricUnit.Count, value=counts["odd"])
+        self._metrics.add_metric(name="ProofWaiting", unit=MetricUnit.Count, value=counts["waiting"])
+        return counts
+
+    # ── one day ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _due(self, helpdesk: Helpdesk, deadline: float) -> Iterator[_Day | None]:
+        """The days that are over and not proved yet, as the helpdesk shows them; None for one that waits."""
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        last = (now - self._after).astimezone(helpdesk.zone).date() - timedelta(days=1)
+        for day in self._unproved(helpdesk, last):
+            try:
+                yield self._pulled(helpdesk, day, deadline)
+            except HelpdeskError as error:
+                self._waits(helpdesk, day, error)
+                yield None
+
+    def _unproved(self, helpdesk: Helpdesk, last: date) -> list[date]:
+        days: list[date] = []
+        while len(days) < _DAYS_BACK:
+            day = last - timedelta(days=len(days))
+            if self._proofs.of(helpdesk.name, day.isoformat()):
+                return days[::-1]
+            days.append(day)
+        # Nothing was ever proved here: the stack is new, and knows nothing of the days before.
+        return [last]
+
+    def _pulled(self, helpdesk: Helpdesk, day: date, deadline: float) -> _Day:
+        before = self._service.pull(helpdesk.name, day - timedelta(days=1), deadline)
+        shown = self._service.pull(helpdesk.name, day, deadline)
+        marked: dict[str, list[str]] = defaultdict(list)
+        for ticket in {ticket.ticket_id: ticket for ticket in (*before, *shown)}.values():
+            for marker in self._markers.shown_by(ticket):
+                marked[marker].append(ticket.ticket_id)
+        return _Day(helpdesk, day, {ticket.ticket_id: ticket for ticket in shown}, marked)
+
+    def _take_in(self, day: _Day, receipt: Receipt) -> None:
+        """What one request says of the day."""
+        identity, outcome = receipt.identity, receipt.outcome
+        if identity.helpdesk != day.helpdesk.name:
+            return
+        is_add = identity.operation is Operation.ADD
+        if self._is_of(day, receipt.first_claimed_at):
+            _count(day.tallies[identity.source or ""], receipt)
+        if not is_add:
+            return
+        ticket_id = outcome.ticket_id if outcome and outcome.kind is OutcomeKind.SUCCEEDED else None
+        if ticket_id and ticket_id not in day.shown and self._is_of(day, receipt.claimed_at):
+            day.not_shown[ticket_id] = identity.request_id
+        carriers = day.marked.pop(self._markers.of(day.helpdesk.name, identity.request_id), [])
+        for carrier in carriers:
+            if ticket_id and carrier != ticket_id:
+                day.odd.append(Odd("added_twice", carrier, identity.request_id))
+            elif receipt.ended and not ticket_id:
+                day.odd.append(Odd("added_though_ended", carrier, identity.request_id))
+
+    def _is_of(self, day: _Day, moment: float) -> bool:
+        return datetime.fromtimestamp(moment, day.helpdesk.zone).date() == day.day
+
+    def _proved(self, day: _Day, deadline: float) -> Proof:
+        late = self._shown_by_id(day, deadline)
+        odd = [
+            *day.odd,
+            *(Odd("missing", one, request) for one, request in day.not_shown.items() if one not in late),
+            *(Odd("not_in_ledger", one) for carriers in day.marked.values() for one in carriers),
+        ]
+        # What the day before has told already is not told again.
+        previous = self._proofs.of(day.helpdesk.name, (day.day - timedelta(days=1)).isoformat())
+        known = set(previous.odd if previous else ())
+        new = sorted(set(odd) - known, key=lambda one: (one.what, one.ticket_id))
+        ours = sum(bool(self._markers.shown_by(ticket)) for ticket in day.shown.values())
+        proof = Proof(
+            helpdesk=day.helpdesk.name,
+            day=day.day.isoformat(),
+            sources=dict(sorted(day.tallies.items())),
+            shown=len(day.shown),
+            ours=ours,
+            late=len(late),
+            odd=tuple(new[:_MOST_ODD]),
+            odd_count=len(new),
+            proved_at=datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="seconds"),
+        )
+        if not self._topic.tell(proof.message()):
+            raise UnavailableError("topic_unavailable", "the topic does not take the proof")
+        # Last, so that a proof that was not told is made again.
+        self._proofs.keep(proof, self._clock() + self._keep_s)
+        log = self._logger.info if proof.is_sound else self._logger.error
+        log("day proved", extra={"helpdesk": proof.helpdesk, "day": proof.day, "odd": proof.odd_count})
+        for one in proof.odd:
+            self._logger.error("odd", extra=asdict(one) | {"helpdesk": proof.helpdesk, "day": proof.day})
+        return proof
+
+    def _shown_by_id(self, day: _Day, deadline: float) -> set[str]:
+        return {
+            ticket.ticket_id
+            for part in batched(day.not_shown, day.helpdesk.get_limit, strict=False)
+            for ticket in self._service.look(day.helpdesk.name, part, deadline)
+        }
+
+    def _waits(self, helpdesk: Helpdesk, day: date, error: HelpdeskError) -> None:
+        extra = {"helpdesk": helpdesk.name, "day": day.isoformat(), "code": error.code}
+        self._logger.warning("the proof of a day waits", extra=extra)
+
+
+def _count(tally: Tally, receipt: Receipt) -> None:
+    tally.requests += 1
+    kind = receipt.outcome.kind if receipt.outcome and receipt.ended else None
+    match kind:
+        case OutcomeKind.SUCCEEDED if receipt.identity.operation is Operation.ADD:
+            tally.added += 1
+        case OutcomeKind.SUCCEEDED:
+            tally.updated += 1
+        case OutcomeKind.REJECTED:
+            tally.rejected += 1
+        case OutcomeKind.PARKED:
+            tally.parked += 1
+        case _:
+            tally.open += 1

@@ -1,0 +1,29 @@
+"""The parts of `daily_proof`."""
+
+from functools import cache
+
+from helpdesk.outcomes import Topic
+from helpdesk.proofs import Proofs
+from helpdesk.prover import Prover
+from helpdesk.wiring import invocation
+from helpdesk.wiring.aws import clients, settings
+from helpdesk.wiring.helpdesks import helpdesks, ledger, markers, service
+
+
+@cache
+def prover() -> Prover:
+    """What proves the days that are over."""
+    chosen = settings()
+    return Prover(
+        helpdesks(),
+        service(),
+        ledger(),
+        markers(),
+        Proofs(clients().dynamodb, chosen.ledger_table),
+        Topic(clients().sns, chosen.outcomes_topic_arn),
+        after_hours=chosen.proof_after_hours,
+        keep_days=chosen.proof_days,
+        logger=invocation.logger,
+        metrics=invocation.metrics,
+        clock=invocation.clock,
+    )

@@ -1,0 +1,188 @@
+"""The proof of a day, through its handler. Each test runs once for each helpdesk."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from moto import mock_aws
+
+from bridge.simulators.faults import Fault, FaultRule
+from bridge.simulators.server import running
+from tests.deployment import Clock, Deployment
+from tests.functional.accounts import ACCOUNTS, Account
+
+pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
+
+DAY_S = 86400
+
+
+class Scene:
+    """A deployment, an account, and the proofs that were published so far."""
+
+    def __init__(self, deployment: Deployment, account: Account, clock: Clock) -> None:
+        self.deployment = deployment
+        self.account = account
+        self.clock = clock
+
+    def send(self, *requests: dict[str, Any]) -> None:
+        self.deployment.send(*requests)
+        self.deployment.consume()
+
+    def add(self, *names: str) -> list[str]:
+        """Adds tickets, and returns their ids."""
+        for name in names:
+            self.send({"operation": "add", "request_id": name, "source": "shop", "ticket": {"title": name}})
+        ids = {seen.title: seen.ticket_id for seen in self.account.tickets()}
+        return [ids[name] for name in names]
+
+    def proofs(self, days: float = 1) -> list[dict[str, Any]]:
+        """Lets so many days pass, runs the schedule, and returns what it has told."""
+        self.deployment.outcomes()
+        self.clock.let_pass(days * DAY_S)
+        self.deployment.prove()
+        return [event["data"] for event in self.deployment.outcomes() if event["type"] == "day.proved"]
+
+    def odd(self) -> list[tuple[str, str | None, str]]:
+        """What the proofs of today show: what, request_id, ticket_id."""
+        return [
+            (one["what"], one["request_id"], one["ticket_id"])
+            for proof in self.proofs()
+            for one in proof["odd"]
+        ]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=ACCOUNTS, ids=lambda account: account.name)
+def scene(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Iterator[Scene]:
+    account: Account = request.param(clock)
+    with running(account.simulator.app()) as url, mock_aws():
+        zone = {f"{account.name.upper()}_ZONE": "Asia/Kolkata"}
+        deployment = Deployment(monkeypatch, url, "unused", clock=clock, HELPDESKS=account.name, **zone)
+        secret = deployment.secrets.create_secret(Name=account.name, SecretString=account.credentials())
+        deployment.set(**account.variables(url, secret["ARN"]))
+        # It is noon there, and the stack is not new: the day before has been proved.
+        now = datetime.fromtimestamp(clock(), ZoneInfo("Asia/Kolkata"))
+        clock.let_pass((now.replace(hour=12, minute=0) - now).total_seconds() % DAY_S)
+        scene = Scene(deployment, account, clock)
+        scene.proofs(days=0)
+        yield scene
+
+
+def test_a_day_without_oddities_is_told_and_counted_by_source(scene: Scene) -> None:
+    [ticket_id, _] = scene.add("one", "two")
+    changes = {"sub_status": scene.account.states[0]}
+    scene.send({"operation": "update", "source": "crm", "ticket_id": ticket_id, "changes": changes})
+    scene.account.simulator.faults.add(
+        FaultRule(operation=scene.account.adds, times=1, fault=Fault(status=200, body=scene.account.refusal))
+    )
+    scene.send({"operation": "add", "request_id": "bad", "source": "shop", "ticket": {"title": "bad"}})
+
+    [proof] = scene.proofs()
+
+    assert proof["outcome"] == "sound"
+    nothing = {"added": 0, "updated": 0, "rejected": 0, "parked": 0, "open": 0}
+    assert proof["sources"] == {
+        "crm": nothing | {"requests": 1, "updated": 1},
+        "shop": nothing | {"requests": 3, "added": 2, "rejected": 1},
+    }
+    assert (proof["shown"], proof["ours"], proof["odd"]) == (2, 2, [])
+
+
+def test_what_is_still_open_is_counted_as_such(scene: Scene) -> None:
+    scene.account.simulator.faults.add(
+        FaultRule(operation=scene.account.adds, times=1, fault=Fault(status=500))
+    )
+    scene.send({"operation": "add", "request_id": "open", "source": "shop", "ticket": {"title": "open"}})
+
+    [proof] = scene.proofs()
+
+    assert (proof["sources"]["shop"]["requests"], proof["sources"]["shop"]["open"]) == (1, 1)
+    assert proof["outcome"] == "sound"
+
+
+def test_a_ticket_that_was_deleted_at_the_helpdesk_is_named(scene: Scene) -> None:
+    _, deleted = scene.add("kept", "deleted")
+    scene.account.simulator.delete_by_hand(deleted)
+
+    assert scene.odd() == [("missing", "deleted", deleted)]
+
+
+def test_a_ticket_that_was_made_again_by_hand_is_named(scene: Scene) -> None:
+    [ticket_id] = scene.add("one")
+    copied = scene.account.simulator.copy_by_hand(ticket_id)
+
+    assert scene.odd() == [("added_twice", "one", copied)]
+
+
+def test_a_ticket_whose_row_is_gone_from_the_ledger_is_named(scene: Scene) -> None:
+    ticket_id, _ = scene.add("gone", "kept")
+    key = {"pk": {"S": f"request#{scene.account.name}#gone"}}
+    scene.deployment.dynamodb.delete_item(TableName="ledger", Key=key)
+
+    assert scene.odd() == [("not_in_ledger", None, ticket_id)]
+
+
+def test_a_ticket_of_a_request_that_was_given_up_is_named(scene: Scene) -> None:
+    scene.account.hide_markers()
+    scene.deployment.set(SETTLE_AFTER_S="0")
+    scene.account.simulator.faults.add(
+        FaultRule(operation=scene.account.adds, times=1, fault=Fault(status=500, act=True))
+    )
+    scene.send({"operation": "add", "request_id": "doubt", "ticket": {"title": "doubt"}})
+    scene.clock.let_pass(60)
+    scene.deployment.reconcile()
+    scene.account.simulator.switches = scene.account.simulator.switches.model_copy(
+        update={"marker_returned": True}
+    )
+    [made] = scene.account.tickets()
+
+    assert scene.odd() == [("added_though_ended", "doubt", made.ticket_id)]
+
+
+def test_what_a_day_has_told_the_next_day_does_not_tell_again(scene: Scene) -> None:
+    [ticket_id] = scene.add("one")
+    scene.account.simulator.copy_by_hand(ticket_id)
+    assert scene.odd() != []
+
+    assert [proof["odd"] for proof in scene.proofs(days=1)] == [[]]
+
+
+def test_a_day_is_proved_once(scene: Scene) -> None:
+    scene.add("one")
+
+    assert len(scene.proofs()) == 1
+    assert scene.proofs(days=0) == []
+
+
+def test_a_day_is_not_proved_before_late_rows_have_come(scene: Scene) -> None:
+    scene.deployment.set(PROOF_AFTER_HOURS="48")
+    scene.add("one")
+
+    assert scene.proofs(days=2) == []
+    assert [proof["shown"] for proof in scene.proofs(days=1)] == [1]
+
+
+def test_a_helpdesk_that_cannot_be_asked_is_asked_again_and_no_day_is_left_out(scene: Scene) -> None:
+    scene.add("one")
+    scene.account.simulator.faults.add(FaultRule(operation="*", fault=Fault(status=503)))
+    assert scene.proofs() == []
+    scene.clock.let_pass(2 * DAY_S)
+    scene.account.simulator.faults.clear()
+
+    proofs = scene.proofs(days=0)
+
+    assert [proof["sources"] for proof in proofs if proof["sources"]] != []
+    assert [proof["day"] for proof in proofs] == sorted(proof["day"] for proof in proofs)
+    assert len(proofs) == 3
+
+
+def test_a_new_stack_does_not_look_at_the_days_before_it(scene: Scene) -> None:
+    # The fixture's run was the first there was.
+    pulls = [call for call in scene.account.simulator.calls if call.operation in ("pull", "list")]
+    assert len(pulls) == 2
