@@ -1,12 +1,16 @@
-"""Trigger: EventBridge Scheduler, each hour. Proves days that are over; what fails waits an hour."""
+"""Trigger: EventBridge Scheduler, each hour. Proves days that are over, and looks at the helpdesks' keys.
+
+A failure means: the next run does it.
+"""
 
 from typing import Any
 
-from helpdesk.wiring.daily_proof import prover
+from helpdesk.wiring.daily_proof import keys, prover
 from helpdesk.wiring.invocation import LambdaContext, entry, schedule_deadline
 
 
 @entry(prover)
-def handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
+def handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """How many days were proved, how many oddities they showed, and how many days still wait."""
-    return prover().run(schedule_deadline(context))
+    left = keys().look()
+    return {**prover().run(schedule_deadline(context)), "key_days_left": left}

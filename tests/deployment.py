@@ -207,9 +207,9 @@ class Deployment:
         counts: dict[str, int] = watch.handler({}, context or Context())
         return counts
 
-    def prove(self, context: Context | None = None) -> dict[str, int]:
+    def prove(self, context: Context | None = None) -> dict[str, Any]:
         """Runs the proof's handler once."""
-        counts: dict[str, int] = daily_proof.handler({}, context or Context())
+        counts: dict[str, Any] = daily_proof.handler({}, context or Context())
         return counts
 
     def show_all(self) -> None:

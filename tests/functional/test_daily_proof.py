@@ -1,7 +1,8 @@
 """The proof of a day, through its handler. Each test runs once for each helpdesk."""
 
+import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -186,3 +187,40 @@ def test_a_new_stack_does_not_look_at_the_days_before_it(scene: Scene) -> None:
     # The fixture's run was the first there was.
     pulls = [call for call in scene.account.simulator.calls if call.operation in ("pull", "list")]
     assert len(pulls) == 2
+
+
+# ── keys ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_key_that_ends_soon_shows_the_days_it_has_left(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ends = datetime.fromtimestamp(scene.clock(), UTC).date() + timedelta(days=9)
+    fields = json.loads(scene.account.credentials()) | {"expires_on": ends.isoformat()}
+    scene.deployment.secrets.put_secret_value(SecretId=scene.account.name, SecretString=json.dumps(fields))
+    capsys.readouterr()
+
+    assert scene.deployment.prove()["key_days_left"] == {scene.account.name: 9}
+    metrics = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "KeyDaysLeft" in line]
+    assert [line["KeyDaysLeft"] for line in metrics] == [[9.0]]
+
+
+@pytest.mark.parametrize("nonsense", ["soon", "", "2027-13-01", 5])
+def test_a_day_that_cannot_be_read_is_no_day(scene: Scene, nonsense: Any) -> None:
+    fields = json.loads(scene.account.credentials()) | {"expires_on": nonsense}
+    scene.deployment.secrets.put_secret_value(SecretId=scene.account.name, SecretString=json.dumps(fields))
+
+    assert scene.deployment.prove()["key_days_left"] == {}
+
+
+def test_the_first_use_of_a_new_secret_is_noted_once(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    def noted() -> int:
+        caplog.clear()
+        scene.deployment.restart()
+        scene.deployment.prove()
+        return caplog.messages.count("a new version of the secret is used")
+
+    assert noted() == 0
+    scene.account.mend_token(scene.deployment)
+    assert noted() == 1
+    assert noted() == 0

@@ -158,6 +158,9 @@ class ScriptedHelpdesk:
     def pull(self, day: date, deadline: float) -> list[Ticket]:
         raise NotImplementedError
 
+    def token_expires_on(self) -> date | None:
+        raise NotImplementedError
+
     def is_closed(self, ticket: Ticket) -> bool:
         raise NotImplementedError
 

@@ -27,7 +27,7 @@ RANKS = [
     {"replies"},
     {"kapture", "kapture_callback", "socialboards", "ledger", "gate", "outcomes", "watchlist"},
     {"service", "changes", "proofs"},
-    {"consumer", "api", "reconcile", "form_intake", "callbacks", "watch", "prover"},
+    {"consumer", "api", "reconcile", "form_intake", "callbacks", "watch", "prover", "keys"},
     {"wiring.invocation", "wiring.aws"},
     {"wiring.helpdesks", "wiring.changes"},
     {f"wiring.{handler.stem}" for handler in HANDLERS},

@@ -160,6 +160,10 @@ class Kapture:
         """Changes when the secret does; read anew where `fresh`."""
         return self._token.version(fresh=fresh)
 
+    def token_expires_on(self) -> date | None:
+        """The day on which our access ends, where the secret as last read says so."""
+        return self._token.expires_on
+
     def _pulled(self, body: Any) -> list[Ticket]:
         # "message" is seen as a list, as one object, and as a text where there are no tickets.
         message = _succeeded(body).get("message")

@@ -103,6 +103,9 @@ class Helpdesk(Protocol):
     def token_version(self, *, fresh: bool) -> str | None:
         """Changes when the helpdesk's token does; read anew where `fresh`."""
 
+    def token_expires_on(self) -> date | None:
+        """The day on which our access ends, where the secret as last read says so."""
+
 
 @dataclass(frozen=True)
 class Deferred:

@@ -226,6 +226,10 @@ class Socialboards:
         """Changes when the secret does; read anew where `fresh`."""
         return self._token.version(fresh=fresh)
 
+    def token_expires_on(self) -> date | None:
+        """The day on which our access ends, where the secret as last read says so."""
+        return self._token.expires_on
+
     # ── steps of an update ───────────────────────────────────────────────────────────────────────────────
 
     def _step(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -33,6 +34,7 @@ class Secret[T]:
         self._lock = threading.Lock()
         self._value: T | None = None
         self._version: str | None = None
+        self._expires_on: date | None = None
         self._read_at = float("-inf")
         self._failure: UnavailableError | UnauthorizedError | None = None
 
@@ -69,6 +71,11 @@ class Secret[T]:
                     self._read(since)
             return self._version
 
+    @property
+    def expires_on(self) -> date | None:
+        """The day on which the key ends, where the secret as last read says so."""
+        return self._expires_on
+
     def _read(self, since: float) -> T:
         """The secret's value, read again unless another call has read it after `since`.
 
@@ -96,7 +103,9 @@ class Secret[T]:
         except BotoCoreError as error:
             raise UnavailableError("secret_unreadable", "Secrets Manager does not answer") from error
         self._version = secret["VersionId"]
-        return secret.get("SecretString", "")
+        text = secret.get("SecretString", "")
+        self._expires_on = _expires_on_in(text)
+        return text
 
 
 @dataclass(frozen=True)
@@ -126,6 +135,14 @@ def refresh_credentials_in(text: str) -> RefreshCredentials:
         wanted = '{"refresh_token": "...", "client_id": "..."}'
         raise UnauthorizedError("secret_malformed", f"the secret does not hold {wanted}")
     return RefreshCredentials(refresh_token, client_id)
+
+
+def _expires_on_in(text: str) -> date | None:
+    """The day in `{"expires_on": "2027-03-01"}`; anything else says nothing."""
+    try:
+        return date.fromisoformat(str(_fields_in(text).get("expires_on")))
+    except ValueError:
+        return None
 
 
 def _fields_in(text: str) -> dict[str, object]:
@@ -187,6 +204,11 @@ class MintedToken:
     def version(self, *, fresh: bool) -> str | None:
         """Changes when the secret does; read anew where `fresh`."""
         return self._secret.version(fresh=fresh)
+
+    @property
+    def expires_on(self) -> date | None:
+        """The day on which the refresh token ends, where the secret as last read says so."""
+        return self._secret.expires_on
 
     def _minted(self, since: float, deadline: float) -> str:
         if self._tried_at <= since:

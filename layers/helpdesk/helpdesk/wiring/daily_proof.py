@@ -2,12 +2,26 @@
 
 from functools import cache
 
+from helpdesk.keys import Keys
 from helpdesk.outcomes import Topic
 from helpdesk.proofs import Proofs
 from helpdesk.prover import Prover
 from helpdesk.wiring import invocation
 from helpdesk.wiring.aws import clients, settings
 from helpdesk.wiring.helpdesks import helpdesks, ledger, markers, service
+
+
+@cache
+def keys() -> Keys:
+    """What looks at the helpdesks' keys."""
+    return Keys(
+        clients().dynamodb,
+        settings().ledger_table,
+        helpdesks(),
+        invocation.logger,
+        invocation.metrics,
+        invocation.clock,
+    )
 
 
 @cache
