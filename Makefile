@@ -49,15 +49,18 @@ format: setup ## Put the code into shape
 contracts: setup ## Write the schemas and the OpenAPI document from the models
 	@python -m bridge.contracts
 
+schedules: setup ## Write the recurring requests of functions/schedules into the template
+	@python -m bridge.schedules
+
 lock: setup ## Resolve the dependencies again, to the newest that fit
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --python $(BIN)/python --group dev layers/helpdesk/requirements.in --output-file requirements-dev.txt
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --python $(BIN)/python --constraint requirements-dev.txt layers/helpdesk/requirements.in --output-file layers/helpdesk/requirements.txt
 
-deploy: setup ## Build and deploy into your AWS account (answers the questions of sam deploy --guided)
+deploy: setup schedules ## Build and deploy into your AWS account (answers the questions of sam deploy --guided)
 	sam build --parameter-overrides Architecture=$(ARCHITECTURE)
 	sam deploy --guided --parameter-overrides Architecture=$(ARCHITECTURE)
 
 clean: ## Remove what was built
 	rm -rf .venv .aws-sam .bridge .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup demo up down test soak lint format contracts lock deploy clean
+.PHONY: help setup demo up down test soak lint format contracts schedules lock deploy clean

@@ -27,6 +27,7 @@ from helpdesk.models import (
     Ticket,
     UpdateRequest,
 )
+from helpdesk.proofs import PROVED, Proof
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +51,7 @@ _MEANINGS = {
     "ticket_id": "The helpdesk's id of the ticket.",
     "ticket_ids": "One id or up to 100.",
     "ticket_url": "Where people see the ticket.",
-    "include": "`raw` adds the helpdesk's own fields.",
+    "include": "`raw` adds the helpdesk's own fields; `watch` tells their changes from now on.",
     "extra": "Goes to the helpdesk as it is.",
     "due_date": "A day, for example 2026-12-31.",
     "callback_at": "A moment; without an offset it is meant in the helpdesk's own zone.",
@@ -152,6 +153,36 @@ def outcome_schema() -> dict[str, Any]:
     }
 
 
+def proof_schema() -> dict[str, Any]:
+    """The CloudEvents event in which the proof of a day is published."""
+    proof = TypeAdapter(Proof).json_schema(schema_generator=_Published, mode="serialization")
+    definitions = proof.pop("$defs")
+    content = {
+        "type": "object",
+        "required": ["schema_version", "outcome", *proof["required"]],
+        "properties": {
+            "schema_version": {"const": SCHEMA_VERSION},
+            "outcome": {"enum": ["sound", "odd"]},
+            **proof["properties"],
+        },
+    }
+    event = outcome_schema()["properties"] | {
+        "type": {"const": PROVED},
+        "subject": {"description": "The day.", "type": "string", "format": "date"},
+        "data": content,
+    }
+    return {
+        "$schema": DIALECT,
+        "$id": f"urn:ticket-bridge:proof:{SCHEMA_VERSION}",
+        "title": "Proof",
+        "description": "What the ledger says of a day, held against what the helpdesk shows.",
+        "type": "object",
+        "required": list(event),
+        "properties": event,
+        "$defs": definitions,
+    }
+
+
 def openapi() -> dict[str, Any]:
     """The document of the API."""
     generated = models_json_schema(
@@ -173,6 +204,7 @@ def files() -> dict[str, str]:
     return {
         "events/schemas/request.schema.json": _text(request_schema()),
         "events/schemas/outcome.schema.json": _text(outcome_schema()),
+        "events/schemas/proof.schema.json": _text(proof_schema()),
         "docs/openapi.json": _text(document),
         # What the API serves: `sam build` sees no file outside of this folder.
         "functions/openapi.json": json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n",

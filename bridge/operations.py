@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from bridge.local_helpdesks import HELPDESKS
 from helpdesk.gate import Budget, Gate
 from helpdesk.ledger import Ledger
+from helpdesk.proofs import Proof, Proofs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,6 +91,13 @@ class Operations:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._ledger = Ledger(target.dynamodb, target.ledger_table, lease_s=0, keep_days=28)
+
+    def proofs(self, last: date, days: int) -> list[Proof]:
+        """The proofs of the last days up to one, oldest first."""
+        kept = Proofs(self._target.dynamodb, self._target.ledger_table)
+        wanted = [last - timedelta(days=back) for back in reversed(range(days))]
+        found = [kept.of(desk.name, day.isoformat()) for day in wanted for desk in HELPDESKS]
+        return [one for one in found if one is not None]
 
     # ── parked requests ──────────────────────────────────────────────────────────────────────────────────
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from bridge.state import Stack
 
-_FUNCTIONS = ("ticket-queue", "ticket-api", "reconcile")
+_FUNCTIONS = ("ticket-queue", "ticket-api", "reconcile", "watch", "daily-proof")
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,15 @@ class Target:
     @cached_property
     def cloudwatch(self) -> CloudWatchClient:
         return self.session.client("cloudwatch", endpoint_url=self.endpoint_url)
+
+    def schedule(self, name: str) -> tuple[str, str, str] | None:
+        """State, expression and zone of a schedule in the account; None where there is none."""
+        scheduler = self.session.client("scheduler", endpoint_url=self.endpoint_url)
+        try:
+            found = scheduler.get_schedule(Name=name)
+        except scheduler.exceptions.ResourceNotFoundException:
+            return None
+        return found["State"], found["ScheduleExpression"], found.get("ScheduleExpressionTimezone", "UTC")
 
     @cached_property
     def logs(self) -> CloudWatchLogsClient:

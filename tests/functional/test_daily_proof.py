@@ -7,8 +7,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it has no types
 from moto import mock_aws
 
+from bridge import contracts
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.server import running
 from tests.deployment import Clock, Deployment
@@ -17,6 +19,7 @@ from tests.functional.accounts import ACCOUNTS, Account
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
 
 DAY_S = 86400
+_SCHEMA = Draft202012Validator(contracts.proof_schema())
 
 
 class Scene:
@@ -43,12 +46,15 @@ class Scene:
         self.deployment.outcomes()
         self.clock.let_pass(days * DAY_S)
         self.deployment.prove()
-        return [event["data"] for event in self.deployment.outcomes() if event["type"] == "day.proved"]
+        proofs = [event for event in self.deployment.outcomes() if event["type"] == "day.proved"]
+        for event in proofs:
+            _SCHEMA.validate(event)
+        return [event["data"] for event in proofs]
 
     def odd(self) -> list[tuple[str, str | None, str]]:
         """What the proofs of today show: what, request_id, ticket_id."""
         return [
-            (one["what"], one["request_id"], one["ticket_id"])
+            (one["what"], one.get("request_id"), one["ticket_id"])
             for proof in self.proofs()
             for one in proof["odd"]
         ]

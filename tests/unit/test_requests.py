@@ -226,7 +226,10 @@ def test_every_wrong_field_is_named_at_once() -> None:
             {"operation": "get", "ticket_ids": ["1 2"]},
             {"ticket_ids.0": "must be an id without blanks or commas"},
         ),
-        ({"operation": "get", "ticket_ids": ["1"], "include": ["all"]}, {"include.0": "must be 'raw'"}),
+        (
+            {"operation": "get", "ticket_ids": ["1"], "include": ["all"]},
+            {"include.0": "must be 'raw' or 'watch'"},
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_words(body: Any, expected: dict[str, str]) -> None:

@@ -117,6 +117,9 @@ class TicketApi:
         request = read_body(body, self._defaults())
         self._service.check(request)
         assert isinstance(request, GetRequest)  # noqa: S101  # the operation above says so
+        if "watch" in request.include:
+            problem = FieldProblem("include", "watch is for requests in the queue: a GET changes nothing")
+            raise RejectedError("invalid_request", "the tickets cannot be watched so", (problem,))
         outcome = self._service.get(request, self._deadline)
         missing = list(outcome.missing)
         if outcome.kind is not OutcomeKind.SUCCEEDED:

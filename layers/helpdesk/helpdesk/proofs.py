@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -25,7 +25,7 @@ PROVED = "day.proved"
 class Odd:
     """Something that a person should look at."""
 
-    what: str
+    what: Literal["missing", "not_in_ledger", "added_twice", "added_though_ended"]
     ticket_id: str
     request_id: str | None = None
 
@@ -74,9 +74,13 @@ class Proof:
             "subject": self.day,
             "time": self.proved_at,
             "datacontenttype": "application/json",
-            "data": body | asdict(self),
+            "data": body | asdict(self) | {"odd": [_named(one) for one in self.odd]},
         }
         return Message(event, {"type": PROVED, "outcome": body["outcome"], "helpdesk": self.helpdesk})
+
+
+def _named(odd: Odd) -> dict[str, str]:
+    return {name: value for name, value in asdict(odd).items() if value is not None}
 
 
 class Proofs:
