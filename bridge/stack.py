@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import requests
 from botocore.exceptions import BotoCoreError, ClientError
 
-from bridge import emulator, emulator_gaps, processes, sam
+from bridge import emulator, emulator_gaps, processes, sam, schedules
 from bridge.errors import BridgeError
 from bridge.local_helpdesks import HELPDESKS, Wish
 from bridge.state import EMULATOR, PROJECT, Stack
@@ -105,6 +105,7 @@ def _up(
         processes.check_stop()
         report(f"{time.monotonic() - began:5.1f} s  {step}")
 
+    schedules.check()
     # The build needs nothing that runs, so everything else starts beside it.
     build = sam.start_build(state)
     servers = [_server(state, desk, wishes[desk.name]) for desk in HELPDESKS]
@@ -126,7 +127,8 @@ def _up(
 
     sam.finish(state, build)
     done(f"sam build, log {state.log(build.name)}")
-    served = {"Helpdesks": ",".join(urls)}
+    # Changes are to be seen soon by who plays with it.
+    served = {"Helpdesks": ",".join(urls), "WatchMinutes": "1"}
     addresses = {server.helpdesk.url_parameter: urls[server.helpdesk.name] for server in servers}
     deploy = sam.start_deploy(state, endpoint_url, served | addresses)
     sam.finish(state, deploy)

@@ -11,6 +11,7 @@ import pytest
 from bridge import stack as local_stack
 from bridge.emulator import Clients
 from bridge.outcomes import OutcomesQueue
+from bridge.schedules import SCHEDULED_TIME, Schedule
 from bridge.state import PROJECT, StateFolder
 from bridge.triggers import Triggers
 
@@ -43,8 +44,41 @@ def state() -> Iterator[StateFolder]:
 
 @pytest.fixture(scope="session")
 def stack(state: StateFolder) -> Stack:
-    """The running stack: every value of stack.json."""
-    return local_stack.up(state, report=print)
+    """The running stack: every value of stack.json. It ticks for `each_minute` from now on."""
+    started = local_stack.up(state, report=print)
+    _schedule(started)
+    return started
+
+
+# A recurring request, whose first tick the tests that come before its own need not wait for.
+EACH_MINUTE = Schedule.model_validate(
+    {
+        "description": "Each minute",
+        "schedule": "cron(* * * * ? *)",
+        "request": {"operation": "add", "ticket": {"title": "Each minute"}},
+    }
+)
+
+
+def _schedule(stack: Stack) -> None:
+    aws = Clients(stack.endpoint_url)
+    attributes = {
+        url: aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+        for url in (stack.requests_queue_url, stack.dead_letter_queue_url)
+    }
+    aws.scheduler.create_schedule(
+        Name="each-minute",
+        ScheduleExpression=EACH_MINUTE.schedule,
+        ScheduleExpressionTimezone=EACH_MINUTE.zone,
+        FlexibleTimeWindow={"Mode": "OFF"},
+        Target={
+            "Arn": attributes[stack.requests_queue_url]["QueueArn"],
+            "RoleArn": "arn:aws:iam::000000000000:role/each-minute",
+            "DeadLetterConfig": {"Arn": attributes[stack.dead_letter_queue_url]["QueueArn"]},
+            # AWS puts the time of the tick there, the emulator nothing: here each tick is the same one.
+            "Input": EACH_MINUTE.input("each-minute").replace(SCHEDULED_TIME, "2026-01-05T09:00:00Z"),
+        },
+    )
 
 
 @pytest.fixture(scope="session")

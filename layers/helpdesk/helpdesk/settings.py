@@ -98,7 +98,8 @@ class _Variables(_Base):
     # How often each ticket is looked at; 0 watches nothing.
     WATCH_MINUTES: Annotated[float, Field(ge=0, le=1440)] = 0
     WATCH_CALLS: Annotated[int, Field(ge=1)] = 60
-    PROOF_AFTER_HOURS: Annotated[float, Field(ge=0, le=72)] = 6
+    # Below 0 a day is proved before it is over, which is for trying it out.
+    PROOF_AFTER_HOURS: Annotated[float, Field(ge=-24, le=72)] = 6
     PROOF_DAYS: Annotated[int, Field(ge=1)] = 400
     THREADS: Annotated[int, Field(ge=1, le=50)] = 10
 
