@@ -36,6 +36,9 @@ test: setup lint ## Lint, types, template, unit, functional and end-to-end tests
 soak: setup ## Thousands of requests, a third of the calls faulty, workers killed; options in SOAK="--requests 500"
 	@exec python -m bridge.soak $(SOAK)
 
+year: setup ## 365 days of watching and proving on a clock that is put forward (a quarter of an hour)
+	@YEAR_DAYS=365 exec python -m pytest tests/functional/test_a_year.py -n auto
+
 lint: setup ## Lint, types and template
 	ruff check .
 	ruff format --check .
@@ -63,4 +66,4 @@ deploy: setup schedules ## Build and deploy into your AWS account (answers the q
 clean: ## Remove what was built
 	rm -rf .venv .aws-sam .bridge .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup demo up down test soak lint format contracts schedules lock deploy clean
+.PHONY: help setup demo up down test soak year lint format contracts schedules lock deploy clean
