@@ -69,6 +69,10 @@ class Account(ABC):
     def hide_markers(self) -> None:
         """From now on no marker comes back."""
 
+    @abstractmethod
+    def callback(self, ticket_id: str) -> dict[str, Any]:
+        """What it calls back with when the ticket has changed; it lies about the state."""
+
     def mend_token(self, deployment: Deployment) -> None:
         """Puts what the account takes now into the secret."""
         deployment.secrets.put_secret_value(SecretId=self.name, SecretString=self.credentials())
@@ -116,6 +120,9 @@ class KaptureAccount(Account):
 
     def hide_markers(self) -> None:
         self.simulator.switches = self.simulator.switches.model_copy(update={"marker_returned": False})
+
+    def callback(self, ticket_id: str) -> dict[str, Any]:
+        return {"ticketId": ticket_id, "status": "Pending", "subStatus": "Unattended"}
 
 
 class SocialboardsAccount(Account):
@@ -175,6 +182,16 @@ class SocialboardsAccount(Account):
 
     def hide_markers(self) -> None:
         self.simulator.switches = self.simulator.switches.model_copy(update={"marker_returned": False})
+
+    def callback(self, ticket_id: str) -> dict[str, Any]:
+        # The vendor's own page of the event (Ticket Status Change).
+        event = {"PreviousTicketStatus": "open", "Ticket": {"Id": int(ticket_id), "Status": "solved"}}
+        return {
+            "CommunityName": "yourCompany",
+            "EventType": "ticket_status_change",
+            "TicketId": int(ticket_id),
+            "Events": [event],
+        }
 
 
 ACCOUNTS: tuple[type[KaptureAccount] | type[SocialboardsAccount], ...] = (KaptureAccount, SocialboardsAccount)

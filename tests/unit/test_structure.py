@@ -25,7 +25,7 @@ RANKS = [
     {"settings", "edge_settings", "marker", "intake.requests", "intake.answers", "intake.signatures"},
     {"transport", "tokens", "intake.forms", "http_answers"},
     {"replies"},
-    {"kapture", "kapture_callback", "socialboards", "ledger", "gate", "outcomes"},
+    {"kapture", "kapture_callback", "socialboards", "socialboards_callback", "ledger", "gate", "outcomes"},
     {"service", "changes"},
     {"consumer", "api", "reconcile", "form_intake", "callbacks"},
     {"wiring"},
@@ -43,7 +43,7 @@ KAPTURE_WORDS = re.compile(
 
 SOCIALBOARDS_WORDS = re.compile(
     r"errorCode|errorText|lockedBy|assigneeId|categoryId|customFields|creationTime|lastThreadElement|isHtml"
-    r"|ticketIds",
+    r"|ticketIds|verifyToken|InboxLink|ticket_status_change",
     re.IGNORECASE,
 )
 

@@ -10,8 +10,9 @@ import boto3
 from aws_lambda_powertools import Logger, Metrics
 from botocore.config import Config
 
+from helpdesk import kapture_callback, socialboards_callback
 from helpdesk.api import TicketApi
-from helpdesk.callbacks import Callbacks
+from helpdesk.callbacks import Callbacks, Reading, Sender
 from helpdesk.changes import ChangeTeller
 from helpdesk.consumer import QueueConsumer
 from helpdesk.edge_settings import load_callback_settings, load_form_settings
@@ -20,7 +21,6 @@ from helpdesk.gate import Budget, Gate
 from helpdesk.intake.forms import load_forms
 from helpdesk.intake.shared_secrets import SharedSecrets
 from helpdesk.kapture import Kapture
-from helpdesk.kapture_callback import ticket_id_in
 from helpdesk.ledger import Ledger
 from helpdesk.marker import Markers
 from helpdesk.outcomes import Topic
@@ -134,14 +134,15 @@ def callbacks() -> Callbacks:
     """What takes the helpdesks' callbacks, made at the first invocation."""
     settings = _settings()
     topic = Topic(_clients().sns, settings.outcomes_topic_arn)
+    readings: dict[str, Reading] = {"kapture": kapture_callback, "socialboards": socialboards_callback}
+    secret_ids = load_callback_settings(settings.helpdesks).secret_ids
     return Callbacks(
         _service(),
         ChangeTeller(
             _clients().dynamodb, settings.ledger_table, topic, keep_days=settings.ledger_days, clock=clock
         ),
         SharedSecrets(_clients().secretsmanager, clock),
-        load_callback_settings().secret_ids,
-        {"kapture": ticket_id_in},
+        {name: Sender(readings[name], secret_id) for name, secret_id in secret_ids.items()},
         logger,
         metrics,
         clock,
