@@ -15,27 +15,30 @@ from bridge.simulators.socialboards import SocialboardsSimulator
 from bridge.simulators.socialboards_webhooks import Webhook, webhook_body
 from helpdesk import wiring
 from helpdesk.models import Identity, Outcome, OutcomeKind, Ticket
+from tests.accounts import ACCOUNTS, Account, KaptureAccount, SocialboardsAccount, at, deployed
 from tests.deployment import Answer, Clock, Deployment
-from tests.functional.accounts import ACCOUNTS, Account, KaptureAccount, SocialboardsAccount
 
 SECRET = "the-callback-secret"
 CUSTOMER = "The lamp arrived in two parts."
 
 
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
 @pytest.fixture(params=ACCOUNTS, ids=lambda account: account.name)
-def account(request: pytest.FixtureRequest) -> Account:
-    made: Account = request.param(Clock())
+def account(request: pytest.FixtureRequest, clock: Clock) -> Account:
+    made: Account = request.param(clock)
     return made
 
 
 @pytest.fixture
-def deployment(monkeypatch: pytest.MonkeyPatch, account: Account) -> Iterator[Deployment]:
+def deployment(monkeypatch: pytest.MonkeyPatch, account: Account, clock: Clock) -> Iterator[Deployment]:
     with running(account.simulator.app()) as url, mock_aws():
-        deployed = Deployment(monkeypatch, url, "unused", HELPDESKS=account.name)
-        secret = deployed.secrets.create_secret(Name=account.name, SecretString=account.credentials())["ARN"]
-        deployed.set(**account.variables(url, secret))
-        deployed.put_callback_secret(account.name, SECRET)
-        yield deployed
+        made = deployed(monkeypatch, account, url, clock)
+        made.put_callback_secret(account.name, SECRET)
+        yield made
 
 
 @pytest.fixture
@@ -163,7 +166,7 @@ def test_two_looks_at_one_change_are_one_event_though_the_later_shows_more() -> 
     assert look("a") == look("b")
 
 
-@pytest.mark.parametrize("account", [KaptureAccount], indirect=True)
+@at(KaptureAccount)
 @pytest.mark.parametrize(
     "shape",
     [
@@ -185,7 +188,7 @@ def test_whatever_shape_of_kaptures_names_a_ticket_is_understood(
     assert (answer.status, answer.body["ticket_id"]) == (200, ticket_id)
 
 
-@pytest.mark.parametrize("account", [SocialboardsAccount], indirect=True)
+@at(SocialboardsAccount)
 @pytest.mark.parametrize(
     "oddity",
     [
@@ -248,10 +251,8 @@ def test_a_ticket_that_the_helpdesk_does_not_show_is_no_change(
 
 # ── the check of an address ──────────────────────────────────────────────────────────────────────────────
 
-_socialboards_only = pytest.mark.parametrize("account", [SocialboardsAccount], indirect=True)
 
-
-@_socialboards_only
+@at(SocialboardsAccount)
 def test_the_check_of_an_address_gets_its_challenge_back(deployment: Deployment, account: Account) -> None:
     query = {"challenge": "1158201444", "verifyToken": SECRET}
 
@@ -261,7 +262,7 @@ def test_the_check_of_an_address_gets_its_challenge_back(deployment: Deployment,
     assert answer.headers["content-type"].startswith("text/plain")
 
 
-@_socialboards_only
+@at(SocialboardsAccount)
 @pytest.mark.parametrize(("token", "path_secret"), [("guessed", SECRET), (SECRET, "guessed"), (SECRET, None)])
 def test_only_an_address_whose_callbacks_would_be_believed_is_proved(
     deployment: Deployment, account: Account, token: str, path_secret: str | None
@@ -274,7 +275,7 @@ def test_only_an_address_whose_callbacks_would_be_believed_is_proved(
     assert "1158201444" not in str(answer.body)
 
 
-@_socialboards_only
+@at(SocialboardsAccount)
 @pytest.mark.parametrize(
     "query", [{"verifyToken": SECRET}, {"challenge": "1"}, {"challenge": "<b>", "verifyToken": SECRET}]
 )
@@ -284,7 +285,7 @@ def test_what_is_no_check_of_an_address_is_not_found(
     assert deployment.address_check(account.name, query, SECRET).status == 404
 
 
-@pytest.mark.parametrize("account", [KaptureAccount], indirect=True)
+@at(KaptureAccount)
 def test_a_helpdesk_that_checks_no_address_is_told_nothing(deployment: Deployment, account: Account) -> None:
     query = {"challenge": "1158201444", "verifyToken": SECRET}
     assert deployment.address_check(account.name, query, SECRET).status == 404
