@@ -206,7 +206,10 @@ def _paths() -> dict[str, Any]:
             )
         },
         "/callbacks/{helpdesk}": {
-            "post": _callback("tellChange", "Tell that a ticket has changed", "Helpdesk", "CallbackSecret")
+            "post": _callback("tellChange", "Tell that a ticket has changed", "Helpdesk", "CallbackSecret"),
+            "get": _address_check(
+                "checkAddress", "Check the address of callbacks", "Helpdesk", "CallbackSecret"
+            ),
         },
         "/callbacks/{helpdesk}/{secret}": {
             "post": _callback(
@@ -214,7 +217,10 @@ def _paths() -> dict[str, Any]:
                 "Tell that a ticket has changed, by a secret address",
                 "Helpdesk",
                 "Secret",
-            )
+            ),
+            "get": _address_check(
+                "checkAddressWithSecret", "Check the secret address of callbacks", "Helpdesk", "Secret"
+            ),
         },
     }
 
@@ -254,7 +260,7 @@ def _callback(operation_id: str, summary: str, *parameters: str) -> dict[str, An
         "tags": ["edge"],
         "security": [],
         "summary": summary,
-        "description": "Nothing in the body is believed but the ticket's id: the ticket is read again, and a "
+        "description": "Nothing in the body is believed but the ids of tickets: each is read again, and a "
         "change is published as `ticket.changed`.",
         "parameters": _asked_by(*parameters),
         "requestBody": _any_body(),
@@ -262,6 +268,26 @@ def _callback(operation_id: str, summary: str, *parameters: str) -> dict[str, An
             "200": _json("The ticket was looked at.", "CallbackTaken")
             | {"headers": _named_headers("CacheControl")},
             **_problems(400, 401, 404, 413, 415, 422),
+        },
+    }
+
+
+def _address_check(operation_id: str, summary: str, *parameters: str) -> dict[str, Any]:
+    return {
+        "operationId": operation_id,
+        "tags": ["edge"],
+        "security": [],
+        "summary": summary,
+        "description": "Socialboards makes this call when an end-point of webhooks is set up; Kapture does "
+        "not. The verify token is the secret once more.",
+        "parameters": _asked_by(*parameters, "VerifyToken", "Challenge"),
+        "responses": {
+            "200": {
+                "description": "The challenge, and nothing else.",
+                "headers": _named_headers("CacheControl"),
+                "content": {"text/plain": {"schema": {"type": "string"}}},
+            },
+            **_problems(401, 404),
         },
     }
 
@@ -431,6 +457,20 @@ def _parameters() -> dict[str, Any]:
         ),
         "Helpdesk": _in_path("helpdesk", "Who calls back.", {"type": "string", "minLength": 1}, "kapture"),
         "Secret": _in_path("secret", "The secret that both sides know.", {"type": "string", "minLength": 1}),
+        "VerifyToken": {
+            "name": "verifyToken",
+            "in": "query",
+            "required": True,
+            "description": "The secret that both sides know.",
+            "schema": {"type": "string"},
+        },
+        "Challenge": {
+            "name": "challenge",
+            "in": "query",
+            "required": True,
+            "description": "Comes back as the answer.",
+            "schema": {"type": "string", "pattern": r"^[\w.-]{1,128}$"},
+        },
         "CallbackSecret": {
             "name": "X-Callback-Secret",
             "in": "header",
@@ -503,7 +543,7 @@ def _own_schemas(outcome: dict[str, Any]) -> dict[str, Any]:
             "type": "object",
             "required": ["ticket_id", "changed"],
             "properties": {
-                "ticket_id": text,
+                "ticket_id": {"description": "The ticket that was named; of several, the first.", **text},
                 "changed": {"description": "Whether a change was published.", "type": "boolean"},
                 "request_id": text,
             },

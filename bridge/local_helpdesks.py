@@ -32,10 +32,13 @@ class LocalHelpdesk:
     name: str
     title: str
     credentials: Mapping[str, str]
-    # Names in the template, and the secret's in stack.json.
+    # Names in the template, and the name of the secret of its credentials in stack.json.
     url_parameter: str
     secret_output: str
     secret_key: str
+    callback_secret: str
+    # Where a callback brings its secret; None for the path.
+    callback_header: str | None
     # A simulator's ticket as the demo shows it: e-mail and state.
     shown: Callable[[Ticket], tuple[str, str]]
 
@@ -84,6 +87,8 @@ HELPDESKS = (
         url_parameter="KaptureUrl",
         secret_output="TokenSecretArn",  # noqa: S106 - a name
         secret_key="token_secret_arn",  # noqa: S106 - a name
+        callback_secret="KaptureCallbackSecret",  # noqa: S106 - a name
+        callback_header="x-callback-secret",
         shown=_kapture_row,
     ),
     LocalHelpdesk(
@@ -93,6 +98,9 @@ HELPDESKS = (
         url_parameter="SocialboardsUrl",
         secret_output="SocialboardsSecretArn",  # noqa: S106 - a name
         secret_key="socialboards_secret_arn",  # noqa: S106 - a name
+        callback_secret="SocialboardsCallbackSecret",  # noqa: S106 - a name
+        # Nothing says that its webhooks could bring a header.
+        callback_header=None,
         shown=_socialboards_row,
     ),
 )

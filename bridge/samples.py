@@ -87,11 +87,15 @@ class FormSend(_Part):
 
 
 class CallbackSend(_Part):
-    """A helpdesk's callback, with the secret that it shares with us."""
+    """A helpdesk's callback, with the secret that it shares with us where that helpdesk puts it.
+
+    With a `challenge` it is the check of our address instead, which has no body.
+    """
 
     trigger: Literal["callback"]
     helpdesk: str
-    body: Json
+    body: Json = None
+    challenge: str | None = None
     headers: dict[str, str] = Field(default_factory=dict)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import requests
 from botocore.exceptions import BotoCoreError, ClientError
@@ -18,6 +19,7 @@ from bridge import form_files, sam
 from bridge.emulator import Clients
 from bridge.errors import BridgeError
 from bridge.form_signing import proof
+from bridge.local_helpdesks import HELPDESKS
 from bridge.samples import ApiSend, BusSend, CallbackSend, FormSend, QueueSend, ScheduleSend, TopicSend
 from bridge.state import PROJECT
 from bridge.subscriptions import subscribe
@@ -107,13 +109,19 @@ class Triggers:
         return Sent(request_id, response.status_code, response.text or response.headers.get("location", ""))
 
     def _to_callback(self, send: CallbackSend) -> Sent:
-        headers = {
-            **self._stack.api_headers,
-            "content-type": "application/json",
-            "x-callback-secret": self._callback_secret,
-            **{name.lower(): value for name, value in send.headers.items()},
-        }
-        response = self._call("POST", f"/callbacks/{send.helpdesk}", headers, _text(send.body).encode())
+        desk = next(desk for desk in HELPDESKS if desk.name == send.helpdesk)
+        secret, path = self._callback_secret(desk.callback_secret), f"/callbacks/{send.helpdesk}"
+        headers = {**self._stack.api_headers, "content-type": "application/json"}
+        if desk.callback_header:
+            headers[desk.callback_header] = secret
+        else:
+            path += f"/{secret}"
+        headers |= {name.lower(): value for name, value in send.headers.items()}
+        if send.challenge is not None:
+            query = urlencode({"challenge": send.challenge, "verifyToken": secret})
+            response = self._call("GET", f"{path}?{query}", headers, None)
+        else:
+            response = self._call("POST", path, headers, _text(send.body).encode())
         return Sent(_request_id_of(response), response.status_code, response.text)
 
     def _call(self, method: str, path: str, headers: dict[str, str], data: bytes | None) -> requests.Response:
@@ -140,10 +148,9 @@ class Triggers:
                 self._aws.secretsmanager.create_secret(Name=name, SecretString=text)
         return str(json.loads(text)["secrets"][0])
 
-    @cached_property
-    def _callback_secret(self) -> str:
+    def _callback_secret(self, name: str) -> str:
         found = self._aws.cloudformation.describe_stack_resource(
-            StackName=sam.STACK_NAME, LogicalResourceId="KaptureCallbackSecret"
+            StackName=sam.STACK_NAME, LogicalResourceId=name
         )["StackResourceDetail"]["PhysicalResourceId"]
         text = self._aws.secretsmanager.get_secret_value(SecretId=found)["SecretString"]
         return str(json.loads(text)["secret"])

@@ -305,10 +305,11 @@ class Deployment:
         """Puts the live secrets of a form, the newest first."""
         self._put_secret(f"ticket-bridge/forms/{form}", json.dumps({"secrets": secrets}))
 
-    def put_callback_secret(self, secret: str) -> None:
-        """Puts the secret of Kapture's callbacks, as the template makes it."""
-        self._put_secret("kapture-callback", json.dumps({"secret": secret}))
-        self._monkeypatch.setenv("KAPTURE_CALLBACK_SECRET_ARN", "kapture-callback")
+    def put_callback_secret(self, helpdesk: str, secret: str) -> None:
+        """Puts the secret of a helpdesk's callbacks, as the template makes it."""
+        name = f"{helpdesk}-callback"
+        self._put_secret(name, json.dumps({"secret": secret}))
+        self._monkeypatch.setenv(f"{helpdesk.upper()}_CALLBACK_SECRET_ARN", name)
 
     def form(
         self,
@@ -352,6 +353,13 @@ class Deployment:
         sent = {"Content-Type": "application/json", **(headers or {})}
         return self._edge(callbacks.handler, parameters, raw, sent, context=context)
 
+    def address_check(
+        self, helpdesk: str, query: Mapping[str, str], path_secret: str | None = None
+    ) -> Answer:
+        """Gives the check of the address to which a helpdesk is to call back."""
+        parameters = {"helpdesk": helpdesk, **({} if path_secret is None else {"secret": path_secret})}
+        return self._edge(callbacks.handler, parameters, b"", {}, query=query)
+
     def _edge(
         self,
         handler: Callable[[dict[str, Any], Any], dict[str, Any]],
@@ -360,10 +368,12 @@ class Deployment:
         headers: Mapping[str, str],
         *,
         base64_body: bool = False,
+        query: Mapping[str, str] | None = None,
         context: Context | None = None,
     ) -> Answer:
         event = {
-            "httpMethod": "POST",
+            "httpMethod": "POST" if query is None else "GET",
+            "queryStringParameters": dict(query) if query else None,
             "headers": dict(headers),
             "multiValueHeaders": {name: [value] for name, value in headers.items()},
             "pathParameters": dict(parameters),
@@ -373,7 +383,8 @@ class Deployment:
         }
         answer = handler(event, context or Context(29_000))
         received = {name.lower(): value for name, value in answer["headers"].items()}
-        body = json.loads(answer["body"]) if answer["body"] else None
+        is_json = received.get("content-type", "").endswith("json")
+        body = json.loads(answer["body"]) if is_json else answer["body"] or None
         return Answer(answer["statusCode"], received, body)
 
     def _put_secret(self, name: str, text: str) -> None:

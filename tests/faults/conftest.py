@@ -8,11 +8,11 @@ import pytest
 from botocore.loaders import create_loader
 from moto import mock_aws
 
-from bridge.simulators.kapture import KaptureSimulator
 from bridge.simulators.server import running
-from tests.deployment import Clock, Deployment
+from tests.accounts import ACCOUNTS, Account, deployed
+from tests.deployment import Clock
 from tests.faults.aws import AwsOnLoopback
-from tests.faults.scene import TOKEN, Scene
+from tests.faults.scene import Scene
 
 # What the layer waits for by itself passes on the scene's clock.
 _VARIABLES = {"CONNECT_TIMEOUT_S": "0.5", "SETTLE_AFTER_S": "0"}
@@ -32,24 +32,26 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def kapture(clock: Clock) -> KaptureSimulator:
-    return KaptureSimulator(token=TOKEN, clock=clock)
+def account(request: pytest.FixtureRequest, clock: Clock) -> Account:
+    """The one that a test asks for; else the first, for all fail alike in what AWS and producers do."""
+    made: Account = getattr(request, "param", ACCOUNTS[0])(clock)
+    return made
 
 
 @pytest.fixture
-def kapture_url(kapture: KaptureSimulator) -> Iterator[str]:
-    with running(kapture.app()) as url:
+def helpdesk_url(account: Account) -> Iterator[str]:
+    with running(account.simulator.app()) as url:
         yield url
 
 
 @pytest.fixture
 def scene(
-    monkeypatch: pytest.MonkeyPatch, kapture: KaptureSimulator, kapture_url: str, clock: Clock
+    monkeypatch: pytest.MonkeyPatch, account: Account, helpdesk_url: str, clock: Clock
 ) -> Iterator[Scene]:
     """On mocked AWS."""
     with mock_aws():
-        deployment = Deployment(monkeypatch, kapture_url, TOKEN, clock=clock, **_VARIABLES)
-        yield Scene(deployment, kapture, kapture_url, clock)
+        deployment = deployed(monkeypatch, account, helpdesk_url, clock, **_VARIABLES)
+        yield Scene(deployment, account, helpdesk_url, clock)
 
 
 @pytest.fixture(scope="session")
@@ -68,12 +70,8 @@ def aws(_aws_server: AwsOnLoopback, monkeypatch: pytest.MonkeyPatch) -> AwsOnLoo
 
 @pytest.fixture
 def wired(
-    aws: AwsOnLoopback,
-    monkeypatch: pytest.MonkeyPatch,
-    kapture: KaptureSimulator,
-    kapture_url: str,
-    clock: Clock,
+    aws: AwsOnLoopback, monkeypatch: pytest.MonkeyPatch, account: Account, helpdesk_url: str, clock: Clock
 ) -> Scene:
     """On AWS over the wire."""
-    deployment = Deployment(monkeypatch, kapture_url, TOKEN, clock=clock, **_VARIABLES)
-    return Scene(deployment, kapture, kapture_url, clock)
+    deployment = deployed(monkeypatch, account, helpdesk_url, clock, **_VARIABLES)
+    return Scene(deployment, account, helpdesk_url, clock)

@@ -3,10 +3,10 @@
 from collections import defaultdict
 from typing import Any
 
-from bridge.simulators.kapture import KaptureSimulator, Ticket
+from bridge.simulators.server import HelpdeskSimulator
+from tests.accounts import Account, Seen, point_to
 from tests.deployment import Clock, Deployment
 
-TOKEN = "faults-test-token"
 # Longer than a probe, a doubt's wait or a lease takes.
 ROUND_S = 75
 
@@ -14,12 +14,6 @@ ROUND_S = 75
 def add(name: str, **more: Any) -> dict[str, Any]:
     """A request whose id is also its ticket's title."""
     return {"operation": "add", "request_id": name, "ticket": {"title": name}} | more
-
-
-def update(name: str, ticket_id: str | None, **more: Any) -> dict[str, Any]:
-    """A request that may be repeated, unless `more` brings changes that may not."""
-    changes = {"sub_status": "PS"}
-    return {"operation": "update", "request_id": name, "ticket_id": ticket_id, "changes": changes} | more
 
 
 def get(name: str, *ticket_ids: str) -> dict[str, Any]:
@@ -30,17 +24,29 @@ def get(name: str, *ticket_ids: str) -> dict[str, Any]:
 class Scene:
     """What a test acts on. `published` and `letters` hold all that was seen so far, oldest first."""
 
-    def __init__(
-        self, deployment: Deployment, kapture: KaptureSimulator, kapture_url: str, clock: Clock
-    ) -> None:
+    def __init__(self, deployment: Deployment, account: Account, url: str, clock: Clock) -> None:
         self.deployment = deployment
-        self.kapture = kapture
-        self.kapture_url = kapture_url
+        self.account = account
+        self.url = url
         self.clock = clock
         self.published: list[dict[str, Any]] = []
         self.letters: list[dict[str, Any]] = []
         # Whether all that was published has been read.
         self.looked = False
+
+    @property
+    def helpdesk(self) -> HelpdeskSimulator[Any]:
+        """The account's simulator."""
+        return self.account.simulator
+
+    def update(self, name: str, ticket_id: str | None, **more: Any) -> dict[str, Any]:
+        """A request that may be repeated, unless `more` brings changes that may not."""
+        changes = {"sub_status": self.account.states[0]}
+        return {"operation": "update", "request_id": name, "ticket_id": ticket_id, "changes": changes} | more
+
+    def point_to(self, url: str) -> None:
+        """The functions' helpdesk is at this URL from now on."""
+        point_to(self.deployment, self.account, url)
 
     # ── what happens ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -98,22 +104,22 @@ class Scene:
             self.letters += self.deployment.dead_letters()
             self.looked = True
 
-    def tickets(self, title: str) -> list[Ticket]:
+    def tickets(self, title: str) -> list[Seen]:
         """The helpdesk's tickets of this title."""
-        return [ticket for ticket in self.kapture.tickets if ticket.title == title]
+        return [ticket for ticket in self.account.tickets() if ticket.title == title]
 
-    def ticket(self, title: str) -> Ticket:
+    def ticket(self, title: str) -> Seen:
         """The helpdesk's one ticket of this title."""
         [ticket] = self.tickets(title)
         return ticket
 
     def calls(self, operation: str) -> int:
         """How often the helpdesk was asked so far."""
-        return [call.operation for call in self.kapture.calls].count(operation)
+        return self.account.calls(operation)
 
     def titles(self) -> dict[str, int]:
         """How many tickets there are of each title."""
         counts: dict[str, int] = defaultdict(int)
-        for ticket in self.kapture.tickets:
+        for ticket in self.account.tickets():
             counts[ticket.title] += 1
         return dict(counts)

@@ -12,7 +12,7 @@ import pytest
 
 from bridge.simulators.faults import Fault, FaultRule
 from tests.faults.aws import AwsOnLoopback, Mishap
-from tests.faults.scene import TOKEN, Scene, add, get, update
+from tests.faults.scene import Scene, add, get
 
 # Powertools keeps one set of metrics a process; here several handlers share it.
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
@@ -41,11 +41,11 @@ def test_a_record_that_is_delivered_again_is_answered_again(scene: Scene, fault:
     scene.deployment.send(add("twice"))
     records = scene.deployment.receive()
     assert scene.consume(records) == []
-    calls = len(scene.kapture.calls)
+    calls = len(scene.helpdesk.calls)
 
     assert scene.consume(records) == []
 
-    assert len(scene.kapture.calls) == calls
+    assert len(scene.helpdesk.calls) == calls
     assert len(scene.events("twice")) == 2
     _assert_added_once(scene, "twice")
 
@@ -74,7 +74,7 @@ def test_two_copies_in_one_batch_make_one_ticket(scene: Scene, fault: str) -> No
 
 @only("two-copies-in-flight")
 def test_copies_in_functions_that_run_side_by_side_make_one_ticket(scene: Scene, fault: str) -> None:
-    scene.kapture.faults.add(FaultRule(operation="add", times=1, fault=Fault(delay_before_s=0.3)))
+    scene.helpdesk.faults.add(FaultRule(operation="add", times=1, fault=Fault(delay_before_s=0.3)))
     scene.deployment.send(*[add("copied")] * 4)
     records = scene.deployment.receive()
     with ThreadPoolExecutor(4) as functions:
@@ -91,7 +91,7 @@ def test_an_older_update_never_overwrites_a_newer_one(scene: Scene, fault: str) 
 
     def moved(name: str, sub_status: str, second: int) -> dict[str, Any]:
         at = f"2026-01-01T00:00:0{second}Z"
-        return update(name, ticket_id, changes={"sub_status": sub_status}, occurred_at=at)
+        return scene.update(name, ticket_id, changes={"sub_status": sub_status}, occurred_at=at)
 
     scene.deployment.send(moved("newer", "CL", 2))
     scene.until_quiet()
@@ -101,7 +101,7 @@ def test_an_older_update_never_overwrites_a_newer_one(scene: Scene, fault: str) 
     assert scene.types("newer") == ["ticket.updated"]
     assert scene.types("older") == ["ticket.rejected"]
     assert scene.parked("older") == ["out_of_date"]
-    assert scene.ticket("changed").sub_status == "CL"
+    assert scene.ticket("changed").state == "CL"
     assert scene.calls("update") == 1
 
 
@@ -109,14 +109,14 @@ def test_an_older_update_never_overwrites_a_newer_one(scene: Scene, fault: str) 
 def _in_mid_call(scene: Scene, name: str) -> Iterator[list[dict[str, Any]]]:
     """While the block lasts, a function waits for the helpdesk to add the ticket; gives its records."""
     arrived = Event()
-    perform = scene.kapture.perform
+    perform = scene.helpdesk.perform
 
     def slowly(call: Any) -> Any:
         arrived.set()
         return perform(call)
 
-    scene.kapture.perform = slowly  # type: ignore[method-assign]  # tells when the call has arrived
-    scene.kapture.faults.add(FaultRule(operation="add", match=name, times=1, fault=Fault(delay_after_s=1)))
+    scene.helpdesk.perform = slowly  # type: ignore[method-assign]  # tells when the call has arrived
+    scene.helpdesk.faults.add(FaultRule(operation="add", match=name, times=1, fault=Fault(delay_after_s=1)))
     scene.deployment.send(add(name))
     records = scene.deployment.receive()
     with ThreadPoolExecutor(1) as function:
@@ -162,7 +162,7 @@ def test_without_the_ledger_nothing_is_called_and_the_api_stays_open(
     wired: Scene, aws: AwsOnLoopback, kind: Any
 ) -> None:
     [ticket_id] = wired.make("earlier")
-    calls = len(wired.kapture.calls)
+    calls = len(wired.helpdesk.calls)
     wired.deployment.send(add("queued"), get("got", ticket_id))
     aws.mishaps += [Mishap(operation, **kind) for operation in ("GetItem", "UpdateItem", "PutItem")]
 
@@ -170,7 +170,7 @@ def test_without_the_ledger_nothing_is_called_and_the_api_stays_open(
     assert len(wired.consume()) == 3
     assert wired.deployment.call("GET", f"/tickets/{ticket_id}").status == 503
 
-    assert len(wired.kapture.calls) == calls
+    assert len(wired.helpdesk.calls) == calls
     aws.mishaps.clear()
     wired.until_quiet()
     _assert_added_once(wired, "queued", "posted")
@@ -180,7 +180,7 @@ def test_without_the_ledger_nothing_is_called_and_the_api_stays_open(
 @_ledger_fails
 def test_a_request_that_cannot_be_claimed_is_not_called(wired: Scene, aws: AwsOnLoopback, kind: Any) -> None:
     [ticket_id] = wired.make("earlier")
-    wired.deployment.send(add("added"), update("changed", ticket_id), get("got", ticket_id))
+    wired.deployment.send(add("added"), wired.update("changed", ticket_id), get("got", ticket_id))
     aws.mishaps.append(Mishap("UpdateItem", '"request#', **kind))
 
     assert len(wired.consume()) == 2
@@ -214,7 +214,7 @@ def test_whatever_cannot_be_remembered_of_a_call_ends_in_one_ticket(
     wired: Scene, aws: AwsOnLoopback, kind: Any, fault: Fault
 ) -> None:
     wired.make("earlier")
-    wired.kapture.faults.add(FaultRule(operation="add", times=1, fault=fault))
+    wired.helpdesk.faults.add(FaultRule(operation="add", times=1, fault=fault))
     wired.deployment.send(add("added"))
     aws.mishaps.append(Mishap("UpdateItem", "#added", spared=1, **kind))
     assert len(wired.consume()) == 1
@@ -233,7 +233,7 @@ def test_a_reference_that_could_not_be_remembered_is_remembered_later(
     aws.mishaps.append(Mishap("PutItem", "reference#", times=_THRICE, refused="ThrottlingException"))
     wired.deployment.send(add("added", reference="ours-1"))
     wired.until_quiet()
-    wired.deployment.send(update("changed", None, reference="ours-1"))
+    wired.deployment.send(wired.update("changed", None, reference="ours-1"))
     wired.until_quiet(rounds=2)
 
     assert wired.types("changed") == ["ticket.updated"]
@@ -248,7 +248,7 @@ def test_an_outcome_that_could_not_be_published_is_published_later_without_a_cal
     wired: Scene, aws: AwsOnLoopback, kind: Any, fault: str
 ) -> None:
     [ticket_id] = wired.make("earlier")
-    wired.deployment.send(add("added"), update("changed", ticket_id), get("got", ticket_id))
+    wired.deployment.send(add("added"), wired.update("changed", ticket_id), get("got", ticket_id))
     aws.mishaps.append(Mishap("PublishBatch", **kind))
     assert len(wired.consume()) == 3
     aws.mishaps.clear()
@@ -264,7 +264,7 @@ def test_an_outcome_that_could_not_be_published_is_published_later_without_a_cal
 @only("sns-fails")
 def test_a_doubt_that_could_not_be_said_is_said_later(wired: Scene, aws: AwsOnLoopback, fault: str) -> None:
     wired.make("earlier")
-    wired.kapture.faults.add(FaultRule(operation="add", times=1, fault=Fault(reset="after")))
+    wired.helpdesk.faults.add(FaultRule(operation="add", times=1, fault=Fault(reset="after")))
     wired.deployment.send(add("lost"))
     aws.mishaps.append(Mishap("PublishBatch", refused="Throttling"))
     wired.consume()
@@ -336,7 +336,7 @@ def test_without_the_secret_nothing_is_called(wired: Scene, aws: AwsOnLoopback, 
     assert len(wired.consume()) == 1
     assert wired.deployment.call("GET", "/tickets/1").status == 503
 
-    assert wired.kapture.calls == []
+    assert wired.helpdesk.calls == []
     aws.mishaps.clear()
     wired.until_quiet()
     _assert_added_once(wired, "added")
@@ -347,14 +347,14 @@ def test_without_the_secret_nothing_is_called(wired: Scene, aws: AwsOnLoopback, 
 @only("secret-malformed")
 @pytest.mark.parametrize("text", ["{}", '{"token": 7}', "{broken", " "], ids=repr)
 def test_a_malformed_secret_closes_the_gate_and_says_so(scene: Scene, text: str, fault: str) -> None:
-    scene.deployment.secrets.put_secret_value(SecretId=scene.deployment.secret, SecretString=text)
+    scene.deployment.secrets.put_secret_value(SecretId=scene.account.name, SecretString=text)
     answer = scene.deployment.call("GET", "/tickets/1")
     assert (answer.status, answer.body["code"]) == (502, "secret_malformed")
     scene.deployment.send(add("added"))
     assert len(scene.consume()) == 1
-    assert scene.kapture.calls == []
+    assert scene.helpdesk.calls == []
 
-    scene.deployment.put_token(TOKEN)
+    scene.account.mend_token(scene.deployment)
     scene.deployment.show_all()
     assert scene.consume() == []
 
@@ -368,7 +368,7 @@ def test_a_malformed_secret_closes_the_gate_and_says_so(scene: Scene, text: str,
 def test_records_come_back_even_where_their_delays_cannot_be_set(
     wired: Scene, aws: AwsOnLoopback, fault: str
 ) -> None:
-    wired.kapture.faults.add(FaultRule(operation="add", times=1, fault=Fault(status=429)))
+    wired.helpdesk.faults.add(FaultRule(operation="add", times=1, fault=Fault(status=429)))
     wired.deployment.send(add("added"))
     aws.mishaps.append(Mishap("ChangeMessageVisibilityBatch", refused="RequestThrottled"))
     assert len(wired.consume()) == 1
@@ -404,7 +404,7 @@ def test_a_schedule_that_fires_twice_asks_for_one_ticket(scene: Scene, fault: st
     scene.deployment.send(text, text)
     scene.until_quiet()
 
-    assert len(scene.kapture.tickets) == 1
+    assert len(scene.account.tickets()) == 1
     assert set(scene.types("weekly-review/2026-01-05T09:00:00Z")) == {"ticket.added"}
 
 
@@ -413,7 +413,7 @@ def _in_doubt(scene: Scene) -> None:
     scene.make("earlier")
     for name, reset in (("made", "after"), ("lost", "before")):
         fault = Fault.model_validate({"reset": reset})
-        scene.kapture.faults.add(FaultRule(operation="add", match=name, times=1, fault=fault))
+        scene.helpdesk.faults.add(FaultRule(operation="add", match=name, times=1, fault=fault))
     scene.deployment.send(add("made"), add("lost"))
     scene.consume()
 
@@ -427,7 +427,7 @@ def _assert_settled(scene: Scene) -> None:
 @only("scheduler-double-tick")
 def test_two_runs_of_reconcile_at_once_settle_each_doubt_once(scene: Scene, fault: str) -> None:
     _in_doubt(scene)
-    scene.kapture.faults.add(FaultRule(operation="pull", fault=Fault(delay_after_s=0.2)))
+    scene.helpdesk.faults.add(FaultRule(operation="pull", fault=Fault(delay_after_s=0.2)))
     with ThreadPoolExecutor(2) as functions:
         list(functions.map(lambda _: scene.deployment.reconcile(), range(2)))
     scene.until_quiet()
@@ -462,7 +462,7 @@ _late = {"sub_status": "PS", "callback_at": "9999-12-31T23:59:59-12:00"}
         ),
         pytest.param("[" * 5000, id="nested"),
         pytest.param(
-            json.dumps(update("x", "1", changes=_late)),
+            json.dumps({"operation": "update", "request_id": "x", "ticket_id": "1", "changes": _late}),
             id="moment-beyond-all-calendars",
         ),
     ],

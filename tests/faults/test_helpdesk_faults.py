@@ -2,12 +2,12 @@
 
 A fault ends in one of four ways. `HELD`: nothing was done, and the request succeeds later. `SHUT`: the same,
 and nothing else is tried meanwhile. `DOUBT`: it may have been done; that is said, looked up and settled.
-`NO`: it is rejected.
+`NO`: it is rejected. Each runs once for each helpdesk at which it can happen.
 """
 
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -22,8 +22,10 @@ import trustme
 from bridge.simulators.faults import Drip, Fault, FaultRule
 from bridge.simulators.kapture import KaptureSimulator
 from bridge.simulators.server import running
+from bridge.simulators.socialboards import MINT
+from tests.accounts import ACCOUNTS, Account, KaptureAccount, SocialboardsAccount, at
 from tests.deployment import Answer, Context
-from tests.faults.scene import TOKEN, Scene, add, get, update
+from tests.faults.scene import Scene, add, get
 
 # Powertools keeps one set of metrics a process; here the API and the consumer share it when both run.
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
@@ -40,24 +42,36 @@ class End(Enum):
 
 @dataclass(frozen=True)
 class Named:
-    """A fault, for as long as the block of `on` lasts, and what it must come to."""
+    """A fault, for as long as the block of `on` lasts, and what it must come to.
+
+    One that only certain helpdesks can have names them in `accounts`; `call` is the one that suffers it where
+    that is none of a request's own.
+    """
 
     name: str
     end: End
-    fault: Fault | None = None
+    fault: Fault | Callable[[Account], Fault] | None = None
     way: Callable[[Scene], AbstractContextManager[None]] | None = None
     operations: tuple[str, ...] = ALL
+    accounts: Sequence[type[Account]] = ACCOUNTS
+    call: str | None = None
 
     @contextmanager
     def on(self, scene: Scene) -> Iterator[None]:
         with ExitStack() as stack:
             if self.way:
                 stack.enter_context(self.way(scene))
-            if self.fault:
-                rules = [FaultRule(operation=operation, fault=self.fault) for operation in ALL]
-                scene.kapture.faults.add(*rules)
-                stack.callback(scene.kapture.faults.clear)
+            if fault := self.fault_at(scene.account):
+                one = scene.account
+                calls = {one.adds, one.updates, one.comments, one.gets, one.lists}
+                suffering = [self.call] if self.call else sorted(calls)
+                scene.helpdesk.faults.add(*(FaultRule(operation=call, fault=fault) for call in suffering))
+                stack.callback(scene.helpdesk.faults.clear)
             yield
+
+    def fault_at(self, account: Account) -> Fault | None:
+        """The fault as this helpdesk has it."""
+        return self.fault(account) if callable(self.fault) else self.fault
 
 
 # ── before anything is sent ──────────────────────────────────────────────────────────────────────────────
@@ -66,10 +80,9 @@ class Named:
 @contextmanager
 def _address(scene: Scene, url: str) -> Iterator[None]:
     """The functions' helpdesk is at the URL for now."""
-    true = scene.kapture_url
-    scene.deployment.set(KAPTURE_URL=url)
+    scene.point_to(url)
     yield
-    scene.deployment.set(KAPTURE_URL=true)
+    scene.point_to(scene.url)
 
 
 @contextmanager
@@ -85,7 +98,7 @@ def _nameless(scene: Scene) -> Iterator[None]:
     def unknown(*_: Any, **__: Any) -> NoReturn:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    with pytest.MonkeyPatch.context() as patch, _address(scene, "https://acme.kapturecrm.com"):
+    with pytest.MonkeyPatch.context() as patch, _address(scene, scene.account.address):
         patch.setattr(socket, "getaddrinfo", unknown)
         yield
 
@@ -94,7 +107,7 @@ def _nameless(scene: Scene) -> Iterator[None]:
 def _untrusted(scene: Scene) -> Iterator[None]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
-    with running(scene.kapture.app(), ssl_context=context) as url, _address(scene, url):
+    with running(scene.helpdesk.app(), ssl_context=context) as url, _address(scene, url):
         yield
 
 
@@ -120,6 +133,13 @@ def _impatient(scene: Scene) -> Iterator[None]:
     scene.deployment.set(READ_TIMEOUT_S="15")
 
 
+@contextmanager
+def _anew(scene: Scene) -> Iterator[None]:
+    """The functions have no access token yet."""
+    scene.deployment.restart()
+    yield
+
+
 # ── all by name ──────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -133,6 +153,10 @@ def _after_and_before(status: int) -> list[Named]:
 def _slow_down(name: str, retry_after: str | None, *, status: int = 429, end: End = End.SHUT) -> Named:
     headers = {"Retry-After": retry_after} if retry_after is not None else {}
     return Named(name, end, Fault(status=status, headers=headers))
+
+
+def _mint(name: str, end: End, fault: Fault, way: Any = _anew) -> Named:
+    return Named(f"mint-{name}", end, fault, way, accounts=[SocialboardsAccount], call=MINT)
 
 
 FAULTS = [
@@ -153,8 +177,8 @@ FAULTS = [
     Named("200-truncated-json", End.DOUBT, Fault(truncate=25)),
     # A get without ids shows no tickets, and an update's answer need not repeat its own.
     Named("200-success-without-id", End.DOUBT, Fault(answer="without_id"), operations=("add",)),
-    Named("200-failed-body", End.NO, Fault(body='{"message": "No such folder", "status": "failed"}')),
-    Named("200-failed-capitalised", End.NO, Fault(body='{"Message": "No such folder", "Status": "Fail"}')),
+    Named("200-failed-body", End.NO, lambda account: Fault(body=account.refusal)),
+    Named("200-failed-capitalised", End.NO, lambda account: Fault(body=account.refusal_capitalised)),
     Named("400", End.NO, Fault(status=400)),
     Named("403", End.SHUT, Fault(status=403)),
     Named("404-on-update", End.NO, Fault(status=404), operations=("update", "get")),
@@ -164,7 +188,12 @@ FAULTS = [
     Named("200-html-login-page", End.SHUT, Fault(html=True)),
     Named("302-to-login", End.SHUT, Fault(redirect="/login.html")),
     Named("302-to-other-host", End.HELD, Fault(redirect="https://elsewhere.invalid/")),
-    Named("auth-key-expired", End.SHUT, Fault(body='{"message": "API Expired", "status": "failed"}')),
+    Named(
+        "auth-key-expired",
+        End.SHUT,
+        Fault(body='{"message": "API Expired", "status": "failed"}'),
+        accounts=[KaptureAccount],
+    ),
     _slow_down("429", None, end=End.HELD),
     _slow_down("429-retry-after-seconds", "7"),
     _slow_down("429-retry-after-http-date", formatdate(time() + 3600, usegmt=True)),
@@ -172,22 +201,47 @@ FAULTS = [
     _slow_down("429-retry-after-absurd", "99999999999"),
     _slow_down("503-with-retry-after", "30", status=503),
     # The answer to an add holds the only id that there is, and a get leaves out what it did not ask for.
-    Named("wrong-id-echoed", End.DOUBT, Fault(answer="wrong_id"), operations=("update",)),
+    Named(
+        "wrong-id-echoed",
+        End.DOUBT,
+        Fault(answer="wrong_id"),
+        operations=("update",),
+        # The other's answer to an update names no ticket.
+        accounts=[KaptureAccount],
+    ),
+    # A call that mints may be made again, whatever has become of it.
+    _mint("503", End.HELD, Fault(status=503)),
+    _mint("500", End.HELD, Fault(status=500)),
+    _mint("reset-after-commit", End.HELD, Fault(reset="after")),
+    _mint("read-timeout", End.HELD, Fault(delay_after_s=30), _impatient),
+    _mint("without-a-token", End.HELD, Fault(body='{"token_type": "bearer", "expires_in": 3599}')),
+    _mint("retry-after", End.SHUT, Fault(status=429, headers={"Retry-After": "30"})),
+    _mint("refused", End.SHUT, Fault(status=400, body='{"error": "invalid_grant"}')),
+    _mint("refused-in-the-envelope", End.SHUT, Fault(body='{"data": null, "errorCode": 3}')),
 ]
 
 
 def _each(operation: str) -> pytest.MarkDecorator:
-    named = [fault for fault in FAULTS if operation in fault.operations]
-    return pytest.mark.parametrize("named", named, ids=[fault.name for fault in named])
+    pairs = [
+        pytest.param(account, named, id=f"{account.name}-{named.name}")
+        for named in FAULTS
+        if operation in named.operations
+        for account in named.accounts
+    ]
+    return pytest.mark.parametrize(("account", "named"), pairs, indirect=["account"])
 
 
-def only(*names: str) -> pytest.MarkDecorator:
-    """Names the faults that a test stands for."""
-    return pytest.mark.parametrize("fault", names)
+def only(*names: str, accounts: Sequence[type[Account]] = ACCOUNTS) -> pytest.MarkDecorator:
+    """Names the faults that a test stands for, and the helpdesks that can have them."""
+    pairs = [
+        pytest.param(account, name, id=f"{account.name}-{name}") for name in names for account in accounts
+    ]
+    return pytest.mark.parametrize(("account", "fault"), pairs, indirect=["account"])
 
 
-def _acts(named: Named) -> bool:
-    return named.fault is not None and named.fault.acts
+def _acts(scene: Scene, named: Named) -> bool:
+    fault = named.fault_at(scene.account)
+    return fault is not None and fault.acts
 
 
 @_each("add")
@@ -231,32 +285,53 @@ def test_add_with_a_wait(scene: Scene, named: Named) -> None:
 
 @_each("update")
 def test_update(scene: Scene, named: Named) -> None:
-    plain, commented, patched = scene.make("plain", "commented", "patched")
+    queued, patched = scene.make("queued", "patched")
+    state = scene.account.states[0]
     with named.on(scene):
-        changes = {"sub_status": "PS", "comment": "said once"}
-        scene.deployment.send(update("u-plain", plain), update("u-commented", commented, changes=changes))
-        body = {"request_id": "u-patched", "changes": {"sub_status": "PS"}}
+        scene.deployment.send(scene.update("u-queued", queued))
+        body = {"request_id": "u-patched", "changes": {"sub_status": state}}
         assert scene.deployment.call("PATCH", f"/tickets/{patched}", body).status == 202
         scene.consume()
 
-    # A repeat does no harm where nothing is said in a comment, so there is no doubt to tell.
+    # A repeat does no harm, so there is no doubt to tell.
     repeatable = replace(named, end=End.HELD) if named.end is End.DOUBT else named
-    _assert_first(scene, named, "u-commented")
-    for name in ("u-plain", "u-patched"):
+    for name in ("u-queued", "u-patched"):
         _assert_first(scene, repeatable, name)
     scene.until_quiet()
 
-    for name in ("u-plain", "u-patched"):
+    for name in ("u-queued", "u-patched"):
         _assert_last(scene, repeatable, name, "ticket.updated")
-        assert scene.ticket(name[2:]).sub_status == ("US" if named.end is End.NO else "PS")
-    if named.end is End.DOUBT:
-        # Whether the comment was written cannot be looked up.
-        assert scene.types("u-commented") == ["ticket.unknown", "ticket.parked"]
-        assert scene.parked("u-commented") == ["outcome_unknown"]
-        assert len(scene.ticket("commented").comments) == (1 if _acts(named) else 0)
+        expected = scene.account.first_state if named.end is End.NO else state
+        assert scene.ticket(name[2:]).state == expected
+
+
+@_each("update")
+def test_comment(scene: Scene, named: Named) -> None:
+    [ticket_id] = scene.make("commented")
+    _say_before(scene, ticket_id)
+    with named.on(scene):
+        scene.deployment.send(scene.update("c", ticket_id, changes=scene.account.comment("said once")))
+        scene.consume()
+
+    _assert_first(scene, named, "c")
+    scene.until_quiet()
+
+    said = ["said before", "said once"]
+    if named.end is End.DOUBT and not scene.account.comments_can_be_looked_up:
+        assert scene.types("c") == ["ticket.unknown", "ticket.parked"]
+        assert scene.parked("c") == ["outcome_unknown"]
+        expected = said if _acts(scene, named) else said[:1]
     else:
-        _assert_last(scene, named, "u-commented", "ticket.updated")
-        assert len(scene.ticket("commented").comments) == (0 if named.end is End.NO else 1)
+        _assert_last(scene, named, "c", "ticket.updated")
+        expected = said[:1] if named.end is End.NO else said
+    assert list(scene.ticket("commented").comments) == expected
+
+
+def _say_before(scene: Scene, ticket_id: str) -> None:
+    """A comment that shows, where comments can be looked up, that they come back with their markers."""
+    changes = scene.account.comment("said before")
+    scene.deployment.send(scene.update("before", ticket_id, changes=changes))
+    assert scene.consume() == []
 
 
 @_each("get")
@@ -277,9 +352,10 @@ def test_get_through_the_api(scene: Scene, named: Named) -> None:
     with named.on(scene):
         answer = _read(scene, ticket_id)
         if named.end is End.SHUT:
+            asked = len(scene.helpdesk.calls)
             # The gate answers now.
             assert _read(scene, ticket_id).status == 503
-            assert scene.calls("get") == 1
+            assert len(scene.helpdesk.calls) == asked
 
     refused_token = named.end is End.SHUT and "retry-after" not in named.name
     statuses = {
@@ -309,10 +385,10 @@ def _consume_what_comes(scene: Scene) -> None:
 
 def _assert_shut(scene: Scene) -> None:
     """The helpdesk is well again, but nobody has asked it yet."""
-    before = len(scene.kapture.calls)
+    before = len(scene.helpdesk.calls)
     scene.deployment.send(add("kept-back"))
     assert len(scene.consume()) == 1
-    assert len(scene.kapture.calls) == before
+    assert len(scene.helpdesk.calls) == before
 
 
 def _assert_first(scene: Scene, named: Named, name: str) -> None:
@@ -340,7 +416,7 @@ def _assert_last(scene: Scene, named: Named, name: str, succeeded: str) -> None:
 def test_a_new_token_is_used_within_the_invocation_that_meets_it(scene: Scene, fault: str) -> None:
     [ticket_id] = scene.make("earlier")
     _rotate(scene, "second-token")
-    scene.deployment.send(add("added"), update("updated", ticket_id), get("got", ticket_id))
+    scene.deployment.send(add("added"), scene.update("updated", ticket_id), get("got", ticket_id))
 
     assert scene.consume() == []
 
@@ -355,11 +431,11 @@ def test_a_new_token_is_used_within_the_invocation_that_meets_it(scene: Scene, f
 @only("invalid-auth-key-for-an-hour")
 def test_a_refused_token_costs_one_probe_a_minute_and_no_attempt(scene: Scene, fault: str) -> None:
     scene.make("earlier")
-    scene.kapture.token = "unknown-to-us"
+    scene.account.change_token("unknown-to-us")
     names = ["waits-1", "waits-2"]
     scene.deployment.send(*(add(name) for name in names))
     scene.consume_all()
-    began, before = scene.clock(), len(scene.kapture.calls)
+    began, before = scene.clock(), len(scene.helpdesk.calls)
 
     while scene.clock() - began < 3600:
         scene.clock.let_pass(45)
@@ -367,8 +443,8 @@ def test_a_refused_token_costs_one_probe_a_minute_and_no_attempt(scene: Scene, f
         scene.consume_all()
 
     assert _read(scene, "1").status in (502, 503)
-    assert len(scene.kapture.calls) - before <= 60
-    scene.deployment.put_token("unknown-to-us")
+    assert len(scene.helpdesk.calls) - before <= 60
+    scene.account.mend_token(scene.deployment)
     scene.until_quiet(rounds=1)
     for name in names:
         [event] = scene.events(name)
@@ -378,8 +454,8 @@ def test_a_refused_token_costs_one_probe_a_minute_and_no_attempt(scene: Scene, f
 
 
 def _rotate(scene: Scene, token: str) -> None:
-    scene.kapture.token = token
-    scene.deployment.put_token(token)
+    scene.account.change_token(token)
+    scene.account.mend_token(scene.deployment)
 
 
 # ── up and down ──────────────────────────────────────────────────────────────────────────────────────────
@@ -387,9 +463,9 @@ def _rotate(scene: Scene, token: str) -> None:
 
 @contextmanager
 def _down(scene: Scene) -> Iterator[None]:
-    scene.kapture.faults.add(FaultRule(fault=Fault(status=503, headers={"Retry-After": "60"})))
+    scene.helpdesk.faults.add(FaultRule(fault=Fault(status=503, headers={"Retry-After": "60"})))
     yield
-    scene.kapture.faults.clear()
+    scene.helpdesk.faults.clear()
 
 
 @only("flapping-every-10-s")
@@ -430,7 +506,7 @@ def test_a_day_without_a_helpdesk_loses_nothing_and_leaves_intake_open(scene: Sc
             scene.deployment.show_all()
             scene.consume_all()
         # The earlier one, and one probe at each look: the first two may have gone together.
-        assert scene.calls("add") <= 1 + 8 + 1
+        assert scene.calls(scene.account.adds) <= 1 + 8 + 1
 
     scene.until_quiet()
     for name in names:
@@ -442,18 +518,18 @@ def test_a_day_without_a_helpdesk_loses_nothing_and_leaves_intake_open(scene: Sc
 @only("down-while-an-older-update-waits")
 def test_only_an_answer_of_the_helpdesk_opens_the_gate(scene: Scene, fault: str) -> None:
     [ticket_id] = scene.make("earlier")
-    scene.deployment.send(update("newer", ticket_id, occurred_at="2026-01-02T00:00:00Z"))
+    scene.deployment.send(scene.update("newer", ticket_id, occurred_at="2026-01-02T00:00:00Z"))
     scene.consume()
     with _down(scene):
         scene.deployment.send(add("meets-it"))
         scene.consume()
         scene.clock.let_pass(901)
-        scene.deployment.send(update("older", ticket_id, occurred_at="2026-01-01T00:00:00Z"))
-        before = len(scene.kapture.calls)
+        scene.deployment.send(scene.update("older", ticket_id, occurred_at="2026-01-01T00:00:00Z"))
+        before = len(scene.helpdesk.calls)
         scene.consume()
         scene.deployment.send(*(add(f"rush-{number}") for number in range(8)))
         scene.consume()
-        assert len(scene.kapture.calls) - before <= 1
+        assert len(scene.helpdesk.calls) - before <= 1
 
 
 # ── odd answers ──────────────────────────────────────────────────────────────────────────────────────────
@@ -462,11 +538,11 @@ def test_only_an_answer_of_the_helpdesk_opens_the_gate(scene: Scene, fault: str)
 @only("302-to-other-host")
 def test_a_redirect_is_never_followed(scene: Scene, fault: str) -> None:
     [ticket_id] = scene.make("earlier")
-    elsewhere = KaptureSimulator(token=TOKEN)
+    elsewhere = KaptureSimulator(token="of-somebody-else")
     with running(elsewhere.app()) as url:
-        path = scene.kapture.calls[0].path
-        scene.kapture.faults.add(FaultRule(fault=Fault(status=307, redirect=url + path)))
-        scene.deployment.send(add("added"), update("updated", ticket_id), get("got", ticket_id))
+        path = scene.helpdesk.calls[0].path
+        scene.helpdesk.faults.add(FaultRule(fault=Fault(status=307, redirect=url + path)))
+        scene.deployment.send(add("added"), scene.update("updated", ticket_id), get("got", ticket_id))
         scene.consume()
         _read(scene, ticket_id)
 
@@ -491,14 +567,12 @@ def test_tickets_that_a_get_does_not_show_are_named(scene: Scene, fault: str) ->
 
 def _lose(scene: Scene, name: str) -> None:
     """An add whose answer is lost after it was made."""
-    scene.kapture.faults.add(FaultRule(operation="add", match=name, times=1, fault=Fault(reset="after")))
+    scene.helpdesk.faults.add(
+        FaultRule(operation=scene.account.adds, match=name, times=1, fault=Fault(reset="after"))
+    )
     scene.deployment.send(add(name))
     scene.consume()
     assert scene.types(name) == ["ticket.unknown"]
-
-
-def _hide_markers(scene: Scene) -> None:
-    scene.kapture.switches = scene.kapture.switches.model_copy(update={"marker_returned": False})
 
 
 def _assert_parked_once(scene: Scene, name: str) -> None:
@@ -511,7 +585,7 @@ def _assert_parked_once(scene: Scene, name: str) -> None:
 @only("marker-not-returned")
 def test_without_markers_a_doubt_is_parked_and_never_repeated(scene: Scene, fault: str) -> None:
     scene.make("earlier")
-    _hide_markers(scene)
+    scene.account.hide_markers()
     _lose(scene, "lost")
 
     _assert_parked_once(scene, "lost")
@@ -519,7 +593,7 @@ def test_without_markers_a_doubt_is_parked_and_never_repeated(scene: Scene, faul
 
 @only("marker-not-returned")
 def test_a_text_that_looks_like_a_marker_proves_nothing(scene: Scene, fault: str) -> None:
-    _hide_markers(scene)
+    scene.account.hide_markers()
     scene.make("Re:_your_request_[tb-0123456789abcdef]")
     _lose(scene, "lost")
 
@@ -532,7 +606,7 @@ def test_a_doubt_without_a_marker_is_parked_whatever_came_back_before(scene: Sce
     _lose(scene, "found")
     scene.until_quiet()
     assert scene.types("found") == ["ticket.unknown", "ticket.added"]
-    scene.deployment.set(MARKER_FIELD="off")
+    scene.deployment.set(**{scene.account.marker_variable: "off"})
     _lose(scene, "lost")
 
     _assert_parked_once(scene, "lost")
@@ -542,7 +616,7 @@ def test_a_doubt_without_a_marker_is_parked_whatever_came_back_before(scene: Sce
 def test_a_ticket_that_shows_late_is_found_and_not_made_again(scene: Scene, fault: str) -> None:
     scene.make("earlier")
     scene.deployment.set(SETTLE_AFTER_S="900")
-    scene.kapture.switches = scene.kapture.switches.model_copy(update={"pull_lag_s": 400.0})
+    scene.account.show_late(400.0)
     _lose(scene, "late")
 
     scene.one_round()
@@ -558,7 +632,7 @@ def test_an_add_that_is_made_only_after_we_gave_up_waiting_is_found(scene: Scene
     scene.make("earlier")
     scene.deployment.set(SETTLE_AFTER_S="900")
     late = Fault(delay_before_s=2)
-    scene.kapture.faults.add(FaultRule(operation="add", match="slow", times=1, fault=late))
+    scene.helpdesk.faults.add(FaultRule(operation=scene.account.adds, match="slow", times=1, fault=late))
     scene.deployment.send(add("slow"))
     with _impatient(scene):
         scene.consume()
@@ -577,6 +651,13 @@ def _await(condition: Callable[[], bool]) -> None:
         sleep(0.02)
 
 
+def _vary_the_message_of_pulls(scene: Scene) -> None:
+    assert isinstance(scene.account, KaptureAccount)
+    one = scene.account.simulator
+    one.switches = one.switches.model_copy(update={"pull_message": "varying"})
+
+
+@at(KaptureAccount)
 @pytest.mark.parametrize(
     ("others", "varying"),
     [(1, False), (0, True), (1, True)],
@@ -584,7 +665,7 @@ def _await(condition: Callable[[], bool]) -> None:
 )
 def test_a_doubt_is_found_whatever_form_a_pull_has(scene: Scene, others: int, varying: bool) -> None:
     if varying:
-        scene.kapture.switches = scene.kapture.switches.model_copy(update={"pull_message": "varying"})
+        _vary_the_message_of_pulls(scene)
     if others:
         scene.make("earlier")
     _lose(scene, "lost")
@@ -594,12 +675,12 @@ def test_a_doubt_is_found_whatever_form_a_pull_has(scene: Scene, others: int, va
     assert len(scene.tickets("lost")) == 1
 
 
-@only("pull-message-string")
+@only("pull-message-string", accounts=[KaptureAccount])
 def test_a_pull_without_tickets_proves_nothing_while_no_marker_has_come_back(
     scene: Scene, fault: str
 ) -> None:
-    scene.kapture.switches = scene.kapture.switches.model_copy(update={"pull_message": "varying"})
-    scene.kapture.faults.add(FaultRule(operation="add", times=1, fault=Fault(reset="before")))
+    _vary_the_message_of_pulls(scene)
+    scene.helpdesk.faults.add(FaultRule(operation=scene.account.adds, times=1, fault=Fault(reset="before")))
     scene.deployment.send(add("lost"))
     scene.until_quiet()
 
@@ -607,10 +688,10 @@ def test_a_pull_without_tickets_proves_nothing_while_no_marker_has_come_back(
     assert scene.tickets("lost") == []
 
 
-@only("html-entities-misspelt-keys-numeric-ids")
+@only("html-entities-misspelt-keys-numeric-ids", accounts=[KaptureAccount])
 def test_quirks_of_spelling_are_gone_from_what_is_told(scene: Scene, fault: str) -> None:
     scene.deployment.send(add("quirks", ticket={"title": "quirks", "requester": {"name": "O'Hara & Söhne"}}))
-    scene.kapture.faults.add(FaultRule(fault=Fault(answer="numeric_id")))
+    scene.helpdesk.faults.add(FaultRule(fault=Fault(answer="numeric_id")))
     assert scene.consume() == []
     [added] = scene.events("quirks")
     ticket = scene.ticket("quirks")
@@ -633,8 +714,8 @@ _HALF = "half of an emoji \\ud83d"
 @only("text-cut-in-half")
 def test_a_text_cut_in_half_is_read_all_the_same(scene: Scene, fault: str) -> None:
     [ticket_id] = scene.make("whole")
-    broken = f'[{{"task_details": {{"ticketId": "{ticket_id}", "title": "{_HALF}"}}}}]'
-    scene.kapture.faults.add(FaultRule(operation="get", fault=Fault(body=broken)))
+    broken, _ = scene.account.reading(replace(scene.ticket("whole"), title=_HALF))
+    scene.helpdesk.faults.add(FaultRule(operation=scene.account.gets, fault=Fault(body=broken)))
     scene.deployment.send(get("got", ticket_id), add("beside"))
     scene.until_quiet()
 
@@ -646,12 +727,8 @@ def test_a_text_cut_in_half_is_read_all_the_same(scene: Scene, fault: str) -> No
 def test_a_text_cut_in_half_does_not_keep_doubts_from_being_settled(scene: Scene, fault: str) -> None:
     _lose(scene, "lost")
     true = scene.ticket("lost")
-    items = [
-        f'{{"ticketId": "1", "taskTitle": "{_HALF}"}}',
-        f'{{"ticketId": "{true.ticket_id}", "detail": "{true.details}"}}',
-    ]
-    body = f'{{"status": "success", "message": [{", ".join(items)}]}}'
-    scene.kapture.faults.add(FaultRule(operation="pull", fault=Fault(body=body)))
+    _, broken = scene.account.reading(replace(true, ticket_id="1", title=_HALF, details=""), true)
+    scene.helpdesk.faults.add(FaultRule(operation=scene.account.lists, fault=Fault(body=broken)))
     scene.until_quiet()
 
     assert scene.types("lost") == ["ticket.unknown", "ticket.added"]
@@ -659,8 +736,10 @@ def test_a_text_cut_in_half_does_not_keep_doubts_from_being_settled(scene: Scene
 
 @only("text-cut-in-half")
 def test_a_refusal_cut_in_half_is_a_refusal(scene: Scene, fault: str) -> None:
-    body = f'{{"status": "failed", "message": "{_HALF}"}}'
-    scene.kapture.faults.add(FaultRule(operation="add", match="refused", fault=Fault(body=body)))
+    body = scene.account.refusal.replace("no such queue", _HALF)
+    scene.helpdesk.faults.add(
+        FaultRule(operation=scene.account.adds, match="refused", fault=Fault(body=body))
+    )
     scene.deployment.send(add("refused"), add("beside"))
     scene.until_quiet()
 
@@ -668,12 +747,12 @@ def test_a_refusal_cut_in_half_is_a_refusal(scene: Scene, fault: str) -> None:
     assert scene.types("refused") == ["ticket.rejected"]
 
 
-@only("unreadable-ticket-url")
+@only("unreadable-ticket-url", accounts=[KaptureAccount])
 def test_an_unreadable_address_of_a_new_ticket_is_left_out(scene: Scene, fault: str) -> None:
     scene.make("earlier")
     body = '{"status": "success", "ticket_id": "123456789012", "ticket_url": "http://[broken/1"}'
-    scene.kapture.faults.add(
-        FaultRule(operation="add", match="odd", times=1, fault=Fault(body=body, act=True))
+    scene.helpdesk.faults.add(
+        FaultRule(operation=scene.account.adds, match="odd", times=1, fault=Fault(body=body, act=True))
     )
     scene.deployment.send(add("odd"))
 

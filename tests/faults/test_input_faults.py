@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bridge.simulators.faults import Fault, FaultRule
-from tests.faults.scene import Scene, add, update
+from tests.faults.scene import Scene, add
 
 
 def only(*names: str) -> pytest.MarkDecorator:
@@ -31,7 +31,7 @@ def test_what_is_no_json_is_parked_and_its_outcome_says_why(scene: Scene, fault:
     assert scene.parked(message_id) == ["not_json"]
     answer = scene.deployment.call("POST", "/tickets", "title=no+json")
     assert (answer.status, answer.body["code"]) == (400, "not_json")
-    assert scene.kapture.calls == []
+    assert scene.helpdesk.calls == []
 
 
 @only("unknown-key")
@@ -49,7 +49,7 @@ def test_all_that_is_wrong_is_named_at_once(scene: Scene, fault: str) -> None:
     assert answer.status == 422
     assert {error["field"] for error in answer.body["errors"]} == fields
     assert scene.deployment.waiting() == 0
-    assert scene.kapture.calls == []
+    assert scene.helpdesk.calls == []
 
 
 def _body_of(size: int, name: str) -> str:
@@ -97,7 +97,7 @@ def test_half_a_character_in_the_queue_is_rejected(scene: Scene, fault: str) -> 
     scene.until_quiet()
 
     assert scene.types("half") == ["ticket.rejected"]
-    assert scene.kapture.calls == []
+    assert scene.helpdesk.calls == []
 
 
 @only("base64-body")
@@ -132,21 +132,21 @@ def test_of_two_requests_with_one_id_in_a_batch_one_is_refused(scene: Scene, fau
     scene.until_quiet()
 
     assert sorted(scene.types("used")) == ["ticket.added", "ticket.rejected"]
-    assert len(scene.kapture.tickets) == 1
+    assert len(scene.account.tickets()) == 1
 
 
 @only("reference-of-a-pending-add")
 def test_an_update_by_reference_waits_for_its_add(scene: Scene, fault: str) -> None:
     scene.make("earlier")
-    scene.kapture.faults.add(FaultRule(operation="add", times=1, fault=Fault(reset="after")))
-    scene.deployment.send(update("early", None, reference="ours-7"))
+    scene.helpdesk.faults.add(FaultRule(operation="add", times=1, fault=Fault(reset="after")))
+    scene.deployment.send(scene.update("early", None, reference="ours-7"))
     assert len(scene.consume()) == 1
     scene.deployment.send(add("added", reference="ours-7"))
     scene.until_quiet()
 
     assert scene.types("added") == ["ticket.unknown", "ticket.added"]
     assert scene.types("early") == ["ticket.updated"]
-    assert scene.ticket("added").sub_status == "PS"
+    assert scene.ticket("added").state == "PS"
     # Waiting was no attempt.
     assert scene.events("early")[0]["data"]["attempts"] == 1
 
@@ -155,7 +155,7 @@ def test_an_update_by_reference_waits_for_its_add(scene: Scene, fault: str) -> N
 def test_an_update_of_a_reference_that_never_comes_is_rejected_after_an_hour(
     scene: Scene, fault: str
 ) -> None:
-    scene.deployment.send(update("lost", None, reference="nobody-knows"))
+    scene.deployment.send(scene.update("lost", None, reference="nobody-knows"))
     for _ in range(5):
         scene.clock.let_pass(600)
         scene.deployment.show_all()
@@ -167,6 +167,6 @@ def test_an_update_of_a_reference_that_never_comes_is_rejected_after_an_hour(
 
     assert scene.types("lost") == ["ticket.rejected"]
     assert scene.parked("lost") == ["unknown_reference"]
-    assert scene.kapture.calls == []
+    assert scene.helpdesk.calls == []
     receipt = scene.deployment.call("GET", "/requests/lost")
     assert (receipt.body["state"], receipt.body["code"]) == ("rejected", "unknown_reference")

@@ -15,8 +15,8 @@ from moto import mock_aws
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture import KaptureSimulator, KaptureSwitches
 from bridge.simulators.server import running
+from tests.accounts import ACCOUNTS, Account
 from tests.deployment import Clock, Deployment
-from tests.functional.accounts import ACCOUNTS, Account
 
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
 

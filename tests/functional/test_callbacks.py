@@ -10,21 +10,35 @@ import pytest
 from moto import mock_aws
 
 from bridge.simulators.faults import Fault, FaultRule
-from bridge.simulators.kapture import KaptureSimulator
+from bridge.simulators.server import running
+from bridge.simulators.socialboards import SocialboardsSimulator
+from bridge.simulators.socialboards_webhooks import Webhook, webhook_body
 from helpdesk.models import Identity, Outcome, OutcomeKind, Ticket
 from helpdesk.wiring import invocation
-from tests.deployment import Answer, Deployment
+from tests.accounts import ACCOUNTS, Account, KaptureAccount, SocialboardsAccount, at, deployed
+from tests.deployment import Answer, Clock, Deployment
 
 SECRET = "the-callback-secret"
 CUSTOMER = "The lamp arrived in two parts."
 
 
 @pytest.fixture
-def deployment(monkeypatch: pytest.MonkeyPatch, kapture_url: str) -> Iterator[Deployment]:
-    with mock_aws():
-        deployed = Deployment(monkeypatch, kapture_url, "functional-test-token")
-        deployed.put_callback_secret(SECRET)
-        yield deployed
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=ACCOUNTS, ids=lambda account: account.name)
+def account(request: pytest.FixtureRequest, clock: Clock) -> Account:
+    made: Account = request.param(clock)
+    return made
+
+
+@pytest.fixture
+def deployment(monkeypatch: pytest.MonkeyPatch, account: Account, clock: Clock) -> Iterator[Deployment]:
+    with running(account.simulator.app()) as url, mock_aws():
+        made = deployed(monkeypatch, account, url, clock)
+        made.put_callback_secret(account.name, SECRET)
+        yield made
 
 
 @pytest.fixture
@@ -49,8 +63,8 @@ def log() -> Iterator[io.StringIO]:
     handler.setStream(usual)
 
 
-def call_back(deployment: Deployment, body: Any, secret: str = SECRET) -> Answer:
-    return deployment.callback("kapture", body, headers={"X-Callback-Secret": secret})
+def call_back(deployment: Deployment, account: Account, body: Any, secret: str = SECRET) -> Answer:
+    return deployment.callback(account.name, body, headers={"X-Callback-Secret": secret})
 
 
 def change(deployment: Deployment, ticket_id: str, sub_status: str) -> None:
@@ -66,31 +80,32 @@ def change(deployment: Deployment, ticket_id: str, sub_status: str) -> None:
 
 
 def test_a_callback_tells_the_tickets_state_as_the_helpdesk_shows_it(
-    deployment: Deployment, ticket_id: str
+    deployment: Deployment, account: Account, ticket_id: str
 ) -> None:
-    change(deployment, ticket_id, "CL")
+    state = account.states[0]
+    change(deployment, ticket_id, state)
 
-    answer = call_back(deployment, {"ticketId": ticket_id, "status": "Pending", "subStatus": "Unattended"})
+    answer = call_back(deployment, account, account.callback(ticket_id))
 
     assert (answer.status, answer.body["changed"]) == (200, True)
     (event,) = deployment.outcomes()
     assert (event["type"], event["subject"]) == ("ticket.changed", ticket_id)
     told = event["data"]
-    assert (told["helpdesk"], told["ticket_id"], told["outcome"]) == ("kapture", ticket_id, "succeeded")
+    assert (told["helpdesk"], told["ticket_id"], told["outcome"]) == (account.name, ticket_id, "succeeded")
     # Not what the callback says, but what the ticket is.
-    assert told["ticket"]["sub_status"]["key"] == "CL"
+    assert told["ticket"]["sub_status"]["key"] == state
     assert "operation" not in told
 
 
-def test_subscribers_can_select_changes(deployment: Deployment, ticket_id: str) -> None:
-    queue = deployment.subscribe("changes", {"type": ["ticket.changed"], "helpdesk": ["kapture"]})
-    call_back(deployment, {"ticketId": ticket_id})
+def test_subscribers_can_select_changes(deployment: Deployment, account: Account, ticket_id: str) -> None:
+    queue = deployment.subscribe("changes", {"type": ["ticket.changed"], "helpdesk": [account.name]})
+    call_back(deployment, account, account.callback(ticket_id))
     (message,) = deployment.drain(queue)
     assert json.loads(message["Body"])["type"] == "ticket.changed"
 
 
-def test_repeats_are_told_once(deployment: Deployment, ticket_id: str) -> None:
-    first, *repeats = (call_back(deployment, {"ticketId": ticket_id}) for _ in range(4))
+def test_repeats_are_told_once(deployment: Deployment, account: Account, ticket_id: str) -> None:
+    first, *repeats = (call_back(deployment, account, account.callback(ticket_id)) for _ in range(4))
 
     assert first.body["changed"] is True
     assert [answer.body for answer in repeats] == [{"ticket_id": ticket_id, "changed": False}] * 3
@@ -98,12 +113,13 @@ def test_repeats_are_told_once(deployment: Deployment, ticket_id: str) -> None:
 
 
 def test_a_ticket_that_comes_back_to_an_earlier_state_has_changed_again(
-    deployment: Deployment, ticket_id: str
+    deployment: Deployment, account: Account, ticket_id: str
 ) -> None:
     ids = []
-    for sub_status in ("PS", "CL", "PS"):
+    one, other = account.states
+    for sub_status in (one, other, one):
         change(deployment, ticket_id, sub_status)
-        call_back(deployment, {"ticketId": ticket_id})
+        call_back(deployment, account, account.callback(ticket_id))
         (event,) = deployment.outcomes()
         assert event["data"]["ticket"]["sub_status"]["key"] == sub_status
         ids.append(event["id"])
@@ -112,12 +128,12 @@ def test_a_ticket_that_comes_back_to_an_earlier_state_has_changed_again(
 
 
 def test_a_change_that_the_topic_did_not_take_is_told_by_the_next_callback(
-    deployment: Deployment, ticket_id: str
+    deployment: Deployment, account: Account, ticket_id: str
 ) -> None:
     deployment.set(OUTCOMES_TOPIC_ARN="arn:aws:sns:eu-west-1:123456789012:nowhere")
-    refused = call_back(deployment, {"ticketId": ticket_id})
+    refused = call_back(deployment, account, account.callback(ticket_id))
     deployment.set(OUTCOMES_TOPIC_ARN=deployment.topic)
-    repeated = call_back(deployment, {"ticketId": ticket_id})
+    repeated = call_back(deployment, account, account.callback(ticket_id))
 
     assert (refused.status, refused.body["code"]) == (503, "topic_unavailable")
     assert repeated.body["changed"] is True
@@ -125,11 +141,13 @@ def test_a_change_that_the_topic_did_not_take_is_told_by_the_next_callback(
 
 
 def test_a_change_told_but_not_remembered_is_told_again_as_the_same_event(
-    deployment: Deployment, ticket_id: str
+    deployment: Deployment, account: Account, ticket_id: str
 ) -> None:
-    call_back(deployment, {"ticketId": ticket_id})
-    deployment.dynamodb.delete_item(TableName="ledger", Key={"pk": {"S": f"change#kapture#{ticket_id}"}})
-    call_back(deployment, {"ticketId": ticket_id})
+    call_back(deployment, account, account.callback(ticket_id))
+    deployment.dynamodb.delete_item(
+        TableName="ledger", Key={"pk": {"S": f"change#{account.name}#{ticket_id}"}}
+    )
+    call_back(deployment, account, account.callback(ticket_id))
 
     first, second = deployment.outcomes()
     assert first["id"] == second["id"]
@@ -148,6 +166,7 @@ def test_two_looks_at_one_change_are_one_event_though_the_later_shows_more() -> 
     assert look("a") == look("b")
 
 
+@at(KaptureAccount)
 @pytest.mark.parametrize(
     "shape",
     [
@@ -162,28 +181,114 @@ def test_two_looks_at_one_change_are_one_event_though_the_later_shows_more() -> 
         },
     ],
 )
-def test_whatever_shape_names_a_ticket_is_understood(
-    deployment: Deployment, ticket_id: str, shape: Any
+def test_whatever_shape_of_kaptures_names_a_ticket_is_understood(
+    deployment: Deployment, account: Account, ticket_id: str, shape: Any
 ) -> None:
-    answer = call_back(deployment, shape(ticket_id))
+    answer = call_back(deployment, account, shape(ticket_id))
     assert (answer.status, answer.body["ticket_id"]) == (200, ticket_id)
 
 
+@at(SocialboardsAccount)
 @pytest.mark.parametrize(
-    "body", [{}, {"ticketId": ""}, {"ticketId": "0"}, {"ticketId": "1,2"}, {"ticketId": True}]
+    "oddity",
+    [
+        {},
+        {"omit_ticket_id": True},
+        {"null_attachments": True},
+        {"missing_comma": True},
+        {"missing_comma": True, "omit_ticket_id": True},
+        {"event_type": "ticket_category_change", "envelope_ticket_id": 4478963},
+        {"event_type": "an_event_of_another_name"},
+    ],
+    ids=lambda oddity: "+".join(oddity) or "as described",
 )
-def test_a_callback_that_names_no_ticket_is_refused(deployment: Deployment, body: Any) -> None:
-    assert call_back(deployment, body).status == 422
+def test_every_oddity_of_socialboards_samples_is_understood(
+    deployment: Deployment, account: Account, ticket_id: str, oddity: dict[str, Any]
+) -> None:
+    assert isinstance(account.simulator, SocialboardsSimulator)
+    order = Webhook(url="http://nobody.invalid", ticket_id=int(ticket_id), **oddity)
+    [ticket] = account.simulator.tickets
+
+    answer = call_back(deployment, account, webhook_body(order, ticket).decode())
+
+    assert (answer.status, answer.body["changed"]) == (200, True)
+    (event,) = deployment.outcomes()
+    assert (event["type"], event["subject"]) == ("ticket.changed", ticket_id)
 
 
-def test_a_body_that_is_no_json_is_refused(deployment: Deployment) -> None:
-    assert call_back(deployment, "ticketId=1").status == 400
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"ticketId": ""},
+        {"ticketId": "0"},
+        {"ticketId": "1,2"},
+        {"ticketId": True},
+        {"TicketId": 0, "Events": []},
+        {"TicketId": None, "Events": [{"Ticket": None}, 5]},
+    ],
+)
+def test_a_callback_that_names_no_ticket_is_refused(
+    deployment: Deployment, account: Account, body: Any
+) -> None:
+    assert call_back(deployment, account, body).status == 422
 
 
-def test_a_ticket_that_the_helpdesk_does_not_show_is_no_change(deployment: Deployment) -> None:
-    answer = call_back(deployment, {"ticketId": "999999999999"})
+def test_a_body_that_is_no_json_and_names_no_ticket_is_refused(
+    deployment: Deployment, account: Account
+) -> None:
+    answer = call_back(deployment, account, "ticket=1")
+    assert (answer.status, answer.body["code"]) == (400, "not_json")
+
+
+def test_a_ticket_that_the_helpdesk_does_not_show_is_no_change(
+    deployment: Deployment, account: Account
+) -> None:
+    answer = call_back(deployment, account, account.callback("999999999999"))
     assert (answer.status, answer.body) == (200, {"ticket_id": "999999999999", "changed": False})
     assert deployment.outcomes() == []
+
+
+# ── the check of an address ──────────────────────────────────────────────────────────────────────────────
+
+
+@at(SocialboardsAccount)
+def test_the_check_of_an_address_gets_its_challenge_back(deployment: Deployment, account: Account) -> None:
+    query = {"challenge": "1158201444", "verifyToken": SECRET}
+
+    answer = deployment.address_check(account.name, query, SECRET)
+
+    assert (answer.status, answer.body) == (200, "1158201444")
+    assert answer.headers["content-type"].startswith("text/plain")
+
+
+@at(SocialboardsAccount)
+@pytest.mark.parametrize(("token", "path_secret"), [("guessed", SECRET), (SECRET, "guessed"), (SECRET, None)])
+def test_only_an_address_whose_callbacks_would_be_believed_is_proved(
+    deployment: Deployment, account: Account, token: str, path_secret: str | None
+) -> None:
+    query = {"challenge": "1158201444", "verifyToken": token}
+
+    answer = deployment.address_check(account.name, query, path_secret)
+
+    assert answer.status == 401
+    assert "1158201444" not in str(answer.body)
+
+
+@at(SocialboardsAccount)
+@pytest.mark.parametrize(
+    "query", [{"verifyToken": SECRET}, {"challenge": "1"}, {"challenge": "<b>", "verifyToken": SECRET}]
+)
+def test_what_is_no_check_of_an_address_is_not_found(
+    deployment: Deployment, account: Account, query: dict[str, str]
+) -> None:
+    assert deployment.address_check(account.name, query, SECRET).status == 404
+
+
+@at(KaptureAccount)
+def test_a_helpdesk_that_checks_no_address_is_told_nothing(deployment: Deployment, account: Account) -> None:
+    query = {"challenge": "1158201444", "verifyToken": SECRET}
+    assert deployment.address_check(account.name, query, SECRET).status == 404
 
 
 # ── who is believed ──────────────────────────────────────────────────────────────────────────────────────
@@ -200,27 +305,29 @@ def test_a_ticket_that_the_helpdesk_does_not_show_is_no_change(deployment: Deplo
 )
 def test_a_callback_without_the_secret_costs_no_call(
     deployment: Deployment,
-    kapture: KaptureSimulator,
+    account: Account,
     ticket_id: str,
     headers: dict[str, str],
     path_secret: str | None,
 ) -> None:
-    before = len(kapture.calls)
-    answer = deployment.callback("kapture", {"ticketId": ticket_id}, headers=headers, path_secret=path_secret)
+    before = len(account.simulator.calls)
+    answer = deployment.callback(
+        account.name, account.callback(ticket_id), headers=headers, path_secret=path_secret
+    )
 
     assert answer.status == 401
-    assert len(kapture.calls) == before
+    assert len(account.simulator.calls) == before
     assert deployment.outcomes() == []
 
 
-def test_the_secret_may_stand_in_the_path(deployment: Deployment, ticket_id: str) -> None:
-    assert deployment.callback("kapture", {"ticketId": ticket_id}, path_secret=SECRET).status == 200
+def test_the_secret_may_stand_in_the_path(deployment: Deployment, account: Account, ticket_id: str) -> None:
+    assert deployment.callback(account.name, account.callback(ticket_id), path_secret=SECRET).status == 200
 
 
-def test_a_changed_secret_is_read_at_once(deployment: Deployment, ticket_id: str) -> None:
-    call_back(deployment, {"ticketId": ticket_id})
-    deployment.put_callback_secret("another")
-    assert call_back(deployment, {"ticketId": ticket_id}, "another").status == 200
+def test_a_changed_secret_is_read_at_once(deployment: Deployment, account: Account, ticket_id: str) -> None:
+    call_back(deployment, account, account.callback(ticket_id))
+    deployment.put_callback_secret(account.name, "another")
+    assert call_back(deployment, account, account.callback(ticket_id), "another").status == 200
 
 
 def test_an_unknown_helpdesk_is_not_found(deployment: Deployment) -> None:
@@ -228,10 +335,10 @@ def test_an_unknown_helpdesk_is_not_found(deployment: Deployment) -> None:
 
 
 def test_nothing_of_a_callback_or_its_ticket_is_logged(
-    deployment: Deployment, ticket_id: str, log: io.StringIO
+    deployment: Deployment, account: Account, ticket_id: str, log: io.StringIO
 ) -> None:
-    call_back(deployment, {"ticketId": ticket_id, "note": CUSTOMER})
-    call_back(deployment, {"ticketId": ticket_id, "note": CUSTOMER}, "guessed")
+    call_back(deployment, account, account.callback(ticket_id) | {"note": CUSTOMER})
+    call_back(deployment, account, account.callback(ticket_id) | {"note": CUSTOMER}, "guessed")
     lines = log.getvalue()
     assert ticket_id in lines
     assert "callback refused" in lines
@@ -246,25 +353,23 @@ def test_nothing_of_a_callback_or_its_ticket_is_logged(
     [Fault(status=503, headers={"Retry-After": "7"}), Fault(status=429), Fault(status=500, body="oops")],
 )
 def test_a_helpdesk_that_cannot_be_asked_is_no_success(
-    deployment: Deployment, kapture: KaptureSimulator, ticket_id: str, fault: Fault
+    deployment: Deployment, account: Account, ticket_id: str, fault: Fault
 ) -> None:
-    kapture.faults.add(FaultRule(operation="get", times=1, fault=fault))
+    account.simulator.faults.add(FaultRule(operation="get", times=1, fault=fault))
 
-    answer = call_back(deployment, {"ticketId": ticket_id})
+    answer = call_back(deployment, account, account.callback(ticket_id))
 
     assert answer.status == 503
     assert answer.headers["retry-after"]
     assert deployment.outcomes() == []
 
 
-def test_a_closed_gate_spares_the_helpdesk(
-    deployment: Deployment, kapture: KaptureSimulator, ticket_id: str
-) -> None:
-    kapture.faults.add(
+def test_a_closed_gate_spares_the_helpdesk(deployment: Deployment, account: Account, ticket_id: str) -> None:
+    account.simulator.faults.add(
         FaultRule(operation="get", times=1, fault=Fault(status=429, headers={"Retry-After": "60"}))
     )
-    call_back(deployment, {"ticketId": ticket_id})
-    before = len(kapture.calls)
+    call_back(deployment, account, account.callback(ticket_id))
+    before = len(account.simulator.calls)
 
-    assert call_back(deployment, {"ticketId": ticket_id}).status == 503
-    assert len(kapture.calls) == before
+    assert call_back(deployment, account, account.callback(ticket_id)).status == 503
+    assert len(account.simulator.calls) == before

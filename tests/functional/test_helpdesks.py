@@ -10,8 +10,8 @@ from moto import mock_aws
 
 from bridge.simulators.faults import Drip, Fault, FaultRule
 from bridge.simulators.server import running
+from tests.accounts import ACCOUNTS, Account, Seen, deployed, point_to
 from tests.deployment import Clock, Deployment
-from tests.functional.accounts import ACCOUNTS, Account, Seen
 
 # Powertools keeps one set of metrics a process; here the API and the consumer share it when both run.
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
@@ -91,8 +91,7 @@ class Story:
         self.point_to(self.url)
 
     def point_to(self, url: str) -> None:
-        secret = self.deployment.secrets.describe_secret(SecretId=self.account.name)["ARN"]
-        self.deployment.set(**self.account.variables(url, secret))
+        point_to(self.deployment, self.account, url)
 
 
 @pytest.fixture
@@ -109,13 +108,8 @@ def account(request: pytest.FixtureRequest, clock: Clock) -> Account:
 @pytest.fixture
 def story(monkeypatch: pytest.MonkeyPatch, account: Account, clock: Clock) -> Iterator[Story]:
     with running(account.simulator.app()) as url, mock_aws():
-        deployment = Deployment(
-            monkeypatch, url, "unused", clock=clock, SETTLE_AFTER_S="0", HELPDESKS=account.name
-        )
-        deployment.secrets.create_secret(Name=account.name, SecretString=account.credentials())
-        story = Story(deployment, account, url, clock)
-        story.point_to(url)
-        yield story
+        deployment = deployed(monkeypatch, account, url, clock, SETTLE_AFTER_S="0")
+        yield Story(deployment, account, url, clock)
 
 
 # ── what is asked for happens ────────────────────────────────────────────────────────────────────────────

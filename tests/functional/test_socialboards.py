@@ -144,16 +144,26 @@ def test_a_refused_refresh_token_closes_this_gate_only(
 # ── access tokens ────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize("made_before", [0, 5, 9])
 def test_an_access_token_that_ends_in_mid_batch_is_minted_once(
-    deployment: Deployment, socialboards: SocialboardsSimulator
+    deployment: Deployment, socialboards: SocialboardsSimulator, made_before: int
 ) -> None:
     _made(deployment, socialboards)
-    socialboards.access_tokens.expire()
+    perform = socialboards.perform
+
+    def ending(call: ReceivedCall) -> Answer:
+        if call.operation == "add" and len(socialboards.tickets) == 1 + made_before:
+            socialboards.access_tokens.expire()
+            socialboards.perform = perform  # type: ignore[method-assign]  # as it was
+        return perform(call)
+
+    socialboards.perform = ending  # type: ignore[method-assign]  # ends the token at that moment
     before = len([call for call in socialboards.calls if call.operation == "token"])
     deployment.send(*(_add(number) for number in range(1, 11)))
 
     assert deployment.consume() == []
 
+    assert _types(deployment) == ["ticket.added"] * 10
     assert len(socialboards.tickets) == 11
     assert len([call for call in socialboards.calls if call.operation == "token"]) == before + 1
 

@@ -25,7 +25,8 @@ RANKS = [
     {"settings", "edge_settings", "marker", "intake.requests", "intake.answers", "intake.signatures"},
     {"transport", "tokens", "intake.forms", "http_answers"},
     {"replies"},
-    {"kapture", "kapture_callback", "socialboards", "ledger", "gate", "outcomes", "watchlist"},
+    {"kapture", "kapture_callback", "socialboards", "socialboards_callback"}
+    | {"ledger", "gate", "outcomes", "watchlist"},
     {"service", "changes", "proofs"},
     {"consumer", "api", "reconcile", "form_intake", "callbacks", "watch", "prover", "keys"},
     {"wiring.invocation", "wiring.aws"},
@@ -45,7 +46,7 @@ KAPTURE_WORDS = re.compile(
 
 SOCIALBOARDS_WORDS = re.compile(
     r"errorCode|errorText|lockedBy|assigneeId|categoryId|customFields|creationTime|lastThreadElement|isHtml"
-    r"|ticketIds",
+    r"|ticketIds|verifyToken|InboxLink|ticket_status_change",
     re.IGNORECASE,
 )
 

@@ -291,15 +291,21 @@ def test_every_variable_of_the_functions_is_one_that_the_settings_know() -> None
 # ── the public edge ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def open_routes() -> set[str]:
-    """Paths that take calls without an API key."""
+def open_routes() -> set[tuple[str, str]]:
+    """Methods and paths that take calls without an API key."""
     return {
-        event["Path"] for _, event in events("Api") if event.get("Auth", {}).get("ApiKeyRequired") is False
+        (event["Method"], event["Path"])
+        for _, event in events("Api")
+        if event.get("Auth", {}).get("ApiKeyRequired") is False
     }
 
 
 def test_only_the_public_edge_goes_without_an_api_key() -> None:
-    assert {path.split("/")[1] for path in open_routes()} == {"forms", "callbacks"}
+    assert {(method, path.split("/")[1]) for method, path in open_routes()} == {
+        ("POST", "forms"),
+        ("POST", "callbacks"),
+        ("GET", "callbacks"),
+    }
     (api,) = of_type("AWS::Serverless::Api").values()
     assert api["Auth"]["ApiKeyRequired"] is True
 
@@ -307,12 +313,11 @@ def test_only_the_public_edge_goes_without_an_api_key() -> None:
 def test_what_is_open_to_everybody_has_a_rate_of_its_own() -> None:
     (api,) = of_type("AWS::Serverless::Api").values()
     limited = {
-        setting["ResourcePath"][1:].replace("~1", "/"): setting
+        (setting["HttpMethod"], setting["ResourcePath"][1:].replace("~1", "/"))
         for setting in api["MethodSettings"]
         if "ThrottlingRateLimit" in setting and "ThrottlingBurstLimit" in setting
     }
-    assert limited.keys() == open_routes()
-    assert {setting["HttpMethod"] for setting in limited.values()} == {"POST"}
+    assert limited == open_routes()
 
 
 def test_the_function_that_takes_forms_can_only_log_queue_and_read_the_forms_secrets() -> None:

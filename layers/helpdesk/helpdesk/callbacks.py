@@ -1,15 +1,15 @@
 """Takes callbacks of a helpdesk: looks at the ticket that one names, and tells what has changed."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from helpdesk.changes import ChangeTeller
 from helpdesk.errors import FieldProblem, HelpdeskError, RejectedError
-from helpdesk.http_answers import answer, call_in, problem_of
-from helpdesk.intake.bodies import read_fields, read_json
+from helpdesk.http_answers import answer, call_in, plain_answer, problem_of
 from helpdesk.intake.requests import Defaults, read_body
 from helpdesk.intake.shared_secrets import SharedSecrets
 from helpdesk.intake.signatures import Call, SecretHeader, SecretPath, refusal
@@ -20,6 +20,24 @@ _IN_HEADER = SecretHeader(scheme="header", header="x-callback-secret")
 _IN_PATH = SecretPath(scheme="path")
 
 
+class Reading(Protocol):
+    """How one helpdesk's callbacks are read; a module of its own for each."""
+
+    def ticket_ids_in(self, content_type: str, raw: bytes, /) -> tuple[str, ...]:
+        """The tickets that a body names. Raises RejectedError where it cannot be read."""
+
+    def address_check_in(self, query: Mapping[str, str], /) -> tuple[str, str] | None:
+        """The token and the challenge of a check of our address; None where the call is none."""
+
+
+@dataclass(frozen=True)
+class Sender:
+    """One helpdesk: how it calls back, and the secret that it shares with us."""
+
+    reading: Reading
+    secret_id: str
+
+
 class Callbacks:
     """Answers API Gateway. What a callback says is not believed: the ticket itself is read again."""
 
@@ -28,8 +46,7 @@ class Callbacks:
         service: TicketService,
         teller: ChangeTeller,
         secrets: SharedSecrets,
-        secret_ids: Mapping[str, str],
-        ticket_id_in: Mapping[str, Callable[[Any], str | None]],
+        senders: Mapping[str, Sender],
         logger: Logger,
         metrics: Metrics,
         clock: Callable[[], float],
@@ -37,8 +54,7 @@ class Callbacks:
         self._service = service
         self._teller = teller
         self._secrets = secrets
-        self._secret_ids = secret_ids
-        self._ticket_id_in = ticket_id_in
+        self._senders = senders
         self._logger = logger
         self._metrics = metrics
         self._clock = clock
@@ -47,24 +63,27 @@ class Callbacks:
         """The answer to one event of API Gateway. `deadline` is a moment of `time.monotonic()`."""
         helpdesk = str((event.get("pathParameters") or {}).get("helpdesk"))
         try:
-            if helpdesk not in self._secret_ids:
+            sender = self._senders.get(helpdesk)
+            if sender is None:
                 raise RejectedError("unknown_path", "Nothing answers at this path.")
             call = call_in(event)
-            self._verify(helpdesk, call)
-            ticket_id = self._ticket_id(helpdesk, call)
-            told = self._tell(helpdesk, ticket_id, deadline)
+            self._verify(sender, call)
+            if event["httpMethod"] == "GET":
+                return self._proved(helpdesk, sender, call, event.get("queryStringParameters") or {})
+            ticket_ids = _ticket_ids(sender, call)
+            told = self._tell(helpdesk, ticket_ids, deadline)
         except HelpdeskError as error:
             self._count("CallbackRefused")
-            self._logger.warning("callback refused", extra={"code": error.code})
+            self._logger.warning("callback refused", extra={"helpdesk": helpdesk, "code": error.code})
             return problem_of(error)
-        extra = {"helpdesk": helpdesk, "ticket_id": ticket_id, "changed": bool(told)}
+        extra = {"helpdesk": helpdesk, "ticket_id": ",".join(ticket_ids), "changed": bool(told)}
         self._logger.info("callback taken", extra=extra)
         self._count("CallbackTaken")
-        named = {"request_id": told} if told else {}
-        return answer(200, {"ticket_id": ticket_id, "changed": bool(told), **named})
+        named = {"request_id": told[0]} if told else {}
+        return answer(200, {"ticket_id": ticket_ids[0], "changed": bool(told), **named})
 
-    def _verify(self, helpdesk: str, call: Call) -> None:
-        secret_id = self._secret_ids[helpdesk]
+    def _verify(self, sender: Sender, call: Call) -> None:
+        secret_id = sender.secret_id
         scheme = _IN_PATH if call.path_secret is not None else _IN_HEADER
         secrets = self._secrets.current(secret_id)
         why = refusal(scheme, secrets, call, self._clock())
@@ -73,23 +92,32 @@ class Callbacks:
         if why:
             raise RejectedError(why, "the sender is not verified")
 
-    def _ticket_id(self, helpdesk: str, call: Call) -> str:
-        content_type = call.headers.get("content-type", "")
-        is_form = content_type.startswith(("application/x-www-form-urlencoded", "multipart/form-data"))
-        body = read_fields(content_type, call.raw) if is_form else read_json(call.raw)
-        ticket_id = self._ticket_id_in[helpdesk](body)
-        if ticket_id is None:
-            problem = FieldProblem("body", "names no ticket")
-            raise RejectedError("invalid_request", "the callback names no ticket", (problem,))
-        return ticket_id
+    def _proved(self, helpdesk: str, sender: Sender, call: Call, query: Mapping[str, str]) -> dict[str, Any]:
+        """The challenge of a check of our address. Its token is the secret too, wherever else that stands."""
+        check = sender.reading.address_check_in(query)
+        if check is None:
+            raise RejectedError("unknown_path", "Nothing answers at this path.")
+        token, challenge = check
+        self._verify(sender, replace(call, path_secret=token))
+        self._logger.info("address proved", extra={"helpdesk": helpdesk})
+        self._count("CallbackAddressProved")
+        return plain_answer(challenge)
 
-    def _tell(self, helpdesk: str, ticket_id: str, deadline: float) -> str | None:
-        body = {"operation": Operation.GET, "ticket_ids": [ticket_id]}
-        request = read_body(body, Defaults(f"callback:{ticket_id}", f"callback/{helpdesk}", helpdesk))
+    def _tell(self, helpdesk: str, ticket_ids: Sequence[str], deadline: float) -> list[str]:
+        body = {"operation": Operation.GET, "ticket_ids": list(ticket_ids)}
+        request = read_body(body, Defaults(f"callback:{ticket_ids[0]}", f"callback/{helpdesk}", helpdesk))
         assert isinstance(request, GetRequest)  # noqa: S101  # the operation above says so
-        found = self._service.get(request, deadline).tickets
         # A ticket that the helpdesk no longer shows has no state to tell.
-        return self._teller.tell(found[0]) if found else None
+        found = self._service.get(request, deadline).tickets
+        return [told for ticket in found if (told := self._teller.tell(ticket))]
 
     def _count(self, name: str) -> None:
         self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=1)
+
+
+def _ticket_ids(sender: Sender, call: Call) -> tuple[str, ...]:
+    ticket_ids = sender.reading.ticket_ids_in(call.headers.get("content-type", ""), call.raw)
+    if not ticket_ids:
+        problem = FieldProblem("body", "names no ticket")
+        raise RejectedError("invalid_request", "the callback names no ticket", (problem,))
+    return ticket_ids

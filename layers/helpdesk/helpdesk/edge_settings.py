@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from helpdesk.errors import SettingsError
@@ -35,9 +35,12 @@ def load_form_settings(environment: Mapping[str, str] = os.environ) -> FormSetti
     return FormSettings(environment.get("FORMS_FILE") or f"{code}/forms.json", folder.rstrip("/"))
 
 
-def load_callback_settings(environment: Mapping[str, str] = os.environ) -> CallbackSettings:
-    """The settings of the function that takes callbacks. Raises SettingsError."""
-    secret_id = environment.get("KAPTURE_CALLBACK_SECRET_ARN", "")
-    if not secret_id:
-        raise SettingsError("KAPTURE_CALLBACK_SECRET_ARN: Field required")
-    return CallbackSettings({"kapture": secret_id})
+def load_callback_settings(
+    helpdesks: Collection[str], environment: Mapping[str, str] = os.environ
+) -> CallbackSettings:
+    """The settings of the function that takes callbacks of these helpdesks. Raises SettingsError."""
+    variables = {name: f"{name.upper()}_CALLBACK_SECRET_ARN" for name in helpdesks}
+    missing = [variable for variable in variables.values() if not environment.get(variable)]
+    if missing:
+        raise SettingsError("\n".join(f"{variable}: Field required" for variable in missing))
+    return CallbackSettings({name: environment[variable] for name, variable in variables.items()})

@@ -73,6 +73,13 @@ def answer(
     }
 
 
+def plain_answer(text: str) -> dict[str, Any]:
+    """A success whose body is the text and nothing else."""
+    headers = {"Cache-Control": "no-store", "Content-Type": "text/plain; charset=utf-8"}
+    headers["X-Content-Type-Options"] = "nosniff"
+    return {"statusCode": 200, "headers": headers, "body": text, "isBase64Encoded": False}
+
+
 def problem_body(status: int, code: str, detail: str, **more: Any) -> dict[str, Any]:
     """RFC 9457, with our stable `code` and what more is known."""
     title = HTTPStatus(status).phrase

@@ -91,7 +91,7 @@ class Secret[T]:
                 self._failure = error
         if self._failure or self._value is None:
             failure = self._failure or UnavailableError("secret_unreadable", "the secret was never read")
-            raise type(failure)(failure.code, failure.message) from failure
+            raise _again(failure) from failure
         return self._value
 
     def _ask(self) -> str:
@@ -157,6 +157,13 @@ def _usable(token: object) -> str | None:
     return token.strip() if isinstance(token, str) and _TOKEN.fullmatch(token.strip()) else None
 
 
+def _again(failure: UnavailableError | UnauthorizedError) -> UnavailableError | UnauthorizedError:
+    """The same for another call: each raises an error of its own."""
+    if isinstance(failure, UnavailableError):
+        return UnavailableError(failure.code, failure.message, failure.retry_after)
+    return UnauthorizedError(failure.code, failure.message)
+
+
 class MintedToken:
     """Access tokens that `mint` makes from refresh credentials; each is used until shortly before its end.
 
@@ -220,7 +227,7 @@ class MintedToken:
                 self._failure = error
         if self._failure or self._token is None:
             failure = self._failure or UnavailableError("token_unavailable", "no access token was minted")
-            raise type(failure)(failure.code, failure.message) from failure
+            raise _again(failure) from failure
         return self._token
 
     def _mint(self, since: float, deadline: float) -> str:

@@ -2,12 +2,12 @@
 
 from functools import cache
 
-from helpdesk.callbacks import Callbacks
+from helpdesk import kapture_callback, socialboards_callback
+from helpdesk.callbacks import Callbacks, Reading, Sender
 from helpdesk.edge_settings import load_callback_settings
 from helpdesk.intake.shared_secrets import SharedSecrets
-from helpdesk.kapture_callback import ticket_id_in
 from helpdesk.wiring import invocation
-from helpdesk.wiring.aws import clients
+from helpdesk.wiring.aws import clients, settings
 from helpdesk.wiring.changes import change_teller
 from helpdesk.wiring.helpdesks import service
 
@@ -15,12 +15,13 @@ from helpdesk.wiring.helpdesks import service
 @cache
 def callbacks() -> Callbacks:
     """What takes the helpdesks' callbacks."""
+    readings: dict[str, Reading] = {"kapture": kapture_callback, "socialboards": socialboards_callback}
+    secret_ids = load_callback_settings(settings().helpdesks).secret_ids
     return Callbacks(
         service(),
         change_teller(),
         SharedSecrets(clients().secretsmanager, invocation.clock),
-        load_callback_settings().secret_ids,
-        {"kapture": ticket_id_in},
+        {name: Sender(readings[name], secret_id) for name, secret_id in secret_ids.items()},
         invocation.logger,
         invocation.metrics,
         invocation.clock,

@@ -1,10 +1,12 @@
-"""The helpdesks of the conformance suite: what it has to know of each, in one class for each."""
+"""The helpdesks of the conformance suite and the fault matrix, each described to them in one class."""
 
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
+
+import pytest
 
 from bridge.simulators.kapture import KaptureSimulator
 from bridge.simulators.server import HelpdeskSimulator
@@ -33,11 +35,18 @@ class Account(ABC):
     updates: ClassVar[str]
     comments: ClassVar[str]
     gets: ClassVar[str]
-    # Values of sub_status, and an id that no ticket has.
+    # The call that lists tickets: by it doubts are looked up, and at some helpdesks several tickets are read.
+    lists: ClassVar[str]
+    # The account's own address, for which nothing answers in a test.
+    address: ClassVar[str]
+    # Values of sub_status, the one of a new ticket, and an id that no ticket has.
     states: ClassVar[tuple[str, str]]
+    first_state: ClassVar[str]
     unknown_id: ClassVar[str] = "1"
-    # A body that says of itself, with status 200, that the request is refused: "no such queue".
+    # A body that says of itself, with status 200, that the request is refused: "no such queue"; and the same
+    # in another case.
     refusal: ClassVar[str]
+    refusal_capitalised: ClassVar[str]
     # Whether a comment whose answer was lost can be looked up; where not, it is parked.
     comments_can_be_looked_up: ClassVar[bool]
     # A ticket and changes that this helpdesk cannot take, and the fields that must be named.
@@ -66,8 +75,27 @@ class Account(ABC):
         """The account takes another token only, from its next call on."""
 
     @abstractmethod
+    def show_late(self, seconds: float) -> None:
+        """From now on new tickets are listed only so much later."""
+
+    @abstractmethod
+    def reading(self, *tickets: Seen) -> tuple[str, str]:
+        """The answers to a get and to a list that show these tickets; texts stand in them as in JSON."""
+
+    def comment(self, text: str) -> dict[str, Any]:
+        """The changes of an update that writes a comment, and what it must have besides."""
+        return {"comment": text}
+
     def hide_markers(self) -> None:
         """From now on no marker comes back."""
+        self._switch(marker_returned=False)
+
+    def _switch(self, **switches: Any) -> None:
+        self.simulator.switches = self.simulator.switches.model_copy(update=switches)
+
+    @abstractmethod
+    def callback(self, ticket_id: str) -> dict[str, Any]:
+        """What it calls back with when the ticket has changed; it lies about the state."""
 
     def mend_token(self, deployment: Deployment) -> None:
         """Puts what the account takes now into the secret."""
@@ -83,8 +111,12 @@ class KaptureAccount(Account):
     adds = "add"
     updates = comments = "update"
     gets = "get"
+    lists = "pull"
+    address = "https://acme.kapturecrm.com"
     states = ("PS", "RS")
+    first_state = "US"
     refusal = '{"message": "no such queue", "status": "failed"}'
+    refusal_capitalised = '{"Message": "no such queue", "Status": "Fail"}'
     comments_can_be_looked_up = False
     bad_ticket: ClassVar = {
         "title": "t",
@@ -114,8 +146,25 @@ class KaptureAccount(Account):
     def change_token(self, token: str) -> None:
         self.simulator.token = token
 
-    def hide_markers(self) -> None:
-        self.simulator.switches = self.simulator.switches.model_copy(update={"marker_returned": False})
+    def show_late(self, seconds: float) -> None:
+        self._switch(pull_lag_s=seconds)
+
+    def reading(self, *tickets: Seen) -> tuple[str, str]:
+        got = [
+            f'{{"task_details": {{"ticketId": "{one.ticket_id}", "title": "{one.title}"}}}}'
+            for one in tickets
+        ]
+        listed = [
+            f'{{"ticketId": "{one.ticket_id}", "taskTitle": "{one.title}", "detail": "{one.details}"}}'
+            for one in tickets
+        ]
+        return f"[{', '.join(got)}]", f'{{"status": "success", "message": [{", ".join(listed)}]}}'
+
+    def comment(self, text: str) -> dict[str, Any]:
+        return {"sub_status": self.states[0], "comment": text}
+
+    def callback(self, ticket_id: str) -> dict[str, Any]:
+        return {"ticketId": ticket_id, "status": "Pending", "subStatus": "Unattended"}
 
 
 class SocialboardsAccount(Account):
@@ -124,8 +173,12 @@ class SocialboardsAccount(Account):
     updates = "set_status"
     comments = "add_note"
     gets = "get"
+    lists = "list"
+    address = "https://api.socialboards.com"
     states = ("pending", "completed")
+    first_state = "open"
     refusal = '{"data": null, "errorCode": 7, "errorText": "no such queue"}'
+    refusal_capitalised = '{"Data": null, "ErrorCode": 7, "ErrorText": "no such queue"}'
     comments_can_be_looked_up = True
     bad_ticket: ClassVar = {
         "title": "t",
@@ -173,8 +226,49 @@ class SocialboardsAccount(Account):
         # Else those that were minted from the old one would go on.
         self.simulator.access_tokens.expire()
 
-    def hide_markers(self) -> None:
-        self.simulator.switches = self.simulator.switches.model_copy(update={"marker_returned": False})
+    def show_late(self, seconds: float) -> None:
+        self._switch(list_lag_s=seconds)
+
+    def reading(self, *tickets: Seen) -> tuple[str, str]:
+        shown = [
+            f'{{"id": {one.ticket_id}, "title": "{one.title}", "message": "{one.details}"}}'
+            for one in tickets
+        ]
+        around = '{"data": %s, "errorCode": -1, "errorText": null}'
+        return around % shown[0], around % f"[{', '.join(shown)}]"
+
+    def callback(self, ticket_id: str) -> dict[str, Any]:
+        # The vendor's own page of the event (Ticket Status Change).
+        event = {"PreviousTicketStatus": "open", "Ticket": {"Id": int(ticket_id), "Status": "solved"}}
+        return {
+            "CommunityName": "yourCompany",
+            "EventType": "ticket_status_change",
+            "TicketId": int(ticket_id),
+            "Events": [event],
+        }
 
 
 ACCOUNTS: tuple[type[KaptureAccount] | type[SocialboardsAccount], ...] = (KaptureAccount, SocialboardsAccount)
+
+
+def at(*accounts: type[Account]) -> pytest.MarkDecorator:
+    """Runs a test against each of these accounts; its fixture `account` makes them."""
+    return pytest.mark.parametrize("account", accounts, indirect=True, ids=[one.name for one in accounts])
+
+
+def deployed(
+    monkeypatch: pytest.MonkeyPatch, account: Account, url: str, clock: Clock, **variables: str
+) -> Deployment:
+    """A deployment that serves this account alone, whose simulator answers at the URL."""
+    deployment = Deployment(
+        monkeypatch, "https://nobody.invalid", "unused", clock=clock, HELPDESKS=account.name, **variables
+    )
+    secret = deployment.secrets.create_secret(Name=account.name, SecretString=account.credentials())["ARN"]
+    deployment.set(**account.variables(url, secret))
+    return deployment
+
+
+def point_to(deployment: Deployment, account: Account, url: str) -> None:
+    """The account is at this URL from now on."""
+    secret = deployment.secrets.describe_secret(SecretId=account.name)["ARN"]
+    deployment.set(**account.variables(url, secret))
