@@ -236,7 +236,7 @@ class QueueConsumer:
             figures.time(helpdesk, "RequestMilliseconds", one.milliseconds)
 
     def _tell_oldest(self, back: Sequence[_Work]) -> None:
-        """How old the oldest request is that has no end yet: each such record comes by within `max_delay_s`."""
+        """The age of the oldest request without an end: each such record comes by within `max_delay_s`."""
         now = self._clock()
         ages = (now - int(one.record["attributes"]["SentTimestamp"]) / 1000 for one in back)
         self._metrics.add_metric(name="OldestSeconds", unit=MetricUnit.Seconds, value=max([0.0, *ages]))
