@@ -1,33 +1,31 @@
-"""Looks for settings that work and are risky all the same, and says which line to change."""
+"""The command `bridge doctor`: what is broken or risky, why it matters, and the line to change."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import requests
+from botocore.exceptions import BotoCoreError, ClientError
 
-from bridge import form_files
-from bridge.state import PROJECT
+from bridge import checks, form_files, target
+from bridge.checks import Examined, Finding
+from bridge.errors import BridgeError
+from bridge.state import PROJECT, StateFolder
+from helpdesk.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 FINDINGS_STATUS = 1
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What was found, why it matters, and what to change."""
-
-    what: str
-    why: str
-    change: str
-
-
-def findings(forms: Path) -> Iterator[Finding]:
-    """Everything that looks wrong, file by file."""
+def form_findings(forms: Path) -> Iterator[Finding]:
+    """Form files that are wrong in spite of their being valid."""
     for file in sorted(forms.glob("*.yaml")):
         form = form_files.read(file)
         if form.file.verify.scheme == "none":
@@ -38,23 +36,106 @@ def findings(forms: Path) -> Iterator[Finding]:
             )
 
 
+def stack_findings(stack: Examined, probed: tuple[str, ...]) -> Iterator[Finding]:
+    """All checks of a stack, the raised alarms first; a check that cannot be made is a finding as well."""
+    for check in checks.CHECKS:
+        yield from _made(check.__name__, partial(check, stack))
+    for helpdesk in probed:
+        yield from _made("probe", partial(checks.probe, stack, helpdesk))
+
+
+def _made(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    try:
+        yield from check()
+    except (BotoCoreError, ClientError, requests.RequestException, SettingsError) as error:
+        yield Finding(
+            f"The check of {name.replace('_', ' ')} could not be made: {error}",
+            "What it looks for may be there.",
+            "Give these credentials read access to the stack, or mend what the message names",
+        )
+
+
 @click.command()
+@click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="BRIDGE_STATE_DIR",
+    default=PROJECT / ".bridge",
+    help="State folder of the local stack.  [env: BRIDGE_STATE_DIR]",
+)
+@click.option(
+    "--stack",
+    metavar="NAME",
+    help="A stack deployed into the AWS account of your usual credentials, instead of the local one.",
+)
 @click.option(
     "--forms",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     default=PROJECT / "functions" / "forms",
     help="Folder of the form files.  [default: functions/forms in the project]",
 )
-def doctor(forms: Path) -> None:
-    """Look for risky settings; the status is 1 where there are any.
+@click.option(
+    "--probe",
+    is_flag=True,
+    help="Make one test ticket at each helpdesk, which stays there, and look whether it comes back whole.",
+)
+@click.option("--helpdesk", metavar="NAME", help="Probe this helpdesk only.")
+@click.option("--json", "as_json", is_flag=True, help="Each finding as an object in a line.")
+def doctor(
+    state_dir: Path, stack: str | None, forms: Path, probe: bool, helpdesk: str | None, as_json: bool
+) -> None:
+    """Look for what is broken or risky: raised alarms first, then the stack and its settings, then the forms.
+
+    Where no stack runs and none is named, only the form files are looked at. Nothing is changed, and each
+    helpdesk gets one harmless call; --probe makes a test ticket as well. The status is 0 where nothing was
+    found, 1 where something was, 2 where the command line is wrong.
 
     \b
     Example:
       bridge doctor
+      bridge doctor --stack ticket-bridge --probe
     """
-    found = list(findings(forms))
+    examined = _examined(state_dir, stack)
+    if probe and examined is None:
+        raise click.UsageError("--probe needs a stack: start one with bridge up, or name one with --stack")
+    found: list[Finding] = []
+    if examined:
+        probed = _probed(examined, helpdesk) if probe else ()
+        for name in probed:
+            click.echo(f"Making a test ticket at {name}; it stays there.", err=True)
+        found += stack_findings(examined, probed)
+    else:
+        click.echo("No stack is running: only the form files are looked at.", err=True)
+    found += form_findings(forms)
     for finding in found:
-        click.echo(f"{finding.what}\n  {finding.why}\n  {finding.change}")
+        told = json.dumps(asdict(finding)) if as_json else "\n  ".join(asdict(finding).values())
+        click.echo(told)
     if found:
         raise click.exceptions.Exit(FINDINGS_STATUS)
-    click.echo("Nothing was found.")
+    if not as_json:
+        click.echo("Nothing was found.")
+
+
+def _examined(state_dir: Path, name: str | None) -> Examined | None:
+    if name:
+        deployed = target.deployed(name)
+        described = deployed.session.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+        keys = deployed.session.client("apigateway")
+        key = keys.get_api_key(apiKey=outputs["ApiKeyId"], includeValue=True)["value"]
+        return Examined(deployed, outputs["ApiUrl"], key)
+    try:
+        running = StateFolder(state_dir).read_stack()
+    except BridgeError:
+        return None
+    return Examined(target.local(running), running.api_url, running.api_key)
+
+
+def _probed(stack: Examined, helpdesk: str | None) -> tuple[str, ...]:
+    try:
+        served = stack.settings.helpdesks
+    except (BotoCoreError, ClientError, SettingsError) as error:
+        raise BridgeError(f"The stack's settings cannot be read: {error}") from error
+    if helpdesk and helpdesk not in served:
+        raise click.UsageError(f"{helpdesk} is not served here: {', '.join(served)}")
+    return (helpdesk,) if helpdesk else served

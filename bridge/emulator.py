@@ -23,6 +23,7 @@ from bridge.state import EMULATOR
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -115,6 +116,11 @@ class Clients:
     def secretsmanager(self) -> SecretsManagerClient:
         with self._making:
             return self._session.client("secretsmanager", **self._where)
+
+    @cached_property
+    def dynamodb(self) -> DynamoDBClient:
+        with self._making:
+            return self._session.client("dynamodb", **self._where)
 
     # No type stubs are installed for the four below.
     @cached_property

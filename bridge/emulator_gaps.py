@@ -33,6 +33,8 @@ def fill(aws: Clients, stack_name: str) -> None:
             _complete_api(aws, ids[name], resource["Properties"]["Body"], ids)
         elif resource["Type"] == "AWS::IAM::Role":
             _complete_role(aws, ids[name])
+        elif resource["Type"] == "AWS::DynamoDB::Table":
+            _let_items_expire(aws, ids[name], resource["Properties"]["TimeToLiveSpecification"])
     _make_concurrency_a_number(aws)
 
 
@@ -49,6 +51,16 @@ def _complete_role(aws: Clients, role: str) -> None:
                     _arn_of_secret(aws, one) for one in (named if isinstance(named, list) else [named])
                 ]
         aws.iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(policy))
+
+
+def _let_items_expire(aws: Clients, table: str, wanted: Mapping[str, Any]) -> None:
+    """A table's time to live is left out."""
+    found = aws.dynamodb.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
+    if found["TimeToLiveStatus"] != "ENABLED":
+        aws.dynamodb.update_time_to_live(
+            TableName=table,
+            TimeToLiveSpecification={"Enabled": True, "AttributeName": wanted["AttributeName"]},
+        )
 
 
 def _arn_of_secret(aws: Clients, name_or_arn: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import requests
 from botocore.exceptions import BotoCoreError, ClientError
 
-from bridge import emulator, emulator_gaps, processes, sam, schedules
+from bridge import emulator, emulator_gaps, local_metrics, processes, sam, schedules
 from bridge.errors import BridgeError
 from bridge.local_helpdesks import HELPDESKS, Wish
 from bridge.state import EMULATOR, PROJECT, Stack
@@ -142,6 +142,9 @@ def _up(
         if not server.is_simulated and server.simulator is not None:
             state.stop([server.simulator])
     state.write_stack(stack)
+    if state.running(local_metrics.NAME) is None:
+        command = [sys.executable, "-m", local_metrics.__name__, "--state-dir", str(state.root)]
+        state.start(local_metrics.NAME, command, env=emulator.bare_environment(state), cwd=PROJECT)
     done(f"ready, described in {state.stack_file}")
     return stack
 

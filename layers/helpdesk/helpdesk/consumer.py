@@ -11,6 +11,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 
+from helpdesk.figures import Figures
 from helpdesk.gate import OVER_BUDGET
 from helpdesk.intake.requests import Defaults, UnreadableRequestError, read_request
 from helpdesk.models import Identity, Outcome, OutcomeKind, Request, identity_of
@@ -79,8 +80,11 @@ class QueueConsumer:
         for one in told:
             if isinstance(one.result, Outcome) and one.result.kind is OutcomeKind.UNKNOWN:
                 self._service.note_told(one.result)
+        figures = Figures()
         for one in work:
-            self._tell(one)
+            self._tell(one, figures)
+        figures.tell()
+        self._tell_oldest(back)
         returned = {one.record["messageId"]: one for one in (*back, *untold)}
         self._delay(list(returned.values()))
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in returned]}
@@ -202,8 +206,9 @@ class QueueConsumer:
 
     # ── the record of it ─────────────────────────────────────────────────────────────────────────────────
 
-    def _tell(self, one: _Work) -> None:
+    def _tell(self, one: _Work, figures: Figures) -> None:
         result = one.result
+        helpdesk = one.identity.helpdesk or self._settings.default_helpdesk
         fields = {
             "request_id": one.identity.request_id,
             "operation": one.identity.operation,
@@ -218,17 +223,23 @@ class QueueConsumer:
             if result.fault:
                 level, fields["fault"] = self._logger.error, result.fault
             level("request waits", extra=fields)
-            self._count("Deferred")
+            figures.count(helpdesk, "Deferred")
             if result.token_refused:
-                self._count("TokenRefused")
+                self._metrics.add_metric(name="TokenRefused", unit=MetricUnit.Count, value=1)
         else:
             fields |= {"outcome": result.kind, "ticket_id": result.ticket_id, "attempts": result.attempts}
             level = self._logger.info if result.kind is OutcomeKind.SUCCEEDED else self._logger.warning
             level("request ended", extra=fields)
-            self._count(result.kind.capitalize())
+            figures.count(helpdesk, result.kind.capitalize())
+        if one.milliseconds:
+            # A record that was held, or could not be read, was not tried.
+            figures.time(helpdesk, "RequestMilliseconds", one.milliseconds)
 
-    def _count(self, name: str) -> None:
-        self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=1)
+    def _tell_oldest(self, back: Sequence[_Work]) -> None:
+        """The age of the oldest request without an end: each such record comes by within `max_delay_s`."""
+        now = self._clock()
+        ages = (now - int(one.record["attributes"]["SentTimestamp"]) / 1000 for one in back)
+        self._metrics.add_metric(name="OldestSeconds", unit=MetricUnit.Seconds, value=max([0.0, *ages]))
 
 
 def _named_id(record: SqsRecord) -> str | None:

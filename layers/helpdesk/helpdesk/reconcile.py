@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
 
 from helpdesk.errors import HelpdeskError, UnavailableError
+from helpdesk.health import probe_closed_gates, tell_health
 from helpdesk.ledger import MAX_ATTEMPTS, Ledger, Receipt
 from helpdesk.marker import OFF, Markers
 from helpdesk.models import Operation, Outcome, OutcomeKind, Ticket
@@ -65,6 +65,8 @@ class Reconciler:
 
     def run(self, deadline: float) -> dict[str, int]:
         """How many requests were found, absent, parked, and still have to wait."""
+        probe_closed_gates(self._helpdesks, self._service, deadline)
+        tell_health(self._helpdesks, self._service, self._ledger, self._metrics, self._clock)
         counts = {"found": 0, "absent": 0, "parked": 0, "waiting": 0}
         for name, helpdesk in self._helpdesks.items():
             doubts = self._ledger.doubts(name, _MOST_DOUBTS)
@@ -87,7 +89,6 @@ class Reconciler:
                         "settled": settled,
                     },
                 )
-        self._metrics.add_metric(name="InDoubt", unit=MetricUnit.Count, value=counts["waiting"])
         return counts
 
     def _look(self, helpdesk: Helpdesk, doubts: Sequence[Receipt], deadline: float) -> _Seen:

@@ -193,6 +193,10 @@ class TicketService:
             raise RejectedError("invalid_request", "the watch is switched off", (problem,))
         self._helpdesks[request.helpdesk].check(request)
 
+    def gate(self, helpdesk: str) -> Gate:
+        """The gate of a helpdesk, to be looked at."""
+        return self._gates[helpdesk]
+
     def carry_out(
         self, requests: Sequence[Request], deadline: float, received_before: Collection[str] = ()
     ) -> list[Carried]:

@@ -1,0 +1,80 @@
+"""Tries closed gates each minute, and tells CloudWatch how gates and doubts stand, zeros included.
+
+The alarms watch what is told here without a helpdesk's name: the worst of all helpdesks. Zeros clear them.
+"""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from aws_lambda_powertools import Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from helpdesk.errors import HelpdeskError
+from helpdesk.figures import Figures
+from helpdesk.gate import TOKEN_REFUSED, GateState
+from helpdesk.ledger import Ledger
+from helpdesk.models import GetRequest
+from helpdesk.service import TicketService
+
+# More doubts than that are too many, whatever their number.
+_MOST_DOUBTS = 500
+
+
+def probe_closed_gates(helpdesks: Iterable[str], service: TicketService, deadline: float) -> None:
+    """Makes one harmless call where a gate is closed and its next probe is due: nobody else may be asking.
+
+    Without it a gate that closed for a refused token would stay closed until the next request, and its alarm
+    would outlast the reason.
+    """
+    for helpdesk in helpdesks:
+        state = service.gate(helpdesk).look()
+        if state.closed and not state.paused:
+            # Whether there is such a ticket does not matter. The gate has heard how it went.
+            with suppress(HelpdeskError):
+                service.get(_harmless(helpdesk), deadline)
+
+
+def tell_health(
+    helpdesks: Iterable[str],
+    service: TicketService,
+    ledger: Ledger,
+    metrics: Metrics,
+    clock: Callable[[], float],
+) -> None:
+    """Reads a gate and the doubts for each helpdesk, and tells them. Raises UnavailableError."""
+    now = clock()
+    figures = Figures()
+    refused = paused = down_s = doubt_s = 0.0
+    for helpdesk in helpdesks:
+        gate = service.gate(helpdesk)
+        state = gate.look()
+        doubts = ledger.doubts(helpdesk, _MOST_DOUBTS)
+        figures.count(helpdesk, "GateClosed", float(state.closed or state.paused))
+        figures.count(helpdesk, "InDoubt", len(doubts))
+        figures.share(helpdesk, "BudgetPercent", 100 * gate.used(state))
+        refused = max(refused, float(state.closed and state.reason == TOKEN_REFUSED))
+        paused = max(paused, float(state.paused))
+        down_s = max(down_s, _down_s(state, now))
+        doubt_s = max([doubt_s, *(now - doubt.claimed_at for doubt in doubts)])
+    figures.tell()
+    for name, value in {"Checked": 1.0, "TokenRefused": refused, "Paused": paused}.items():
+        metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+    for name, seconds in {"DownSeconds": down_s, "DoubtSeconds": doubt_s, "OldestSeconds": doubt_s}.items():
+        metrics.add_metric(name=name, unit=MetricUnit.Seconds, value=seconds)
+
+
+def _harmless(helpdesk: str) -> GetRequest:
+    return GetRequest.model_validate(
+        {
+            "operation": "get",
+            "request_id": f"probe/{helpdesk}",
+            "source": "reconcile",
+            "helpdesk": helpdesk,
+            "ticket_ids": ["1"],
+        }
+    )
+
+
+def _down_s(state: GateState, now: float) -> float:
+    """For how long the helpdesk has not answered or has asked us to wait."""
+    return now - state.closed_at if state.closed and state.reason != TOKEN_REFUSED else 0.0

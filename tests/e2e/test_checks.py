@@ -1,0 +1,135 @@
+"""`bridge doctor` on the deployed stack: quiet where all is well, and precise where something is not."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from bridge import cli, local_metrics
+from bridge.alarms import alarms
+from bridge.target import local
+from tests.e2e.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.emulator import Clients
+    from bridge.state import Stack, StateFolder
+
+type Doctor = "Callable[..., list[dict[str, str]]]"
+CONSUMER = "ticket-bridge-ticket-queue"
+
+
+@pytest.fixture
+def doctor(state: StateFolder, stack: Stack) -> Callable[..., list[dict[str, str]]]:
+    """Runs the command, and returns what it finds; other tests' dead letters are none of its business."""
+
+    def run(*options: str) -> list[dict[str, str]]:
+        arguments = ["doctor", "--json", "--state-dir", str(state.root), *options]
+        result = CliRunner(mix_stderr=False).invoke(cli.bridge, arguments)
+        found = [json.loads(line) for line in result.stdout.splitlines()]
+        assert result.exit_code == (1 if found else 0), result.output
+        return [one for one in found if not one["what"].startswith("The alarm ")]
+
+    return run
+
+
+def _variables(aws: Clients) -> dict[str, str]:
+    return aws.lambda_.get_function_configuration(FunctionName=CONSUMER)["Environment"]["Variables"]
+
+
+def _raised(stack: Stack) -> list[str]:
+    return [alarm.name for alarm in alarms(local(stack)) if alarm.is_raised]
+
+
+def test_a_stack_as_it_is_shipped_gives_nothing_to_find(doctor: Doctor) -> None:
+    assert doctor() == []
+
+
+def test_a_probe_makes_a_ticket_whose_marker_and_time_come_back(doctor: Doctor) -> None:
+    assert doctor("--probe") == []
+
+
+def test_a_queue_that_hides_and_keeps_too_short_is_found(doctor: Doctor, stack: Stack, aws: Clients) -> None:
+    url = stack.requests_queue_url
+    kept: Any = {"VisibilityTimeout": "180", "MessageRetentionPeriod": "1209600"}
+    aws.sqs.set_queue_attributes(
+        QueueUrl=url, Attributes={"VisibilityTimeout": "35", "MessageRetentionPeriod": "86400"}
+    )
+    try:
+        found = doctor()
+    finally:
+        aws.sqs.set_queue_attributes(QueueUrl=url, Attributes=kept)
+
+    assert [one["change"] for one in found] == [
+        "template.yaml: RequestsQueue, VisibilityTimeout: 180",
+        "template.yaml: Globals, LEASE_S: 40",
+        "GiveUpAfterHours=0 in make deploy",
+    ]
+    assert doctor() == []
+
+
+def test_a_budget_that_concurrency_cannot_use_or_does_not_need_is_found(doctor: Doctor, aws: Clients) -> None:
+    before = _variables(aws)
+    changes = []
+    try:
+        for budget in ("60", "1000000"):
+            more = {"KAPTURE_BUDGET": budget, "LEDGER_DAYS": "5"}
+            aws.lambda_.update_function_configuration(
+                FunctionName=CONSUMER, Environment={"Variables": before | more}
+            )
+            changes += doctor()
+    finally:
+        aws.lambda_.update_function_configuration(FunctionName=CONSUMER, Environment={"Variables": before})
+
+    whats = [one["what"] for one in changes]
+    assert any(what.startswith("More runs at a time than the budget feeds: 5 batches") for what in whats)
+    assert any(what.startswith("The budget cannot be used: 5 batches") for what in whats)
+    assert "template.yaml: Globals, LEDGER_DAYS: 28" in [one["change"] for one in changes]
+
+
+def test_a_subscription_that_hears_everything_is_found(doctor: Doctor, stack: Stack, aws: Clients) -> None:
+    url = aws.sqs.create_queue(QueueName="greedy")["QueueUrl"]
+    arn = aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    subscription = aws.sns.subscribe(
+        TopicArn=stack.outcomes_topic_arn, Protocol="sqs", Endpoint=arn, ReturnSubscriptionArn=True
+    )["SubscriptionArn"]
+    try:
+        (found,) = doctor()
+        aws.sns.set_subscription_attributes(
+            SubscriptionArn=subscription,
+            AttributeName="FilterPolicy",
+            AttributeValue='{"source": ["crm"]}',
+        )
+        chosen = doctor()
+    finally:
+        aws.sns.unsubscribe(SubscriptionArn=subscription)
+
+    assert found["what"] == f"{arn} hears every outcome."
+    assert subscription in found["change"]
+    assert chosen == []
+
+
+def test_a_pause_is_found_at_once_and_told_by_its_alarm(
+    doctor: Doctor, state: StateFolder, stack: Stack
+) -> None:
+    run = CliRunner(mix_stderr=False).invoke
+    run(cli.bridge, ["pause", "--state-dir", str(state.root)], catch_exceptions=False)
+    try:
+        (found,) = doctor()
+        until(lambda: "paused" in _raised(stack), seconds=90)
+    finally:
+        run(cli.bridge, ["resume", "--state-dir", str(state.root)], catch_exceptions=False)
+
+    assert found == {
+        "what": "kapture cannot be asked: paused.",
+        "why": "Requests for it wait until it can.",
+        "change": "bridge resume",
+    }
+
+
+def test_figures_are_carried_to_the_local_alarms(state: StateFolder, stack: Stack) -> None:
+    assert state.running(local_metrics.NAME)

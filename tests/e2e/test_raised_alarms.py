@@ -1,0 +1,109 @@
+"""A refused token on the deployed stack: every view says so in the same words, and all clear afterwards."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+from click.testing import CliRunner
+
+from bridge import cli
+from bridge.alarms import Alarm, alarms
+from bridge.local_helpdesks import HELPDESKS
+from bridge.target import local
+from tests.e2e.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.emulator import Clients
+    from bridge.outcomes import OutcomesQueue
+    from bridge.state import Stack, StateFolder
+
+KAPTURE = HELPDESKS[0]
+# One tick of the schedule, and one period of the alarm.
+TWO_TICKS_S = 130.0
+
+
+def _tell_simulator(stack: Stack, token: str) -> None:
+    with requests.Session() as session:
+        session.trust_env = False
+        session.put(
+            f"{stack.kapture_url}/_control/token", json={"token": token}, timeout=10
+        ).raise_for_status()
+
+
+def _raised(stack: Stack) -> dict[str, Alarm]:
+    return {alarm.name: alarm for alarm in alarms(local(stack)) if alarm.is_raised}
+
+
+def _first_row(stack: Stack) -> list[str]:
+    """The names of the alarms in the dashboard's first row."""
+    clients = local(stack).cloudwatch
+    widgets = json.loads(clients.get_dashboard(DashboardName="ticket-bridge")["DashboardBody"])["widgets"]
+    (widget,) = [one for one in widgets if one["type"] == "alarm"]
+    assert widget["y"] == 0
+    return [arn.rpartition(":")[2].removeprefix("ticket-bridge-") for arn in widget["properties"]["alarms"]]
+
+
+@pytest.fixture
+def doctor(state: StateFolder) -> Callable[[], str]:
+    def run() -> str:
+        # The words without the lines into which they are broken.
+        output = (
+            CliRunner(mix_stderr=False).invoke(cli.bridge, ["doctor", "--state-dir", str(state.root)]).stdout
+        )
+        return " ".join(output.split())
+
+    return run
+
+
+@pytest.mark.timeout(400)
+def test_a_refused_token_is_told_everywhere_in_the_same_words_and_nothing_is_lost(
+    stack: Stack,
+    aws: Clients,
+    outcomes_queue: OutcomesQueue,
+    doctor: Callable[[], str],
+) -> None:
+    names = [f"revoked-{uuid.uuid4().hex[:8]}" for _ in range(5)]
+    succeeded: list[str] = []
+
+    def all_succeeded() -> bool:
+        for event in outcomes_queue.receive(wait_seconds=1):
+            if event["data"]["request_id"] in names:
+                assert event["type"] == "ticket.added"
+                succeeded.append(event["data"]["request_id"])
+        return set(succeeded) == set(names)
+
+    _tell_simulator(stack, "another-token")
+    secret: dict[str, Any] = {"SecretId": stack.token_secret_arn}
+    try:
+        for name in names:
+            body = {"operation": "add", "request_id": name, "ticket": {"title": name}}
+            aws.sqs.send_message(QueueUrl=stack.requests_queue_url, MessageBody=json.dumps(body))
+        until(lambda: "token-refused" in _raised(stack), seconds=TWO_TICKS_S)
+
+        alarm = _raised(stack)["token-refused"]
+        assert alarm.description.startswith("The helpdesk refuses our token")
+        assert "token-refused" in _first_row(stack)
+        told = doctor()
+        assert told.startswith("The alarm ")
+        assert f"The alarm token-refused is raised. {alarm.description}" in told
+
+        aws.secretsmanager.put_secret_value(**secret, SecretString='{"token": "another-token"}')
+        until(lambda: "token-refused" not in _raised(stack), seconds=TWO_TICKS_S)
+        assert "token-refused" not in doctor()
+        until(all_succeeded, seconds=200)
+    finally:
+        _tell_simulator(stack, KAPTURE.credentials["token"])
+        aws.secretsmanager.put_secret_value(**secret, SecretString=json.dumps(dict(KAPTURE.credentials)))
+
+    with requests.Session() as session:
+        session.trust_env = False
+        tickets = session.get(f"{stack.kapture_url}/_control/tickets", timeout=10).json()
+    made = [ticket["title"] for ticket in (tickets["tickets"] if isinstance(tickets, dict) else tickets)]
+    assert [made.count(name) for name in names] == [1] * len(names), "each request made one ticket"
+    assert sorted(succeeded) == sorted(names)

@@ -1,0 +1,285 @@
+"""Each role allows what its function does, on the resources on which it does it, and nothing else."""
+
+import copy
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.client import BaseClient
+from moto import mock_aws
+
+from bridge.simulators.faults import Fault, FaultRule
+from bridge.simulators.kapture import KaptureSimulator
+from bridge.simulators.server import running
+from bridge.simulators.socialboards import SocialboardsSimulator
+from tests.deployment import Clock, Deployment
+from tests.functional.conftest import TOKEN
+from tests.unit.test_template import RESOURCES, functions, referred
+
+type Use = tuple[str, str]
+
+ROOT = Path(__file__).parents[2]
+SECRET = "a-secret-of-these-tests"
+REFRESH = {"refresh_token": "refresh-token", "client_id": "client"}
+# What Lambda itself does in the role's name: it polls the queue, and writes the log.
+# https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+POLLED = {
+    ("sqs:ReceiveMessage", "RequestsQueue"),
+    ("sqs:DeleteMessage", "RequestsQueue"),
+    ("sqs:GetQueueAttributes", "RequestsQueue"),
+}
+LOGGED = ("logs:CreateLogStream", "logs:PutLogEvents")
+
+
+class Recorder:
+    """The AWS calls that functions make, by the function's logical name."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.uses: dict[str, set[Use]] = defaultdict(set)
+        self._own = (deployment.sqs, deployment.sns, deployment.secrets, deployment.dynamodb)
+        self._function: str | None = None
+        self._names = {
+            deployment.requests: "RequestsQueue",
+            deployment.dead_letter_queue: "DeadLetterQueue",
+            deployment.topic: "OutcomesTopic",
+            "ledger": "LedgerTable",
+            deployment.secret: "TokenSecret",
+            "kapture-callback": "KaptureCallbackSecret",
+            "socialboards-callback": "SocialboardsCallbackSecret",
+        }
+
+    def name(self, physical: str, logical: str) -> None:
+        self._names[physical] = logical
+
+    @contextmanager
+    def running(self, function: str) -> Iterator[None]:
+        """Calls made in the block are this function's."""
+        self._function = function
+        yield
+        self._function = None
+
+    def hear(self, client: Any, operation: str, arguments: dict[str, Any]) -> None:
+        if client in self._own:
+            return
+        assert self._function, f"nobody runs, and {operation} was called"
+        service = client.meta.service_model.service_name
+        if operation == "TransactWriteItems":
+            # It needs the actions of its parts.
+            for kind, part in (pair for item in arguments["TransactItems"] for pair in item.items()):
+                self.uses[self._function].add((f"dynamodb:{kind}Item", self._resource(part)))
+            return
+        # A batch needs the action of its single call.
+        action = f"{service}:{operation.removesuffix('Batch')}"
+        self.uses[self._function].add((action, self._resource(arguments)))
+
+    def _resource(self, arguments: dict[str, Any]) -> str:
+        keys = ("QueueUrl", "TableName", "TopicArn", "SecretId")
+        (physical,) = [arguments[key] for key in keys if key in arguments]
+        index = f"/index/{arguments['IndexName']}" if "IndexName" in arguments else ""
+        if "/forms/" in physical:
+            return "forms/*"
+        return self._names[physical] + index
+
+
+def allowed(function: str, resources: dict[str, Any] = RESOURCES) -> set[Use]:
+    """Action and resource of all that a function's role allows."""
+    role = resources[referred(functions()[function]["Role"])]["Properties"]
+    uses: set[Use] = set()
+    for statement in (one for policy in role["Policies"] for one in policy["PolicyDocument"]["Statement"]):
+        actions, on = statement["Action"], statement["Resource"]
+        for action in actions if isinstance(actions, list) else [actions]:
+            for resource in on if isinstance(on, list) else [on]:
+                uses.add((action, _name(resource)))
+    return uses
+
+
+def _name(resource: Any) -> str:
+    if "Fn::If" in resource:
+        return _name(resource["Fn::If"][1])
+    if "Fn::Sub" in resource:
+        text: str = resource["Fn::Sub"]
+        return re.sub(r"^.*\$\{AWS::StackName\}/", "", text.replace("${LedgerTable.Arn}", "LedgerTable"))
+    return referred(resource)
+
+
+def needed(function: str, recorded: set[Use]) -> set[Use]:
+    """What a function does itself, and what Lambda does for it."""
+    log = referred(functions()[function]["LoggingConfig"]["LogGroup"])
+    polled = (
+        POLLED if any(one["Type"] == "SQS" for one in functions()[function]["Events"].values()) else set()
+    )
+    return recorded | polled | {(action, log) for action in LOGGED}
+
+
+def drive(
+    deployment: Deployment,
+    recorder: Recorder,
+    kapture: KaptureSimulator,
+    socialboards: SocialboardsSimulator,
+    clock: Clock,
+) -> None:
+    """Takes each function through all that it does."""
+
+    def consume() -> None:
+        with recorder.running("TicketQueueFunction"):
+            deployment.consume()
+
+    def add(name: str, **more: Any) -> dict[str, Any]:
+        return {"operation": "add", "request_id": name, "reference": name, "ticket": {"title": name}} | more
+
+    other = {"helpdesk": "socialboards"}
+    lost = Fault(reset="after")
+    kapture.faults.add(FaultRule(operation="add", match="lost", fault=lost))
+    deployment.send(add("one"), add("two", **other), add("lost"), {"operation": "add"})
+    consume()
+    moment = "2026-11-21T10:00:00Z"
+    deployment.send(
+        {"operation": "update", "reference": "one", "occurred_at": moment, "changes": {"sub_status": "PS"}},
+        {"operation": "update", "reference": "two", **other, "changes": {"comment": "note"}},
+        {"operation": "update", "reference": "none", "changes": {"sub_status": "PS"}},
+        {"operation": "get", "ticket_ids": [kapture.tickets[0].ticket_id]},
+    )
+    consume()
+    clock.let_pass(60)
+    with recorder.running("ReconcileFunction"):
+        deployment.reconcile()
+    # With a closed gate for either helpdesk, so that its token is asked for.
+    kapture.token, socialboards.token = "another", "another"
+    deployment.restart()
+    with recorder.running("TicketApiFunction"):
+        assert deployment.call("POST", "/tickets", {"ticket": {"title": "by the API"}}).status == 202
+        for helpdesk in ("kapture", "socialboards"):
+            assert deployment.call("GET", "/tickets/1", query={"helpdesk": helpdesk}).status == 502
+        assert deployment.call("GET", "/requests/one").status == 200
+    kapture.token, socialboards.token = TOKEN, REFRESH["refresh_token"]
+    clock.let_pass(120)
+    deployment.restart()
+    with recorder.running("ReconcileFunction"):
+        deployment.reconcile()
+
+    body = {"id": "f-1", "title": "a form's"}
+    with recorder.running("FormIntakeFunction"):
+        assert deployment.form("plain", body, secret=SECRET).status == 202
+    deployment.restart()
+    called = {"kapture": {"ticket_id": kapture.tickets[0].ticket_id}}
+    called["socialboards"] = {"TicketId": str(socialboards.tickets[0].ticket_id)}
+    for helpdesk, told in called.items():
+        with recorder.running("CallbacksFunction"):
+            answer = deployment.callback(helpdesk, told, headers={"X-Callback-Secret": SECRET})
+        assert (answer.status, answer.body["changed"]) == (200, True)
+
+    deployment.restart()
+    for _ in range(3):
+        clock.let_pass(3600)
+        with recorder.running("WatchFunction"):
+            assert deployment.watch()["looked"]
+        for ticket in kapture.tickets:
+            kapture.change_by_hand(ticket.ticket_id, "OP")
+    clock.let_pass(86400)
+    with recorder.running("DailyProofFunction"):
+        assert deployment.prove()["proved"]
+
+
+FORM = """\
+service: json
+verify: {scheme: tally}
+request:
+  operation: add
+  request_id: answers.id
+  ticket: {title: answers.title}
+"""
+
+
+@pytest.fixture(scope="module")
+def uses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, set[Use]]]:
+    """What each function was seen to do."""
+    folder = tmp_path_factory.mktemp("forms")
+    (folder / "plain.yaml").write_text(FORM)
+    clock = Clock()
+    kapture = KaptureSimulator(token=TOKEN, clock=clock)
+    socialboards = SocialboardsSimulator(
+        token=REFRESH["refresh_token"], client_id=REFRESH["client_id"], clock=clock
+    )
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        running(kapture.app()) as kapture_url,
+        running(socialboards.app()) as socialboards_url,
+        mock_aws(),
+    ):
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        patch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+        deployment = Deployment(patch, kapture_url, TOKEN, clock=clock, SETTLE_AFTER_S="0")
+        secret = deployment.secrets.create_secret(Name="socialboards", SecretString=json.dumps(REFRESH))[
+            "ARN"
+        ]
+        recorder = Recorder(deployment)
+        recorder.name(secret, "SocialboardsSecret")
+        for helpdesk in ("kapture", "socialboards"):
+            deployment.put_callback_secret(helpdesk, SECRET)
+        deployment.deploy_forms(folder, folder / "forms.json")
+        deployment.put_form_secret("plain", SECRET)
+        deployment.set(
+            HELPDESKS="kapture,socialboards",
+            SOCIALBOARDS_URL=socialboards_url,
+            SOCIALBOARDS_SECRET_ARN=secret,
+            KAPTURE_BUDGET="1000",
+            WATCH_MINUTES="15",
+        )
+        call: Callable[..., Any] = BaseClient._make_api_call  # type: ignore[attr-defined]  # left out of them
+
+        def heard(client: Any, operation: str, arguments: dict[str, Any]) -> Any:
+            recorder.hear(client, operation, arguments)
+            return call(client, operation, arguments)
+
+        patch.setattr(BaseClient, "_make_api_call", heard)
+        drive(deployment, recorder, kapture, socialboards, clock)
+        yield dict(recorder.uses)
+        deployment.restart()
+
+
+@pytest.mark.parametrize("function", functions())
+def test_a_role_allows_exactly_what_its_function_does(function: str, uses: dict[str, set[Use]]) -> None:
+    does = needed(function, uses.get(function, set()))
+
+    assert {"unused": allowed(function) - does, "missing": does - allowed(function)} == {
+        "unused": set(),
+        "missing": set(),
+    }
+
+
+def _without(function: str, place: int) -> dict[str, Any]:
+    """The template's resources, with one statement less in a function's role."""
+    resources = copy.deepcopy(RESOURCES)
+    _statements(function, resources).pop(place)
+    return resources
+
+
+def _statements(function: str, resources: dict[str, Any] = RESOURCES) -> list[Any]:
+    role = resources[referred(functions()[function]["Role"])]["Properties"]
+    found: list[Any] = role["Policies"][0]["PolicyDocument"]["Statement"]
+    return found
+
+
+def test_an_action_that_nothing_uses_is_found(uses: dict[str, set[Use]]) -> None:
+    resources = copy.deepcopy(RESOURCES)
+    table = {"Fn::GetAtt": ["LedgerTable", "Arn"]}
+    _statements("TicketQueueFunction", resources).append(
+        {"Effect": "Allow", "Action": "dynamodb:DeleteItem", "Resource": table}
+    )
+    does = needed("TicketQueueFunction", uses["TicketQueueFunction"])
+
+    assert allowed("TicketQueueFunction", resources) - does == {("dynamodb:DeleteItem", "LedgerTable")}
+
+
+@pytest.mark.parametrize("function", functions())
+def test_an_action_that_is_used_and_removed_is_missed(function: str, uses: dict[str, set[Use]]) -> None:
+    does = needed(function, uses[function])
+
+    for place, _ in enumerate(_statements(function)):
+        assert does - allowed(function, _without(function, place))

@@ -1,0 +1,82 @@
+"""Alarms, runbook and dashboard tell of the same things in the same words."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.unit.test_template import RESOURCES, of_type
+
+ROOT = Path(__file__).parents[2]
+RUNBOOK = (ROOT / "docs" / "operate.md").read_text()
+ALARMS = of_type("AWS::CloudWatch::Alarm")
+LAYER = ROOT / "layers" / "helpdesk" / "helpdesk"
+
+
+def name_of(alarm: str) -> str:
+    name: str = ALARMS[alarm]["AlarmName"]["Fn::Sub"]
+    return name.removeprefix("${AWS::StackName}-")
+
+
+def test_each_alarm_has_a_runbook_entry_of_its_name_and_each_entry_an_alarm() -> None:
+    part = RUNBOOK[RUNBOOK.index("\n## Alarms") :]
+    entries = re.findall(r"^### (\S+)$", part[: part.index("\n## ", 4)], re.MULTILINE)
+
+    assert sorted(entries) == sorted(name_of(alarm) for alarm in ALARMS)
+
+
+@pytest.mark.parametrize("alarm", ALARMS, ids=name_of)
+def test_an_alarm_says_what_it_means_and_what_to_do_first(alarm: str) -> None:
+    description = ALARMS[alarm]["AlarmDescription"]
+
+    assert re.fullmatch(r"[A-Z].+\. First: .+\.", description)
+    # The most that CloudWatch takes.
+    assert len(description) <= 1024
+
+
+@pytest.mark.parametrize("alarm", ALARMS, ids=name_of)
+def test_an_alarm_says_when_it_is_over(alarm: str) -> None:
+    assert ALARMS[alarm]["OKActions"] == ALARMS[alarm]["AlarmActions"]
+    # A figure of once an hour holds until the next.
+    hourly = ALARMS[alarm].get("Period") == 3600
+    assert ALARMS[alarm]["TreatMissingData"] in ("notBreaching", "breaching", *(["ignore"] if hourly else []))
+
+
+def test_what_an_alarm_watches_is_told_by_some_function() -> None:
+    told = set()
+    for module in LAYER.glob("*.py"):
+        told |= {
+            node.value
+            for node in ast.walk(ast.parse(module.read_text()))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
+    watched = {alarm["MetricName"] for alarm in ALARMS.values() if alarm["Namespace"] == "TicketBridge"}
+
+    assert len(watched) > 4
+    assert watched <= told
+
+
+def test_the_dashboards_first_row_shows_every_alarm() -> None:
+    body, more = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    widgets = json.loads(re.sub(r"\$\{NoTraffic\}", ', "${NoTrafficAlarm.Arn}"', body))["widgets"]
+    first_row = [widget for widget in widgets if widget["y"] == 0]
+
+    (alarms,) = [widget for widget in first_row if widget["type"] == "alarm"]
+    assert sorted(alarms["properties"]["alarms"]) == sorted(f"${{{alarm}.Arn}}" for alarm in ALARMS)
+    assert "NoTrafficAlarm" in str(more["NoTraffic"])
+    assert sum(widget["width"] for widget in first_row) == 24
+
+
+def test_the_runbook_names_every_figure() -> None:
+    figures = set()
+    for module in LAYER.glob("*.py"):
+        figures |= set(
+            re.findall(
+                r'(?:_count\(|name=|count\(helpdesk, |time\(helpdesk, |share\(helpdesk, )"([A-Z]\w+)"',
+                module.read_text(),
+            )
+        )
+    assert len(figures) > 8
+    assert {figure for figure in figures if f"`{figure}`" not in RUNBOOK} == set()
