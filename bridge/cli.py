@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bridge import doctor, emulator, mapping, operate, outcomes, samples, stack
+from bridge.console import command as console_command
 from bridge.errors import BridgeError
 from bridge.local_helpdesks import HELPDESKS, Wish
 from bridge.processes import stop_signals_raise
@@ -212,7 +213,12 @@ def demo(state_dir: Path, events: Path, enforce_iam: bool) -> None:
         # What a killed demo has left would hold its tickets.
         stack.down(state)
         try:
-            started = stack.up(state, enforce_iam=enforce_iam, report=lambda step: click.echo(step, err=True))
+            started = stack.up(
+                state,
+                enforce_iam=enforce_iam,
+                console=False,
+                report=lambda step: click.echo(step, err=True),
+            )
             failures = play(started, chosen, console())
         finally:
             stack.down(state)
@@ -222,7 +228,7 @@ def demo(state_dir: Path, events: Path, enforce_iam: bool) -> None:
     click.echo(f"All {len(chosen)} samples went as expected. Logs: {state.logs}")
 
 
-for command in (*operate.COMMANDS, *mapping.COMMANDS, doctor.doctor):
+for command in (*operate.COMMANDS, *mapping.COMMANDS, *console_command.COMMANDS, doctor.doctor):
     bridge.add_command(command)
 
 
@@ -259,6 +265,8 @@ def _environment(running: Stack) -> dict[str, str]:
 
 
 def _describe(state: StateFolder, running: Stack) -> None:
+    if running.console_url:
+        click.echo(f"console        {running.console_url}")
     click.echo(f"API            {running.api_url}  (x-api-key: {running.api_key})")
     click.echo(f"requests       {running.requests_queue_url}")
     click.echo(f"outcomes       {running.outcomes_queue_url}")

@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from bridge import target
 from bridge.errors import BridgeError
 from bridge.operations import Operations, ParkedCopy, Wanted, age, clock_time
+from bridge.progress import at_work
 from bridge.state import PROJECT, StateFolder
 from helpdesk.errors import HelpdeskError
 
@@ -53,7 +54,8 @@ class _Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with at_work("Asking the stack"):
+                return super().invoke(ctx)
         except (BotoCoreError, ClientError, HelpdeskError) as error:
             raise BridgeError(str(error)) from error
 

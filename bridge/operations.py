@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bridge.target import Target
+    from helpdesk.ledger import Receipt
 
 # Long enough to look through a full queue; what is not taken away is shown again at once.
 _PEEK_S = 120
@@ -166,6 +167,10 @@ class Operations:
         """The gate of a helpdesk, for pause and resume."""
         return Gate(self._target.dynamodb, self._target.ledger_table, helpdesk, Budget())
 
+    def doubts(self, helpdesk: str, most: int) -> list[Receipt]:
+        """Requests of which it is not known whether they happened, the longest waiting first."""
+        return self._ledger.doubts(helpdesk, most)
+
     # ── the story of a request ───────────────────────────────────────────────────────────────────────────
 
     def trace(self, helpdesk: str, request_id: str) -> tuple[str, list[Step]]:
@@ -210,6 +215,7 @@ def _logged_step(event: Any, request_id: str) -> Iterator[Step]:
         return
     text = {
         "request accepted": "accepted by the API and put into the queue",
+        "submission accepted": "accepted from a form and put into the queue",
         "request waits": f"given back to the queue: {line.get('code')}",
         "request ended": f"outcome told: {line.get('outcome')}",
         "doubt looked up": f"looked up at the helpdesk: {line.get('settled')}",

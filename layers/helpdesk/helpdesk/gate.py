@@ -125,6 +125,11 @@ class Gate:
             raise _unavailable(error) from error
         return _state_in(item)
 
+    def used(self, state: GateState) -> float:
+        """The share of the budget that the last period has drawn, from 0 to 1; 0 where there is no budget."""
+        drawn, _ = self._counted(state, self._clock())
+        return sum(drawn.values()) / self._budget.limit if self._budget.limit else 0.0
+
     def admit(self, wanted: int, token_version: Callable[[], str | None]) -> Pass:
         """The right to make up to `wanted` calls now. Costs one read, and one write where there is a budget.
 
