@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -163,13 +165,27 @@ def serve(
 async def _told(call: Callable[[], Any]) -> web.Response:
     """What the call returns; its failures in words."""
     try:
-        content = await asyncio.to_thread(call)
+        content = await _apart(call)
     except RejectedError as error:
         problems = [{"field": one.field, "problem": one.problem} for one in error.problems]
         return web.json_response({"error": error.message, "errors": problems}, status=422)
     except (BridgeError, BotoCoreError, ClientError, HelpdeskError) as error:
         return web.json_response({"error": str(error)}, status=503)
     return web.json_response(content)
+
+
+async def _apart(call: Callable[[], Any]) -> Any:
+    """The call in a thread of its own, which does not hold up the end of the program when the stack hangs."""
+    answer: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
+            answer.set_exception(error)
+
+    threading.Thread(target=run, name="console", daemon=True).start()
+    return await asyncio.wrap_future(answer)
 
 
 async def _posted[ModelT: BaseModel](model: type[ModelT], request: web.Request) -> ModelT:

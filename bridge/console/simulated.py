@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from bridge.errors import BridgeError
+from bridge.simulators.faults import FaultRule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,12 +89,12 @@ def _revoked(desk: LocalHelpdesk, local: Local) -> str:
 
 def _shown(desk: LocalHelpdesk, local: Local) -> dict[str, Any]:
     tickets = _call(desk, local, "GET", "tickets")
-    labels = {json.dumps(one.rule, sort_keys=True): one.label for one in SWITCHES}
+    labels = {_as_listed(one.rule): one.label for one in SWITCHES}
     rules = []
     for rule in _call(desk, local, "GET", "faults"):
         hits = rule.pop("hits")
         spent = rule.get("times") is not None and hits >= rule["times"]
-        text = json.dumps(rule, sort_keys=True)
+        text = _as_listed(rule)
         if not spent:
             rules.append({"label": labels.get(text, text), "hits": hits})
     return {
@@ -104,6 +105,10 @@ def _shown(desk: LocalHelpdesk, local: Local) -> dict[str, Any]:
         "tickets": [_row(desk, ticket) for ticket in reversed(tickets[-_SHOWN:])],
         "faults": rules,
     }
+
+
+def _as_listed(rule: Mapping[str, Any]) -> str:
+    return FaultRule.model_validate(rule).model_dump_json(exclude_defaults=True)
 
 
 def _row(desk: LocalHelpdesk, ticket: Mapping[str, Any]) -> dict[str, Any]:
