@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-_of_a_helpdesk = click.option("--helpdesk", default="kapture", show_default=True)
+_as_json = click.option(
+    "--json", "as_json", is_flag=True, help="One object in a line for each copy, with its body."
+)
+_of_a_helpdesk = click.option("--helpdesk", default="kapture", show_default=True, help="Which one is meant.")
 
 
 def _on_a_stack[F: Callable[..., Any]](command: F) -> F:
@@ -62,7 +66,7 @@ class _Command(click.Command):
 
 @click.command(cls=_Command)
 @_on_a_stack
-@click.option("--json", "as_json", is_flag=True, help="One object for each copy, with its body.")
+@_as_json
 def parked(state_dir: Path, stack: str | None, as_json: bool) -> None:
     """List what waits in the dead-letter queue, grouped by the reason. Nothing is taken away.
 
@@ -74,7 +78,7 @@ def parked(state_dir: Path, stack: str | None, as_json: bool) -> None:
     copies = _operations(state_dir, stack).parked()
     if as_json:
         for copy in copies:
-            click.echo(json.dumps({**copy.attributes, "body": copy.body}))
+            click.echo(_as_object(copy))
         return
     if not copies:
         click.echo("Nothing is parked.")
@@ -93,6 +97,7 @@ def parked(state_dir: Path, stack: str | None, as_json: bool) -> None:
 @click.option("--request-id", help="Only this one.")
 @click.option("--all", "everything", is_flag=True, help="Whatever is parked.")
 @click.option("--dry-run", is_flag=True, help="Show what would be sent again, and send nothing.")
+@_as_json
 def redrive(
     state_dir: Path,
     stack: str | None,
@@ -101,6 +106,7 @@ def redrive(
     request_id: str | None,
     everything: bool,
     dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Send parked requests through the queue again, by the same ledger and the same budget.
 
@@ -114,8 +120,12 @@ def redrive(
     if not (code or source or request_id or everything):
         raise click.UsageError("say which: --code, --source, --request-id, or --all")
     count = _operations(state_dir, stack).redrive(
-        Wanted(code, source, request_id), told=lambda copy: click.echo(_told(copy)), dry_run=dry_run
+        Wanted(code, source, request_id),
+        told=lambda copy: click.echo(_as_object(copy) if as_json else _told(copy)),
+        dry_run=dry_run,
     )
+    if as_json:
+        return
     click.echo(f"{count} {'would be sent' if dry_run else 'sent'} again.")
 
 
@@ -150,8 +160,9 @@ def resume(state_dir: Path, stack: str | None, helpdesk: str) -> None:
 @click.command(cls=_Command)
 @_on_a_stack
 @_of_a_helpdesk
+@click.option("--json", "as_json", is_flag=True, help="One object; times in seconds since the epoch.")
 @click.argument("request_id")
-def trace(state_dir: Path, stack: str | None, helpdesk: str, request_id: str) -> None:
+def trace(state_dir: Path, stack: str | None, helpdesk: str, as_json: bool, request_id: str) -> None:
     """Tell the story of a request: where it stands, and each step that led there. Times are UTC.
 
     \b
@@ -159,6 +170,10 @@ def trace(state_dir: Path, stack: str | None, helpdesk: str, request_id: str) ->
       bridge trace order-1001
     """
     stands, steps = _operations(state_dir, stack).trace(helpdesk, request_id)
+    if as_json:
+        told = {"request_id": request_id, "stands": stands, "steps": [asdict(step) for step in steps]}
+        click.echo(json.dumps(told))
+        return
     click.echo(f"{request_id}: {stands}")
     for step in steps:
         click.echo(f"  {clock_time(step.at)}  {step.text}")
@@ -167,6 +182,10 @@ def trace(state_dir: Path, stack: str | None, helpdesk: str, request_id: str) ->
 
 
 COMMANDS = (parked, redrive, pause, resume, trace)
+
+
+def _as_object(copy: ParkedCopy) -> str:
+    return json.dumps({**copy.attributes, "body": copy.body})
 
 
 def _told(copy: ParkedCopy) -> str:

@@ -80,7 +80,8 @@ def deployed(name: str) -> Target:
         session = boto3.Session()
         formation: CloudFormationClient = session.client("cloudformation")
         found = formation.describe_stacks(StackName=name)["Stacks"][0].get("Outputs", [])
-    except (BotoCoreError, ClientError) as error:
+    except (BotoCoreError, ClientError, ValueError) as error:
+        # An empty region is a ValueError.
         raise BridgeError(f"The stack {name} cannot be read: {error}") from error
     outputs: dict[str, Any] = {output["OutputKey"]: output["OutputValue"] for output in found}
     try:
