@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import click
 
 from bridge import doctor, emulator, mapping, operate, outcomes, samples, stack
+from bridge.console import command as console_command
 from bridge.errors import BridgeError
 from bridge.local_helpdesks import HELPDESKS, Wish
 from bridge.processes import stop_signals_raise
+from bridge.progress import at_work
 from bridge.state import PROJECT, StateFolder
 from bridge.triggers import Triggers
 
@@ -35,6 +37,8 @@ _state_dir = click.option(
     "  [env: BRIDGE_STATE_DIR; default: .bridge in the project]",
 )
 
+_as_json = click.option("--json", "as_json", is_flag=True, help="As stack.json holds it, in one line.")
+
 _enforce_iam = click.option(
     "--enforce-iam",
     is_flag=True,
@@ -42,12 +46,26 @@ _enforce_iam = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def bridge() -> None:
-    """Run Ticket Bridge on this machine: no AWS account, no container.
+_EPILOG = """\b
+Exit status:
+  0    done
+  1    not done, or something was found: the message says what
+  2    the command line is wrong
+  130  stopped by Ctrl-C
 
-    The real template is built and deployed with the SAM CLI onto an AWS emulator, beside simulators of the
-    helpdesks. Everything listens on 127.0.0.1 only.
+\b
+Completion of commands, options and files by the shell (bash, zsh; fish: | source):
+  eval "$(_BRIDGE_COMPLETE=bash_source bridge)"
+  eval "$(_BRIDGE_COMPLETE=zsh_source bridge)"
+"""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
+def bridge() -> None:
+    """Run Ticket Bridge on this machine, without an AWS account or containers, and operate deployed stacks.
+
+    `bridge up` builds and deploys the real template with the SAM CLI onto an AWS emulator, beside simulators
+    of the helpdesks. Everything listens on 127.0.0.1 only.
 
     \b
     Example:
@@ -82,7 +100,8 @@ def _helpdesk_options[F: Callable[..., None]](command: F) -> F:
 @_state_dir
 @_helpdesk_options
 @_enforce_iam
-def up(state_dir: Path, *, enforce_iam: bool, **wished: str | None) -> None:
+@_as_json
+def up(state_dir: Path, *, enforce_iam: bool, as_json: bool, **wished: str | None) -> None:
     """Start the local stack, or deploy again onto the one that runs.
 
     Writes stack.json into the state folder: every address, name and key that a tool needs.
@@ -100,9 +119,14 @@ def up(state_dir: Path, *, enforce_iam: bool, **wished: str | None) -> None:
         )
         for desk in HELPDESKS
     }
-    started = stack.up(state, wishes=wishes, enforce_iam=enforce_iam, report=click.echo)
-    click.echo()
-    _describe(state, started)
+    started = stack.up(
+        state,
+        wishes=wishes,
+        enforce_iam=enforce_iam,
+        report=lambda step: click.echo(step, err=as_json),
+    )
+    click.echo(err=as_json)
+    _describe(state, started, as_json=as_json)
 
 
 @bridge.command()
@@ -114,13 +138,15 @@ def down(state_dir: Path) -> None:
     Example:
       bridge down
     """
-    stopped = stack.down(StateFolder(state_dir))
+    with at_work("Stopping"):
+        stopped = stack.down(StateFolder(state_dir))
     click.echo(f"Stopped: {', '.join(stopped)}" if stopped else "Nothing was running.")
 
 
 @bridge.command()
 @_state_dir
-def status(state_dir: Path) -> None:
+@_as_json
+def status(state_dir: Path, as_json: bool) -> None:
     """Show what runs and where it answers; the status is 1 when no stack runs.
 
     \b
@@ -128,7 +154,7 @@ def status(state_dir: Path) -> None:
       bridge status
     """
     state = StateFolder(state_dir)
-    _describe(state, state.read_stack())
+    _describe(state, state.read_stack(), as_json=as_json)
 
 
 @bridge.command()
@@ -148,8 +174,9 @@ def env(state_dir: Path) -> None:
 @bridge.command()
 @_state_dir
 @click.option("--ticket-id", metavar="ID", help="Stands for every {ticket_id:...} in the files.")
+@click.option("--json", "as_json", is_flag=True, help="One object for each file.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-def send(state_dir: Path, ticket_id: str | None, files: tuple[Path, ...]) -> None:
+def send(state_dir: Path, ticket_id: str | None, as_json: bool, files: tuple[Path, ...]) -> None:
     """Send each file through the trigger that its name begins with.
 
     The triggers are queue, api, bus, schedule, topic, form and callback. A file without `send` in it goes to
@@ -163,7 +190,11 @@ def send(state_dir: Path, ticket_id: str | None, files: tuple[Path, ...]) -> Non
     triggers = Triggers(StateFolder(state_dir).read_stack())
     # All are read before the first is sent.
     for sample in [_filled(samples.read(file), ticket_id) for file in files]:
-        sent = triggers.send(sample.send)
+        with at_work(f"Sending {sample.name}"):
+            sent = triggers.send(sample.send)
+        if as_json:
+            click.echo(json.dumps({"name": sample.name, "trigger": sample.send.trigger, **asdict(sent)}))
+            continue
         answer = "" if sent.status is None else f"  HTTP {sent.status} {sent.answer}"
         click.echo(f"{sample.name}: sent to the {sample.send.trigger}, request {sent.request_id}{answer}")
 
@@ -212,7 +243,12 @@ def demo(state_dir: Path, events: Path, enforce_iam: bool) -> None:
         # What a killed demo has left would hold its tickets.
         stack.down(state)
         try:
-            started = stack.up(state, enforce_iam=enforce_iam, report=lambda step: click.echo(step, err=True))
+            started = stack.up(
+                state,
+                enforce_iam=enforce_iam,
+                console=False,
+                report=lambda step: click.echo(step, err=True),
+            )
             failures = play(started, chosen, console())
         finally:
             stack.down(state)
@@ -222,7 +258,7 @@ def demo(state_dir: Path, events: Path, enforce_iam: bool) -> None:
     click.echo(f"All {len(chosen)} samples went as expected. Logs: {state.logs}")
 
 
-for command in (*operate.COMMANDS, *mapping.COMMANDS, doctor.doctor):
+for command in (*operate.COMMANDS, *mapping.COMMANDS, *console_command.COMMANDS, doctor.doctor):
     bridge.add_command(command)
 
 
@@ -230,11 +266,16 @@ def main() -> None:
     """Run the command; what a person can put right is told in a message, without a stack trace."""
     try:
         with stop_signals_raise():
-            status = bridge.main(standalone_mode=False)
+            # Under this name the shell's completion asks for it, however it was started.
+            status = bridge.main(prog_name="bridge", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except BridgeError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        # A full disk, a folder that may not be written to.
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
@@ -258,7 +299,12 @@ def _environment(running: Stack) -> dict[str, str]:
     return named | emulator.CREDENTIALS
 
 
-def _describe(state: StateFolder, running: Stack) -> None:
+def _describe(state: StateFolder, running: Stack, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(asdict(running)))
+        return
+    if running.console_url:
+        click.echo(f"console        {running.console_url}")
     click.echo(f"API            {running.api_url}  (x-api-key: {running.api_key})")
     click.echo(f"requests       {running.requests_queue_url}")
     click.echo(f"outcomes       {running.outcomes_queue_url}")

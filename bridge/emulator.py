@@ -77,15 +77,10 @@ class Clients:
     def __init__(self, endpoint_url: str) -> None:
         self.endpoint_url = endpoint_url
         self.region = REGION
-        self._where: dict[str, Any] = {"endpoint_url": endpoint_url, "config": _CONFIG}
+        self._where: dict[str, Any] = {"endpoint_url": endpoint_url}
         # A client may be shared by threads, but a session makes one at a time.
         self._making = threading.Lock()
-        self._session = boto3.Session(
-            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-            region_name=REGION,
-            botocore_session=botocore.session.Session(session_vars=_NO_USER_SETTINGS),
-        )
+        self._session = session()
 
     @cached_property
     def cloudformation(self) -> CloudFormationClient:
@@ -142,6 +137,18 @@ class Clients:
     def scheduler(self) -> Any:
         with self._making:
             return self._session.client("scheduler", **self._where)
+
+
+def session() -> boto3.Session:
+    """Makes clients that know nothing of the user's own AWS set-up."""
+    bare = botocore.session.Session(session_vars=_NO_USER_SETTINGS)
+    bare.set_default_client_config(_CONFIG)
+    return boto3.Session(
+        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        region_name=REGION,
+        botocore_session=bare,
+    )
 
 
 def client_environment(endpoint_url: str) -> dict[str, str]:

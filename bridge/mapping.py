@@ -29,8 +29,13 @@ FOLDER = PROJECT / "functions" / "forms"
 _FIRST_BOUNDARY = re.compile(r"--([^\r\n]+)\r?\n")
 
 
+def _forms(_context: click.Context, _argument: click.Parameter, begun: str) -> list[str]:
+    """The names of forms that begin so."""
+    return sorted(path.stem for path in FOLDER.glob(f"{begun}*.yaml"))
+
+
 @click.command(name="map")
-@click.argument("form")
+@click.argument("form", shell_complete=_forms)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--content-type", help="Of a saved body; else it is told by how the file begins.")
 @click.option("--diff", is_flag=True, help="Show what differs from the form file as last committed.")

@@ -17,6 +17,7 @@ from rich.table import Table
 from bridge import target
 from bridge.errors import BridgeError
 from bridge.operations import Operations, ParkedCopy, Wanted, age, clock_time
+from bridge.progress import at_work
 from bridge.schedules import every, read_all
 from bridge.state import PROJECT, StateFolder
 from helpdesk.errors import HelpdeskError
@@ -35,7 +36,10 @@ _ODD = {
     "added_though_ended": "its request was rejected or parked, and there is a ticket all the same",
 }
 
-_of_a_helpdesk = click.option("--helpdesk", default="kapture", show_default=True)
+_as_json = click.option(
+    "--json", "as_json", is_flag=True, help="One object in a line for each copy, with its body."
+)
+_of_a_helpdesk = click.option("--helpdesk", default="kapture", show_default=True, help="Which one is meant.")
 
 
 def _on_a_stack[F: Callable[..., Any]](command: F) -> F:
@@ -68,14 +72,15 @@ class _Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with at_work("Asking the stack"):
+                return super().invoke(ctx)
         except (BotoCoreError, ClientError, HelpdeskError) as error:
             raise BridgeError(str(error)) from error
 
 
 @click.command(cls=_Command)
 @_on_a_stack
-@click.option("--json", "as_json", is_flag=True, help="One object for each copy, with its body.")
+@_as_json
 def parked(state_dir: Path, stack: str | None, as_json: bool) -> None:
     """List what waits in the dead-letter queue, grouped by the reason. Nothing is taken away.
 
@@ -87,7 +92,7 @@ def parked(state_dir: Path, stack: str | None, as_json: bool) -> None:
     copies = _operations(state_dir, stack).parked()
     if as_json:
         for copy in copies:
-            click.echo(json.dumps({**copy.attributes, "body": copy.body}))
+            click.echo(_as_object(copy))
         return
     if not copies:
         click.echo("Nothing is parked.")
@@ -106,6 +111,7 @@ def parked(state_dir: Path, stack: str | None, as_json: bool) -> None:
 @click.option("--request-id", help="Only this one.")
 @click.option("--all", "everything", is_flag=True, help="Whatever is parked.")
 @click.option("--dry-run", is_flag=True, help="Show what would be sent again, and send nothing.")
+@_as_json
 def redrive(
     state_dir: Path,
     stack: str | None,
@@ -114,6 +120,7 @@ def redrive(
     request_id: str | None,
     everything: bool,
     dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Send parked requests through the queue again, by the same ledger and the same budget.
 
@@ -127,8 +134,12 @@ def redrive(
     if not (code or source or request_id or everything):
         raise click.UsageError("say which: --code, --source, --request-id, or --all")
     count = _operations(state_dir, stack).redrive(
-        Wanted(code, source, request_id), told=lambda copy: click.echo(_told(copy)), dry_run=dry_run
+        Wanted(code, source, request_id),
+        told=lambda copy: click.echo(_as_object(copy) if as_json else _told(copy)),
+        dry_run=dry_run,
     )
+    if as_json:
+        return
     click.echo(f"{count} {'would be sent' if dry_run else 'sent'} again.")
 
 
@@ -163,8 +174,9 @@ def resume(state_dir: Path, stack: str | None, helpdesk: str) -> None:
 @click.command(cls=_Command)
 @_on_a_stack
 @_of_a_helpdesk
+@click.option("--json", "as_json", is_flag=True, help="One object; times in seconds since the epoch.")
 @click.argument("request_id")
-def trace(state_dir: Path, stack: str | None, helpdesk: str, request_id: str) -> None:
+def trace(state_dir: Path, stack: str | None, helpdesk: str, as_json: bool, request_id: str) -> None:
     """Tell the story of a request: where it stands, and each step that led there. Times are UTC.
 
     \b
@@ -172,6 +184,10 @@ def trace(state_dir: Path, stack: str | None, helpdesk: str, request_id: str) ->
       bridge trace order-1001
     """
     stands, steps = _operations(state_dir, stack).trace(helpdesk, request_id)
+    if as_json:
+        told = {"request_id": request_id, "stands": stands, "steps": [asdict(step) for step in steps]}
+        click.echo(json.dumps(told))
+        return
     click.echo(f"{request_id}: {stands}")
     for step in steps:
         click.echo(f"  {clock_time(step.at)}  {step.text}")
@@ -265,6 +281,10 @@ def _state_of(deployed: target.Target | None, name: str, one: Schedule) -> str:
 
 
 COMMANDS = (parked, redrive, pause, resume, trace, proof, schedules)
+
+
+def _as_object(copy: ParkedCopy) -> str:
+    return json.dumps({**copy.attributes, "body": copy.body})
 
 
 def _told(copy: ParkedCopy) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bridge.target import Target
+    from helpdesk.ledger import Receipt
 
 # Long enough to look through a full queue; what is not taken away is shown again at once.
 _PEEK_S = 120
@@ -175,6 +176,10 @@ class Operations:
         """The gate of a helpdesk, for pause and resume."""
         return Gate(self._target.dynamodb, self._target.ledger_table, helpdesk, Budget())
 
+    def doubts(self, helpdesk: str, most: int) -> list[Receipt]:
+        """Requests of which it is not known whether they happened, the longest waiting first."""
+        return self._ledger.doubts(helpdesk, most)
+
     # ── the story of a request ───────────────────────────────────────────────────────────────────────────
 
     def trace(self, helpdesk: str, request_id: str) -> tuple[str, list[Step]]:
@@ -185,7 +190,9 @@ class Operations:
         steps = [_step(entry) for entry in history if not entry.endswith(" told")]
         steps += self._logged(request_id)
         steps.sort(key=lambda step: step.at)
-        if receipt is None:
+        if receipt is None and steps:
+            stands = f"{steps[-1].text}; the ledger holds nothing of it"
+        elif receipt is None:
             stands = "not begun: it waits in the queue, was never accepted, or could not be read"
         elif receipt.ended and receipt.outcome:
             outcome = receipt.outcome
@@ -217,10 +224,12 @@ def _logged_step(event: Any, request_id: str) -> Iterator[Step]:
         return
     if not isinstance(line, dict) or line.get("request_id") != request_id:
         return
+    code = line.get("code")
     text = {
         "request accepted": "accepted by the API and put into the queue",
-        "request waits": f"given back to the queue: {line.get('code')}",
-        "request ended": f"outcome told: {line.get('outcome')}",
+        "submission accepted": "accepted from a form and put into the queue",
+        "request waits": f"given back to the queue: {code}",
+        "request ended": f"outcome told: {line.get('outcome')}" + (f" ({code})" if code else ""),
         "doubt looked up": f"looked up at the helpdesk: {line.get('settled')}",
     }.get(line.get("message", ""))
     if text:

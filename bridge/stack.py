@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from bridge.processes import Group
     from bridge.state import StateFolder
 
-SIMULATOR_SECONDS = 20.0
+READY_SECONDS = 20.0
+CONSOLE = "console"
 OUTCOMES_QUEUE = "bridge-outcomes"
 _API_OUTPUT = re.compile(r"https://(?P<api>[a-z0-9]+)\.execute-api\.[^/]+/(?P<stage>[^/]+)/?")
 
@@ -49,14 +50,15 @@ def up(
     *,
     wishes: Mapping[str, Wish] | None = None,
     enforce_iam: bool = False,
+    console: bool = True,
     report: Callable[[str], None],
 ) -> Stack:
     """Start and deploy everything; on a stack that runs already, build and deploy again onto it.
 
     `wishes` holds what is wanted of helpdesks, by their names; where nothing is, each is simulated. With
     `enforce_iam` the roles of the template are checked; a running emulator keeps to what it was started
-    with. Whatever ends it early, Ctrl-C too, what it started is stopped again. `report` gets a line for each
-    step. Raises BridgeError.
+    with. `console` says whether the page is served. Whatever ends it early, Ctrl-C too, what it started is
+    stopped again. `report` gets a line for each step. Raises BridgeError.
     """
     checked = {desk.name: _checked(desk, (wishes or {}).get(desk.name, Wish())) for desk in HELPDESKS}
     with state.locked():
@@ -66,7 +68,7 @@ def up(
             state.stop_all()
         with _undone_on_failure(state, keep=state.groups()):
             try:
-                return _up(state, running, checked, report, enforce_iam=enforce_iam)
+                return _up(state, running, checked, report, enforce_iam=enforce_iam, console=console)
             except (BotoCoreError, ClientError, requests.RequestException) as error:
                 raise BridgeError(f"A step failed: {error}. The logs are in {state.logs}") from error
 
@@ -98,6 +100,7 @@ def _up(
     report: Callable[[str], None],
     *,
     enforce_iam: bool,
+    console: bool,
 ) -> Stack:
     began = time.monotonic()
 
@@ -109,6 +112,7 @@ def _up(
     # The build needs nothing that runs, so everything else starts beside it.
     build = sam.start_build(state)
     servers = [_server(state, desk, wishes[desk.name]) for desk in HELPDESKS]
+    page = (state.running(CONSOLE) or _start_console(state)) if console else None
     if running is None:
         endpoint_url = emulator.start_ready(state, enforce_iam=enforce_iam)
         done(f"emulator (MiniStack) answers at {endpoint_url}, log {state.log(EMULATOR)}")
@@ -118,7 +122,7 @@ def _up(
     urls: dict[str, str] = {}
     for server in servers:
         desk = server.helpdesk
-        urls[desk.name] = server.wish.url or _simulator_url(state, server)
+        urls[desk.name] = server.wish.url or _ready_url(state, desk.simulator, server.simulator)
         log = f", log {state.log(desk.simulator)}" if server.is_simulated else ""
         done(f"{desk.title} is {urls[desk.name]}{log}")
     aws = emulator.Clients(endpoint_url)
@@ -135,7 +139,8 @@ def _up(
     emulator_gaps.fill(aws, sam.STACK_NAME)
     done(f"sam deploy, log {state.log(deploy.name)}")
 
-    stack = _describe(aws, outcomes_queue_url, urls)
+    console_url = _ready_url(state, CONSOLE, page) if page else ""
+    stack = _describe(aws, outcomes_queue_url, urls, console_url)
     subscribe(aws, queue_url=outcomes_queue_url, topic_arn=stack.outcomes_topic_arn, raw=True)
     for server in servers:
         _give_credentials(aws, stack, server, anew=running is None or server.starts)
@@ -180,29 +185,35 @@ def _running_stack(state: StateFolder) -> Stack | None:
 
 
 def _start_simulator(state: StateFolder, desk: LocalHelpdesk, credentials: Mapping[str, str]) -> Group:
-    ready_file = _ready_file(state, desk)
+    ready_file = _ready_file(state, desk.simulator)
     ready_file.unlink(missing_ok=True)
     command = [sys.executable, "-m", desk.module, "--port", "0", "--ready-file", str(ready_file)]
     command += desk.arguments(credentials)
     return state.start(desk.simulator, command, env=emulator.bare_environment(state), cwd=PROJECT)
 
 
-def _simulator_url(state: StateFolder, server: _Server) -> str:
-    """Where the simulator answers, once it does. Raises BridgeError with its log's name when it does not."""
-    desk = server.helpdesk
-    deadline = time.monotonic() + SIMULATOR_SECONDS
-    while server.simulator and processes.members(server.simulator) and time.monotonic() < deadline:
+def _start_console(state: StateFolder) -> Group:
+    """Its page says that the stack is not there yet, until it is."""
+    ready_file = _ready_file(state, CONSOLE)
+    ready_file.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "bridge.console.server", "--state-dir", str(state.root)]
+    command += ["--ready-file", str(ready_file)]
+    return state.start(CONSOLE, command, env=emulator.bare_environment(state), cwd=PROJECT)
+
+
+def _ready_url(state: StateFolder, name: str, server: Group | None) -> str:
+    """Where the server answers, once it does. Raises BridgeError with its log's name when it does not."""
+    deadline = time.monotonic() + READY_SECONDS
+    while server and processes.members(server) and time.monotonic() < deadline:
         processes.check_stop()
         try:
-            url: str = json.loads(_ready_file(state, desk).read_text())["url"]
+            url: str = json.loads(_ready_file(state, name).read_text())["url"]
         except (FileNotFoundError, json.JSONDecodeError):
             time.sleep(0.05)
         else:
             return url
-    log = state.log(desk.simulator)
-    raise BridgeError(
-        f"The {desk.title} simulator did not start. Its log is {log}:\n{log.read_text()[-2000:]}"
-    )
+    log = state.log(name)
+    raise BridgeError(f"The {name} did not start. Its log is {log}:\n{log.read_text()[-2000:]}")
 
 
 def _give_credentials(aws: emulator.Clients, stack: Stack, server: _Server, *, anew: bool) -> None:
@@ -232,11 +243,13 @@ def _tell_simulator(url: str, token: str) -> None:
         answer.raise_for_status()
 
 
-def _ready_file(state: StateFolder, desk: LocalHelpdesk) -> Path:
-    return state.temporary / f"{desk.simulator}.json"
+def _ready_file(state: StateFolder, name: str) -> Path:
+    return state.temporary / f"{name}.json"
 
 
-def _describe(aws: emulator.Clients, outcomes_queue_url: str, urls: Mapping[str, str]) -> Stack:
+def _describe(
+    aws: emulator.Clients, outcomes_queue_url: str, urls: Mapping[str, str], console_url: str
+) -> Stack:
     described = aws.cloudformation.describe_stacks(StackName=sam.STACK_NAME)["Stacks"][0]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
     try:
@@ -260,6 +273,7 @@ def _describe(aws: emulator.Clients, outcomes_queue_url: str, urls: Mapping[str,
             token_secret_arn=secrets["token_secret_arn"],
             socialboards_url=urls["socialboards"],
             socialboards_secret_arn=secrets["socialboards_secret_arn"],
+            console_url=console_url,
         )
     except KeyError as error:
         raise BridgeError(f"The deployed template has no output {error}; it has {sorted(outputs)}") from error

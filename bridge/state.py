@@ -44,6 +44,8 @@ class Stack:
     kapture_url: str
     socialboards_url: str
     socialboards_secret_arn: str
+    # The console's page; the key in it lets whoever has it act, so it is for this user only.
+    console_url: str = ""
     # Sent with every call of the API besides x-api-key; a Host header where the API is known by name only.
     api_headers: dict[str, str] = field(default_factory=dict)
 
@@ -87,7 +89,12 @@ class StateFolder:
     def groups(self) -> list[Group]:
         """Everything that was started and not yet stopped, running or not."""
         content = _read_json(self._processes_file)
-        return [Group(**entry) for entry in content] if isinstance(content, list) else []
+        try:
+            return [Group(**entry) for entry in content] if isinstance(content, list) else []
+        except TypeError as error:
+            raise BridgeError(
+                f"{self._processes_file} is broken: remove it, and end by hand what still runs"
+            ) from error
 
     def running(self, name: str) -> Group | None:
         """The group of that name, if it runs."""
@@ -115,9 +122,14 @@ class StateFolder:
     def read_stack(self) -> Stack:
         """The stack that runs. Raises BridgeError when there is none."""
         content = _read_json(self.stack_file)
-        if not isinstance(content, dict) or not self.running(EMULATOR):
+        if not self.running(EMULATOR) or not self.stack_file.exists():
             raise BridgeError(f"No stack is running from {self.root}. Start one with: bridge up")
-        return Stack(**content)
+        try:
+            if isinstance(content, dict):
+                return Stack(**content)
+        except TypeError as error:
+            raise _broken(self.stack_file) from error
+        raise _broken(self.stack_file)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -159,11 +171,17 @@ class StateFolder:
         _write_json(self._processes_file, [asdict(group) for group in groups])
 
 
+def _broken(path: Path) -> BridgeError:
+    return BridgeError(f"{path} is broken, or another version has written it. Put it right with: bridge up")
+
+
 def _read_json(path: Path) -> object:
     try:
         content: object = json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+    except OSError as error:
+        raise BridgeError(f"cannot read {path}: {error.strerror}") from error
     return content
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from bridge.emulator import CREDENTIALS
+from bridge import emulator
 from bridge.errors import BridgeError
 from bridge.sam import STACK_NAME
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from bridge.state import Stack
 
-_FUNCTIONS = ("ticket-queue", "ticket-api", "reconcile", "watch", "daily-proof")
+_FUNCTIONS = ("ticket-queue", "ticket-api", "form-intake", "callbacks", "reconcile", "watch", "daily-proof")
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,8 @@ class Target:
 
 def local(stack: Stack) -> Target:
     """The local stack that runs."""
-    session = boto3.Session(
-        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-        region_name=stack.region,
-    )
     return Target(
-        session=session,
+        session=emulator.session(),
         endpoint_url=stack.endpoint_url,
         name=STACK_NAME,
         requests_queue_url=stack.requests_queue_url,
@@ -90,11 +85,12 @@ def deployed(name: str) -> Target:
     Raises:
         BridgeError: there is no such stack, or the credentials do not reach it.
     """
-    session = boto3.Session()
     try:
+        session = boto3.Session()
         formation: CloudFormationClient = session.client("cloudformation")
         found = formation.describe_stacks(StackName=name)["Stacks"][0].get("Outputs", [])
-    except (BotoCoreError, ClientError) as error:
+    except (BotoCoreError, ClientError, ValueError) as error:
+        # An empty region is a ValueError.
         raise BridgeError(f"The stack {name} cannot be read: {error}") from error
     outputs: dict[str, Any] = {output["OutputKey"]: output["OutputValue"] for output in found}
     try:

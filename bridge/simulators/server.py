@@ -314,11 +314,18 @@ def running(
         thread.join()
 
 
-def run_in_foreground(app: web.Application, *, port: int, ready_file: Path | None = None) -> None:
+def run_in_foreground(
+    app: web.Application,
+    *,
+    port: int,
+    ready_file: Path | None = None,
+    path: str = "",
+    ready: Callable[[str], None] | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Once the server listens, `ready_file` holds `{"url": …, "pid": …}`; it appears whole or not at all, and
-    one left over from an earlier run is removed first.
+    one left over from an earlier run is removed first. `ready` is called with the URL. `path` is added to it.
     """
 
     async def serve() -> None:
@@ -326,9 +333,12 @@ def run_in_foreground(app: web.Application, *, port: int, ready_file: Path | Non
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_number, stopping.set)
-        async with _listening(app, port) as url:
+        async with _listening(app, port) as base:
+            url = base + path
             if ready_file:
                 _write_whole(ready_file, json.dumps({"url": url, "pid": os.getpid()}))
+            if ready:
+                ready(url)
             await stopping.wait()
 
     if ready_file:

@@ -189,7 +189,7 @@ def test_demo_under_the_roles_of_the_template_is_as_expected_and_plain_text(own:
 
 
 def _servers(stack: Stack) -> list[str]:
-    return [stack.endpoint_url, *(desk.url_in(stack) for desk in HELPDESKS)]
+    return [stack.endpoint_url, stack.console_url, *(desk.url_in(stack) for desk in HELPDESKS)]
 
 
 def _environment(own: StateFolder, changes: dict[str, str]) -> dict[str, str]:

@@ -1,0 +1,215 @@
+"""Serves the console's page and its JSON interface on loopback.
+
+`bridge up` starts it as `python -m bridge.console.server --state-dir FOLDER`, `bridge console` in its own
+process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from aiohttp import web
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bridge.console.connection import LocalConnection
+from bridge.console.guard import Guard
+from bridge.console.view import Console
+from bridge.errors import BridgeError
+from bridge.operations import Wanted
+from bridge.simulators.server import run_in_foreground
+from bridge.state import StateFolder
+from helpdesk.errors import HelpdeskError, RejectedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_HERE = Path(__file__).parent
+_PAGE = {
+    "": ("page.html", "text/html"),
+    "page.css": ("page.css", "text/css"),
+    "page.js": ("page.js", "text/javascript"),
+}
+# Less than the page waits.
+_PATIENCE_S = 10.0
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class _Gate(_Asked):
+    helpdesk: str
+
+
+class _Redrive(_Asked):
+    dry_run: bool
+    code: str | None = None
+    request_id: str | None = None
+
+
+class _Submission(_Asked):
+    form: str
+    body: str
+
+
+class _Simulate(_Asked):
+    helpdesk: str
+    what: str
+
+
+class Server:
+    """The console's interface: GET tells, POST acts; a failure is `{"error": words}`."""
+
+    def __init__(self, console: Console, guard: Guard) -> None:
+        self._console = console
+        self._guard = guard
+        self._looking: asyncio.Task[web.Response] | None = None
+
+    def app(self) -> web.Application:
+        """The application, below the guard's key."""
+        app = web.Application(middlewares=[self._guard.middleware()])
+        below = f"/{self._guard.key}"
+        app.add_routes([web.get(f"{below}/{name}", self._file) for name in _PAGE])
+        app.add_routes(
+            [
+                web.get(f"{below}/api/now", self._now),
+                web.get(f"{below}/api/choices", self._choices),
+                web.get(f"{below}/api/trace", self._trace),
+                # Looking takes the copies into the hand for a moment, so it is no GET.
+                web.post(f"{below}/api/parked", self._parked),
+                web.post(f"{below}/api/redrive", self._redrive),
+                web.post(f"{below}/api/pause", self._pause),
+                web.post(f"{below}/api/resume", self._resume),
+                web.post(f"{below}/api/requests", self._send),
+                web.post(f"{below}/api/submissions", self._submit),
+                web.post(f"{below}/api/simulate", self._simulate),
+            ]
+        )
+        return app
+
+    async def _file(self, request: web.Request) -> web.Response:
+        name, kind = _PAGE[request.path.rpartition("/")[2]]
+        text = (_HERE / name).read_text().replace("{{token}}", self._guard.token)
+        return web.Response(text=text, content_type=kind, charset="utf-8")
+
+    async def _now(self, _: web.Request) -> web.Response:
+        # Several pages, or one that does not wait, ask a slow stack once.
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(_told(self._console.now))
+        try:
+            answer = await asyncio.wait_for(asyncio.shield(self._looking), _PATIENCE_S)
+        except TimeoutError:
+            words = f"The stack has not answered for {_PATIENCE_S:.0f} seconds."
+            return web.json_response({"error": words}, status=504)
+        return web.Response(body=answer.body, status=answer.status, content_type="application/json")
+
+    async def _choices(self, _: web.Request) -> web.Response:
+        return await _told(self._console.choices)
+
+    async def _trace(self, request: web.Request) -> web.Response:
+        helpdesk, request_id = request.query.get("helpdesk", ""), request.query.get("request_id", "")
+        return await _told(lambda: self._console.trace(helpdesk, request_id))
+
+    async def _parked(self, _: web.Request) -> web.Response:
+        return await _told(lambda: {"copies": self._console.parked()})
+
+    async def _redrive(self, request: web.Request) -> web.Response:
+        asked = await _posted(_Redrive, request)
+        wanted = Wanted(code=asked.code, request_id=asked.request_id)
+        return await _told(lambda: self._console.redrive(wanted, dry_run=asked.dry_run))
+
+    async def _pause(self, request: web.Request) -> web.Response:
+        asked = await _posted(_Gate, request)
+        return await _told(lambda: {"words": self._console.pause(asked.helpdesk)})
+
+    async def _resume(self, request: web.Request) -> web.Response:
+        asked = await _posted(_Gate, request)
+        return await _told(lambda: {"words": self._console.resume(asked.helpdesk)})
+
+    async def _send(self, request: web.Request) -> web.Response:
+        body = await _json_of(request)
+        if not isinstance(body, dict):
+            raise web.HTTPBadRequest(reason="a request is a JSON object")
+        return await _told(lambda: self._console.send(body))
+
+    async def _submit(self, request: web.Request) -> web.Response:
+        asked = await _posted(_Submission, request)
+        return await _told(lambda: self._console.submit(asked.form, asked.body))
+
+    async def _simulate(self, request: web.Request) -> web.Response:
+        asked = await _posted(_Simulate, request)
+        return await _told(lambda: {"words": self._console.simulate(asked.helpdesk, asked.what)})
+
+
+def serve(
+    console: Console,
+    *,
+    port: int = 0,
+    ready_file: Path | None = None,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C; `ready` gets the address once it answers."""
+    guard = Guard()
+    run_in_foreground(
+        Server(console, guard).app(), port=port, ready_file=ready_file, path=f"/{guard.key}/", ready=ready
+    )
+
+
+async def _told(call: Callable[[], Any]) -> web.Response:
+    """What the call returns; its failures in words."""
+    try:
+        content = await _apart(call)
+    except RejectedError as error:
+        problems = [{"field": one.field, "problem": one.problem} for one in error.problems]
+        return web.json_response({"error": error.message, "errors": problems}, status=422)
+    except (BridgeError, BotoCoreError, ClientError, HelpdeskError) as error:
+        return web.json_response({"error": str(error)}, status=503)
+    return web.json_response(content)
+
+
+async def _apart(call: Callable[[], Any]) -> Any:
+    """The call in a thread of its own, which does not hold up the end of the program when the stack hangs."""
+    answer: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
+            answer.set_exception(error)
+
+    threading.Thread(target=run, name="console", daemon=True).start()
+    return await asyncio.wrap_future(answer)
+
+
+async def _posted[ModelT: BaseModel](model: type[ModelT], request: web.Request) -> ModelT:
+    try:
+        return model.model_validate(await _json_of(request))
+    except ValidationError as error:
+        raise web.HTTPBadRequest(reason="what was asked is not complete") from error
+
+
+async def _json_of(request: web.Request) -> Any:
+    try:
+        return await request.json()
+    except ValueError as error:
+        raise web.HTTPBadRequest(reason="what was asked is no JSON") from error
+
+
+@click.command()
+@click.option("--state-dir", type=click.Path(path_type=Path), required=True)
+@click.option("--ready-file", type=click.Path(path_type=Path), required=True)
+def main(state_dir: Path, ready_file: Path) -> None:
+    """Serve the console of a local stack; the ready file then holds its address, for this user only."""
+    os.umask(0o077)
+    serve(Console(LocalConnection(StateFolder(state_dir))), ready_file=ready_file)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+"""What the console shows and does, in words and numbers; how it travels to the page is not its concern."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from bridge.alarms import alarms
+from bridge.console import simulated, trying
+from bridge.console.news import LogNews, News, Requests, TopicNews
+from bridge.errors import BridgeError
+from helpdesk.errors import HelpdeskError
+from helpdesk.gate import ASKED_TO_WAIT, OUTAGE, TOKEN_REFUSED, Gate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from bridge.console.connection import Connected, Connection, ServedHelpdesk
+    from bridge.operations import ParkedCopy, Wanted
+
+_REASONS = {
+    TOKEN_REFUSED: "it refuses the token",
+    OUTAGE: "it does not answer",
+    ASKED_TO_WAIT: "it has asked us to wait",
+}
+_MOST_DOUBTS = 50
+# A deployed stack's logs and alarms may be asked only so often, and each look costs a little.
+_EVERY_S = {True: 1.5, False: 5.0}
+
+
+class Console:
+    """One stack as a person sees it. Everything here may block, and raises BridgeError, HelpdeskError or
+    what botocore raises.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._reaching = threading.Lock()
+        self._connected: Connected | None = None
+        self._requests = Requests()
+        self._log = LogNews()
+        self._topic: TopicNews | None = None
+
+    # ── what is shown ────────────────────────────────────────────────────────────────────────────────────
+
+    def now(self) -> dict[str, Any]:
+        """Everything that changes by itself. What cannot be read is told in `problems`.
+
+        Raises BridgeError where nothing can be read.
+        """
+        on = self._reach()
+        problems: list[str] = []
+
+        def part[T](name: str, read: Callable[[], T], otherwise: T) -> T:
+            try:
+                return read()
+            except (BotoCoreError, ClientError, HelpdeskError, BridgeError) as error:
+                problems.append(f"{name}: {error}")
+                return otherwise
+
+        parts: dict[str, tuple[Callable[[], Any], Any]] = {
+            "alarms": (lambda: [asdict(alarm) for alarm in alarms(on.target)], []),
+            "helpdesks": (lambda: [self._helpdesk(on, served) for served in on.helpdesks], []),
+            "queues": (lambda: self._queues(on), {}),
+            "requests": (lambda: self._latest(on), self._requests.as_json()),
+        }
+        if (local := on.local) is not None:
+            parts["simulators"] = (lambda: simulated.as_json(local), [])
+        read = {name: part(name, *how) for name, how in parts.items()}
+        if len(problems) == len(parts):
+            raise BridgeError(f"The stack cannot be reached. {problems[0]}")
+        return {
+            "stack": on.target.name,
+            "is_local": on.local is not None,
+            "region": on.target.session.region_name,
+            "at": time.time(),
+            "every_s": _EVERY_S[on.local is not None],
+            "problems": problems,
+            **read,
+        }
+
+    def choices(self) -> dict[str, Any]:
+        """What can be tried and switched; it does not change."""
+        if self._reach().local is None:
+            return {"forms": [], "switches": []}
+        return {
+            "forms": trying.forms(),
+            "switches": [{"name": one.name, "label": one.label} for one in simulated.SWITCHES],
+        }
+
+    def trace(self, helpdesk: str, request_id: str) -> dict[str, Any]:
+        """The story of a request; `at` in seconds since the epoch."""
+        stands, steps = self._reach().operations.trace(helpdesk, request_id)
+        return {"stands": stands, "steps": [asdict(step) for step in steps]}
+
+    def parked(self) -> list[dict[str, Any]]:
+        """The copies in the dead-letter queue, without what they hold of customers."""
+        return [_told(copy) for copy in self._reach().operations.parked()]
+
+    # ── what is done ─────────────────────────────────────────────────────────────────────────────────────
+
+    def pause(self, helpdesk: str) -> str:
+        """Stop calling a helpdesk; says what holds now."""
+        self._gate(helpdesk).pause()
+        return f"{helpdesk} is paused: requests are still accepted, and wait."
+
+    def resume(self, helpdesk: str) -> str:
+        """Call a helpdesk again; says what holds now."""
+        self._gate(helpdesk).resume()
+        return f"{helpdesk} is called again. Waiting requests come back within 15 minutes."
+
+    def redrive(self, wanted: Wanted, *, dry_run: bool) -> dict[str, Any]:
+        """Send parked requests through the queue again, or with `dry_run` only list them."""
+        listed: list[ParkedCopy] = []
+        count = self._reach().operations.redrive(wanted, told=listed.append, dry_run=dry_run)
+        return {"count": count, "dry_run": dry_run, "copies": [_told(copy) for copy in listed]}
+
+    def send(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Put a request into the queue. Raises RejectedError that names every wrong field."""
+        request_id = trying.send(self._reach(), body)
+        self._note(request_id)
+        return {"request_id": request_id, "words": f"Request {request_id} is in the queue."}
+
+    def submit(self, form: str, body: str) -> dict[str, Any]:
+        """Send a form's submission to the API of the local stack."""
+        sent = trying.submit(self._reach(), form, body)
+        if sent.status is None or sent.status >= 400:
+            raise BridgeError(f"The submission was answered with {sent.status}: {_problem(sent.answer)}")
+        if sent.request_id:
+            self._note(sent.request_id)
+        return {
+            "request_id": sent.request_id,
+            "words": f"The submission was answered with {sent.status}; it is request {sent.request_id}.",
+        }
+
+    def simulate(self, helpdesk: str, what: str) -> str:
+        """Make a simulated helpdesk fail, or work again; says what holds now."""
+        on = self._reach()
+        if on.local is None:
+            raise BridgeError("Only the simulators of a local stack can be told to fail")
+        return simulated.do(on.local, helpdesk, what)
+
+    def close(self) -> None:
+        """Leaves nothing behind in a stack that goes on."""
+        if self._topic is not None:
+            self._topic.close()
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _reach(self) -> Connected:
+        with self._reaching:
+            on = self._connection.connected()
+            if on is not self._connected:
+                # Another stack than before: what is known is not about it.
+                self._connected, self._topic = on, None
+                self._requests, self._log = Requests(), LogNews()
+        return on
+
+    def _latest(self, on: Connected) -> list[dict[str, Any]]:
+        if on.local is not None:
+            if self._topic is None:
+                self._topic = TopicNews(on.local.aws, on.local.stack.outcomes_topic_arn)
+            self._requests.take(self._topic.read())
+        self._requests.take(self._log.read(on.target))
+        return self._requests.as_json()
+
+    def _note(self, request_id: str) -> None:
+        self._requests.take([News(time.time(), request_id, "sent", source=trying.SOURCE)])
+
+    def _gate(self, helpdesk: str) -> Gate:
+        on = self._reach()
+        if helpdesk not in [served.name for served in on.helpdesks]:
+            raise BridgeError(f"{helpdesk} is no helpdesk of {on.target.name}")
+        return on.operations.gate(helpdesk)
+
+    def _helpdesk(self, on: Connected, served: ServedHelpdesk) -> dict[str, Any]:
+        gate = Gate(on.target.dynamodb, on.target.ledger_table, served.name, served.budget)
+        state = gate.look()
+        limit = served.budget.limit
+        return {
+            "name": served.name,
+            "title": served.title,
+            "state": "paused" if state.paused else "closed" if state.closed else "open",
+            "reason": _REASONS.get(state.reason or "", state.reason) if state.closed else None,
+            "closed_at": state.closed_at or None,
+            "next_probe_at": state.next_probe_at or None,
+            "doubts": [
+                doubt.identity.request_id for doubt in on.operations.doubts(served.name, _MOST_DOUBTS)
+            ],
+            "budget": {
+                "limit": limit,
+                "period_s": served.budget.period_s,
+                "used": round(gate.used(state) * limit),
+            },
+        }
+
+    @staticmethod
+    def _queues(on: Connected) -> dict[str, int]:
+        counted = ("", "NotVisible", "Delayed")
+        urls = {"waiting": on.target.requests_queue_url, "parked": on.target.dead_letter_queue_url}
+        counts = {}
+        for name, url in urls.items():
+            found: Mapping[Any, str] = on.target.sqs.get_queue_attributes(
+                QueueUrl=url,
+                AttributeNames=[
+                    "ApproximateNumberOfMessages",
+                    "ApproximateNumberOfMessagesNotVisible",
+                    "ApproximateNumberOfMessagesDelayed",
+                ],
+            )["Attributes"]
+            counts[name] = sum(int(found.get(f"ApproximateNumberOfMessages{one}", 0)) for one in counted)
+        return counts
+
+
+def _told(copy: ParkedCopy) -> dict[str, Any]:
+    known = copy.attributes
+    return {
+        "request_id": copy.request_id,
+        "code": copy.code,
+        "source": copy.source,
+        "operation": known.get("operation", ""),
+        "helpdesk": known.get("helpdesk", ""),
+        "attempts": known.get("attempts", "0"),
+    }
+
+
+def _problem(answer: str) -> str:
+    try:
+        content = json.loads(answer)
+    except ValueError:
+        return answer[:300]
+    if not isinstance(content, dict):
+        return answer[:300]
+    errors = [f"{one.get('field')} {one.get('problem')}" for one in content.get("errors", [])]
+    return "; ".join(filter(None, (content.get("detail") or content.get("title"), *errors)))

@@ -1,0 +1,367 @@
+"""The console in a real browser: what a person sees and does, on the deployed stack."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it has no types
+from playwright.sync_api import expect
+
+from bridge.console.connection import LocalConnection
+from bridge.console.guard import Guard
+from bridge.console.server import Server
+from bridge.console.view import Console
+from bridge.emulator import client_environment
+from bridge.sam import STACK_NAME
+from bridge.simulators.server import running
+from bridge.state import PROJECT, StateFolder
+from tests.e2e.browser import PATIENCE_MS, browser, needs_browser, page_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Locator, Page
+
+    from bridge.emulator import Clients
+    from bridge.state import Stack
+
+pytestmark = needs_browser
+expect.set_options(timeout=PATIENCE_MS)
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[Browser]:
+    with browser() as found:
+        yield found
+
+
+@pytest.fixture
+def page(started: Browser, stack: Stack) -> Iterator[Page]:
+    """The page that `bridge up` serves; nothing it does may end in an error."""
+    with page_in(started) as shown:
+        shown.goto(stack.console_url)
+        expect(shown.locator("[data-helpdesk]")).to_have_count(2)
+        yield shown
+
+
+def _new_id() -> str:
+    return f"console-test-{uuid.uuid4().hex[:8]}"
+
+
+def _row(page: Page, request_id: str) -> Locator:
+    return page.locator(f'[data-request="{request_id}"]')
+
+
+def _send_add(page: Page, request_id: str, title: str) -> None:
+    page.get_by_label("Title").fill(title)
+    page.get_by_label("Request id (the same").fill(request_id)
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.locator("#try-answer")).to_contain_text(f"Request {request_id} is in the queue.")
+
+
+def _park(aws: Clients, stack: Stack) -> str:
+    """A request that is rejected: its copy is then in the dead-letter queue."""
+    request_id = _new_id()
+    # Kapture wants a sub-status, which only its own check knows.
+    body = {
+        "operation": "update",
+        "request_id": request_id,
+        "ticket_id": "1",
+        "changes": {"comment": "no status"},
+    }
+    aws.sqs.send_message(QueueUrl=stack.requests_queue_url, MessageBody=json.dumps(body))
+    return request_id
+
+
+def test_a_submitted_form_becomes_a_ticket_before_ones_eyes(page: Page) -> None:
+    kapture = page.locator('[data-simulator="kapture"]')
+    before = kapture.get_by_role("row").count()
+    page.get_by_label("Submit a form").check()
+    page.locator("#try").get_by_role("combobox", name="Form").select_option("contact")
+    submission = page.get_by_label("Submission, signed")
+    title = f"Parcel {uuid.uuid4().hex[:6]}"
+    submission.fill(submission.input_value().replace("Where+is+my+parcel%3F", title.replace(" ", "+")))
+
+    page.get_by_role("button", name="Send", exact=True).click()
+
+    answer = page.locator("#try-answer")
+    expect(answer).to_contain_text("answered with 303; it is request contact:")
+    request_id = answer.inner_text().rpartition(" ")[2].rstrip(".")
+    expect(_row(page, request_id)).to_contain_text("succeeded")
+    expect(_row(page, request_id)).to_contain_text("→ ticket")
+    expect(kapture.get_by_role("cell", name=title)).to_be_visible()
+    assert kapture.get_by_role("row").count() > before
+    # Those who do not see it are told.
+    expect(page.locator("#news")).to_contain_text(f"{request_id} succeeded")
+
+
+def test_requests_of_others_and_their_ends_appear_by_themselves(
+    page: Page, aws: Clients, stack: Stack
+) -> None:
+    request_id = _park(aws, stack)
+
+    expect(_row(page, request_id)).to_contain_text("rejected")
+    expect(_row(page, request_id)).to_contain_text("sub_status")
+
+
+def test_the_story_of_a_request_is_unfolded_and_found_by_its_id(page: Page) -> None:
+    request_id = _new_id()
+    _send_add(page, request_id, "told")
+    expect(_row(page, request_id)).to_contain_text("succeeded")
+
+    page.get_by_role("button", name=f"Story of {request_id}").click()
+    expect(_row(page, request_id).locator(".story")).to_contain_text("a call to the helpdesk was begun")
+
+    page.get_by_label("Request id", exact=True).first.fill(request_id)
+    page.get_by_role("button", name="Tell its story").click()
+    expect(page.locator("#found")).to_contain_text(f"{request_id} – succeeded, ticket")
+
+
+def test_a_wrong_field_is_marked_where_it_stands(started: Browser, stack: Stack) -> None:
+    with page_in(started, refusals=True) as page:
+        page.goto(stack.console_url)
+        expect(page.locator("[data-helpdesk]")).to_have_count(2)
+        page.get_by_label("Requester’s e-mail").fill("nobody")
+        page.get_by_role("button", name="Send", exact=True).click()
+
+        expect(page.locator("#try-answer")).to_contain_text("invalid")
+        expect(page.get_by_label("Title")).to_be_focused()
+        expect(page.get_by_label("Title")).to_have_attribute("aria-invalid", "true")
+        expect(page.get_by_label("Requester’s e-mail")).to_have_attribute("aria-invalid", "true")
+
+
+def test_what_a_stranger_writes_is_shown_as_text(page: Page) -> None:
+    request_id = _new_id()
+    title = f"<img src=x onerror=alert(1)> {request_id}"
+
+    _send_add(page, request_id, title)
+
+    expect(page.locator('[data-simulator="kapture"]').get_by_role("cell", name=title)).to_be_visible()
+    expect(page.locator("main img")).to_have_count(0)
+
+
+def test_a_pause_is_seen_holds_requests_and_is_taken_back(page: Page) -> None:
+    kapture = page.locator('[data-helpdesk="kapture"]')
+    kapture.get_by_role("button", name="Pause Kapture").click()
+    try:
+        expect(kapture).to_contain_text("An operator has paused it")
+        expect(page.locator("#verdict")).to_contain_text("Paused")
+        request_id = _new_id()
+        _send_add(page, request_id, "waits for the end of a pause")
+        expect(_row(page, request_id)).to_contain_text("waits")
+        expect(_row(page, request_id)).to_contain_text("paused")
+    finally:
+        page.get_by_role("button", name="Resume Kapture").click()
+    expect(kapture.locator(".state")).to_have_text("called")
+    expect(page.locator("#verdict")).not_to_contain_text("Paused")
+
+
+def test_parked_requests_are_redriven_after_a_dry_run(page: Page, aws: Clients, stack: Stack) -> None:
+    request_id = _park(aws, stack)
+    expect(_row(page, request_id)).to_contain_text("rejected")
+    page.locator("#needs").get_by_role("button", name="Look at them").click()
+    parked = page.locator("#parked")
+    expect(parked).to_be_focused()
+    again = parked.locator("button.main")
+    expect(again).to_be_disabled()
+
+    parked.get_by_label("Request id").fill(request_id)
+    parked.get_by_role("button", name="Dry run").click()
+    expect(parked).to_contain_text("1 request would be sent again.")
+
+    # What was not shown by a dry run cannot be sent.
+    parked.get_by_label("Request id").fill("")
+    expect(again).to_be_disabled()
+    parked.get_by_label("Request id").fill(request_id)
+    parked.get_by_role("button", name="Dry run").click()
+    expect(again).to_have_text("Send 1 again")
+    again.click()
+    expect(parked).to_contain_text("1 request was sent again.")
+
+    page.get_by_role("button", name=f"Story of {request_id}").click()
+    expect(
+        _row(page, request_id).locator(".story li").filter(has_text="outcome told: rejected")
+    ).to_have_count(2)
+
+
+def test_a_refused_token_is_told_at_the_top_until_it_is_taken_again(page: Page) -> None:
+    desk = page.locator('[data-helpdesk="socialboards"]')
+    simulator = page.locator('[data-simulator="socialboards"]')
+    simulator.get_by_role("button", name="Refuse the token").click()
+    expect(page.locator("#done")).to_contain_text("refuses the token that is in the secret")
+    page.locator("#try").get_by_label("Helpdesk").select_option("socialboards")
+    _send_add(page, _new_id(), "refused")
+    try:
+        expect(page.locator("#verdict")).to_contain_text("Not everything works")
+        expect(page.locator("#needs")).to_contain_text("Socialboards is not called: it refuses the token")
+    finally:
+        simulator.get_by_role("button", name="Take the token again").click()
+        expect(page.locator("#done")).to_contain_text("takes the token")
+        desk.get_by_role("button", name="Resume Socialboards").click()
+    expect(desk.locator(".state")).to_have_text("called")
+    expect(page.locator("#needs")).not_to_contain_text("Socialboards")
+
+
+def test_a_switched_on_fault_is_listed_until_it_is_off(page: Page) -> None:
+    simulator = page.locator('[data-simulator="socialboards"]')
+
+    simulator.get_by_role("button", name="Slow (3 s)").click()
+    expect(simulator.get_by_role("listitem")).to_have_text("Slow (3 s) (0 calls so far)")
+    simulator.get_by_role("button", name="Work again").click()
+
+    expect(simulator).to_contain_text("no fault is switched on")
+    expect(simulator.get_by_role("listitem")).to_have_count(0)
+
+
+def test_everything_is_reached_and_done_by_keyboard_alone(page: Page) -> None:
+    def tab_to(wanted: Locator) -> None:
+        for _ in range(150):
+            page.keyboard.press("Tab")
+            if wanted.evaluate("element => element === document.activeElement"):
+                return
+        raise AssertionError(f"{wanted} is not reached by keyboard")
+
+    request_id = _new_id()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the requests")).to_be_focused()
+    tab_to(page.get_by_label("Title"))
+    page.keyboard.type("by keyboard")
+    tab_to(page.get_by_label("Request id (the same"))
+    page.keyboard.type(request_id)
+    page.keyboard.press("Enter")
+    expect(_row(page, request_id)).to_contain_text("succeeded")
+
+    story = page.get_by_role("button", name=f"Story of {request_id}")
+    tab_to(story)
+    assert story.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    expect(_row(page, request_id).locator(".story")).to_contain_text("begun")
+    # New rows come and go around it, and the focus stays.
+    _seen_again(page)
+    expect(story).to_be_focused()
+
+    pause = page.locator('[data-helpdesk="socialboards"] button')
+    tab_to(pause)
+    page.keyboard.press("Space")
+    expect(pause).to_have_text("Resume Socialboards")
+    expect(pause).to_be_focused()
+    page.keyboard.press("Space")
+    expect(pause).to_have_text("Pause Socialboards")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_the_page_can_be_read_by_everybody(
+    started: Browser, aws: Clients, stack: Stack, scheme: str, width: int
+) -> None:
+    request_id = _park(aws, stack)
+    with page_in(started, color_scheme=scheme, viewport={"width": width, "height": 800}) as page:
+        page.goto(stack.console_url)
+        expect(_row(page, request_id)).to_contain_text("rejected")
+        page.get_by_role("button", name=f"Story of {request_id}").click()
+        page.locator("#look").click()
+        page.get_by_role("button", name="Dry run").click()
+        expect(page.locator("#parked")).to_contain_text("would be sent again")
+
+        found = Axe().run(page)
+
+        assert found.violations_count == 0, found.generate_report()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_stack_that_is_not_there_is_told_and_found_again_when_it_is(
+    started: Browser, state: StateFolder, stack: Stack, tmp_path: Path
+) -> None:
+    own = StateFolder(tmp_path / "own")
+    with _served(own) as url, page_in(started, refusals=True) as page:
+        page.goto(url)
+        expect(page.locator("#verdict")).to_have_text("The stack cannot be reached")
+        expect(page.locator("#why")).to_contain_text("Start one with: bridge up")
+
+        own.root.mkdir()
+        for name in ("processes.json", "stack.json"):
+            shutil.copy(state.root / name, own.root / name)
+        expect(page.locator("[data-helpdesk]")).to_have_count(2)
+
+        (own.root / "stack.json").unlink()
+        expect(page.locator("#verdict")).to_have_text("The stack cannot be reached")
+
+
+def test_a_stopped_console_is_told_and_found_again_when_it_is_back(
+    started: Browser, state: StateFolder, stack: Stack
+) -> None:
+    guard = Guard()
+    with page_in(started, refusals=True) as page:
+        with _served(state, guard) as url:
+            page.goto(url)
+            expect(page.locator("[data-helpdesk]")).to_have_count(2)
+        expect(page.locator("#why")).to_contain_text("The console itself does not answer")
+
+        with _served(state, guard, port=int(url.split(":")[2].partition("/")[0])):
+            expect(page.locator("#verdict")).not_to_have_text("The stack cannot be reached")
+
+
+def test_a_deployed_stack_is_shown_with_the_operators_credentials(started: Browser, stack: Stack) -> None:
+    """The emulator in place of AWS: nothing local is known of it but its address."""
+    environment = client_environment(stack.endpoint_url)
+    with (
+        _console_command("--stack", STACK_NAME, environment=environment) as url,
+        page_in(started) as page,
+    ):
+        page.goto(url)
+        expect(page.locator("#where")).to_contain_text("deployed in us-east-1")
+        expect(page.locator("#simulators")).to_be_hidden()
+        expect(page.get_by_label("Submit a form")).to_be_hidden()
+        request_id = _new_id()
+        page.get_by_label("Title").fill("sent to a deployed stack")
+        page.get_by_label("Request id (the same").fill(request_id)
+        send = page.get_by_role("button", name="Send", exact=True)
+        send.click()
+        expect(page.locator("#try-answer")).to_contain_text("Say first that it may be real.")
+
+        page.get_by_label("what I send is real").check()
+        send.click()
+
+        expect(_row(page, request_id)).to_contain_text("succeeded")
+
+
+def _seen_again(page: Page) -> None:
+    """Waits for the next look."""
+    before = page.locator("#where").inner_text()
+    expect(page.locator("#where")).not_to_have_text(before)
+
+
+@contextmanager
+def _served(state: StateFolder, guard: Guard | None = None, port: int = 0) -> Iterator[str]:
+    guard = guard or Guard()
+    with running(Server(Console(LocalConnection(state)), guard).app(), port=port) as base:
+        yield f"{base}/{guard.key}/"
+
+
+@contextmanager
+def _console_command(*arguments: str, environment: dict[str, str]) -> Iterator[str]:
+    """`bridge console` in the foreground; Ctrl-C ends it with status 0."""
+    command = [sys.executable, "-m", "bridge.cli", "console", *arguments]
+    with subprocess.Popen(
+        command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True
+    ) as started:
+        killer = threading.Timer(120, started.kill)
+        killer.start()
+        try:
+            assert started.stdout is not None
+            yield started.stdout.readline().strip()
+            started.send_signal(signal.SIGINT)
+            assert started.wait(30) == 0
+        finally:
+            killer.cancel()
+            started.kill()

@@ -1,0 +1,69 @@
+"""What the commands print for programs: objects, one in a line, and nothing else on standard output."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import uuid
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bridge import cli
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from bridge.state import Stack, StateFolder
+
+
+@pytest.fixture
+def objects(
+    state: StateFolder,
+    stack: Stack,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., list[dict[str, Any]]]:
+    def run(*arguments: str) -> list[dict[str, Any]]:
+        monkeypatch.setenv("BRIDGE_STATE_DIR", str(state.root))
+        # Nothing of a developer's own AWS set-up matters to the local stack.
+        monkeypatch.setenv("AWS_PROFILE", "gone")
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+        monkeypatch.setattr(sys, "argv", ["bridge", *arguments, "--json"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 0
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    return run
+
+
+def test_status_is_what_stack_json_holds(stack: Stack, objects: Callable[..., list[dict[str, Any]]]) -> None:
+    assert objects("status") == [asdict(stack)]
+
+
+def test_a_request_is_followed_by_program_from_sending_to_redrive(
+    objects: Callable[..., list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    request_id = f"json-{uuid.uuid4().hex[:8]}"
+    # Kapture wants a sub-status, which only its own check knows.
+    body = {"operation": "update", "request_id": request_id, "ticket_id": "1", "changes": {"comment": "c"}}
+    file = tmp_path / "queue_update.json"
+    file.write_text(json.dumps(body))
+
+    assert [(one["trigger"], one["request_id"]) for one in objects("send", str(file))] == [
+        ("queue", request_id)
+    ]
+    deadline = time.monotonic() + 60
+    while not (told := objects("redrive", "--request-id", request_id, "--dry-run")):
+        assert time.monotonic() < deadline, "it was not parked"
+        time.sleep(0.2)
+    assert (told[0]["code"], json.loads(told[0]["body"])) == ("invalid_request", body)
+    assert request_id in [one.get("request_id") for one in objects("parked")]
+    (story,) = objects("trace", request_id)
+    assert story["stands"].startswith("outcome told: rejected (invalid_request)")
+    assert all(isinstance(step["at"], float) and step["text"] for step in story["steps"])
+    assert len(objects("redrive", "--request-id", request_id)) == 1

@@ -1,0 +1,92 @@
+"""Who may talk to the console, and what it says when there is no stack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+
+from bridge.console.connection import LocalConnection
+from bridge.console.guard import TOKEN_HEADER, Guard
+from bridge.console.server import Server
+from bridge.console.view import Console
+from bridge.simulators.server import running
+from bridge.state import StateFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def guard() -> Guard:
+    return Guard()
+
+
+@pytest.fixture
+def url(guard: Guard, tmp_path: Path) -> Iterator[str]:
+    """A console without a stack."""
+    server = Server(Console(LocalConnection(StateFolder(tmp_path))), guard)
+    with running(server.app()) as base:
+        yield f"{base}/{guard.key}/"
+
+
+def test_the_page_is_served_below_the_key_and_may_load_nothing_from_elsewhere(url: str, guard: Guard) -> None:
+    answer = requests.get(url, timeout=10)
+
+    assert answer.status_code == 200
+    assert guard.token in answer.text
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert "unsafe" not in answer.headers["Content-Security-Policy"]
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    for name in ("page.css", "page.js"):
+        assert requests.get(url + name, timeout=10).status_code == 200
+
+
+def test_another_host_name_that_points_to_loopback_is_refused(url: str) -> None:
+    answer = requests.get(url, headers={"Host": "rebound.example"}, timeout=10)
+
+    assert answer.status_code == 403
+    assert "Content-Security-Policy" in answer.headers
+
+
+@pytest.mark.parametrize("path", ["", "api/now", "page.js"])
+def test_nothing_is_shown_without_the_key(url: str, guard: Guard, path: str) -> None:
+    assert requests.get(url.replace(guard.key, "guessed") + path, timeout=10).status_code == 404
+    assert requests.get(url.replace(f"{guard.key}/", path), timeout=10).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "action", ["pause", "resume", "parked", "redrive", "requests", "submissions", "simulate"]
+)
+def test_nothing_is_done_without_the_pages_token(url: str, action: str) -> None:
+    for headers in ({}, {TOKEN_HEADER: "guessed"}):
+        assert requests.post(f"{url}api/{action}", json={}, headers=headers, timeout=10).status_code == 403
+    assert requests.get(f"{url}api/{action}", timeout=10).status_code == 405
+
+
+def test_another_sites_page_can_do_nothing_even_with_the_token(url: str, guard: Guard) -> None:
+    headers = {TOKEN_HEADER: guard.token, "Origin": "https://evil.example"}
+
+    answer = requests.post(f"{url}api/pause", json={"helpdesk": "kapture"}, headers=headers, timeout=10)
+
+    assert answer.status_code == 403
+
+
+def test_a_stack_that_does_not_run_is_told_in_words(url: str, guard: Guard) -> None:
+    headers = {TOKEN_HEADER: guard.token}
+
+    looked = requests.get(f"{url}api/now", timeout=10)
+    paused = requests.post(f"{url}api/pause", json={"helpdesk": "kapture"}, headers=headers, timeout=10)
+
+    for answer in (looked, paused):
+        assert answer.status_code == 503
+        assert "Start one with: bridge up" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("body", ["{", "[]", '{"helpdesk": 1}', '{"helpdesk": "kapture", "more": 1}'])
+def test_what_is_asked_wrongly_is_refused(url: str, guard: Guard, body: str) -> None:
+    answer = requests.post(f"{url}api/pause", data=body, headers={TOKEN_HEADER: guard.token}, timeout=10)
+
+    assert (answer.status_code, list(answer.json())) == (400, ["error"])

@@ -1,0 +1,249 @@
+"""The command line: help for everything, statuses that tell, mistakes told without a stack trace."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from bridge import cli, progress
+from bridge.state import EMULATOR, PROJECT, StateFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+COMMANDS = sorted(cli.bridge.commands.items())
+# What needs a stack and nothing else.
+ON_A_STACK = [
+    ["status"],
+    ["env"],
+    ["send", str(PROJECT / "events" / "queue_add.json")],
+    ["outcomes"],
+    ["parked"],
+    ["redrive", "--all"],
+    ["pause"],
+    ["resume"],
+    ["trace", "request-1"],
+    ["console"],
+]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended, and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+type Run = Callable[..., Finished]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command as its program does, in this process."""
+
+    def running(*arguments: str, state: Path | None = None) -> Finished:
+        monkeypatch.setattr(sys, "argv", ["bridge", *arguments])
+        monkeypatch.setenv("BRIDGE_STATE_DIR", str(state or "/nowhere"))
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert isinstance(ended.value.code, int)
+        return Finished(ended.value.code, *capsys.readouterr())
+
+    return running
+
+
+def _started(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+    """The command in a process of its own."""
+    environment = {**os.environ, **options.pop("environment", {})}
+    return subprocess.Popen(
+        [sys.executable, "-m", "bridge.cli", *arguments],
+        env=environment,
+        cwd=PROJECT,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+@pytest.fixture
+def seeming(tmp_path: Path) -> Iterator[StateFolder]:
+    """A state folder in which something runs that could be a stack."""
+    state = StateFolder(tmp_path / "state")
+    state.start(EMULATOR, ["sleep", "60"], env={}, cwd=None)
+    yield state
+    state.stop_all()
+
+
+@pytest.mark.parametrize(("name", "command"), COMMANDS, ids=[name for name, _ in COMMANDS])
+def test_every_command_says_what_it_does_and_shows_an_example(name: str, command: click.Command) -> None:
+    result = CliRunner().invoke(cli.bridge, [name, "--help"])
+
+    assert result.exit_code == 0
+    assert f"bridge {name}" in result.output.partition("Example:")[2]
+    for parameter in command.params:
+        assert isinstance(parameter, click.Argument) or getattr(parameter, "help", None), parameter.name
+
+
+def test_the_statuses_are_told_by_the_help() -> None:
+    told = CliRunner().invoke(cli.bridge, ["--help"]).output
+
+    for status in (0, 1, 2, cli.INTERRUPTED):
+        assert re.search(rf"^ +{status} +\w", told, re.MULTILINE)
+
+
+@pytest.mark.parametrize("arguments", ON_A_STACK, ids=lambda arguments: arguments[0])
+def test_without_a_stack_a_command_says_how_to_start_one(
+    run: Run, arguments: list[str], tmp_path: Path
+) -> None:
+    finished = run(*arguments, state=tmp_path / "none")
+
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert finished.stderr == f"Error: No stack is running from {tmp_path}/none. Start one with: bridge up\n"
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"endpoint_url": "http://127.0.0.1:1"}', '{"more": 1}', "\xff"]
+)
+def test_a_broken_stack_file_is_told(run: Run, seeming: StateFolder, content: str) -> None:
+    seeming.stack_file.write_bytes(content.encode("latin-1"))
+
+    finished = run("status", state=seeming.root)
+
+    assert finished.returncode == 1
+    assert finished.stderr.startswith(f"Error: {seeming.stack_file} is broken, or another version")
+    assert "Traceback" not in finished.stderr
+
+
+def test_a_broken_list_of_processes_is_told(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "processes.json").write_text('[{"name": "ministack"}]')
+
+    finished = run("down", state=tmp_path)
+
+    assert finished.returncode == 1
+    assert finished.stderr == (
+        f"Error: {tmp_path}/processes.json is broken: remove it, and end by hand what still runs\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"AWS_ACCESS_KEY_ID": None}, "Unable to locate credentials"),
+        ({"AWS_PROFILE": "gone"}, "The config profile (gone) could not be found"),
+        ({"AWS_DEFAULT_REGION": None}, "You must specify a region."),
+        ({"AWS_DEFAULT_REGION": ""}, "Invalid endpoint: https://cloudformation..amazonaws.com"),
+    ],
+    ids=["credentials", "profile", "region", "empty region"],
+)
+@pytest.mark.parametrize("command", ["parked", "console"])
+def test_what_is_missing_to_reach_a_deployed_stack_is_told(
+    run: Run, command: str, environment: dict[str, str | None], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        if value is None:
+            monkeypatch.delenv(name)
+        else:
+            monkeypatch.setenv(name, value)
+
+    finished = run(command, "--stack", "production")
+
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert finished.stderr == f"Error: The stack production cannot be read: {words}\n"
+
+
+def test_a_wrong_command_line_has_a_status_of_its_own(run: Run) -> None:
+    for arguments in (["nonsense"], ["redrive"], ["trace"], ["up", "--state-dir", "/etc/hosts"]):
+        finished = run(*arguments)
+
+        assert finished.returncode == 2
+        assert "Usage:" in finished.stderr
+        assert "Traceback" not in finished.stderr
+
+
+def test_a_folder_that_cannot_be_made_is_told(run: Run) -> None:
+    finished = run("up", state=Path("/dev/null/state"))
+
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert finished.stderr == "Error: cannot make the state folder /dev/null/state: Not a directory\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_is_told() -> None:
+    with Path("/dev/full").open("w") as full, _started("--help", stdout=full) as command:
+        _, told = command.communicate(timeout=60)
+
+    assert (command.returncode, told) == (1, "Error: [Errno 28] No space left on device\n")
+
+
+def test_a_reader_that_goes_away_is_no_error_to_tell() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with _started("--help", stdout=writing) as command:
+        _, told = command.communicate(timeout=60)
+    os.close(writing)
+
+    assert (command.returncode, told) == (1, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_command_says_so_and_has_a_status_of_its_own(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with (
+        # The command waits for its turn.
+        StateFolder(tmp_path).locked(),
+        _started("down", environment={"BRIDGE_STATE_DIR": str(tmp_path)}) as command,
+    ):
+        assert command.stderr is not None
+        assert command.stderr.readline() == "Stopping …\n"
+        command.send_signal(number)
+        _, told = command.communicate(timeout=60)
+
+    assert (command.returncode, told.strip()) == (cli.INTERRUPTED, "Interrupted.")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("bridge red", ["redrive"]), ("bridge redrive --dr", ["--dry-run"]), ("bridge map ty", ["typeform"])],
+)
+def test_the_shell_completes_commands_options_and_forms(
+    run: Run, monkeypatch: pytest.MonkeyPatch, words: str, expected: list[str]
+) -> None:
+    monkeypatch.setenv("_BRIDGE_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+
+    assert [line.partition(",")[2] for line in run().stdout.splitlines()] == expected
+
+
+def test_the_script_for_the_shell_is_printed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for shell in ("zsh", "fish"):
+        monkeypatch.setenv("_BRIDGE_COMPLETE", f"{shell}_source")
+
+        assert "_BRIDGE_COMPLETE" in run().stdout
+
+
+def test_only_what_takes_long_says_that_it_is_at_work(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with progress.at_work("Quick"):
+        pass
+    monkeypatch.setattr(progress, "PATIENCE_S", 0.0)
+    with progress.at_work("Long"):
+        told = ""
+        while not told:
+            told = capsys.readouterr().err
+
+    assert told == "Long …\n"
