@@ -1,5 +1,6 @@
 """Changes that nobody asked for, through the watch's handler. Each test runs once for each helpdesk."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,7 @@ from moto import mock_aws
 
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.server import running
+from helpdesk.watchlist import Watched, Watchlist
 from tests.accounts import ACCOUNTS, Account
 from tests.deployment import Clock, Deployment
 
@@ -257,3 +259,29 @@ def test_two_watches_at_once_tell_a_change_once(scene: Scene) -> None:
     scene.deployment.watch()
 
     assert len(scene.changes()) == 1
+
+
+def test_a_thousand_tickets_take_eighty_calls_an_hour_and_never_more_than_is_spare(scene: Scene) -> None:
+    # 10,000 take 800: pages of fifty, each looked at about four times an hour.
+    tickets = int(os.environ.get("WATCHED", "1000"))
+    [ticket_id] = scene.make("one")
+    scene.deployment.watch()
+    limit = tickets // 10
+    name = scene.account.name.upper()
+    scene.deployment.set(**{f"{name}_BUDGET": str(limit), f"{name}_BUDGET_PERIOD_S": "600"})
+    listed = Watchlist(scene.deployment.dynamodb, "ledger", keep_days=28, clock=scene.clock)
+    for page in range(tickets // 50):
+        ids = [f"{ticket_id}{number:05}" for number in range(page * 50, page * 50 + 50)]
+        watched = [Watched(one, "state", int(scene.clock())) for one in ids]
+        listed.replace(scene.account.name, [], watched, scene.clock() + page * EACH_S / (tickets / 50))
+
+    calls: list[int] = []
+    for _ in range(120):
+        before = scene.gets()
+        scene.clock.let_pass(60)
+        scene.deployment.watch()
+        calls.append(scene.gets() - before)
+
+    # The first hour brings the pages into step.
+    assert sum(calls[60:]) == pytest.approx(4 * tickets / 50, rel=0.1)
+    assert max(sum(calls[start : start + 10]) for start in range(110)) <= limit / 2
