@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-_of_a_helpdesk = click.option("--helpdesk", default="kapture", show_default=True)
+_of_a_helpdesk = click.option("--helpdesk", help="Which one.  [default: the first that the stack serves]")
 
 
 def _on_a_stack[F: Callable[..., Any]](command: F) -> F:
@@ -120,48 +120,57 @@ def redrive(
 @click.command(cls=_Command)
 @_on_a_stack
 @_of_a_helpdesk
-def pause(state_dir: Path, stack: str | None, helpdesk: str) -> None:
+def pause(state_dir: Path, stack: str | None, helpdesk: str | None) -> None:
     """Stop calling a helpdesk. Requests are still accepted, and wait.
 
     \b
     Example:
       bridge pause
+      bridge pause --helpdesk socialboards
     """
-    _operations(state_dir, stack).gate(helpdesk).pause()
-    click.echo(f"{helpdesk} is paused: requests wait. Go on with: bridge resume")
+    operations = _operations(state_dir, stack)
+    chosen = helpdesk or operations.helpdesks[0]
+    operations.gate(chosen).pause()
+    others = [name for name in operations.helpdesks if name != chosen]
+    rest = f" {' and '.join(others)} is called as before." if others else ""
+    click.echo(f"{chosen} is paused: its requests wait.{rest} Go on with: bridge resume --helpdesk {chosen}")
 
 
 @click.command(cls=_Command)
 @_on_a_stack
 @_of_a_helpdesk
-def resume(state_dir: Path, stack: str | None, helpdesk: str) -> None:
+def resume(state_dir: Path, stack: str | None, helpdesk: str | None) -> None:
     """Call a helpdesk again: takes a pause back, and opens a gate that has closed by itself.
 
     \b
     Example:
       bridge resume
+      bridge resume --helpdesk socialboards
     """
-    _operations(state_dir, stack).gate(helpdesk).resume()
-    click.echo(f"{helpdesk} is called again. Waiting requests come back within 15 minutes.")
+    operations = _operations(state_dir, stack)
+    chosen = helpdesk or operations.helpdesks[0]
+    operations.gate(chosen).resume()
+    click.echo(f"{chosen} is called again. Waiting requests come back within 15 minutes.")
 
 
 @click.command(cls=_Command)
 @_on_a_stack
-@_of_a_helpdesk
+@click.option("--helpdesk", help="Only at this one.  [default: at all that the stack serves]")
 @click.argument("request_id")
-def trace(state_dir: Path, stack: str | None, helpdesk: str, request_id: str) -> None:
+def trace(state_dir: Path, stack: str | None, helpdesk: str | None, request_id: str) -> None:
     """Tell the story of a request: where it stands, and each step that led there. Times are UTC.
 
     \b
     Example:
       bridge trace order-1001
     """
-    stands, steps = _operations(state_dir, stack).trace(helpdesk, request_id)
-    click.echo(f"{request_id}: {stands}")
-    for step in steps:
-        click.echo(f"  {clock_time(step.at)}  {step.text}")
-    if steps:
-        click.echo(f"The last step was {age(steps[-1].at)} ago.")
+    for story in _operations(state_dir, stack).trace(request_id, helpdesk):
+        where = f" at {story.helpdesk}" if story.helpdesk else ""
+        click.echo(f"{request_id}{where}: {story.stands}")
+        for step in story.steps:
+            click.echo(f"  {clock_time(step.at)}  {step.text}")
+        if story.steps:
+            click.echo(f"The last step was {age(story.steps[-1].at)} ago.")
 
 
 COMMANDS = (parked, redrive, pause, resume, trace)
