@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bridge import doctor, emulator, mapping, operate, outcomes, samples, stack
+from bridge import by_the_clock, doctor, emulator, mapping, operate, outcomes, samples, stack
 from bridge.console import command as console_command
 from bridge.errors import BridgeError
 from bridge.local_helpdesks import HELPDESKS, Wish
@@ -258,7 +258,13 @@ def demo(state_dir: Path, events: Path, enforce_iam: bool) -> None:
     click.echo(f"All {len(chosen)} samples went as expected. Logs: {state.logs}")
 
 
-for command in (*operate.COMMANDS, *mapping.COMMANDS, *console_command.COMMANDS, doctor.doctor):
+for command in (
+    *operate.COMMANDS,
+    *by_the_clock.COMMANDS,
+    *mapping.COMMANDS,
+    *console_command.COMMANDS,
+    doctor.doctor,
+):
     bridge.add_command(command)
 
 

@@ -139,3 +139,6 @@ def _probed(stack: Examined, helpdesk: str | None) -> tuple[str, ...]:
     if helpdesk and helpdesk not in served:
         raise click.UsageError(f"{helpdesk} is not served here: {', '.join(served)}")
     return (helpdesk,) if helpdesk else served
+
+
+COMMANDS = (doctor,)

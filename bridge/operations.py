@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from bridge.local_helpdesks import HELPDESKS
+from bridge.errors import BridgeError
 from helpdesk.gate import Budget, Gate
 from helpdesk.ledger import Ledger
 from helpdesk.proofs import Proof, Proofs
@@ -80,10 +80,23 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Step:
-    """One line of a request's story; `at` is in seconds since the epoch."""
+    """One line of a request's story; `at` is in seconds since the epoch.
+
+    `helpdesk` is None where the line does not say which one was meant.
+    """
 
     at: float
     text: str
+    helpdesk: str | None = None
+
+
+@dataclass(frozen=True)
+class Story:
+    """Where a request stands and how it came there; `helpdesk` is None where the ledger has none of it."""
+
+    helpdesk: str | None
+    stands: str
+    steps: list[Step]
 
 
 class Operations:
@@ -97,7 +110,7 @@ class Operations:
         """The proofs of the last days up to one, oldest first."""
         kept = Proofs(self._target.dynamodb, self._target.ledger_table)
         wanted = [last - timedelta(days=back) for back in reversed(range(days))]
-        found = [kept.of(desk.name, day.isoformat()) for day in wanted for desk in HELPDESKS]
+        found = [kept.of(name, day.isoformat()) for day in wanted for name in self.helpdesks]
         return [one for one in found if one is not None]
 
     # ── parked requests ──────────────────────────────────────────────────────────────────────────────────
@@ -172,8 +185,14 @@ class Operations:
 
     # ── the gate ─────────────────────────────────────────────────────────────────────────────────────────
 
+    @property
+    def helpdesks(self) -> tuple[str, ...]:
+        """Those that the stack serves, the default first."""
+        return self._target.helpdesks
+
     def gate(self, helpdesk: str) -> Gate:
-        """The gate of a helpdesk, for pause and resume."""
+        """The gate of a helpdesk, for pause and resume. Raises BridgeError where it is not served."""
+        self._check_served(helpdesk)
         return Gate(self._target.dynamodb, self._target.ledger_table, helpdesk, Budget())
 
     def doubts(self, helpdesk: str, most: int) -> list[Receipt]:
@@ -182,26 +201,32 @@ class Operations:
 
     # ── the story of a request ───────────────────────────────────────────────────────────────────────────
 
-    def trace(self, helpdesk: str, request_id: str) -> tuple[str, list[Step]]:
-        """Where a request stands, and how it came there."""
-        receipt = self._ledger.receipt(helpdesk, request_id)
-        history = receipt.history if receipt else ()
-        # That a doubt was published is in the log's lines as well.
-        steps = [_step(entry) for entry in history if not entry.endswith(" told")]
-        steps += self._logged(request_id)
-        steps.sort(key=lambda step: step.at)
-        if receipt is None and steps:
-            stands = f"{steps[-1].text}; the ledger holds nothing of it"
-        elif receipt is None:
-            stands = "not begun: it waits in the queue, was never accepted, or could not be read"
-        elif receipt.ended and receipt.outcome:
-            outcome = receipt.outcome
-            where = f", ticket {outcome.ticket_id} {outcome.ticket_url or ''}" if outcome.ticket_id else ""
-            why = f" ({outcome.code}: {outcome.message})" if outcome.code else ""
-            stands = f"{outcome.kind}{where}{why}"
-        else:
-            stands = _STATES[receipt.state]
-        return stands.rstrip(), steps
+    def trace(self, request_id: str, helpdesk: str | None = None) -> list[Story]:
+        """The story of a request, at each helpdesk that was asked for it; never empty.
+
+        An id may name one request at each helpdesk. Raises BridgeError where the helpdesk is not served.
+        """
+        if helpdesk:
+            self._check_served(helpdesk)
+        logged = list(self._logged(request_id))
+        stories: list[Story] = []
+        for name in [helpdesk] if helpdesk else self.helpdesks:
+            if receipt := self._ledger.receipt(name, request_id):
+                # That a doubt was published is in the log's lines as well.
+                steps = [_step(entry) for entry in receipt.history if not entry.endswith(" told")]
+                steps += [step for step in logged if step.helpdesk in (None, name)]
+                stories.append(Story(name, _stands(receipt), sorted(steps, key=lambda step: step.at)))
+        if stories:
+            return stories
+        logged.sort(key=lambda step: step.at)
+        stands = "not begun: it waits in the queue, was never accepted, or could not be read"
+        if logged:
+            stands = f"{logged[-1].text}; the ledger holds nothing of it"
+        return [Story(None, stands, logged)]
+
+    def _check_served(self, helpdesk: str) -> None:
+        if helpdesk not in self.helpdesks:
+            raise BridgeError(f"This stack serves {' and '.join(self.helpdesks)}, not {helpdesk}")
 
     def _logged(self, request_id: str) -> Iterator[Step]:
         pattern = json.dumps(request_id)
@@ -215,6 +240,15 @@ class Operations:
                 continue
             for event in found["events"]:
                 yield from _logged_step(event, request_id)
+
+
+def _stands(receipt: Receipt) -> str:
+    if not (receipt.ended and receipt.outcome):
+        return _STATES[receipt.state]
+    outcome = receipt.outcome
+    where = f", ticket {outcome.ticket_id} {outcome.ticket_url or ''}" if outcome.ticket_id else ""
+    why = f" ({outcome.code}: {outcome.message})" if outcome.code else ""
+    return f"{outcome.kind}{where}{why}".rstrip()
 
 
 def _logged_step(event: Any, request_id: str) -> Iterator[Step]:
@@ -233,7 +267,7 @@ def _logged_step(event: Any, request_id: str) -> Iterator[Step]:
         "doubt looked up": f"looked up at the helpdesk: {line.get('settled')}",
     }.get(line.get("message", ""))
     if text:
-        yield Step(_logged_at(line, event), text)
+        yield Step(_logged_at(line, event), text, line.get("helpdesk"))
 
 
 def _logged_at(line: dict[str, Any], event: Any) -> float:

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bridge.samples import ApiSend, BusSend, QueueSend, TopicSend
 from bridge.simulators.faults import Fault, FaultRule
+from bridge.soak_helpdesks import SOAKED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bridge.samples import Send
+    from bridge.soak_helpdesks import SoakedHelpdesk
 
 SOURCE = "soak"
 SUCCEEDED, REJECTED, PARKED = "succeeded", "rejected", "parked"
 # Only an add whose title holds this word is ever refused: what refers to another add can rely on it.
 _REFUSABLE = "refusable"
 _RECENT = 60
-_ENVELOPES = ("bare", "topic", "bus", "cloudevent", "kapture")
+_ENVELOPES = ("bare", "topic", "bus", "cloudevent", "native")
 _API_SHARE = 0.15
 
 
@@ -32,6 +34,7 @@ class Asked:
     request_id: str | None
     operation: str
     sends: tuple[Send, ...]
+    helpdesk: str
     may_end: frozenset[str] = frozenset({SUCCEEDED})
     # The ticket that an update or get is about, where its id is known.
     ticket_id: str | None = None
@@ -78,12 +81,12 @@ class Load:
         self._doubled = doubled
         self._name = name
         self._number = 0
-        self._tickets: deque[str] = deque(maxlen=2000)
-        self._references: deque[str] = deque(maxlen=_RECENT)
+        self._tickets: dict[str, deque[str]] = {name: deque(maxlen=2000) for name in SOAKED}
+        self._references: dict[str, deque[str]] = {name: deque(maxlen=_RECENT) for name in SOAKED}
 
-    def learn(self, ticket_id: str) -> None:
+    def learn(self, helpdesk: str, ticket_id: str) -> None:
         """Lets later requests be about this ticket."""
-        self._tickets.append(ticket_id)
+        self._tickets[helpdesk].append(ticket_id)
 
     def next(self) -> Asked:
         """The next request."""
@@ -93,69 +96,80 @@ class Load:
             (self._add, self._update, self._update_by_reference, self._get, self._wrong),
             weights=(66, 11, 9, 12, 2),
         )[0]
-        return makes(request_id) or self._add(request_id)
+        desk = self._random.choice(list(SOAKED.values()))
+        return makes(request_id, desk) or self._add(request_id, desk)
 
-    def _add(self, request_id: str) -> Asked:
+    def _add(self, request_id: str, desk: SoakedHelpdesk) -> Asked:
         refusable = self._random.random() < 0.1
         words = f"{_REFUSABLE} " if refusable else ""
         reference = f"ref-{request_id}" if not refusable and self._random.random() < 0.4 else None
         if reference:
-            self._references.append(reference)
+            self._references[desk.name].append(reference)
         ticket = {"title": f"Soak {words}{mark_of(request_id)}", "details": "Made up by the soak."}
-        body = _without_none({"request_id": request_id, "source": SOURCE, "reference": reference})
+        named = {"request_id": request_id, "helpdesk": desk.name, "source": SOURCE}
+        body = _without_none({**named, "reference": reference})
         sends = self._sends({"operation": "add", **body, "ticket": ticket}, "POST", "/tickets")
         ends = {SUCCEEDED, PARKED} | ({REJECTED} if refusable else set())
-        return Asked(request_id, "add", sends, frozenset(ends))
+        return Asked(request_id, "add", sends, desk.name, frozenset(ends))
 
-    def _update(self, request_id: str) -> Asked | None:
-        if not self._tickets:
+    def _update(self, request_id: str, desk: SoakedHelpdesk) -> Asked | None:
+        if not self._tickets[desk.name]:
             return None
-        ticket_id = self._random.choice(self._tickets)
-        return self._updating(request_id, {"ticket_id": ticket_id}, ticket_id)
+        ticket_id = self._random.choice(self._tickets[desk.name])
+        return self._updating(request_id, desk, {"ticket_id": ticket_id}, ticket_id)
 
-    def _update_by_reference(self, request_id: str) -> Asked | None:
-        if not self._references:
+    def _update_by_reference(self, request_id: str, desk: SoakedHelpdesk) -> Asked | None:
+        if not self._references[desk.name]:
             return None
         # Its add may not have been carried out yet.
-        return self._updating(request_id, {"reference": self._random.choice(self._references)}, None)
+        reference = self._random.choice(self._references[desk.name])
+        return self._updating(request_id, desk, {"reference": reference}, None)
 
-    def _updating(self, request_id: str, names: dict[str, str], ticket_id: str | None) -> Asked:
-        changes = {"sub_status": self._random.choice(("PS", "OP")), "disposition": mark_of(request_id)}
+    def _updating(
+        self, request_id: str, desk: SoakedHelpdesk, names: dict[str, str], ticket_id: str | None
+    ) -> Asked:
+        changes = desk.changes(self._random, mark_of(request_id))
         has_comment = self._random.random() < 0.4
         if has_comment:
             changes["comment"] = f"Said once {mark_of(request_id)}"
-        body = {"request_id": request_id, "source": SOURCE, **names, "changes": changes}
+        named = {"request_id": request_id, "helpdesk": desk.name, "source": SOURCE}
+        body = {**named, **names, "changes": changes}
         path = f"/tickets/{ticket_id}" if ticket_id else None
         return Asked(
             request_id,
             "update",
             self._sends({"operation": "update", **body}, "PATCH", path),
+            desk.name,
             frozenset({SUCCEEDED, PARKED}),
             ticket_id,
             has_comment,
         )
 
-    def _get(self, request_id: str) -> Asked | None:
-        if not self._tickets:
+    def _get(self, request_id: str, desk: SoakedHelpdesk) -> Asked | None:
+        if not self._tickets[desk.name]:
             return None
-        ticket_id = self._random.choice(self._tickets)
+        ticket_id = self._random.choice(self._tickets[desk.name])
         if self._random.random() < _API_SHARE:
-            send = ApiSend(trigger="api", method="GET", path=f"/tickets/{ticket_id}")
-            return Asked(request_id, "get", (send,), ticket_id=ticket_id)
-        body = {"operation": "get", "request_id": request_id, "source": SOURCE, "ticket_ids": [ticket_id]}
-        return Asked(request_id, "get", self._sends(body, "GET", None), ticket_id=ticket_id)
+            path = f"/tickets/{ticket_id}?helpdesk={desk.name}"
+            send = ApiSend(trigger="api", method="GET", path=path)
+            return Asked(request_id, "get", (send,), desk.name, ticket_id=ticket_id)
+        named = {"operation": "get", "request_id": request_id, "helpdesk": desk.name, "source": SOURCE}
+        body = {**named, "ticket_ids": [ticket_id]}
+        return Asked(request_id, "get", self._sends(body, "GET", None), desk.name, ticket_id=ticket_id)
 
-    def _wrong(self, request_id: str) -> Asked:
+    def _wrong(self, request_id: str, desk: SoakedHelpdesk) -> Asked:
         if self._random.random() < 0.5:
             send = QueueSend(trigger="queue", body="{not json")
-            return Asked(None, "add", (send,), frozenset({REJECTED}))
+            return Asked(None, "add", (send,), desk.name, frozenset({REJECTED}))
         body = {
             "operation": "add",
             "request_id": request_id,
+            "helpdesk": desk.name,
             "source": SOURCE,
             "ticket": {"details": "no title"},
         }
-        return Asked(request_id, "add", (QueueSend(trigger="queue", body=body),), frozenset({REJECTED}))
+        send = QueueSend(trigger="queue", body=body)
+        return Asked(request_id, "add", (send,), desk.name, frozenset({REJECTED}))
 
     def _sends(self, body: dict[str, Any], method: Any, path: str | None) -> tuple[Send, ...]:
         """One way to send it, or two where the producer sends it twice."""
@@ -174,7 +188,7 @@ class Load:
                 return BusSend.model_validate({"trigger": "bus", **named, "detail": body})
             case "cloudevent":
                 return QueueSend(trigger="queue", body=_cloudevent(body))
-            case "kapture" if body["operation"] == "add":
+            case "native" if body["operation"] == "add" and SOAKED[body["helpdesk"]].is_native:
                 ticket = body["ticket"]
                 native = {"title": ticket["title"], "ticket_details": ticket["details"]}
                 about = {key: value for key, value in body.items() if key not in ("operation", "ticket")}
@@ -208,28 +222,28 @@ class NamedRule(NamedTuple):
 
 
 _WAIT_A_SECOND = {"Retry-After": "1"}
-_EVERY = ("add", "update", "get")
+_ADD, _UPDATE, _GET, _MINT, _RARE = "add", "update", "get", "mint", "rare"
+_EVERY = (_ADD, _UPDATE, _GET)
+_ALL = (*_EVERY, _MINT, _RARE)
+_SHARES = {_MINT: 1 / 6, _RARE: 1 / 60}
 
 
-def faults(share: float, seed: int, read_timeout_s: float) -> list[NamedRule]:
-    """A mix of faults that befalls this share of the calls that carry requests, and pulls more rarely.
-
-    A pull takes many calls, of which each may fail.
-    """
+def faults(desk: SoakedHelpdesk, share: float, seed: int, read_timeout_s: float) -> list[NamedRule]:
+    """A mix of faults that befalls this share of the helpdesk's calls; less where much hangs on one call."""
     late_s = read_timeout_s + 0.3
     weights: list[tuple[str, float, Fault, tuple[str, ...]]] = [
-        ("reset-before-commit", 12, Fault(reset="before"), _EVERY),
+        ("reset-before-commit", 12, Fault(reset="before"), _ALL),
         ("reset-after-commit", 14, Fault(reset="after"), _EVERY),
-        ("500-before-commit", 10, Fault(status=500), _EVERY),
+        ("500-before-commit", 10, Fault(status=500), _ALL),
         ("500-after-commit", 12, Fault(status=500, act=True), _EVERY),
         ("502-after-commit", 6, Fault(status=502, body="<html>Bad Gateway</html>", act=True), _EVERY),
         ("503-without-retry-after", 6, Fault(status=503), _EVERY),
-        ("429-without-retry-after", 10, Fault(status=429), _EVERY),
+        ("429-without-retry-after", 10, Fault(status=429), _ALL),
         ("200-empty", 8, Fault(answer="empty"), _EVERY),
-        ("200-invalid-json", 8, Fault(body='{"status":', act=True), _EVERY),
+        ("200-invalid-json", 8, Fault(body='{"status":', act=True), _ALL),
         ("200-truncated-json", 6, Fault(truncate=20), _EVERY),
-        ("200-success-without-id", 4, Fault(answer="without_id"), ("add",)),
-        ("wrong-id-echoed", 4, Fault(answer="wrong_id"), ("update",)),
+        ("200-success-without-id", 4, Fault(answer="without_id"), (_ADD,)),
+        ("wrong-id-echoed", 4 * desk.echoes_ids, Fault(answer="wrong_id"), (_UPDATE,)),
         ("read-timeout-after-commit", 2, Fault(delay_after_s=late_s), _EVERY),
         ("read-timeout-before-commit", 1, Fault(delay_before_s=late_s), _EVERY),
         # These close the gate for everybody for a second or more, and that is many calls.
@@ -237,27 +251,22 @@ def faults(share: float, seed: int, read_timeout_s: float) -> list[NamedRule]:
         ("503-with-retry-after", 0.1, Fault(status=503, headers=_WAIT_A_SECOND), _EVERY),
         ("200-html-login-page", 0.05, Fault(html=True), _EVERY),
     ]
-    says_no = Fault(body='{"message":"no such queue","status":"failed"}')
-    rules = [
-        NamedRule(
-            "200-failed-body",
-            FaultRule(operation="add", match=_REFUSABLE, share=share, seed=seed, fault=says_no),
-        )
-    ]
-    for operation in (*_EVERY, "pull"):
-        of_this = share if operation != "pull" else share / 20
-        mine = [
-            one for one in weights if operation in one[3] or (operation == "pull" and one[0] in _PULL_FAULTS)
-        ]
+    no = FaultRule(
+        operation=desk.adds, match=_REFUSABLE, share=share, seed=seed, fault=Fault(body=desk.says_no)
+    )
+    rules = [NamedRule("200-failed-body", no)]
+    calls = [(desk.adds, _ADD), *((call, _UPDATE) for call in desk.updates)]
+    calls += [*((call, _GET) for call in desk.gets), *((call, _MINT) for call in desk.mints)]
+    calls += [(call, _RARE) for call in desk.rare]
+    for call, kind in calls:
+        of_this = share * _SHARES.get(kind, 1)
+        mine = [one for one in weights if kind in one[3] and one[1]]
         total = sum(weight for _, weight, _, _ in mine)
         left = 1.0
         for number, (name, weight, fault, _) in enumerate(mine):
             # A rule is asked only where those before it have let the call through.
             wanted = of_this * weight / total
-            rule = FaultRule(operation=operation, share=wanted / left, seed=seed + number, fault=fault)
+            rule = FaultRule(operation=call, share=wanted / left, seed=seed + number, fault=fault)
             rules.append(NamedRule(name, rule))
             left -= wanted
     return rules
-
-
-_PULL_FAULTS = {"reset-before-commit", "500-before-commit", "200-invalid-json", "429-without-retry-after"}

@@ -1,4 +1,4 @@
-"""The ground of a soak: queues, topic and table at the emulator, a simulated helpdesk, functions to kill."""
+"""The ground of a soak: queues, topic and table at the emulator, simulated helpdesks, functions to kill."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from collections import Counter, deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import boto3
 import requests
@@ -21,6 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from bridge import emulator, processes
 from bridge.emulator import CREDENTIALS, REGION
 from bridge.errors import BridgeError
+from bridge.local_helpdesks import HELPDESKS
 from bridge.samples import ApiSend, BusSend, QueueSend, TopicSend
 from bridge.soak_load import REJECTED, SUCCEEDED, Told, told_in
 from bridge.soak_workers import DiedError, Worker
@@ -29,6 +30,7 @@ from bridge.state import PROJECT
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from bridge.local_helpdesks import LocalHelpdesk
     from bridge.samples import Send
     from bridge.soak_load import Asked
     from bridge.state import StateFolder
@@ -54,7 +56,6 @@ _SETTINGS = {
     "KAPTURE_PULL_LIMIT": "2000",
 }
 _TABLE = "soak-ledger"
-_SIMULATOR = "kapture-simulator"
 
 
 class Kills(NamedTuple):
@@ -75,9 +76,14 @@ class LocalGround:
     """Everything that a soak needs, on loopback. Use it in a `with` of `local_ground`."""
 
     def __init__(
-        self, state: StateFolder, endpoint_url: str, kapture_url: str, workers: int, kills: Kills
+        self,
+        state: StateFolder,
+        endpoint_url: str,
+        helpdesk_urls: Mapping[str, str],
+        workers: int,
+        kills: Kills,
     ) -> None:
-        self.kapture_url = kapture_url
+        self.helpdesk_urls: Mapping[str, str] = helpdesk_urls
         self.counts: Counter[str] = Counter()
         self._kills = kills
         self._random = random.Random(kills.seed)  # noqa: S311  # a repeatable soak, not cryptography
@@ -172,14 +178,17 @@ class LocalGround:
 
     def doubts(self) -> int:
         """Requests that the ledger still holds for unknown."""
-        found = self._clients.dynamodb.query(
-            TableName=_TABLE,
-            IndexName="attention",
-            KeyConditionExpression="attention = :helpdesk",
-            ExpressionAttributeValues={":helpdesk": {"S": "kapture"}},
-            Select="COUNT",
-        )
-        return int(found["Count"])
+        found = [
+            self._clients.dynamodb.query(
+                TableName=_TABLE,
+                IndexName="attention",
+                KeyConditionExpression="attention = :helpdesk",
+                ExpressionAttributeValues={":helpdesk": {"S": name}},
+                Select="COUNT",
+            )
+            for name in self.helpdesk_urls
+        ]
+        return sum(int(one["Count"]) for one in found)
 
     def dead_letters(self) -> Counter[str]:
         """The copies in the dead-letter queue, by their codes."""
@@ -284,22 +293,32 @@ class LocalGround:
             self.counts[f"doubts {name}"] += settled[name]
 
     def _operate(self) -> None:
-        """Changes the token now and then, and puts the secret anew when the helpdesk seems to refuse it."""
+        """Changes the tokens now and then, and puts a secret anew when its helpdesk seems to refuse it."""
         next_change = time.monotonic() + _TOKEN_EVERY_S
         while not self._stopping.wait(1.0):
-            gate = self._clients.dynamodb.get_item(TableName=_TABLE, Key={"pk": {"S": "gate#kapture"}})
-            if gate.get("Item", {}).get("reason", {}).get("S") == "token_refused":
-                self.counts["gate closed for the token"] += 1
-                self._put_secret()
+            for desk in HELPDESKS:
+                key = {"pk": {"S": f"gate#{desk.name}"}}
+                gate = self._clients.dynamodb.get_item(TableName=_TABLE, Key=key)
+                if gate.get("Item", {}).get("reason", {}).get("S") == "token_refused":
+                    self.counts["gate closed for the token"] += 1
+                    self._put_secret(desk)
             if time.monotonic() > next_change:
                 self.counts["tokens changed"] += 1
                 self._token_number += 1
-                requests.put(
-                    f"{self.kapture_url}/_control/token", json={"token": self._token}, timeout=10
-                ).raise_for_status()
+                for desk in HELPDESKS:
+                    self._change_token(desk)
                 time.sleep(1.0)
-                self._put_secret()
+                for desk in HELPDESKS:
+                    self._put_secret(desk)
                 next_change = time.monotonic() + _TOKEN_EVERY_S
+
+    def _change_token(self, desk: LocalHelpdesk) -> None:
+        control = f"{self.helpdesk_urls[desk.name]}/_control"
+        requests.put(f"{control}/token", json={"token": self._token}, timeout=10).raise_for_status()
+        # Where tokens are minted from it, those that were go with it.
+        ended = requests.post(f"{control}/expire", timeout=10)
+        if ended.status_code != requests.codes.not_found:
+            ended.raise_for_status()
 
     def _death(self) -> float | None:
         self.counts["invocations"] += 1
@@ -315,11 +334,11 @@ class LocalGround:
 
     @property
     def _token(self) -> str:
-        return f"soak-token-{self._token_number}"
+        return _token(self._token_number)
 
-    def _put_secret(self) -> None:
+    def _put_secret(self, desk: LocalHelpdesk) -> None:
         self._clients.secretsmanager.put_secret_value(
-            SecretId=self._secret, SecretString=json.dumps({"token": self._token})
+            SecretId=self._secrets[desk.name], SecretString=json.dumps(_credentials(desk, self._token))
         )
 
     def _send_ten(self, bodies: Sequence[str]) -> list[str]:
@@ -365,9 +384,12 @@ class LocalGround:
             Endpoint=self._arn_of(self._outcomes_queue),
             Attributes={"RawMessageDelivery": "true"},
         )
-        self._secret = self._clients.secretsmanager.create_secret(
-            Name="soak-token", SecretString=json.dumps({"token": self._token})
-        )["ARN"]
+        self._secrets = {
+            desk.name: self._clients.secretsmanager.create_secret(
+                Name=f"soak-{desk.name}", SecretString=json.dumps(_credentials(desk, self._token))
+            )["ARN"]
+            for desk in HELPDESKS
+        }
         keys: list[tuple[str, Any]] = [("pk", "S"), ("attention", "S"), ("attention_at", "N")]
         self._clients.dynamodb.create_table(
             TableName=_TABLE,
@@ -388,8 +410,9 @@ class LocalGround:
         self._environment = {
             **emulator.client_environment(endpoint_url),
             **_SETTINGS,
-            "KAPTURE_URL": self.kapture_url,
-            "KAPTURE_SECRET_ARN": self._secret,
+            "HELPDESKS": ",".join(self.helpdesk_urls),
+            **{f"{name.upper()}_URL": url for name, url in self.helpdesk_urls.items()},
+            **{f"{name.upper()}_SECRET_ARN": arn for name, arn in self._secrets.items()},
             "REQUESTS_QUEUE_URL": self._requests_queue,
             "DEAD_LETTER_QUEUE_URL": self._dead_letter_queue,
             "OUTCOMES_TOPIC_ARN": topic,
@@ -419,15 +442,19 @@ class _Clients:
         self.secretsmanager = session.client("secretsmanager", endpoint_url=endpoint_url, config=config)
 
 
+def _token(number: int) -> str:
+    return f"soak-token-{number}"
+
+
 @contextmanager
 def local_ground(state: StateFolder, workers: int, kills: Kills) -> Iterator[LocalGround]:
     """Starts everything, and stops it again however the block ends."""
     with state.locked():
         state.stop_all()
         try:
-            simulator = _start_simulator(state)
+            helpdesk_urls = {desk.name: _start_simulator(state, desk) for desk in HELPDESKS}
             endpoint_url = emulator.start_ready(state)
-            ground = LocalGround(state, endpoint_url, simulator, workers, kills)
+            ground = LocalGround(state, endpoint_url, helpdesk_urls, workers, kills)
             try:
                 yield ground
             finally:
@@ -437,12 +464,17 @@ def local_ground(state: StateFolder, workers: int, kills: Kills) -> Iterator[Loc
                 state.stop_all()
 
 
-def _start_simulator(state: StateFolder) -> str:
-    ready_file = state.temporary / "soak-simulator.json"
-    module = "bridge.simulators.kapture"
-    options = ["--port", "0", "--token", "soak-token-0", "--ready-file", str(ready_file)]
-    command = [sys.executable, "-m", module, *options]
-    group = state.start(_SIMULATOR, command, env=emulator.bare_environment(state), cwd=PROJECT)
+def _credentials(desk: LocalHelpdesk, token: str) -> dict[str, str]:
+    """What the helpdesk's secret holds; the first of it is what changes."""
+    return {**desk.credentials, next(iter(desk.credentials)): token}
+
+
+def _start_simulator(state: StateFolder, desk: LocalHelpdesk) -> str:
+    ready_file = state.temporary / f"soak-{desk.simulator}.json"
+    options = ["--port", "0", "--ready-file", str(ready_file)]
+    options += desk.arguments(_credentials(desk, _token(0)))
+    command = [sys.executable, "-m", desk.module, *options]
+    group = state.start(desk.simulator, command, env=emulator.bare_environment(state), cwd=PROJECT)
     deadline = time.monotonic() + 20
     while processes.members(group) and time.monotonic() < deadline:
         try:
@@ -451,7 +483,7 @@ def _start_simulator(state: StateFolder) -> str:
             time.sleep(0.05)
         else:
             return url
-    raise BridgeError(f"The Kapture simulator did not start. Its log is {state.log(_SIMULATOR)}")
+    raise BridgeError(f"The {desk.title} simulator did not start. Its log is {state.log(desk.simulator)}")
 
 
 def _message(send: Send) -> str:
@@ -486,7 +518,7 @@ def _record(message: Any) -> dict[str, Any]:
 
 
 def _gateway_event(send: ApiSend) -> dict[str, Any]:
-    path = urlsplit(send.path).path
+    path, query = urlsplit(send.path).path, dict(parse_qsl(urlsplit(send.path).query))
     headers = {"Content-Type": "application/json", **send.headers}
     return {
         "resource": "/{proxy+}",
@@ -494,8 +526,8 @@ def _gateway_event(send: ApiSend) -> dict[str, Any]:
         "httpMethod": send.method,
         "headers": headers,
         "multiValueHeaders": {name: [value] for name, value in headers.items()},
-        "queryStringParameters": None,
-        "multiValueQueryStringParameters": None,
+        "queryStringParameters": query or None,
+        "multiValueQueryStringParameters": {name: [value] for name, value in query.items()} or None,
         "pathParameters": {"proxy": path.lstrip("/")},
         "requestContext": {"path": f"/v1{path}", "stage": "v1", "requestId": "soak", "identity": {}},
         "body": None if send.body is None else json.dumps(send.body),

@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from bridge import processes
 from bridge.emulator import Clients
 from bridge.errors import BridgeError
+from bridge.local_helpdesks import HELPDESKS
 from bridge.outcomes import OutcomesQueue
 from bridge.samples import ApiSend
 from bridge.soak_load import REJECTED, SUCCEEDED, Told, told_in
@@ -55,7 +56,7 @@ class StackGround:
     def __init__(self, state: StateFolder, killed: float, seed: int) -> None:
         self._state = state
         self._stack = state.read_stack()
-        self.kapture_url = self._stack.kapture_url
+        self.helpdesk_urls: Mapping[str, str] = {desk.name: desk.url_in(self._stack) for desk in HELPDESKS}
         self.counts: Counter[str] = Counter()
         self._killed = killed
         self._random = random.Random(seed)  # noqa: S311  # a repeatable soak, not cryptography
@@ -125,14 +126,17 @@ class StackGround:
 
     def doubts(self) -> int:
         """Requests that the ledger still holds for unknown."""
-        found = self._dynamodb.query(
-            TableName=self._stack.ledger_table,
-            IndexName="attention",
-            KeyConditionExpression="attention = :helpdesk",
-            ExpressionAttributeValues={":helpdesk": {"S": "kapture"}},
-            Select="COUNT",
-        )
-        return int(found["Count"])
+        found = [
+            self._dynamodb.query(
+                TableName=self._stack.ledger_table,
+                IndexName="attention",
+                KeyConditionExpression="attention = :helpdesk",
+                ExpressionAttributeValues={":helpdesk": {"S": name}},
+                Select="COUNT",
+            )
+            for name in self.helpdesk_urls
+        ]
+        return sum(int(one["Count"]) for one in found)
 
     def dead_letters(self) -> Counter[str]:
         """The copies in the dead-letter queue, by their codes; they stay there."""
@@ -180,15 +184,16 @@ class StackGround:
         self._aws.lambda_.invoke(FunctionName=name, InvocationType="RequestResponse", Payload=b"{}")
 
     def _operate(self) -> None:
-        """Puts the secret anew when the helpdesk seems to refuse the token."""
-        key = {"pk": {"S": "gate#kapture"}}
-        gate = self._dynamodb.get_item(TableName=self._stack.ledger_table, Key=key)
-        if gate.get("Item", {}).get("reason", {}).get("S") == "token_refused":
-            self.counts["gate closed for the token"] += 1
-            secret = self._stack.token_secret_arn
-            token = self._aws.secretsmanager.get_secret_value(SecretId=secret)["SecretString"]
-            self._aws.secretsmanager.put_secret_value(SecretId=secret, SecretString=token)
-            time.sleep(2)
+        """Puts a secret anew when its helpdesk seems to refuse the token."""
+        for desk in HELPDESKS:
+            key = {"pk": {"S": f"gate#{desk.name}"}}
+            gate = self._dynamodb.get_item(TableName=self._stack.ledger_table, Key=key)
+            if gate.get("Item", {}).get("reason", {}).get("S") == "token_refused":
+                self.counts["gate closed for the token"] += 1
+                secret = desk.secret_in(self._stack)
+                token = self._aws.secretsmanager.get_secret_value(SecretId=secret)["SecretString"]
+                self._aws.secretsmanager.put_secret_value(SecretId=secret, SecretString=token)
+                time.sleep(2)
 
     def _kill(self) -> None:
         """Kills one of the processes in which the emulator runs the queue's consumer."""
@@ -258,6 +263,7 @@ def stack_ground(state: StateFolder, killed: float, seed: int) -> Iterator[Stack
     finally:
         with processes.stop_signals_wait():
             ground.stop()
-            requests.delete(f"{ground.kapture_url}/_control/faults", timeout=10)
+            for url in ground.helpdesk_urls.values():
+                requests.delete(f"{url}/_control/faults", timeout=10)
             ground.set_environments(environments)
             ground.set_visibility(visibility)

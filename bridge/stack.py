@@ -269,6 +269,7 @@ def _describe(
             api_key=aws.apigateway.get_api_key(apiKey=outputs["ApiKeyId"], includeValue=True)["value"],
             event_bus_name=outputs["EventBusName"],
             ledger_table=outputs["LedgerTableName"],
+            helpdesks=outputs["Helpdesks"],
             kapture_url=urls["kapture"],
             token_secret_arn=secrets["token_secret_arn"],
             socialboards_url=urls["socialboards"],

@@ -41,6 +41,8 @@ class Stack:
     event_bus_name: str
     token_secret_arn: str
     ledger_table: str
+    # With commas between, the default first.
+    helpdesks: str
     kapture_url: str
     socialboards_url: str
     socialboards_secret_arn: str

@@ -35,6 +35,8 @@ class Target:
     requests_queue_url: str
     dead_letter_queue_url: str
     ledger_table: str
+    # Those that are served, the default first.
+    helpdesks: tuple[str, ...]
 
     @cached_property
     def sqs(self) -> SQSClient:
@@ -76,6 +78,7 @@ def local(stack: Stack) -> Target:
         requests_queue_url=stack.requests_queue_url,
         dead_letter_queue_url=stack.dead_letter_queue_url,
         ledger_table=stack.ledger_table,
+        helpdesks=tuple(stack.helpdesks.split(",")),
     )
 
 
@@ -101,6 +104,7 @@ def deployed(name: str) -> Target:
             requests_queue_url=outputs["RequestsQueueUrl"],
             dead_letter_queue_url=outputs["DeadLetterQueueUrl"],
             ledger_table=outputs["LedgerTableName"],
+            helpdesks=tuple(outputs["Helpdesks"].split(",")),
         )
     except KeyError as error:
         raise BridgeError(f"{name} is no stack of Ticket Bridge: it has no output {error}") from error

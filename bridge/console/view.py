@@ -95,8 +95,8 @@ class Console:
 
     def trace(self, helpdesk: str, request_id: str) -> dict[str, Any]:
         """The story of a request; `at` in seconds since the epoch."""
-        stands, steps = self._reach().operations.trace(helpdesk, request_id)
-        return {"stands": stands, "steps": [asdict(step) for step in steps]}
+        story = self._reach().operations.trace(request_id, helpdesk)[0]
+        return {"stands": story.stands, "steps": [asdict(step) for step in story.steps]}
 
     def parked(self) -> list[dict[str, Any]]:
         """The copies in the dead-letter queue, without what they hold of customers."""

@@ -10,6 +10,7 @@ import requests
 from click.testing import CliRunner
 
 from bridge import cli
+from bridge.errors import BridgeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,19 +72,48 @@ def test_the_story_of_an_ordinary_and_of_a_doubled_request(
 
     story = bridge("trace", "ops-2")
 
-    assert story.startswith("ops-2: succeeded, ticket ")
+    assert story.startswith("ops-2 at kapture: succeeded, ticket ")
     assert story.count("a call to the helpdesk was begun") == 1
     assert story.count("accepted by the API") == 2
 
 
-def test_a_pause_holds_calls_and_leaves_the_intake_open(stack: Stack, bridge: Callable[..., str]) -> None:
-    bridge("pause")
-    try:
-        refused = _ask(stack, "GET", "/tickets/1")
-        accepted = _ask(stack, "POST", "/tickets", {"ticket": {"title": "waits"}})
-    finally:
-        bridge("resume")
+def test_a_request_is_found_at_whichever_helpdesk_it_went_to(
+    stack: Stack, outcomes_queue: OutcomesQueue, bridge: Callable[..., str]
+) -> None:
+    body = {"request_id": "ops-3", "ticket": {"title": "told by one"}}
+    assert _ask(stack, "POST", "/tickets", {**body, "helpdesk": "socialboards"}).status_code == 202
+    _outcome(outcomes_queue, "ops-3")
 
+    assert bridge("trace", "ops-3").startswith("ops-3 at socialboards: succeeded, ticket ")
+    assert "not begun" in bridge("trace", "ops-3", "--helpdesk", "kapture")
+
+
+@pytest.mark.parametrize(("paused", "other"), [("kapture", "socialboards"), ("socialboards", "kapture")])
+def test_a_pause_holds_calls_of_one_helpdesk_and_leaves_the_intake_open(
+    stack: Stack, bridge: Callable[..., str], paused: str, other: str
+) -> None:
+    # The first that the stack serves needs no name.
+    named = () if paused == "kapture" else ("--helpdesk", paused)
+    told = bridge("pause", *named)
+    try:
+        refused = _ask(stack, "GET", f"/tickets/1?helpdesk={paused}")
+        beside = _ask(stack, "GET", f"/tickets/1?helpdesk={other}")
+        accepted = _ask(stack, "POST", "/tickets", {"helpdesk": paused, "ticket": {"title": "waits"}})
+    finally:
+        resumed = bridge("resume", *named)
+
+    assert told.startswith(f"{paused} is paused")
+    assert resumed.startswith(f"{paused} is called again")
     assert (refused.status_code, refused.json()["code"]) == (503, "paused")
+    assert beside.status_code == 404
     assert accepted.status_code == 202
-    assert _ask(stack, "GET", "/tickets/1").status_code == 404
+    assert _ask(stack, "GET", f"/tickets/1?helpdesk={paused}").status_code == 404
+
+
+def test_a_helpdesk_that_is_not_served_cannot_be_paused(state: StateFolder, stack: Stack) -> None:
+    arguments = ["pause", "--helpdesk", "nobody", "--state-dir", str(state.root)]
+
+    result = CliRunner().invoke(cli.bridge, arguments)
+
+    assert isinstance(result.exception, BridgeError)
+    assert "serves kapture and socialboards, not nobody" in str(result.exception)

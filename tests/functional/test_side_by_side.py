@@ -82,7 +82,7 @@ class Both:
 @pytest.fixture(params=ACCOUNTS, ids=lambda account: f"{account.name}-is-hit")
 def both(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Both]:
     clock = Clock()
-    hit, other = sorted((one(clock) for one in ACCOUNTS), key=lambda one: type(one) is not request.param)
+    hit, other, *_ = sorted((one(clock) for one in ACCOUNTS), key=lambda one: type(one) is not request.param)
     with ExitStack() as stack:
         urls = {one.name: stack.enter_context(running(one.simulator.app())) for one in (hit, other)}
         stack.enter_context(mock_aws())

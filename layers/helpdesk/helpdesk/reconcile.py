@@ -149,15 +149,15 @@ class Reconciler:
         if comments is None:
             return self._park(doubt, "whether the comment was written cannot be looked up")
         shown = self._markers.in_text("\n".join(comments))
+        if shown:
+            self._ledger.note_marker(helpdesk.name, COMMENT)
         if self._markers.of(helpdesk.name, doubt.identity.request_id) in shown:
             self._ledger.mark(doubt.claim, COMMENT)
             self._ledger.free(doubt, "found")
             return "found"
         if age < self._settle_after_s:
             return "waiting"
-        if shown:
-            self._ledger.note_marker(helpdesk.name, COMMENT)
-        elif not self._ledger.marker_seen(helpdesk.name, COMMENT):
+        if not shown and not self._ledger.marker_seen(helpdesk.name, COMMENT):
             return self._park(doubt, "comments do not come back with their markers, so it may stand unseen")
         self._ledger.free(doubt, "absent")
         return "absent"
