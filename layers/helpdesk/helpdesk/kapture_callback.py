@@ -8,9 +8,11 @@ _MOST_LEVELS = 4
 
 def ticket_id_in(body: Any, levels: int = _MOST_LEVELS) -> str | None:
     """The ticket's id, at the top or in a block below it; None where there is none."""
+    if levels == 0:
+        return None
     if isinstance(body, list):
         return next((found for one in body[:10] if (found := ticket_id_in(one, levels - 1))), None)
-    if not isinstance(body, dict) or levels == 0:
+    if not isinstance(body, dict):
         return None
     for name, value in body.items():
         if name.lower() in _TICKET_ID and isinstance(value, str | int) and not isinstance(value, bool):
