@@ -45,6 +45,10 @@ lint: setup ## Lint, types and template
 	mypy
 	AWS_DEFAULT_REGION=us-east-1 sam validate --lint
 
+scan: setup ## Public scanners of the template and of the deployed packages; each needs the network
+	uv tool run --quiet --from checkov==3.3.30 checkov --config-file .checkov.yaml
+	uv tool run --quiet --from pip-audit==2.10.1 pip-audit --requirement layers/helpdesk/requirements.txt --no-deps --disable-pip
+
 format: setup ## Put the code into shape
 	ruff check --fix .
 	ruff format .
@@ -66,4 +70,4 @@ deploy: setup schedules ## Build and deploy into your AWS account (answers the q
 clean: ## Remove what was built
 	rm -rf .venv .aws-sam .bridge .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup demo up down test soak year lint format contracts schedules lock deploy clean
+.PHONY: help setup demo up down test soak year lint scan format contracts schedules lock deploy clean

@@ -15,7 +15,8 @@ from helpdesk.wiring.invocation import api_deadline, queue_deadline, schedule_de
 from tests.unit.test_settings import NEEDED
 
 _READ_YAML: Any = yaml_helper.yaml_parse
-TEMPLATE: dict[str, Any] = _READ_YAML((Path(__file__).parents[2] / "template.yaml").read_text())
+ROOT = Path(__file__).parents[2]
+TEMPLATE: dict[str, Any] = _READ_YAML((ROOT / "template.yaml").read_text())
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
 FUNCTION = "AWS::Serverless::Function"
 # The longest that API Gateway waits for an answer.
@@ -286,6 +287,13 @@ def test_every_variable_of_the_functions_is_one_that_the_settings_know() -> None
     assert variables - VARIABLES == {"POWERTOOLS_SERVICE_NAME"}
     fields = _Variables.model_fields | _KaptureVariables.model_fields
     assert {name for name, field in fields.items() if field.is_required()} <= variables
+
+
+def test_every_exception_of_a_scanner_is_argued() -> None:
+    skipped = (ROOT / ".checkov.yaml").read_text().partition("skip-check:\n")[2].splitlines()
+
+    assert skipped
+    assert all(re.fullmatch(r"  - CKV_AWS_\d+ +# [A-Z].{20,}\.", line) for line in skipped)
 
 
 # ── the public edge ──────────────────────────────────────────────────────────────────────────────────────

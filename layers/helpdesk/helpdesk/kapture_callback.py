@@ -26,9 +26,11 @@ def address_check_in(query: Mapping[str, str]) -> tuple[str, str] | None:  # noq
 
 
 def _ticket_id_in(body: Any, levels: int) -> str | None:
+    if levels == 0:
+        return None
     if isinstance(body, list):
         return next((found for one in body[:10] if (found := _ticket_id_in(one, levels - 1))), None)
-    if not isinstance(body, dict) or levels == 0:
+    if not isinstance(body, dict):
         return None
     for name, value in body.items():
         if name.lower() in _TICKET_ID and isinstance(value, str | int) and not isinstance(value, bool):
