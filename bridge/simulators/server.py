@@ -125,6 +125,7 @@ class HelpdeskSimulator[SwitchesT: HelpdeskSwitches](ABC):
                 web.get("/_control/health", control.health),
                 web.get("/_control/tickets", control.tickets),
                 web.get("/_control/calls", control.calls),
+                web.get("/_control/token", control.token),
                 web.put("/_control/token", control.put_token),
                 web.get("/_control/faults", control.faults),
                 web.post("/_control/faults", control.post_faults),
@@ -175,6 +176,9 @@ class _Control[SwitchesT: HelpdeskSwitches]:
 
     async def calls(self, _: web.Request) -> web.Response:
         return web.json_response([call.as_json() for call in self._simulator.calls])
+
+    async def token(self, _: web.Request) -> web.Response:
+        return web.json_response({"token": self._simulator.token})
 
     async def put_token(self, request: web.Request) -> web.Response:
         try:
