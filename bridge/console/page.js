@@ -121,7 +121,7 @@ function verdict(now) {
         words: "Requests are accepted, and wait.", act: "Resume", do: (button) => doing(button, "resume", { helpdesk: desk.name }) });
     } else if (desk.state === "closed") {
       needs.push({ key: `closed ${desk.name}`, level: "bad", title: `${desk.title} is not called: ${desk.reason}`,
-        words: `Requests wait. Next try at ${clock(desk.next_probe_at)}; work resumes by itself.` });
+        words: `Requests wait. ${desk.needs_token ? "Put a valid token into its secret. " : ""}Next try at ${clock(desk.next_probe_at)}; then work resumes by itself.` });
     }
   }
   if (now.queues.parked) {
@@ -390,7 +390,11 @@ function clearProblems() {
 }
 
 tryForm.addEventListener("change", (event) => {
-  if (event.target.name === "operation") chooseOperation();
+  if (event.target.name === "operation") {
+    chooseOperation();
+    clearProblems();
+    tell($("try-answer"), "");
+  }
   if (event.target.name === "form") fillSubmission();
 });
 tryForm.addEventListener("submit", async (event) => {
@@ -443,18 +447,28 @@ function showSimulators(simulators) {
     const body = make("tbody");
     const button = (what, words) => make("button", { type: "button", on: { click: (event) => doing(event.currentTarget, "simulate", { helpdesk: desk.name, what }) } }, words);
     const table = make("table", {}, make("thead", {}, make("tr", {}, ...["Ticket", "Title", "E-mail", "State", "Comments"].map((one) => make("th", { scope: "col" }, one)))), body);
+    const revoke = button("revoke", "Refuse the token"), accept = button("accept", "Take the token again");
     const scroll = make("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": `Tickets of ${desk.title}` }, table);
     const element = make("div", { className: "card", "data-simulator": desk.name },
       make("div", { className: "head" }, make("h3", {}, desk.title), count), none, faults,
       make("div", { className: "switches", role: "group", "aria-label": `Faults of ${desk.title}` }, button("clear", "Work again"),
-        ...switches.map((one) => button(one.name, one.label)), button("revoke", "Refuse the token"), button("accept", "Take the token again")), scroll);
+        ...switches.map((one) => button(one.name, one.label)), revoke, accept), scroll);
     return { element, update: (now) => {
       tell(count, `${many(now.count, "ticket")}${now.count > now.tickets.length ? `, the latest ${now.tickets.length} shown` : ""}`);
-      none.hidden = now.faults.length > 0;
-      list(faults, now.faults.map((one, place) => ({ ...one, place })), (one) => one.place, () => {
+      const failing = now.faults.map((one) => `${one.label} (${many(one.hits, "call")} so far)`);
+      if (!now.takes_token) failing.unshift("It refuses the token that is in the secret");
+      none.hidden = failing.length > 0;
+      faults.hidden = !failing.length;
+      list(faults, failing.map((words, place) => ({ words, place })), (one) => one.place, () => {
         const item = make("li");
-        return { element: item, update: (one) => tell(item, `${one.label} (${many(one.hits, "call")} so far)`) };
+        return { element: item, update: (one) => tell(item, one.words) };
       });
+      // The one that has just been pressed hands its focus on.
+      const gives = now.takes_token ? accept : revoke, takes = now.takes_token ? revoke : accept;
+      const held = document.activeElement === gives;
+      gives.hidden = true;
+      takes.hidden = false;
+      if (held) takes.focus();
       scroll.hidden = !now.tickets.length;
       list(body, now.tickets, (one) => one.ticket_id, () => {
         const cells = [0, 1, 2, 3, 4].map(() => make("td"));

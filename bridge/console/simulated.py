@@ -68,15 +68,18 @@ def do(local: Local, helpdesk: str, what: str) -> str:
     if what == _REVOKE:
         return _revoked(desk, local)
     if what == _ACCEPT:
-        content = local.aws.secretsmanager.get_secret_value(SecretId=desk.secret_in(local.stack))
-        token = json.loads(content["SecretString"])[next(iter(desk.credentials))]
-        _call(desk, local, "PUT", "token", {"token": token})
+        _call(desk, local, "PUT", "token", {"token": _token_in_secret(desk, local)})
         return f"{desk.title}'s simulator takes the token that is in the secret."
     switch = next((one for one in SWITCHES if one.name == what), None)
     if switch is None:
         raise BridgeError(f"There is no switch {what}")
     _call(desk, local, "POST", "faults", switch.rule)
     return f"{desk.title}'s simulator: {switch.label}."
+
+
+def _token_in_secret(desk: LocalHelpdesk, local: Local) -> Any:
+    content = local.aws.secretsmanager.get_secret_value(SecretId=desk.secret_in(local.stack))
+    return json.loads(content["SecretString"]).get(next(iter(desk.credentials)))
 
 
 def _revoked(desk: LocalHelpdesk, local: Local) -> str:
@@ -104,6 +107,7 @@ def _shown(desk: LocalHelpdesk, local: Local) -> dict[str, Any]:
         "count": len(tickets),
         "tickets": [_row(desk, ticket) for ticket in reversed(tickets[-_SHOWN:])],
         "faults": rules,
+        "takes_token": _call(desk, local, "GET", "token")["token"] == _token_in_secret(desk, local),
     }
 
 

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
     from bridge.console.connection import Connected
     from bridge.triggers import Sent
+    from helpdesk.models import Request
 
 SOURCE = "console"
 
 
-def send(connected: Connected, body: Mapping[str, Any]) -> str:
-    """Puts a request into the queue; returns its request_id.
+def send(connected: Connected, body: Mapping[str, Any]) -> Request:
+    """Puts a request into the queue, and returns it as it was understood.
 
     Raises:
         RejectedError: it is no valid request; its problems name every wrong field.
@@ -36,7 +37,7 @@ def send(connected: Connected, body: Mapping[str, Any]) -> str:
         MessageBody=queued(request),
         MessageGroupId=request.source or SOURCE,
     )
-    return request.request_id
+    return request
 
 
 def forms() -> list[dict[str, str]]:

@@ -122,9 +122,9 @@ class Console:
 
     def send(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Put a request into the queue. Raises RejectedError that names every wrong field."""
-        request_id = trying.send(self._reach(), body)
-        self._note(request_id)
-        return {"request_id": request_id, "words": f"Request {request_id} is in the queue."}
+        sent = trying.send(self._reach(), body)
+        self._note(sent.request_id, helpdesk=sent.helpdesk, operation=sent.operation, source=sent.source)
+        return {"request_id": sent.request_id, "words": f"Request {sent.request_id} is in the queue."}
 
     def submit(self, form: str, body: str) -> dict[str, Any]:
         """Send a form's submission to the API of the local stack."""
@@ -132,7 +132,7 @@ class Console:
         if sent.status is None or sent.status >= 400:
             raise BridgeError(f"The submission was answered with {sent.status}: {_problem(sent.answer)}")
         if sent.request_id:
-            self._note(sent.request_id)
+            self._note(sent.request_id, source=f"form/{form}")
         return {
             "request_id": sent.request_id,
             "words": f"The submission was answered with {sent.status}; it is request {sent.request_id}.",
@@ -169,8 +169,8 @@ class Console:
         self._requests.take(self._log.read(on.target))
         return self._requests.as_json()
 
-    def _note(self, request_id: str) -> None:
-        self._requests.take([News(time.time(), request_id, "sent", source=trying.SOURCE)])
+    def _note(self, request_id: str, **known: str | None) -> None:
+        self._requests.take([News(time.time(), request_id, "sent", **known)])
 
     def _gate(self, helpdesk: str) -> Gate:
         on = self._reach()
@@ -187,6 +187,7 @@ class Console:
             "title": served.title,
             "state": "paused" if state.paused else "closed" if state.closed else "open",
             "reason": _REASONS.get(state.reason or "", state.reason) if state.closed else None,
+            "needs_token": state.closed and state.reason == TOKEN_REFUSED,
             "closed_at": state.closed_at or None,
             "next_probe_at": state.next_probe_at or None,
             "doubts": [

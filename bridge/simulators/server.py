@@ -145,6 +145,7 @@ class HelpdeskSimulator[SwitchesT: HelpdeskSwitches](ABC):
                 web.delete("/_control/tickets/{ticket_id}", control.delete_ticket),
                 web.post("/_control/tickets/{ticket_id}/copy", control.copy_ticket),
                 web.get("/_control/calls", control.calls),
+                web.get("/_control/token", control.token),
                 web.put("/_control/token", control.put_token),
                 web.get("/_control/faults", control.faults),
                 web.post("/_control/faults", control.post_faults),
@@ -218,6 +219,9 @@ class _Control[SwitchesT: HelpdeskSwitches]:
 
     async def calls(self, _: web.Request) -> web.Response:
         return web.json_response([call.as_json() for call in self._simulator.calls])
+
+    async def token(self, _: web.Request) -> web.Response:
+        return web.json_response({"token": self._simulator.token})
 
     async def put_token(self, request: web.Request) -> web.Response:
         try:
