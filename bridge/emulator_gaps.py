@@ -33,6 +33,8 @@ def fill(aws: Clients, stack_name: str) -> None:
             _complete_api(aws, ids[name], resource["Properties"]["Body"], ids)
         elif resource["Type"] == "AWS::IAM::Role":
             _complete_role(aws, ids[name])
+        elif resource["Type"] == "AWS::SecretsManager::Secret":
+            _make_secret_anew(aws, ids[name], resource["Properties"]["GenerateSecretString"])
     _make_concurrency_a_number(aws)
 
 
@@ -49,6 +51,18 @@ def _complete_role(aws: Clients, role: str) -> None:
                     _arn_of_secret(aws, one) for one in (named if isinstance(named, list) else [named])
                 ]
         aws.iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(policy))
+
+
+def _make_secret_anew(aws: Clients, secret: str, wanted: Mapping[str, Any]) -> None:
+    """A generated secret has punctuation whatever is wanted, which breaks one that stands in a path."""
+    versions = aws.secretsmanager.describe_secret(SecretId=secret)["VersionIdsToStages"]
+    if not wanted.get("ExcludePunctuation") or len(versions) > 1:
+        return
+    password = aws.secretsmanager.get_random_password(
+        PasswordLength=int(wanted.get("PasswordLength", 32)), ExcludePunctuation=True
+    )["RandomPassword"]
+    content = json.loads(wanted["SecretStringTemplate"]) | {wanted["GenerateStringKey"]: password}
+    aws.secretsmanager.put_secret_value(SecretId=secret, SecretString=json.dumps(content))
 
 
 def _arn_of_secret(aws: Clients, name_or_arn: str) -> str:

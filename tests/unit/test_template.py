@@ -5,11 +5,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has no types
 
+from helpdesk.models import HelpdeskName
 from helpdesk.settings import Settings, load_settings
 from helpdesk.wiring import api_deadline, queue_deadline, reconcile_deadline
 from tests.unit.test_settings import NEEDED
@@ -286,6 +287,12 @@ def test_every_variable_of_the_functions_is_one_that_the_settings_know() -> None
     assert variables - VARIABLES == {"POWERTOOLS_SERVICE_NAME"}
     fields = _Variables.model_fields | _KaptureVariables.model_fields
     assert {name for name, field in fields.items() if field.is_required()} <= variables
+
+
+def test_every_helpdesk_has_a_secret_for_its_callbacks() -> None:
+    variables = functions()["CallbacksFunction"]["Environment"]["Variables"]
+
+    assert variables.keys() == {f"{name.upper()}_CALLBACK_SECRET_ARN" for name in get_args(HelpdeskName)}
 
 
 # ── the public edge ──────────────────────────────────────────────────────────────────────────────────────
