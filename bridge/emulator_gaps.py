@@ -35,6 +35,8 @@ def fill(aws: Clients, stack_name: str) -> None:
             _complete_role(aws, ids[name])
         elif resource["Type"] == "AWS::DynamoDB::Table":
             _let_items_expire(aws, ids[name], resource["Properties"]["TimeToLiveSpecification"])
+        elif resource["Type"] == "AWS::SecretsManager::Secret":
+            _make_secret_anew(aws, ids[name], resource["Properties"]["GenerateSecretString"])
     _make_concurrency_a_number(aws)
 
 
@@ -61,6 +63,18 @@ def _let_items_expire(aws: Clients, table: str, wanted: Mapping[str, Any]) -> No
             TableName=table,
             TimeToLiveSpecification={"Enabled": True, "AttributeName": wanted["AttributeName"]},
         )
+
+
+def _make_secret_anew(aws: Clients, secret: str, wanted: Mapping[str, Any]) -> None:
+    """A generated secret has punctuation whatever is wanted, which breaks one that stands in a path."""
+    versions = aws.secretsmanager.describe_secret(SecretId=secret)["VersionIdsToStages"]
+    if not wanted.get("ExcludePunctuation") or len(versions) > 1:
+        return
+    password = aws.secretsmanager.get_random_password(
+        PasswordLength=int(wanted.get("PasswordLength", 32)), ExcludePunctuation=True
+    )["RandomPassword"]
+    content = json.loads(wanted["SecretStringTemplate"]) | {wanted["GenerateStringKey"]: password}
+    aws.secretsmanager.put_secret_value(SecretId=secret, SecretString=json.dumps(content))
 
 
 def _arn_of_secret(aws: Clients, name_or_arn: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from helpdesk.edge_settings import load_callback_settings
 from helpdesk.errors import SettingsError
 from helpdesk.settings import KaptureSettings, load_settings
 
@@ -151,3 +152,11 @@ def test_an_operator_names_other_hosts(hosts: str) -> None:
     for url in ("https://acme.kapturecrm.com", "https://badexample.org", "http://a.example.org"):
         with pytest.raises(SettingsError, match=r"KAPTURE_HOSTS \(.*example\.org"):
             load_settings(allowed | {"KAPTURE_URL": url})
+
+
+def test_each_helpdesk_that_is_served_needs_a_secret_for_its_callbacks() -> None:
+    environment = {"KAPTURE_CALLBACK_SECRET_ARN": "k", "SOCIALBOARDS_CALLBACK_SECRET_ARN": ""}
+
+    assert load_callback_settings(["kapture"], environment).secret_ids == {"kapture": "k"}
+    with pytest.raises(SettingsError, match="SOCIALBOARDS_CALLBACK_SECRET_ARN"):
+        load_callback_settings(["kapture", "socialboards"], environment)

@@ -5,11 +5,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has no types
 
+from helpdesk.models import HelpdeskName
 from helpdesk.settings import Settings, load_settings
 from helpdesk.wiring.invocation import api_deadline, queue_deadline, schedule_deadline
 from tests.unit.test_settings import NEEDED
@@ -294,6 +295,12 @@ def test_every_exception_of_a_scanner_is_argued() -> None:
 
     assert skipped
     assert all(re.fullmatch(r"  - CKV_AWS_\d+ +# [A-Z].{20,}\.", line) for line in skipped)
+
+
+def test_every_helpdesk_has_a_secret_for_its_callbacks() -> None:
+    variables = functions()["CallbacksFunction"]["Environment"]["Variables"]
+
+    assert variables.keys() == {f"{name.upper()}_CALLBACK_SECRET_ARN" for name in get_args(HelpdeskName)}
 
 
 # ── the public edge ──────────────────────────────────────────────────────────────────────────────────────
