@@ -24,6 +24,12 @@ class Command:
         """The command's words, without a comment behind it."""
         return shlex.split(self.text, comments=True)
 
+    @property
+    def without_options(self) -> list[str]:
+        """Program and what it is told to do, also of a command that goes on in the next line."""
+        words = re.sub(r"--endpoint-url \S+", "", self.text).split()
+        return [word for word in words if re.fullmatch(r"[a-z0-9-]+", word) and not word.startswith("--")]
+
 
 def commands(program: str) -> list[Command]:
     """Every command of a program, each once."""

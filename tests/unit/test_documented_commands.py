@@ -3,14 +3,19 @@
 import re
 from pathlib import Path
 
+import botocore.session
 import click
 import pytest
+from botocore import xform_name
 
 from bridge import cli
 from tests.documented import PAGES, ROOT, Command, commands
 
 BRIDGE = commands("bridge")
 MAKE = commands("make")
+# The command line calls some otherwise than the API, and has an address of its own.
+OF_AWS_ITSELF = {"--endpoint-url", "--notification-endpoint", "--include-value", "--api-key"}
+AWS = [command for command in commands("aws") if len(command.without_options) > 2]
 
 
 def described(command: Command) -> str:
@@ -49,6 +54,17 @@ def test_a_documented_target_exists(command: Command) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
     assert command.words[1] in targets
+
+
+@pytest.mark.parametrize("command", AWS, ids=described)
+def test_a_documented_aws_command_is_one(command: Command) -> None:
+    service, operation = command.without_options[1:3]
+    model = botocore.session.get_session().get_service_model(service)
+    names = {xform_name(name, "-"): name for name in model.operation_names}
+    members = getattr(model.operation_model(names[operation]).input_shape, "members", {})
+
+    taken = {f"--{xform_name(member, '-')}" for member in members} | OF_AWS_ITSELF
+    assert set(re.findall(r"(?<!\S)--[a-z-]+", command.text)) <= taken
 
 
 @pytest.mark.parametrize("words", [["doctor", "--nothing"], ["no-such-command"], ["trace", "a", "b"]])
