@@ -217,6 +217,9 @@ class QueueConsumer:
             "code": result.code,
             "milliseconds": one.milliseconds,
         }
+        # Of the call of AWS that has put the record into the queue.
+        if trace := one.record["attributes"].get("AWSTraceHeader"):
+            fields["trace"] = trace
         if isinstance(result, Deferred):
             # In an outage this is said of every record, time and again: nothing is wrong with them.
             level = self._logger.info if result.held else self._logger.warning

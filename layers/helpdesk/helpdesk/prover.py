@@ -94,22 +94,37 @@ class Prover:
             else:
                 counts["proved"] += 1
                 counts["odd"] += proof.odd_count
-        self._metrics.add_metric(name="ProofOdd", unit=MetricUnit.Count, value=counts["odd"])
-        self._metrics.add_metric(name="ProofWaiting", unit=MetricUnit.Count, value=counts["waiting"])
+        self._tell_state()
         return counts
+
+    def _tell_state(self) -> None:
+        """For the alarms: what the newest proofs show, and for how long one is overdue."""
+        odd, late_s = 0, 0.0
+        for helpdesk in self._helpdesks.values():
+            day = self._last_day(helpdesk)
+            newest = self._proofs.of(helpdesk.name, day.isoformat())
+            odd += newest.odd_count if newest else 0
+            if newest is None:
+                ended = datetime.combine(day + timedelta(days=1), datetime.min.time(), helpdesk.zone)
+                late_s = max(late_s, self._clock() - (ended + self._after).timestamp())
+        self._metrics.add_metric(name="ProofOdd", unit=MetricUnit.Count, value=odd)
+        self._metrics.add_metric(name="ProofLateSeconds", unit=MetricUnit.Seconds, value=late_s)
 
     # ── one day ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _due(self, helpdesk: Helpdesk, deadline: float) -> Iterator[_Day | None]:
         """The days that are over and not proved yet, as the helpdesk shows them; None for one that waits."""
-        now = datetime.fromtimestamp(self._clock(), UTC)
-        last = (now - self._after).astimezone(helpdesk.zone).date() - timedelta(days=1)
-        for day in self._unproved(helpdesk, last):
+        for day in self._unproved(helpdesk, self._last_day(helpdesk)):
             try:
                 yield self._pulled(helpdesk, day, deadline)
             except HelpdeskError as error:
                 self._waits(helpdesk, day, error)
                 yield None
+
+    def _last_day(self, helpdesk: Helpdesk) -> date:
+        """The newest day that can be proved."""
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        return (now - self._after).astimezone(helpdesk.zone).date() - timedelta(days=1)
 
     def _unproved(self, helpdesk: Helpdesk, last: date) -> list[date]:
         days: list[date] = []

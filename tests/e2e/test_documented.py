@@ -1,0 +1,87 @@
+"""Commands of README and docs, really run on the stack."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.state import PROJECT
+from tests.documented import commands
+from tests.e2e.waiting import until
+
+if TYPE_CHECKING:
+    from bridge.emulator import Clients
+    from bridge.outcomes import OutcomesQueue
+    from bridge.state import Stack, StateFolder
+
+# Those that bring a stack up are what the other tests of this folder do; those of a form show one that is
+# not there yet; --follow has no end.
+ELSEWHERE = re.compile(r"bridge (up|map)\b|--follow")
+RUN = list(dict.fromkeys(" ".join(one.words) for one in commands("bridge") if not ELSEWHERE.search(one.text)))
+CURL = [one.text for one in commands("curl") if one.page == "README.md"]
+# Findings and nothing to find are both what it is for.
+STATUSES = {"doctor": {0, 1}}
+
+
+def _run(
+    line: str, state: StateFolder, more: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "BRIDGE_STATE_DIR": str(state.root), **(more or {})}
+    return subprocess.run(
+        ["bash", "-c", line],
+        check=False,
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def request_id(stack: Stack, aws: Clients, outcomes_queue: OutcomesQueue) -> str:
+    """Of a request that has ended."""
+    name = f"documented-{uuid.uuid4().hex[:8]}"
+    body = f'{{"operation": "add", "request_id": "{name}", "ticket": {{"title": "documented"}}}}'
+    aws.sqs.send_message(QueueUrl=stack.requests_queue_url, MessageBody=body)
+    until(
+        lambda: name in {event["data"]["request_id"] for event in outcomes_queue.receive(wait_seconds=1)},
+        seconds=60,
+    )
+    return name
+
+
+def test_there_is_something_to_run() -> None:
+    assert len(RUN) > 8
+    assert CURL
+
+
+@pytest.mark.parametrize("line", RUN)
+def test_a_documented_command_works(state: StateFolder, line: str, request_id: str) -> None:
+    try:
+        finished = _run(line.replace("REQUEST_ID", request_id), state)
+    finally:
+        if line == "bridge pause":
+            _run("bridge resume", state)
+
+    assert finished.returncode in STATUSES.get(line.split()[1], {0}), finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+@pytest.mark.parametrize("line", CURL)
+def test_the_readmes_call_makes_a_ticket(state: StateFolder, stack: Stack, line: str) -> None:
+    finished = _run(
+        f'eval "$(bridge env)"; {line}', state, {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    )
+
+    assert '"outcome": "succeeded"' in finished.stdout, finished.stdout + finished.stderr
