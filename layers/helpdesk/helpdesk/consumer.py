@@ -49,7 +49,7 @@ class QueueConsumer:
         self,
         service: TicketService,
         topic: Topic,
-        client: "SQSClient",
+        sqs: Callable[[], "SQSClient"],
         settings: Settings,
         logger: Logger,
         metrics: Metrics,
@@ -57,7 +57,8 @@ class QueueConsumer:
     ) -> None:
         self._service = service
         self._topic = topic
-        self._client = client
+        # Few batches have anything to give back or to park.
+        self._sqs = sqs
         self._settings = settings
         self._logger = logger
         self._metrics = metrics
@@ -146,7 +147,7 @@ class QueueConsumer:
         # One message a call: copies may be as large as the queue allows, and they are rare.
         for one in copies:
             try:
-                self._client.send_message(
+                self._sqs().send_message(
                     QueueUrl=self._settings.dead_letter_queue_url,
                     MessageBody=_cut(one.record["body"]),
                     MessageAttributes=_copy_attributes(one),
@@ -163,7 +164,7 @@ class QueueConsumer:
 
     def _delay_ten(self, returned: Sequence[_Work]) -> None:
         try:
-            answer = self._client.change_message_visibility_batch(
+            answer = self._sqs().change_message_visibility_batch(
                 QueueUrl=self._settings.requests_queue_url,
                 Entries=[
                     {

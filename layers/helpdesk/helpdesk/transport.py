@@ -7,18 +7,14 @@ import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
-import certifi
-import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from helpdesk.errors import OutcomeUnknownError, UnavailableError
+from helpdesk.tls import tls_context
 
 # A day's pull of many thousand tickets is the largest answer there is.
 MAX_BODY_BYTES = 32 * 1024 * 1024
@@ -107,46 +103,6 @@ class _HttpsPool(HTTPSConnectionPool):
     ConnectionCls = _HttpsConnection
 
 
-class _Adapter(HTTPAdapter):
-    """Checks certificates with one TLS context; by default the CA bundle is parsed for every connection."""
-
-    def __init__(self, context: ssl.SSLContext, connections: int, max_idle_s: float) -> None:
-        self._context = context
-        self._max_idle_s = max_idle_s
-        super().__init__(pool_connections=1, pool_maxsize=connections)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {
-            "http": partial(_HttpPool, max_idle_s=self._max_idle_s),
-            "https": partial(_HttpsPool, max_idle_s=self._max_idle_s),
-        }
-
-    def build_connection_pool_key_attributes(
-        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
-    ) -> tuple[Any, Any]:
-        host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
-        return host, {"ssl_context": self._context} if host["scheme"] == "https" else {}
-
-    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Leaves the check to the context, which requires a certificate and compares the host name."""
-
-
-class _Session(requests.Session):
-    """Keeps nothing of one call for the next, and takes nothing from the environment."""
-
-    def __init__(self, adapter: _Adapter) -> None:
-        super().__init__()
-        # Neither a .netrc nor a proxy or bundle from the environment may change where our token goes.
-        self.trust_env = False
-        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-        for scheme in ("http://", "https://"):
-            self.mount(scheme, adapter)
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Never anything: even where redirects are not followed, requests would read the first one's body."""
-
-
 def _kind_of(error: BaseException) -> str:
     if isinstance(error, urllib3.exceptions.NameResolutionError):
         return "dns_failure"
@@ -178,11 +134,17 @@ class Transport:
         tls: ssl.SSLContext | None = None,
         max_idle_s: float = MAX_IDLE_S,
     ) -> None:
-        self._base_url = base_url
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
-        context = tls or ssl.create_default_context(cafile=certifi.where())
-        self._session = _Session(_Adapter(context, connections, max_idle_s))
+        address = urllib3.util.parse_url(base_url)
+        self._path = address.path or ""
+        kept: dict[str, Any] = {"maxsize": connections, "max_idle_s": max_idle_s}
+        if address.scheme == "https":
+            self._pool: HTTPConnectionPool = _HttpsPool(
+                address.host or "", address.port, ssl_context=tls or tls_context(), **kept
+            )
+        else:
+            self._pool = _HttpPool(address.host or "", address.port, **kept)
 
     def send(self, method: str, path: str, body: bytes, headers: Mapping[str, str], deadline: float) -> Reply:
         """The reply, whatever its status. `deadline` is a moment of `time.monotonic()`.
@@ -195,38 +157,48 @@ class Transport:
         if left < MIN_CALL_S:
             raise UnavailableError("out_of_time", "too little time was left to begin the call")
         connect_s = min(self._connect_timeout_s, left / 2)
-        # requests hands it on as it is: its own pairs of seconds know no total.
-        timeout: Any = urllib3.Timeout(
+        timeout = urllib3.Timeout(
             connect=connect_s, read=self._read_timeout_s, total=min(connect_s + self._read_timeout_s, left)
         )
         try:
             return self._exchange(method, path, body, headers, timeout)
         except _NotConnectedError as error:
             raise UnavailableError(str(error), "no connection to the helpdesk") from error
-        except (requests.Timeout, TimeoutError, urllib3.exceptions.ReadTimeoutError) as error:
+        except (TimeoutError, urllib3.exceptions.TimeoutError) as error:
             raise OutcomeUnknownError("read_timeout", "the helpdesk did not answer in time") from error
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        except (urllib3.exceptions.HTTPError, OSError) as error:
             raise OutcomeUnknownError("connection_lost", "the connection broke before the answer") from error
 
     def _exchange(
-        self, method: str, path: str, body: bytes, headers: Mapping[str, str], timeout: Any
+        self, method: str, path: str, body: bytes, headers: Mapping[str, str], timeout: urllib3.Timeout
     ) -> Reply:
-        response = self._session.request(
+        response = self._pool.urlopen(
             method,
-            self._base_url + path,
-            data=body,
-            headers={"Accept-Encoding": "identity", **headers},
+            self._path + path,
+            body=body or None,
+            headers={
+                "Accept": "*/*",
+                "Accept-Encoding": "identity",
+                "User-Agent": "ticket-bridge",
+                **headers,
+            },
             timeout=timeout,
-            allow_redirects=False,
-            stream=True,
+            # Neither a repetition nor a redirect: our token would go where we did not send it.
+            retries=False,
+            redirect=False,
+            preload_content=False,
         )
-        with response:
+        try:
             chunks: list[bytes] = []
             size = 0
-            while chunk := response.raw.read1(65536, decode_content=True):
+            while chunk := response.read1(65536, decode_content=True):
                 chunks.append(chunk)
                 size += len(chunk)
                 if size > MAX_BODY_BYTES:
                     raise OutcomeUnknownError("body_too_large", "the helpdesk's answer is too large")
+        finally:
+            # An answer that was not read to its end takes its connection with it.
+            response.close()
+            response.release_conn()
         lower = {name.lower(): value for name, value in response.headers.items()}
-        return Reply(response.status_code, lower, b"".join(chunks))
+        return Reply(response.status, lower, b"".join(chunks))
