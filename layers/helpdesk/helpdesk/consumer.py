@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
     from mypy_boto3_sqs.type_defs import MessageAttributeValueTypeDef
 
+# Spreads load. The usual generator would be the same in every start from one snapshot.
+_random = random.SystemRandom()
+
 type SqsRecord = Mapping[str, Any]
 
 # SQS lets a message wait for twelve hours from when it was received.
@@ -186,7 +189,7 @@ class QueueConsumer:
         """Seconds: never before what was asked for, else doubling with each receive, with jitter."""
         longest = self._settings.max_delay_s
         receives = int(one.record["attributes"]["ApproximateReceiveCount"])
-        doubling = min(2.0 ** min(receives, 20), longest) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load
+        doubling = min(2.0 ** min(receives, 20), longest) * _random.uniform(0.5, 1.0)
         if isinstance(one.result, Outcome):
             seconds = self._settings.doubt_s if one.result.kind is OutcomeKind.UNKNOWN else doubling
         elif one.result.retry_after is None:
@@ -195,7 +198,7 @@ class QueueConsumer:
             # A time of its own already: later would leave the budget unused, and it is spread out as it is.
             seconds = min(one.result.retry_after, longest)
         else:
-            seconds = min(one.result.retry_after, longest) * random.uniform(1.0, 1.1)  # noqa: S311  # as above
+            seconds = min(one.result.retry_after, longest) * _random.uniform(1.0, 1.1)
             if one.result.held:
                 # A long wait is spread out: receives do not add up, and work does not come back all at once.
                 seconds = max(seconds, doubling)

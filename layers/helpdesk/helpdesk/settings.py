@@ -95,7 +95,7 @@ class _Variables(_Base):
     MAX_DELAY_S: Annotated[int, Field(ge=1, le=43200)] = 900
     # Less than the fourteen days for which the queue keeps a message.
     GIVE_UP_AFTER_HOURS: Annotated[float, Field(gt=0, le=312)] = 72
-    THREADS: Annotated[int, Field(ge=1, le=50)] = 10
+    THREADS: Annotated[int, Field(ge=1, le=50)] = 25
 
     @field_validator("DEFAULT_HELPDESK")
     @classmethod
