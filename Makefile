@@ -36,6 +36,12 @@ test: setup lint ## Lint, types, template, unit, functional and end-to-end tests
 soak: setup ## Thousands of requests, a third of the calls faulty, workers killed; options in SOAK="--requests 500"
 	@exec python -m bridge.soak $(SOAK)
 
+bench: setup ## Time and count this application beside a plain handler; options in BENCH="--rounds 9"
+	@exec python -m tests.bench $(BENCH)
+
+scale: setup ## Simulate the queue and its workers at 1 to 10,000 requests a second, with the bill
+	@exec python -m tests.bench.scale
+
 lint: setup ## Lint, types and template
 	ruff check .
 	ruff format --check .
@@ -60,4 +66,4 @@ deploy: setup ## Build and deploy into your AWS account (answers the questions o
 clean: ## Remove what was built
 	rm -rf .venv .aws-sam .bridge .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup demo up down test soak lint format contracts lock deploy clean
+.PHONY: help setup demo up down test soak bench scale lint format contracts lock deploy clean

@@ -1,4 +1,4 @@
-"""Compares this application with a plain handler in one run: `make bench`. Prints a table, writes a JSON file.
+"""Compares this application with a plain handler in one run: `make bench`. Prints a table, writes a file.
 
 Only the ratios carry over to another machine. What is timed is timed in turns, and the median is shown.
 """
