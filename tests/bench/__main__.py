@@ -14,6 +14,7 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench import local_stack
 from tests.bench.artifacts import (
     ARCHITECTURE,
     FUNCTIONS,
@@ -240,6 +241,7 @@ def main() -> None:
     """Builds, measures, prints."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=5, help="how often each timed run is made")
+    options.add_argument("--no-stack", action="store_true", help="leave the local stack out")
     options.add_argument("--output", type=Path, default=ROOT / ".bridge" / "bench.json")
     asked = options.parse_args()
     with tempfile.TemporaryDirectory() as made:
@@ -254,6 +256,13 @@ def main() -> None:
             for measure in (bench.init, bench.cold, bench.batches, bench.calls):
                 measure()
             rows = [*bench.rows, *rows]
+    if not asked.no_stack:
+        passed = local_stack.measure()
+        rows += [
+            Row("local stack: adds a second", passed.rate, ""),
+            Row("local stack: half of 500 at once within", passed.p50_s * 1000, "ms"),
+            Row("local stack: 99 % of 500 at once within", passed.p99_s * 1000, "ms"),
+        ]
     asked.output.parent.mkdir(parents=True, exist_ok=True)
     figures = [asdict(row) | {"met": row.met} for row in rows]
     about = {"architecture": ARCHITECTURE, "aws_latency_s": AWS_LATENCY_S, "rounds": asked.rounds}
