@@ -39,6 +39,12 @@ soak: setup ## Thousands of requests, a third of the calls faulty, workers kille
 year: setup ## 365 days of watching and proving on a clock that is put forward (a quarter of an hour)
 	@YEAR_DAYS=365 exec python -m pytest tests/functional/test_a_year.py -n auto
 
+bench: setup ## Time and count this application beside a plain handler; options in BENCH="--rounds 9"
+	@exec python -m tests.bench $(BENCH)
+
+scale: setup ## Simulate the queue and its workers at 1 to 10,000 requests a second, with the bill
+	@exec python -m tests.bench.scale
+
 lint: setup ## Lint, types and template
 	ruff check .
 	ruff format --check .
@@ -70,4 +76,4 @@ deploy: setup schedules ## Build and deploy into your AWS account (answers the q
 clean: ## Remove what was built
 	rm -rf .venv .aws-sam .bridge .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup demo up down test soak year lint scan format contracts schedules lock deploy clean
+.PHONY: help setup demo up down test soak year bench scale lint scan format contracts schedules lock deploy clean

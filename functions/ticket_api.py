@@ -13,4 +13,4 @@ _api = partial(ticket_api, Path(__file__).with_name("openapi.json"))
 @entry(_api)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The answer in API Gateway's proxy form."""
-    return _api().answer(event, context, api_deadline(context))
+    return _api().answer(event, api_deadline(context))

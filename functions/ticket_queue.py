@@ -1,4 +1,4 @@
-"""Trigger: SQS. Input: up to ten requests. A record that is given back comes again after its own delay."""
+"""Trigger: SQS. Input: up to 25 requests. A record that is given back comes again after its own delay."""
 
 from typing import Any
 

@@ -290,7 +290,7 @@ class Deployment:
         """Gives one call to the API's handler."""
         event = self.api_event(method, path, body, headers, query, base_path)
         answer = ticket_api.handler(event, context or Context(29_000))
-        received = {name.lower(): ", ".join(values) for name, values in answer["multiValueHeaders"].items()}
+        received = {name.lower(): value for name, value in answer["headers"].items()}
         return Answer(answer["statusCode"], received, json.loads(answer["body"]))
 
     # ── forms and callbacks ──────────────────────────────────────────────────────────────────────────────

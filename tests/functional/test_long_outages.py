@@ -205,7 +205,7 @@ class Bridge:
         self._consumer = QueueConsumer(
             service,
             Topic(sns, topic_arn),
-            cast("SQSClient", self.queue),
+            lambda: cast("SQSClient", self.queue),
             settings,
             Logger(service="test", level="CRITICAL"),
             Metrics(namespace="test", service="test"),

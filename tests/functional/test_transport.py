@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,7 +15,9 @@ import certifi
 import pytest
 import trustme
 
+from helpdesk import transport as transport_module
 from helpdesk.errors import OutcomeUnknownError, UnavailableError
+from helpdesk.tls import tls_context
 from helpdesk.transport import MAX_BODY_BYTES, Reply, Transport
 from tests.functional.scripted import RESET, Raw, ScriptedServer, Silence, scripted
 from tests.functional.scripted import Reply as Answer
@@ -197,6 +200,8 @@ def test_many_connections_read_the_bundle_of_authorities_once(
         load(context, *args, **kwargs)
 
     monkeypatch.setattr(certifi, "where", lambda: str(bundle))
+    # Else that of an earlier test, and then this one's for the next.
+    monkeypatch.setattr(transport_module, "tls_context", cache(tls_context.__wrapped__))
     monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", counting)
     together = threading.Barrier(10)
     replies = [Answer(together=together)] * 10

@@ -19,7 +19,7 @@ NEUTRAL = [path for path in MODULES + HANDLERS if not path.name.startswith("kapt
 
 # A module imports from ranks below its own only. A module that is not listed here has no place yet.
 RANKS = [
-    {"errors", "steps", "figures"},
+    {"errors", "steps", "figures", "tls"},
     {"models", "kapture_native", "intake.envelopes", "intake.bodies", "intake.expressions"}
     | {"intake.shared_secrets", "intake.allowance"},
     {"settings", "edge_settings", "marker", "intake.requests", "intake.answers", "intake.signatures"},
@@ -126,6 +126,74 @@ def test_importing_a_handler_needs_no_environment_and_no_network() -> None:
     )
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+INIT_FOR_A_SNAPSHOT = """
+import os, random, socket, sys, time, uuid
+sys.path[:0] = sys.argv[1:3]
+# What comes with Python, and the SDK, may look at the clock while they are loaded.
+import asyncio, botocore.session, email.utils, http.cookiejar, logging.config, tempfile, urllib.request
+from helpdesk import service, transport
+
+def refuse(*_, **__):
+    raise SystemExit("init opened a connection, read a clock or made something unique")
+
+for name in ("connect", "connect_ex", "sendto"):
+    setattr(socket.socket, name, refuse)
+socket.getaddrinfo = time.time = time.monotonic = time.perf_counter = os.urandom = refuse
+uuid.uuid4 = random.random = random.uniform = refuse
+from helpdesk.wiring import aws
+__import__(sys.argv[3])
+made = {"dynamodb", "secretsmanager", "sns", "sqs"} & vars(aws.clients()).keys()
+print(*sorted(made))
+"""
+
+# As Lambda and the template set them, with values that lead nowhere.
+ON_LAMBDA = {
+    "AWS_LAMBDA_FUNCTION_NAME": "function",
+    "AWS_REGION": "eu-west-1",
+    "AWS_DEFAULT_REGION": "eu-west-1",
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "KAPTURE_URL": "https://acme.kapturecrm.com",
+    "KAPTURE_SECRET_ARN": "token",
+    "KAPTURE_CALLBACK_SECRET_ARN": "callback",
+    "REQUESTS_QUEUE_URL": "https://queue",
+    "DEAD_LETTER_QUEUE_URL": "https://dead-letters",
+    "OUTCOMES_TOPIC_ARN": "topic",
+    "LEDGER_TABLE": "ledger",
+    "FORM_SECRET_FOLDER": "forms",
+    "WATCH_MINUTES": "15",
+}
+
+# The clients that every invocation of a handler uses; what few of them use is made when it is.
+MADE_AT_INIT = {
+    "ticket_queue": "dynamodb secretsmanager sns",
+    "ticket_api": "dynamodb secretsmanager sqs",
+    "form_intake": "secretsmanager sqs",
+    "callbacks": "dynamodb secretsmanager sns",
+    "reconcile": "dynamodb secretsmanager",
+    "watch": "dynamodb secretsmanager sns",
+    "daily_proof": "dynamodb secretsmanager sns",
+}
+
+
+@pytest.mark.parametrize("handler", HANDLERS, ids=lambda path: path.stem)
+def test_init_makes_the_clients_that_are_always_used_and_nothing_that_spoils_a_snapshot(
+    handler: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "forms.json").write_text("[]")
+
+    done = subprocess.run(
+        [sys.executable, "-c", INIT_FOR_A_SNAPSHOT, str(FUNCTIONS), str(LAYER), handler.stem],
+        env=ON_LAMBDA | {"LAMBDA_TASK_ROOT": str(tmp_path)},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, MADE_AT_INIT[handler.stem], "")
 
 
 def test_everything_agrees_on_the_python_version() -> None:

@@ -1,5 +1,6 @@
 """The template's figures fit together, and its parts are guarded as promised."""
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from typing import Any, get_args
 
 import pytest
 from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has no types
+from samtranslator.parser.parser import Parser  # type: ignore[import-untyped]  # as above
+from samtranslator.translator.translator import Translator  # type: ignore[import-untyped]  # as above
 
 from helpdesk.models import HelpdeskName
 from helpdesk.settings import Settings, load_settings
@@ -152,8 +155,10 @@ def test_the_ledger_remembers_for_as_long_as_a_request_can_come_back() -> None:
 
 def test_a_batch_is_as_large_as_the_threads_that_carry_it_out() -> None:
     for _, event in events("SQS"):
-        assert event["BatchSize"] == defaults().threads == 10
-        assert event.get("MaximumBatchingWindowInSeconds", 0) == 0
+        # More threads than that, and the last calls of a batch would wait for the time of the first.
+        assert event["BatchSize"] == defaults().threads == 25
+        # Lambda takes more than ten only with a window, and everybody waits for its end.
+        assert event["MaximumBatchingWindowInSeconds"] == 1
 
 
 def test_records_of_a_batch_fail_one_by_one() -> None:
@@ -347,3 +352,46 @@ def test_the_function_that_takes_forms_can_only_log_queue_and_read_the_forms_sec
     assert referred(allowed[1]["Resource"]) == "RequestsQueue"
     folder = functions()["FormIntakeFunction"]["Environment"]["Variables"]["FORM_SECRET_FOLDER"]["Fn::Sub"]
     assert allowed[2]["Resource"]["Fn::Sub"].endswith(f":secret:{folder}/*")
+
+
+# ── snapshots ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def transformed(**parameters: str) -> dict[str, Any]:
+    """The resources that CloudFormation makes of the template, without the caller's account."""
+    template = json.loads(json.dumps(TEMPLATE))
+    for resource in template["Resources"].values():
+        for place in ("ContentUri", "CodeUri"):
+            if place in resource.get("Properties", {}):
+                resource["Properties"][place] = "s3://bucket/key"
+    template["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
+    template["Resources"]["HelpdeskLayer"]["Properties"]["ContentUri"] = parameters.pop("layer", "s3://b/1")
+    given = {
+        name: parameter.get("Default", "") for name, parameter in template["Parameters"].items()
+    } | parameters
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+        made = Translator({}, Parser()).translate(template, given)
+    resources: dict[str, Any] = made["Resources"]
+    return resources
+
+
+def named(resources: dict[str, Any], kind: str) -> set[str]:
+    return {name for name, resource in resources.items() if resource["Type"] == kind}
+
+
+def test_a_change_of_the_layer_alone_reaches_the_aliases() -> None:
+    before, after = transformed(), transformed(layer="s3://b/2")
+
+    aliases = named(before, "AWS::Lambda::Alias")
+    assert len(aliases) == 4
+    assert aliases == named(after, "AWS::Lambda::Alias")
+    assert not named(before, "AWS::Lambda::Version") & named(after, "AWS::Lambda::Version")
+
+
+def test_there_are_no_snapshots_unless_they_are_asked_for() -> None:
+    assert TEMPLATE["Parameters"]["SnapStart"]["Default"] == "None"
+    for function in functions().values():
+        assert function.get("SnapStart", {"ApplyOn": {"Ref": "SnapStart"}}) == {
+            "ApplyOn": {"Ref": "SnapStart"}
+        }

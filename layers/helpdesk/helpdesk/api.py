@@ -1,17 +1,17 @@
 """The HTTP API: takes requests into the queue, reads tickets, and shows receipts."""
 
-import json
+import base64
 import re
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -27,6 +27,7 @@ from helpdesk.http_answers import (
     MAX_BODY_BYTES,
     PROBLEM_TYPE,
     STATUS_OF_CODE,
+    answer,
     problem_body,
     rejection_body,
     repeat_later,
@@ -45,15 +46,36 @@ if TYPE_CHECKING:
 MAX_WAIT_S = 25
 # What an answer needs after the last look at the ledger.
 _RESERVE_S = 2.0
-_ALLOWED = {
-    re.compile(r"^/tickets/?$"): "POST",
-    re.compile(r"^/tickets/[^/]+/?$"): "GET, PATCH",
-    re.compile(r"^/requests/[^/]+/?$"): "GET",
-    re.compile(r"^/openapi\.json/?$"): "GET",
-    # Posts go to functions of their own; only what they do not take comes here.
-    re.compile(r"^/(forms|callbacks)/[^/]+(/[^/]+)?$"): "POST",
-}
+# Posts to the last go to functions of their own; only what they do not take comes here.
+_FOREIGN = re.compile(r"/(forms|callbacks)/[^/]+(/[^/]+)?/*")
 _STATES = {"claimed": "in_progress", "released": "waiting"}
+
+
+type Answer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call: `path` is quoted, and without the base path of a custom domain."""
+
+    event: Mapping[str, Any] = field(repr=False)
+    path: str
+    deadline: float
+
+    def header(self, name: str) -> str | None:
+        """A header's value in whatever case it was sent; a repeated one's values with commas between."""
+        repeated: Mapping[str, list[str]] = self.event.get("multiValueHeaders") or {}
+        given = [value for sent, values in repeated.items() if sent.lower() == name for value in values]
+        return ", ".join(given) if given else None
+
+    def query(self, name: str) -> str | None:
+        value: str | None = (self.event.get("queryStringParameters") or {}).get(name)
+        return value
+
+    def body(self) -> bytes:
+        """The bytes as they were sent. Raises ValueError."""
+        text: str = self.event.get("body") or ""
+        return base64.b64decode(text) if self.event.get("isBase64Encoded") else text.encode()
 
 
 class TicketApi:
@@ -76,42 +98,50 @@ class TicketApi:
         self._logger = logger
         self._metrics = metrics
         self._document = document
-        self._deadline = 0.0
-        self._path = ""
-        self._routes = APIGatewayRestResolver()
-        self._routes.post("/tickets")(self._add)
-        self._routes.patch("/tickets/<ticket_id>")(self._update)
-        self._routes.get("/tickets/<ticket_ids>")(self._get)
-        self._routes.get("/requests/<request_id>")(self._receipt)
-        self._routes.get(r"/openapi\.json")(self._described)
-        self._routes.not_found(self._nothing_here)
-        self._routes.exception_handler(HelpdeskError)(self._failed)
+        # By a path's shape, what each method does with the part that is a name.
+        self._routes: dict[re.Pattern[str], dict[str, Callable[..., Answer]]] = {
+            re.compile(r"/tickets/*"): {"POST": self._add},
+            re.compile(r"/tickets/([^/]+)/*"): {"GET": self._get, "PATCH": self._update},
+            re.compile(r"/requests/([^/]+)/*"): {"GET": self._receipt},
+            re.compile(r"/openapi\.json/*"): {"GET": self._described},
+        }
 
-    def answer(self, event: Mapping[str, Any], context: Any, deadline: float) -> dict[str, Any]:
+    def answer(self, event: Mapping[str, Any], deadline: float) -> Answer:
         """The answer to one event of API Gateway. `deadline` is a moment of `time.monotonic()`."""
-        self._deadline = deadline
         self._count("Calls")
-        # Unlike the event's own path, this one is without the base path of a custom domain.
-        self._path = "/" + event["pathParameters"]["proxy"]
-        # The routes know no characters but those of a path; what came quoted stays so.
-        path = quote(self._path, safe="/%", errors="replace")
-        return self._routes.resolve({**event, "path": path}, context)
+        # Unlike the event's own path, this one is without the base path of a custom domain. What came quoted
+        # stays so.
+        path = "/" + event["pathParameters"]["proxy"]
+        call = _Call(event, path, deadline)
+        try:
+            return self._routed(call, quote(path, safe="/%", errors="replace"))
+        except HelpdeskError as error:
+            return self._failed(error)
+
+    def _routed(self, call: _Call, path: str) -> Answer:
+        for pattern, methods in self._routes.items():
+            if found := pattern.fullmatch(path):
+                if call.event["httpMethod"] in methods:
+                    return methods[call.event["httpMethod"]](call, *map(unquote, found.groups()))
+                return _not_allowed(", ".join(methods))
+        if _FOREIGN.fullmatch(path):
+            return _not_allowed("POST")
+        return _problem(404, "unknown_path", "Nothing answers at this path.")
 
     # ── routes ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def _add(self) -> Response[str]:
-        return self._accept(Operation.ADD)
+    def _add(self, call: _Call) -> Answer:
+        return self._accept(call, Operation.ADD)
 
-    def _update(self, ticket_id: str) -> Response[str]:
-        return self._accept(Operation.UPDATE, unquote(ticket_id))
+    def _update(self, call: _Call, ticket_id: str) -> Answer:
+        return self._accept(call, Operation.UPDATE, ticket_id)
 
-    def _get(self, ticket_ids: str) -> Response[str]:
-        event = self._routes.current_event
-        include = event.get_query_string_value("include")
+    def _get(self, call: _Call, ticket_ids: str) -> Answer:
+        include = call.query("include")
         body = {
             "operation": Operation.GET,
-            "helpdesk": event.get_query_string_value("helpdesk") or self._settings.default_helpdesk,
-            "ticket_ids": unquote(ticket_ids),
+            "helpdesk": call.query("helpdesk") or self._settings.default_helpdesk,
+            "ticket_ids": ticket_ids,
             "include": include.split(",") if include else [],
         }
         request = read_body(body, self._defaults())
@@ -120,38 +150,29 @@ class TicketApi:
         if "watch" in request.include:
             problem = FieldProblem("include", "watch is for requests in the queue: a GET changes nothing")
             raise RejectedError("invalid_request", "the tickets cannot be watched so", (problem,))
-        outcome = self._service.get(request, self._deadline)
+        outcome = self._service.get(request, call.deadline)
         missing = list(outcome.missing)
         if outcome.kind is not OutcomeKind.SUCCEEDED:
             return _problem(404, outcome.code or "", outcome.message or "", missing=missing)
         tickets = [ticket.model_dump(mode="json", exclude_none=True) for ticket in outcome.tickets]
-        return _json(200, {"tickets": tickets, "missing": missing})
+        return answer(200, {"tickets": tickets, "missing": missing})
 
-    def _receipt(self, request_id: str) -> Response[str]:
-        wanted = unquote(request_id)
+    def _receipt(self, _: _Call, wanted: str) -> Answer:
         found = (self._ledger.receipt(helpdesk, wanted) for helpdesk in self._settings.helpdesks)
         receipt = next(filter(None, found), None) if len(wanted) <= LONGEST_ID else None
         if receipt is None:
             detail = "No request of this id has been begun: it may still wait in the queue."
             raise RejectedError("unknown_request", detail)
-        return _json(200, _shown(receipt))
+        return answer(200, _shown(receipt))
 
-    def _described(self) -> Response[str]:
+    def _described(self, _: _Call) -> Answer:
         # Read when asked for: hardly any instance ever is.
-        return _answer(200, self._document.read_text(), "application/json")
-
-    def _nothing_here(self, _: Exception) -> Response[str]:
-        path = self._routes.current_event.path
-        for pattern, allowed in _ALLOWED.items():
-            if pattern.match(path):
-                detail = f"This path takes {allowed}."
-                return _problem(405, "method_not_allowed", detail, {"Allow": allowed})
-        return _problem(404, "unknown_path", "Nothing answers at this path.")
+        return answer(200, {}) | {"body": self._document.read_text()}
 
     # ── requests into the queue ──────────────────────────────────────────────────────────────────────────
 
-    def _accept(self, operation: Operation, ticket_id: str | None = None) -> Response[str]:
-        wait_s, request = self._asked(operation, ticket_id)
+    def _accept(self, call: _Call, operation: Operation, ticket_id: str | None = None) -> Answer:
+        wait_s, request = self._asked(call, operation, ticket_id)
         self._refuse_reuse(request)
         # A request that has ended already is told again by the queue's consumer, without a call.
         self._enqueue(request)
@@ -165,12 +186,12 @@ class TicketApi:
                 "source": request.source,
             },
         )
-        outcome = self._awaited(request, wait_s) if wait_s else None
+        outcome = self._awaited(request, wait_s, call.deadline) if wait_s else None
         if outcome:
-            return self._ended(outcome)
-        location = self._address("requests", request.request_id)
+            return self._ended(call, outcome)
+        location = _address(call, "requests", request.request_id)
         shown = {"request_id": request.request_id, "state": "accepted", "receipt": location}
-        return _json(202, shown, {"Location": location})
+        return answer(202, shown, {"Location": location})
 
     def _refuse_reuse(self, request: Request) -> None:
         try:
@@ -194,8 +215,8 @@ class TicketApi:
             detail = "The queue does not take the request; nothing was kept. Repeat later."
             raise UnavailableError("queue_unavailable", detail) from error
 
-    def _awaited(self, request: Request, wait_s: int) -> Outcome | None:
-        until = min(time.monotonic() + wait_s, self._deadline - _RESERVE_S)
+    def _awaited(self, request: Request, wait_s: int, deadline: float) -> Outcome | None:
+        until = min(time.monotonic() + wait_s, deadline - _RESERVE_S)
         pause = 0.1
         while (left := until - time.monotonic()) > 0:
             time.sleep(min(pause, left))
@@ -210,11 +231,11 @@ class TicketApi:
 
     # ── reading the call ─────────────────────────────────────────────────────────────────────────────────
 
-    def _asked(self, operation: Operation, ticket_id: str | None) -> tuple[int, Request]:
+    def _asked(self, call: _Call, operation: Operation, ticket_id: str | None) -> tuple[int, Request]:
         """The seconds to wait and the request. Raises RejectedError with all that is wrong with either."""
-        wait_s = _wait_s(self._header("Prefer") or "")
+        wait_s = _wait_s(call.header("prefer") or "")
         try:
-            request = self._request(operation, ticket_id)
+            request = self._request(call, operation, ticket_id)
         except RejectedError as error:
             if wait_s is not None:
                 raise
@@ -224,8 +245,8 @@ class TicketApi:
             raise RejectedError("invalid_prefer", "the header Prefer is invalid", (_WRONG_WAIT,))
         return wait_s, request
 
-    def _request(self, operation: Operation, ticket_id: str | None) -> Request:
-        unwrapped = self._unwrapped()
+    def _request(self, call: _Call, operation: Operation, ticket_id: str | None) -> Request:
+        unwrapped = _unwrapped(call)
         given = {name: value for name, value in unwrapped.body.items() if value is not None}
         problems: list[FieldProblem] = []
         if ticket_id is not None:
@@ -238,7 +259,7 @@ class TicketApi:
         if "operation" in given:
             # Wrong or not: what is meant is known, so the rest can be read.
             body["operation"] = operation
-        key = self._idempotency_key()
+        key = _idempotency_key(call)
         if key is not None and str(given.get("request_id", key)) != key:
             problems.append(FieldProblem("Idempotency-Key", "differs from request_id in the body"))
         try:
@@ -280,19 +301,6 @@ class TicketApi:
             return error.problems
         return ()
 
-    def _unwrapped(self) -> Unwrapped:
-        event = self._routes.current_event
-        try:
-            text = event.decoded_body or ""
-            size = len(text.encode())
-        except ValueError as error:
-            problem = FieldProblem("body", "is not UTF-8 text")
-            raise RejectedError("not_json", "the body is not UTF-8 text", (problem,)) from error
-        if size > MAX_BODY_BYTES:
-            problem = FieldProblem("body", f"is larger than {MAX_BODY_BYTES} bytes")
-            raise RejectedError("too_large", "the body is too large", (problem,))
-        return unwrap(text)
-
     def _defaults(self, key: str | None = None, unwrapped: Unwrapped | None = None) -> Defaults:
         event_id, source = (unwrapped.event_id, unwrapped.source) if unwrapped else (None, None)
         return Defaults(
@@ -301,27 +309,15 @@ class TicketApi:
             helpdesk=self._settings.default_helpdesk,
         )
 
-    def _idempotency_key(self) -> str | None:
-        given = self._header("Idempotency-Key")
-        # The header's draft standard has it in quotes; most callers leave them out.
-        quoted = re.fullmatch(r'"(.*)"', given or "")
-        return quoted[1] if quoted else given
-
-    def _header(self, name: str) -> str | None:
-        """A header's value in whatever case it was sent; a repeated one's values with commas between."""
-        event = self._routes.current_event
-        values = event.multi_value_headers.get(name)
-        return ", ".join(values) if values else event.headers.get(name)
-
     # ── answers ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _ended(self, outcome: Outcome) -> Response[str]:
+    def _ended(self, call: _Call, outcome: Outcome) -> Answer:
         shown = outcome.event()["data"]
         match outcome.kind:
             case OutcomeKind.SUCCEEDED if outcome.identity.operation is Operation.ADD:
-                return _json(201, shown, {"Location": self._ticket_address(outcome)})
+                return answer(201, shown, {"Location": self._ticket_address(call, outcome)})
             case OutcomeKind.SUCCEEDED:
-                return _json(200, shown)
+                return answer(200, shown)
             case OutcomeKind.REJECTED:
                 status = STATUS_OF_CODE.get(outcome.code or "", 422)
             case OutcomeKind.UNKNOWN:
@@ -331,23 +327,18 @@ class TicketApi:
         kept = {key: shown[key] for key in ("request_id", "outcome", "errors") if key in shown}
         return _problem(status, outcome.code or "", outcome.message or outcome.type, **kept)
 
-    def _ticket_address(self, outcome: Outcome) -> str:
+    def _ticket_address(self, call: _Call, outcome: Outcome) -> str:
         helpdesk = outcome.identity.helpdesk
         query = f"?helpdesk={helpdesk}" if helpdesk != self._settings.default_helpdesk else ""
-        return self._address("tickets", outcome.ticket_id or "") + query
+        return _address(call, "tickets", outcome.ticket_id or "") + query
 
-    def _address(self, kind: str, name: str) -> str:
-        # What stands before our own path: the stage, or a custom domain's base path.
-        base = self._routes.current_event.request_context.path.removesuffix(self._path)
-        return f"{base}/{kind}/{quote(name, safe='')}"
-
-    def _failed(self, error: HelpdeskError) -> Response[str]:
+    def _failed(self, error: HelpdeskError) -> Answer:
         cause = type(error.__cause__).__name__ if error.__cause__ else None
         self._logger.warning("call refused", extra={"code": error.code, "cause": cause})
         match error:
             case RejectedError():
                 body = rejection_body(error)
-                return _answer(body["status"], json.dumps(body), PROBLEM_TYPE)
+                return answer(body["status"], body, content_type=PROBLEM_TYPE)
             case UnavailableError():
                 return _problem(503, error.code, error.message, repeat_later(error))
             case OutcomeUnknownError():
@@ -386,22 +377,37 @@ def _shown(receipt: Receipt) -> dict[str, Any]:
     )
 
 
-def _json(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response[str]:
-    return _answer(status, json.dumps(body), "application/json", headers)
+def _unwrapped(call: _Call) -> Unwrapped:
+    try:
+        raw = call.body()
+        text = raw.decode()
+    except ValueError as error:
+        problem = FieldProblem("body", "is not UTF-8 text")
+        raise RejectedError("not_json", "the body is not UTF-8 text", (problem,)) from error
+    if len(raw) > MAX_BODY_BYTES:
+        problem = FieldProblem("body", f"is larger than {MAX_BODY_BYTES} bytes")
+        raise RejectedError("too_large", "the body is too large", (problem,))
+    return unwrap(text)
+
+
+def _idempotency_key(call: _Call) -> str | None:
+    given = call.header("idempotency-key")
+    # The header's draft standard has it in quotes; most callers leave them out.
+    quoted = re.fullmatch(r'"(.*)"', given or "")
+    return quoted[1] if quoted else given
+
+
+def _address(call: _Call, kind: str, name: str) -> str:
+    # What stands before our own path: the stage, or a custom domain's base path.
+    base = call.event["requestContext"]["path"].removesuffix(call.path)
+    return f"{base}/{kind}/{quote(name, safe='')}"
+
+
+def _not_allowed(methods: str) -> Answer:
+    return _problem(405, "method_not_allowed", f"This path takes {methods}.", {"Allow": methods})
 
 
 def _problem(
     status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **more: Any
-) -> Response[str]:
-    return _answer(status, json.dumps(problem_body(status, code, detail, **more)), PROBLEM_TYPE, headers)
-
-
-def _answer(
-    status: int, body: str, content_type: str, headers: Mapping[str, str] | None = None
-) -> Response[str]:
-    return Response(
-        status_code=status,
-        content_type=content_type,
-        body=body,
-        headers={"Cache-Control": "no-store", **(headers or {})},
-    )
+) -> Answer:
+    return answer(status, problem_body(status, code, detail, **more), headers, PROBLEM_TYPE)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
     from mypy_boto3_sqs.type_defs import MessageAttributeValueTypeDef
 
+# Spreads load. The usual generator would be the same in every start from one snapshot.
+_random = random.SystemRandom()
+
 type SqsRecord = Mapping[str, Any]
 
 # SQS lets a message wait for twelve hours from when it was received.
@@ -50,7 +53,7 @@ class QueueConsumer:
         self,
         service: TicketService,
         topic: Topic,
-        client: "SQSClient",
+        sqs: Callable[[], "SQSClient"],
         settings: Settings,
         logger: Logger,
         metrics: Metrics,
@@ -58,7 +61,8 @@ class QueueConsumer:
     ) -> None:
         self._service = service
         self._topic = topic
-        self._client = client
+        # Few batches have anything to give back or to park.
+        self._sqs = sqs
         self._settings = settings
         self._logger = logger
         self._metrics = metrics
@@ -150,7 +154,7 @@ class QueueConsumer:
         # One message a call: copies may be as large as the queue allows, and they are rare.
         for one in copies:
             try:
-                self._client.send_message(
+                self._sqs().send_message(
                     QueueUrl=self._settings.dead_letter_queue_url,
                     MessageBody=_cut(one.record["body"]),
                     MessageAttributes=_copy_attributes(one),
@@ -167,7 +171,7 @@ class QueueConsumer:
 
     def _delay_ten(self, returned: Sequence[_Work]) -> None:
         try:
-            answer = self._client.change_message_visibility_batch(
+            answer = self._sqs().change_message_visibility_batch(
                 QueueUrl=self._settings.requests_queue_url,
                 Entries=[
                     {
@@ -189,7 +193,7 @@ class QueueConsumer:
         """Seconds: never before what was asked for, else doubling with each receive, with jitter."""
         longest = self._settings.max_delay_s
         receives = int(one.record["attributes"]["ApproximateReceiveCount"])
-        doubling = min(2.0 ** min(receives, 20), longest) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load
+        doubling = min(2.0 ** min(receives, 20), longest) * _random.uniform(0.5, 1.0)
         if isinstance(one.result, Outcome):
             seconds = self._settings.doubt_s if one.result.kind is OutcomeKind.UNKNOWN else doubling
         elif one.result.retry_after is None:
@@ -198,7 +202,7 @@ class QueueConsumer:
             # A time of its own already: later would leave the budget unused, and it is spread out as it is.
             seconds = min(one.result.retry_after, longest)
         else:
-            seconds = min(one.result.retry_after, longest) * random.uniform(1.0, 1.1)  # noqa: S311  # as above
+            seconds = min(one.result.retry_after, longest) * _random.uniform(1.0, 1.1)
             if one.result.held:
                 # A long wait is spread out: receives do not add up, and work does not come back all at once.
                 seconds = max(seconds, doubling)

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
 
+# Spreads load. The usual generator would be the same in every start from one snapshot.
+_random = random.SystemRandom()
+
 TOKEN_REFUSED = "token_refused"  # noqa: S105  # a reason, not a token
 OUTAGE = "outage"
 ASKED_TO_WAIT = "asked_to_wait"
@@ -270,7 +273,7 @@ class Gate:
             begins = max(state.booked_until, now + self._frees_in(drawn, now))
             if begins - now > _LONGEST_WAIT_S:
                 # All that can be told is told: these look again later, and not all at once.
-                wait_s = _LONGEST_WAIT_S * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load
+                wait_s = _LONGEST_WAIT_S * _random.uniform(0.5, 1.0)
             else:
                 each_s = self._slot_s * _SLOTS_COUNTED / self._budget.limit * _CLOSER
                 booked_until = begins + (wanted - calls) * each_s

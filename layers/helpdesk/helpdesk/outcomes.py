@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import batched
 from typing import TYPE_CHECKING, Any
@@ -37,10 +38,11 @@ class Topic:
 
     def publish(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
         """Publishes all in as few calls as possible, and returns those that SNS did not take."""
-        refused: list[Outcome] = []
-        for group in _groups([(outcome, _body(outcome)) for outcome in outcomes]):
-            refused += self._publish_group(group)
-        return refused
+        groups = list(_groups([(outcome, _body(outcome)) for outcome in outcomes]))
+        if len(groups) < 2:
+            return [refused for group in groups for refused in self._publish_group(group)]
+        with ThreadPoolExecutor(len(groups)) as side_by_side:
+            return [refused for found in side_by_side.map(self._publish_group, groups) for refused in found]
 
     def tell(self, message: Message) -> bool:
         """Whether SNS has taken an event that is no outcome of a request."""

@@ -101,7 +101,7 @@ class _Variables(_Base):
     # Below 0 a day is proved before it is over, which is for trying it out.
     PROOF_AFTER_HOURS: Annotated[float, Field(ge=-24, le=72)] = 6
     PROOF_DAYS: Annotated[int, Field(ge=1)] = 400
-    THREADS: Annotated[int, Field(ge=1, le=50)] = 10
+    THREADS: Annotated[int, Field(ge=1, le=50)] = 25
 
     @field_validator("DEFAULT_HELPDESK")
     @classmethod

@@ -11,7 +11,6 @@ from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
-import certifi
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
@@ -19,6 +18,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from helpdesk.errors import OutcomeUnknownError, UnavailableError
+from helpdesk.tls import tls_context
 
 # A day's pull of many thousand tickets is the largest answer there is.
 MAX_BODY_BYTES = 32 * 1024 * 1024
@@ -181,8 +181,7 @@ class Transport:
         self._base_url = base_url
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
-        context = tls or ssl.create_default_context(cafile=certifi.where())
-        self._session = _Session(_Adapter(context, connections, max_idle_s))
+        self._session = _Session(_Adapter(tls or tls_context(), connections, max_idle_s))
 
     def send(self, method: str, path: str, body: bytes, headers: Mapping[str, str], deadline: float) -> Reply:
         """The reply, whatever its status. `deadline` is a moment of `time.monotonic()`.

@@ -11,7 +11,8 @@ class Allowance:
         self._burst = float(burst)
         self._clock = clock
         self._left = self._burst
-        self._at = clock()
+        # Not the clock: a snapshot may be older than the first call.
+        self._at = float("-inf")
 
     def take(self) -> float:
         """0 where one more may pass, which is counted; else the seconds until one may."""

@@ -15,7 +15,7 @@ def queue_consumer() -> QueueConsumer:
     return QueueConsumer(
         service(),
         Topic(clients().sns, settings().outcomes_topic_arn),
-        clients().sqs,
+        lambda: clients().sqs,
         settings(),
         invocation.logger,
         invocation.metrics,

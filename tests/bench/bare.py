@@ -1,0 +1,15 @@
+"""What any worker needs of Python, and nothing else."""
+
+import http.client
+import json
+import logging
+import ssl
+
+logger = logging.getLogger()
+ssl.create_default_context()
+
+
+def handler(event: object, context: object) -> str:
+    """So that the imports are used."""
+    logger.debug("%s %s", event, context)
+    return json.dumps(http.client.OK)

@@ -1,0 +1,245 @@
+"""How this application scales, and what it costs: a simulation of a queue, Lambda's pollers and workers.
+
+`make scale` prints the figures of docs/scale.md. What is assumed stands in this file and nowhere else.
+"""
+
+import heapq
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.table import Table
+
+# Five batches at first, up to 300 more a minute while there is a backlog, 1,000 at the most.
+# https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
+FIRST_POLLERS = 5
+POLLERS_A_SECOND = 300 / 60
+MOST_POLLERS = 1000
+# An account's concurrency unless AWS has raised it: all its functions share it.
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+ACCOUNT_CONCURRENCY = 1000
+# Calls a second to one API destination unless AWS has raised it, and how long it waits for an answer.
+# https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html
+API_DESTINATION_RATE = 300
+SHARE_OF_512_MB = 512 / 1769
+# What a helpdesk takes for one call, and AWS for another.
+HELPDESK_S = 0.2
+AWS_S = 0.005
+
+# Dollars for a million, us-east-1, arm64, without free tiers, by the price lists of 2025: look them up again.
+PRICES = {
+    "SQS call": 0.40,
+    "Lambda invocation": 0.20,
+    "Lambda GB-second": 13.3334,
+    "DynamoDB write": 0.625,
+    "DynamoDB read": 0.125,
+    "SNS publish": 0.50,
+    "log, in kB": 0.50,
+    "EventBridge event": 1.00,
+    "API destination call": 0.20,
+}
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What the bench has measured of a worker. Seconds, on a whole processor where it works."""
+
+    name: str
+    batch: int
+    window_s: float
+    # Batches at a time, as the template sets it; None where nothing is set.
+    concurrency: int | None
+    threads: int
+    cold_s: float
+    work_s: float
+    # AWS calls one after the other: of each batch, and of each request that a thread carries out.
+    batch_trips: int
+    request_trips: int
+    memory_gb: float = 0.5
+    # What each request, and each invocation, is billed beside Lambda's time.
+    per_request: dict[str, float] = field(default_factory=dict)
+    per_invocation: dict[str, float] = field(default_factory=dict)
+
+    def takes(self, requests: int) -> float:
+        """Seconds of a warm invocation: waiting is shared by the threads, work is not."""
+        waves = math.ceil(requests / self.threads)
+        waiting = waves * (HELPDESK_S + self.request_trips * AWS_S) + self.batch_trips * AWS_S
+        return waiting + requests * self.work_s / SHARE_OF_512_MB
+
+
+# SQS: one to send; Lambda receives and deletes in tens. Logs: a line for each request, two for each run.
+OURS = Worker(
+    "Ticket Bridge",
+    batch=25,
+    window_s=1,
+    concurrency=5,
+    threads=25,
+    cold_s=0.5,
+    work_s=0.003,
+    batch_trips=4,
+    request_trips=2,
+    per_request={"SQS call": 1.2, "DynamoDB write": 2, "SNS publish": 0.1, "log, in kB": 0.5},
+    per_invocation={"Lambda invocation": 1, "DynamoDB read": 1, "log, in kB": 0.8},
+)
+PLAIN = Worker(
+    "plain handler",
+    batch=10,
+    window_s=0,
+    concurrency=None,
+    threads=1,
+    cold_s=1.7,
+    work_s=0.0065,
+    batch_trips=0,
+    request_trips=3,
+    per_request={"SQS call": 1.2, "DynamoDB write": 2, "SNS publish": 1, "log, in kB": 0.5},
+    per_invocation={"Lambda invocation": 1, "log, in kB": 0.8},
+)
+
+
+@dataclass
+class Course:
+    """What a simulation has seen."""
+
+    requests: int = 0
+    invocations: int = 0
+    busy_s: float = 0.0
+    most_at_once: int = 0
+    ended_at: float = 0.0
+    # Of the first and the last of each batch: when it ended, and how long after it was sent.
+    told: list[tuple[float, float]] = field(default_factory=list)
+
+    def percentile(self, share: float) -> float:
+        """Seconds from sending to the outcome that so many requests did not exceed."""
+        waited = sorted(seconds for _, seconds in self.told)
+        return waited[min(int(share * len(waited)), len(waited) - 1)]
+
+    def caught_up_at(self, seconds: float) -> float:
+        """The last moment at which an outcome came later than that."""
+        return max((moment for moment, waited in self.told if waited > seconds), default=0.0)
+
+
+def simulate(worker: Worker, rate: float, seconds: float, backlog: int = 0) -> Course:
+    """A queue that gets `rate` requests a second, evenly, for so long; `backlog` is there at the start.
+
+    Requests are taken in order, and a poller fills its batch before the next one begins its own.
+    """
+    total = backlog + int(rate * seconds)
+    most = min(worker.concurrency or MOST_POLLERS, MOST_POLLERS, ACCOUNT_CONCURRENCY)
+    course = Course()
+
+    def arrival(number: int) -> float:
+        return 0.0 if number < backlog else (number - backlog + 1) / rate
+
+    def arrived(moment: float) -> int:
+        return min(total, backlog + int(min(moment, seconds) * rate))
+
+    # The times at which environments are free, new ones with a cold start before them.
+    free = [(0.0, True)] * min(FIRST_POLLERS, most)
+    course.most_at_once = 1
+    made, grown_at = len(free), 0.0
+    busy: list[float] = []
+    while course.requests < total:
+        moment, is_cold = heapq.heappop(free)
+        more = int((moment - grown_at) * POLLERS_A_SECOND)
+        if more and arrived(moment) - course.requests > worker.batch:
+            added = min(more, most - made)
+            for _ in range(added):
+                heapq.heappush(free, (moment, True))
+            made, grown_at = made + added, moment
+        elif more:
+            grown_at = moment
+        first = max(moment, arrival(course.requests))
+        full_at = max(moment, arrival(min(course.requests + worker.batch, total) - 1))
+        begins = min(first + worker.window_s, full_at)
+        count = min(worker.batch, max(arrived(begins) - course.requests, 1))
+        took = worker.takes(count)
+        ends = begins + took + (worker.cold_s if is_cold else 0)
+        for number in (course.requests, course.requests + count - 1):
+            course.told.append((ends, ends - arrival(number)))
+        course.requests += count
+        course.invocations += 1
+        course.busy_s += took
+        course.ended_at = max(course.ended_at, ends)
+        busy = [end for end in busy if end > begins] if len(busy) > 4 * most else busy
+        heapq.heappush(busy, ends)
+        while busy and busy[0] <= begins:
+            heapq.heappop(busy)
+        course.most_at_once = max(course.most_at_once, len(busy))
+        heapq.heappush(free, (ends, False))
+    return course
+
+
+def bill(worker: Worker, course: Course) -> dict[str, float]:
+    """Dollars for a million requests, line by line."""
+    runs = course.invocations / course.requests
+    used = dict(worker.per_request)
+    for name, amount in worker.per_invocation.items():
+        used[name] = used.get(name, 0) + amount * runs
+    used["Lambda GB-second"] = course.busy_s / course.requests * worker.memory_gb
+    # A gigabyte is a million kilobytes.
+    return {name: amount * PRICES[name] for name, amount in used.items()}
+
+
+def _rates() -> Iterator[tuple[str, Worker, float]]:
+    for rate in (1, 100, 200, 10_000):
+        yield f"{rate:,}/s, as shipped", OURS, rate
+        if rate == 10_000:
+            yield "10,000/s, QueueConcurrency 1000", _wider(OURS, 1000), rate
+        yield f"{rate:,}/s, plain handler", PLAIN, rate
+
+
+def _wider(worker: Worker, concurrency: int) -> Worker:
+    return Worker(**{**vars(worker), "concurrency": concurrency})
+
+
+def main() -> None:
+    """Prints the tables."""
+    console = Console(width=130)
+    load = Table(title=f"ten minutes at a steady rate; a helpdesk call takes {HELPDESK_S:g} s")
+    for name in ("", "at once", "p50 s", "p99 s", "waiting at the end", "requests a batch", "$ a million"):
+        load.add_column(name, justify="left" if not name else "right")
+    for name, worker, rate in _rates():
+        seconds = 600 if rate < 10_000 else 120
+        course = simulate(worker, rate, seconds)
+        late = max(course.ended_at - seconds, 0)
+        load.add_row(
+            name if seconds == 600 else f"{name} (two minutes)",
+            str(course.most_at_once),
+            f"{course.percentile(0.5):.2f}",
+            f"{course.percentile(0.99):.2f}",
+            f"{late:,.0f} s of work" if late > 5 else "none",
+            f"{course.requests / course.invocations:.1f}",
+            f"{sum(bill(worker, course).values()):.2f}",
+        )
+    console.print(load)
+    costs = Table(title="dollars for a million requests at 100 a second")
+    ours, plain = simulate(OURS, 100, 600), simulate(PLAIN, 100, 600)
+    lines, of_plain = bill(OURS, ours), bill(PLAIN, plain)
+    destination = {
+        "EventBridge event": PRICES["EventBridge event"],
+        "API destination call": PRICES["API destination call"],
+    }
+    for name in ("", OURS.name, PLAIN.name, "API destination"):
+        costs.add_column(name, justify="left" if not name else "right")
+    for line in dict.fromkeys([*lines, *of_plain, *destination]):
+        costs.add_row(line, *(f"{one.get(line, 0):.2f}" for one in (lines, of_plain, destination)))
+    costs.add_row("in all", *(f"{sum(one.values()):.2f}" for one in (lines, of_plain, destination)))
+    console.print(costs)
+    drain = Table(title="an outage of an hour at 50 a second: 180,000 requests wait, 50 a second still come")
+    for name in ("", "minutes until none waits", "at once"):
+        drain.add_column(name, justify="left" if not name else "right")
+    for worker in (OURS, _wider(OURS, 20), PLAIN):
+        course = simulate(worker, 50, 1800, backlog=180_000)
+        minutes = course.caught_up_at(5) / 60
+        drain.add_row(
+            f"{worker.name}, {worker.concurrency or 'no'} limit", f"{minutes:.0f}", str(course.most_at_once)
+        )
+    spare = API_DESTINATION_RATE - 50
+    drain.add_row("API destination, if all were repeated at once", f"{180_000 / spare / 60:.0f}", "")
+    console.print(drain)
+
+
+if __name__ == "__main__":
+    main()
