@@ -339,6 +339,8 @@ def test_nothing_of_a_callback_or_its_ticket_is_logged(
 ) -> None:
     call_back(deployment, account, account.callback(ticket_id) | {"note": CUSTOMER})
     call_back(deployment, account, account.callback(ticket_id) | {"note": CUSTOMER}, "guessed")
+    # A secret that was put into the wrong part of the path.
+    assert deployment.callback(SECRET, account.callback(ticket_id)).status == 404
     lines = log.getvalue()
     assert ticket_id in lines
     assert "callback refused" in lines
