@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from bridge import cli, local_metrics
 from bridge.alarms import alarms
+from bridge.errors import BridgeError
 from bridge.target import local
 from tests.e2e.waiting import until
 
@@ -114,12 +115,14 @@ def test_a_subscription_that_hears_everything_is_found(doctor: Doctor, stack: St
 
 
 def test_a_pause_is_found_at_once_and_told_by_its_alarm(
-    doctor: Doctor, state: StateFolder, stack: Stack
+    doctor: Doctor, state: StateFolder, stack: Stack, aws: Clients
 ) -> None:
     run = CliRunner(mix_stderr=False).invoke
     run(cli.bridge, ["pause", "--state-dir", str(state.root)], catch_exceptions=False)
     try:
         (found,) = doctor()
+        # As the schedule does each minute.
+        aws.lambda_.invoke(FunctionName="ticket-bridge-reconcile")
         until(lambda: "paused" in _raised(stack), seconds=90)
     finally:
         run(cli.bridge, ["resume", "--state-dir", str(state.root)], catch_exceptions=False)
@@ -133,3 +136,34 @@ def test_a_pause_is_found_at_once_and_told_by_its_alarm(
 
 def test_figures_are_carried_to_the_local_alarms(state: StateFolder, stack: Stack) -> None:
     assert state.running(local_metrics.NAME)
+
+
+def test_a_stack_by_its_name_is_looked_at_in_the_same_way(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if it were in an AWS account: but its API, whose address only AWS knows."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": stack.endpoint_url,
+        "AWS_DEFAULT_REGION": stack.region,
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+        "NO_PROXY": "127.0.0.1",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    result = CliRunner(mix_stderr=False).invoke(
+        cli.bridge, ["doctor", "--stack", "ticket-bridge", "--json"], catch_exceptions=False
+    )
+
+    found = [json.loads(line)["what"] for line in result.stdout.splitlines()]
+    (unreachable,) = [what for what in found if not what.startswith("The alarm ")]
+    assert unreachable.startswith("The check of tokens could not be made: ")
+    assert result.exit_code == 1
+
+
+def test_a_stack_that_is_not_there_is_told_in_a_line(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", stack.endpoint_url)
+
+    with pytest.raises(BridgeError, match="The stack elsewhere cannot be read"):
+        CliRunner().invoke(
+            cli.bridge, ["doctor", "--stack", "elsewhere"], catch_exceptions=False, standalone_mode=False
+        )
