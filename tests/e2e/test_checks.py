@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 from click.testing import CliRunner
 
 from bridge import cli, local_metrics
@@ -52,6 +54,48 @@ def test_a_stack_as_it_is_shipped_gives_nothing_to_find(doctor: Doctor) -> None:
 
 def test_a_probe_makes_a_ticket_whose_marker_and_time_come_back(doctor: Doctor) -> None:
     assert doctor("--probe") == []
+
+
+def test_a_probe_finds_a_marker_that_does_not_come_back_and_a_wrong_zone(
+    doctor: Doctor, stack: Stack, aws: Clients
+) -> None:
+    api = "ticket-bridge-ticket-api"
+    before = aws.lambda_.get_function_configuration(FunctionName=api)["Environment"]["Variables"]
+    _switch(stack, marker_returned=False)
+    aws.lambda_.update_function_configuration(
+        FunctionName=api, Environment={"Variables": before | {"KAPTURE_ZONE": "America/New_York"}}
+    )
+    try:
+        marker, zone = doctor("--probe", "--helpdesk", "kapture")
+    finally:
+        _switch(stack, marker_returned=True)
+        aws.lambda_.update_function_configuration(FunctionName=api, Environment={"Variables": before})
+
+    assert marker["what"] == "The marker does not come back from kapture in details."
+    assert re.search(r"kapture says \+(9|10)\.\d\d h off", zone["what"])
+    assert zone["change"].startswith("KaptureZone=")
+
+
+def test_a_probe_that_makes_no_ticket_says_where_to_look(doctor: Doctor, stack: Stack) -> None:
+    _control(stack, "POST", "faults", {"operation": "add", "fault": {"status": 400, "body": "{}"}})
+    try:
+        (found,) = doctor("--probe", "--helpdesk", "kapture")
+    finally:
+        _control(stack, "DELETE", "faults")
+
+    assert found["what"].startswith("No test ticket was made at kapture in 20 s: ")
+    assert re.fullmatch(r"bridge trace --helpdesk kapture doctor-\w+", found["change"])
+
+
+def _switch(stack: Stack, **switches: bool) -> None:
+    _control(stack, "PUT", "switches", switches)
+
+
+def _control(stack: Stack, method: str, what: str, body: Any = None) -> None:
+    with requests.Session() as session:
+        session.trust_env = False
+        url = f"{stack.kapture_url}/_control/{what}"
+        session.request(method, url, json=body, timeout=10).raise_for_status()
 
 
 def test_a_queue_that_hides_and_keeps_too_short_is_found(doctor: Doctor, stack: Stack, aws: Clients) -> None:
