@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 from click.testing import CliRunner
 
 from bridge import cli, local_metrics
 from bridge.alarms import alarms
+from bridge.errors import BridgeError
 from bridge.target import local
 from tests.e2e.waiting import until
 
@@ -51,6 +54,48 @@ def test_a_stack_as_it_is_shipped_gives_nothing_to_find(doctor: Doctor) -> None:
 
 def test_a_probe_makes_a_ticket_whose_marker_and_time_come_back(doctor: Doctor) -> None:
     assert doctor("--probe") == []
+
+
+def test_a_probe_finds_a_marker_that_does_not_come_back_and_a_wrong_zone(
+    doctor: Doctor, stack: Stack, aws: Clients
+) -> None:
+    api = "ticket-bridge-ticket-api"
+    before = aws.lambda_.get_function_configuration(FunctionName=api)["Environment"]["Variables"]
+    _switch(stack, marker_returned=False)
+    aws.lambda_.update_function_configuration(
+        FunctionName=api, Environment={"Variables": before | {"KAPTURE_ZONE": "America/New_York"}}
+    )
+    try:
+        marker, zone = doctor("--probe", "--helpdesk", "kapture")
+    finally:
+        _switch(stack, marker_returned=True)
+        aws.lambda_.update_function_configuration(FunctionName=api, Environment={"Variables": before})
+
+    assert marker["what"] == "The marker does not come back from kapture in details."
+    assert re.search(r"kapture says \+(9|10)\.\d\d h off", zone["what"])
+    assert zone["change"].startswith("KaptureZone=")
+
+
+def test_a_probe_that_makes_no_ticket_says_where_to_look(doctor: Doctor, stack: Stack) -> None:
+    _control(stack, "POST", "faults", {"operation": "add", "fault": {"status": 400, "body": "{}"}})
+    try:
+        (found,) = doctor("--probe", "--helpdesk", "kapture")
+    finally:
+        _control(stack, "DELETE", "faults")
+
+    assert found["what"].startswith("No test ticket was made at kapture in 20 s: ")
+    assert re.fullmatch(r"bridge trace --helpdesk kapture doctor-\w+", found["change"])
+
+
+def _switch(stack: Stack, **switches: bool) -> None:
+    _control(stack, "PUT", "switches", switches)
+
+
+def _control(stack: Stack, method: str, what: str, body: Any = None) -> None:
+    with requests.Session() as session:
+        session.trust_env = False
+        url = f"{stack.kapture_url}/_control/{what}"
+        session.request(method, url, json=body, timeout=10).raise_for_status()
 
 
 def test_a_queue_that_hides_and_keeps_too_short_is_found(doctor: Doctor, stack: Stack, aws: Clients) -> None:
@@ -114,12 +159,14 @@ def test_a_subscription_that_hears_everything_is_found(doctor: Doctor, stack: St
 
 
 def test_a_pause_is_found_at_once_and_told_by_its_alarm(
-    doctor: Doctor, state: StateFolder, stack: Stack
+    doctor: Doctor, state: StateFolder, stack: Stack, aws: Clients
 ) -> None:
     run = CliRunner(mix_stderr=False).invoke
     run(cli.bridge, ["pause", "--state-dir", str(state.root)], catch_exceptions=False)
     try:
         (found,) = doctor()
+        # As the schedule does each minute.
+        aws.lambda_.invoke(FunctionName="ticket-bridge-reconcile")
         until(lambda: "paused" in _raised(stack), seconds=90)
     finally:
         run(cli.bridge, ["resume", "--state-dir", str(state.root)], catch_exceptions=False)
@@ -133,3 +180,34 @@ def test_a_pause_is_found_at_once_and_told_by_its_alarm(
 
 def test_figures_are_carried_to_the_local_alarms(state: StateFolder, stack: Stack) -> None:
     assert state.running(local_metrics.NAME)
+
+
+def test_a_stack_by_its_name_is_looked_at_in_the_same_way(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if it were in an AWS account: but its API, whose address only AWS knows."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": stack.endpoint_url,
+        "AWS_DEFAULT_REGION": stack.region,
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+        "NO_PROXY": "127.0.0.1",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    result = CliRunner(mix_stderr=False).invoke(
+        cli.bridge, ["doctor", "--stack", "ticket-bridge", "--json"], catch_exceptions=False
+    )
+
+    found = [json.loads(line)["what"] for line in result.stdout.splitlines()]
+    (unreachable,) = [what for what in found if not what.startswith("The alarm ")]
+    assert unreachable.startswith("The check of tokens could not be made: ")
+    assert result.exit_code == 1
+
+
+def test_a_stack_that_is_not_there_is_told_in_a_line(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", stack.endpoint_url)
+
+    with pytest.raises(BridgeError, match="The stack elsewhere cannot be read"):
+        CliRunner().invoke(
+            cli.bridge, ["doctor", "--stack", "elsewhere"], catch_exceptions=False, standalone_mode=False
+        )

@@ -58,6 +58,16 @@ def test_what_an_alarm_watches_is_told_by_some_function() -> None:
     assert watched <= told
 
 
+def test_every_code_in_the_runbook_is_one_that_is_told() -> None:
+    sources = [*LAYER.rglob("*.py"), *(ROOT / "bridge").glob("*.py")]
+    text = "\n".join(source.read_text() for source in sources)
+    rows = re.findall(r"^\| (`[^|]+) \|", RUNBOOK, re.MULTILINE)
+    codes = {code for row in rows for code in re.findall(r"`([a-z]+(?:_[a-z]+)*)`", row)}
+
+    assert len(codes) > 20
+    assert {code for code in codes if f'"{code}"' not in text} <= {"service", "helpdesk"}
+
+
 def test_the_dashboards_first_row_shows_every_alarm() -> None:
     body, more = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
     widgets = json.loads(re.sub(r"\$\{NoTraffic\}", ', "${NoTrafficAlarm.Arn}"', body))["widgets"]
