@@ -231,15 +231,17 @@ class Operations:
     def _logged(self, request_id: str) -> Iterator[Step]:
         pattern = json.dumps(request_id)
         for group in self._target.log_groups:
+            # A page may be empty and have others behind it.
+            pages = self._target.logs.get_paginator("filter_log_events").paginate(
+                logGroupName=group, filterPattern=f"{{ $.request_id = {pattern} }}"
+            )
             try:
-                found = self._target.logs.filter_log_events(
-                    logGroupName=group, filterPattern=f"{{ $.request_id = {pattern} }}"
-                )
+                for page in pages:
+                    for event in page["events"]:
+                        yield from _logged_step(event, request_id)
             except self._target.logs.exceptions.ResourceNotFoundException:
                 # A function that never ran has no log yet.
                 continue
-            for event in found["events"]:
-                yield from _logged_step(event, request_id)
 
 
 def _stands(receipt: Receipt) -> str:

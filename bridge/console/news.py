@@ -117,7 +117,7 @@ class TopicNews:
                 ],
             )
             for message in messages:
-                yield from _published(message["Body"])
+                yield from published(message["Body"])
 
     def close(self) -> None:
         """Removes the queue."""
@@ -188,18 +188,22 @@ def _logged(event: Any) -> Iterator[News]:
     yield News(_at(line.get("timestamp"), event), line["request_id"], state, **told)
 
 
-def _published(body: str) -> Iterator[News]:
-    event = json.loads(body)
-    content = event.get("data", {})
-    if not content.get("request_id"):
+def published(body: str) -> Iterator[News]:
+    """The news in what was published to the topic, if it is an outcome."""
+    try:
+        event = json.loads(body)
+        content = event["data"]
+        at, request_id = datetime.fromisoformat(event["time"]).timestamp(), content["request_id"]
+    except (ValueError, KeyError, TypeError):
+        # Something else that somebody has published.
         return
     changed = event.get("type") == "ticket.changed"
     errors = [f"{one.get('field')}: {one.get('problem')}" for one in content.get("errors", [])]
     message = "; ".join(filter(None, (content.get("message"), *errors)))
     names = ("helpdesk", "operation", "source", "ticket_id", "ticket_url", "code")
     yield News(
-        datetime.fromisoformat(event["time"]).timestamp(),
-        content["request_id"],
+        at,
+        request_id,
         "changed" if changed else content.get("outcome", ""),
         **{name: content.get(name) for name in names},
         message=message or None,

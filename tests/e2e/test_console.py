@@ -10,7 +10,7 @@ import sys
 import threading
 import uuid
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it has no types
@@ -277,6 +277,69 @@ def test_the_page_can_be_read_by_everybody(
 
         assert found.violations_count == 0, found.generate_report()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+TROUBLED: dict[str, Any] = {
+    "stack": "production",
+    "is_local": False,
+    "region": "eu-west-1",
+    "at": 1795294800.0,
+    "every_s": 1,
+    "problems": [],
+    "alarms": [
+        {"name": "token-refused", "is_raised": True, "description": "The helpdesk refuses our token."},
+        {"name": "dead-letters", "is_raised": False, "description": "Requests were rejected or parked."},
+    ],
+    "helpdesks": [
+        {
+            "name": "kapture",
+            "title": "Kapture",
+            "state": "closed",
+            "reason": "it refuses the token",
+            "needs_token": True,
+            "closed_at": 1795294500.0,
+            "next_probe_at": 1795294860.0,
+            "doubts": ["order-1"],
+            "budget": {"limit": 60, "period_s": 60.0, "used": 57},
+        }
+    ],
+    "queues": {"waiting": 1204, "parked": 0},
+    "requests": [],
+}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_trouble_is_told_at_the_top_in_the_alarms_words(
+    started: Browser, tmp_path: Path, scheme: str
+) -> None:
+    with (
+        _served(StateFolder(tmp_path)) as url,
+        page_in(started, color_scheme=scheme, viewport={"width": 360, "height": 800}) as page,
+    ):
+        page.route("**/api/choices", lambda route: route.fulfill(json={"forms": [], "switches": []}))
+        page.route("**/api/now", lambda route: route.fulfill(json=TROUBLED))
+        page.goto(url)
+
+        expect(page.locator("#verdict")).to_have_text("Not everything works: 2 things need a person")
+        expect(page.locator("#needs")).to_contain_text("Alarm token-refused")
+        expect(page.locator("#needs")).to_contain_text("The helpdesk refuses our token.")
+        expect(page.locator("#needs")).to_contain_text("Put a valid token into its secret.")
+        expect(page.locator("#figures")).to_contain_text("1204")
+        expect(page.locator("[data-helpdesk]")).to_contain_text("57 of 60 calls in the last 60 seconds")
+        expect(page).to_have_title("Not everything works: 2 things need a person – Ticket Bridge")
+        assert Axe().run(page).violations_count == 0
+
+
+def test_what_may_not_be_read_is_named_and_the_rest_is_shown(started: Browser, tmp_path: Path) -> None:
+    partly = TROUBLED | {"alarms": [], "problems": ["alarms: AccessDenied: not authorized"], "queues": {}}
+    with _served(StateFolder(tmp_path)) as url, page_in(started) as page:
+        page.route("**/api/choices", lambda route: route.fulfill(json={"forms": [], "switches": []}))
+        page.route("**/api/now", lambda route: route.fulfill(json=partly))
+        page.goto(url)
+
+        expect(page.locator("#verdict")).to_have_text("Not everything can be read")
+        expect(page.locator("#why")).to_contain_text("alarms: AccessDenied: not authorized")
+        expect(page.locator("#needs")).to_contain_text("Kapture is not called")
 
 
 def test_a_stack_that_is_not_there_is_told_and_found_again_when_it_is(

@@ -2,7 +2,7 @@
 
 from itertools import permutations
 
-from bridge.console.news import News, Requests
+from bridge.console.news import News, Requests, published
 
 ACCEPTED = News(1.0, "r-1", "accepted", helpdesk="kapture", operation="add", source="shop")
 WAITS = News(2.0, "r-1", "waits", code="paused")
@@ -32,6 +32,18 @@ def test_why_a_request_waited_is_not_said_of_its_end() -> None:
     requests.take([WAITS, LOGGED])
 
     assert requests.as_json()[0]["code"] is None
+
+
+def test_what_is_no_outcome_is_no_news() -> None:
+    for body in (
+        "no json",
+        "[]",
+        '"text"',
+        '{"data": null}',
+        '{"data": {"request_id": "r-1"}}',
+        '{"time": 1}',
+    ):
+        assert list(published(body)) == []
 
 
 def test_only_the_latest_requests_are_kept_the_latest_first() -> None:

@@ -1,0 +1,127 @@
+"""The console's interface without a browser, on the deployed stack."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from bridge.console.guard import TOKEN_HEADER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bridge.emulator import Clients
+    from bridge.state import Stack
+
+type Ask = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def ask(stack: Stack) -> Iterator[Ask]:
+    """Asks the console as its page does; with a body it acts."""
+    with requests.Session() as session:
+        session.trust_env = False
+        token = re.search(r'name="token" content="([^"]+)"', session.get(stack.console_url, timeout=30).text)
+        assert token
+
+        def asking(path: str, body: Any = None, **query: str) -> dict[str, Any]:
+            url = f"{stack.console_url}api/{path}"
+            if body is None:
+                answer = session.get(url, params=query, timeout=30)
+            else:
+                answer = session.post(url, json=body, headers={TOKEN_HEADER: token[1]}, timeout=30)
+            told: dict[str, Any] = answer.json()
+            assert (answer.status_code == 200) == ("error" not in told)
+            return told
+
+        yield asking
+
+
+def _state(ask: Ask, request_id: str) -> str | None:
+    known = {one["request_id"]: one["state"] for one in ask("now")["requests"]}
+    return known.get(request_id)
+
+
+def _await_state(ask: Ask, request_id: str, state: str) -> None:
+    deadline = time.monotonic() + 60
+    while (seen := _state(ask, request_id)) != state:
+        assert time.monotonic() < deadline, f"{request_id} is {seen}"
+        time.sleep(0.3)
+
+
+def test_one_look_shows_all_of_the_stack(ask: Ask) -> None:
+    now = ask("now")
+
+    assert now["problems"] == []
+    assert [one["name"] for one in now["helpdesks"]] == ["kapture", "socialboards"]
+    assert {one["name"] for one in now["alarms"]} >= {"dead-letters", "token-refused"}
+    assert all(one["description"] for one in now["alarms"])
+    assert now["queues"].keys() == {"waiting", "parked"}
+    assert [(one["name"], one["takes_token"]) for one in now["simulators"]] == [
+        ("kapture", True),
+        ("socialboards", True),
+    ]
+
+
+def test_each_try_of_each_form_is_a_request_of_its_own(ask: Ask) -> None:
+    tried = [
+        ask("submissions", {"form": one["form"], "body": one["body"].replace("\r\n", "\n")})["request_id"]
+        for _ in range(2)
+        for one in ask("choices")["forms"]
+    ]
+
+    assert len(set(tried)) == len(tried) >= 16
+    _await_state(ask, tried[-1], "succeeded")
+
+
+def test_a_wrong_request_is_told_field_by_field_and_not_sent(ask: Ask) -> None:
+    told = ask("requests", {"operation": "add", "ticket": {"title": "", "details": 5}})
+
+    assert {one["field"] for one in told["errors"]} == {"ticket.title", "ticket.details"}
+
+
+def test_a_pause_is_shown_and_taken_back(ask: Ask) -> None:
+    def state() -> str:
+        return str(ask("now")["helpdesks"][1]["state"])
+
+    ask("pause", {"helpdesk": "socialboards"})
+    try:
+        assert state() == "paused"
+    finally:
+        ask("resume", {"helpdesk": "socialboards"})
+
+    assert state() == "open"
+    assert "is no helpdesk of" in ask("pause", {"helpdesk": "elsewhere"})["error"]
+
+
+def test_a_dry_run_sends_nothing_and_a_redrive_what_is_meant(ask: Ask, aws: Clients, stack: Stack) -> None:
+    request_id = f"console-api-{uuid.uuid4().hex[:8]}"
+    # Kapture wants a sub-status, which only its own check knows.
+    body = {"operation": "update", "request_id": request_id, "ticket_id": "1", "changes": {"comment": "c"}}
+    aws.sqs.send_message(QueueUrl=stack.requests_queue_url, MessageBody=json.dumps(body))
+    _await_state(ask, request_id, "rejected")
+
+    wanted = {"request_id": request_id}
+    assert [ask("redrive", wanted | {"dry_run": True})["count"] for _ in range(2)] == [1, 1]
+    parked = ask("parked", {})["copies"]
+    assert request_id in [copy["request_id"] for copy in parked]
+    assert all("body" not in copy for copy in parked), "customers' words stay where they are"
+    assert ask("redrive", wanted | {"dry_run": False})["count"] == 1
+    story = ask("trace", helpdesk="kapture", request_id=request_id)
+    assert story["stands"].startswith("outcome told: rejected")
+
+
+def test_a_simulator_is_told_to_fail_and_nothing_else_is(ask: Ask) -> None:
+    assert "Slow" in ask("simulate", {"helpdesk": "kapture", "what": "slow"})["words"]
+    assert [one["label"] for one in ask("now")["simulators"][0]["faults"]] == ["Slow (3 s)"]
+    ask("simulate", {"helpdesk": "kapture", "what": "clear"})
+    assert ask("now")["simulators"][0]["faults"] == []
+
+    assert "no switch" in ask("simulate", {"helpdesk": "kapture", "what": "burn"})["error"]
+    assert "not simulated" in ask("simulate", {"helpdesk": "elsewhere", "what": "down"})["error"]
