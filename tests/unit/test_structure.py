@@ -21,7 +21,7 @@ NEUTRAL = [path for path in MODULES + HANDLERS if not path.name.startswith("kapt
 RANKS = [
     {"errors", "steps", "tls"},
     {"models", "kapture_native", "intake.envelopes", "intake.bodies", "intake.expressions"}
-    | {"intake.shared_secrets", "intake.allowance"},
+    | {"intake.shared_secrets", "intake.allowance", "intake.calls"},
     {"settings", "edge_settings", "marker", "intake.requests", "intake.answers", "intake.signatures"},
     {"transport", "tokens", "intake.forms", "http_answers"},
     {"replies"},
@@ -170,6 +170,9 @@ MADE_AT_INIT = {
     "form_intake": "secretsmanager sqs",
     "callbacks": "dynamodb secretsmanager sns",
     "reconcile": "dynamodb secretsmanager",
+    "daily_proof": "dynamodb secretsmanager sns",
+    # Nothing is watched by default.
+    "watch": "",
 }
 
 
