@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from helpdesk.intake.signatures import Call, Verification, refusal
+from helpdesk.intake.calls import Call
+from helpdesk.intake.signatures import Verification, refusal
 
 SCHEME: TypeAdapter[Verification] = TypeAdapter(Verification)
 NOW = 1763716364.0

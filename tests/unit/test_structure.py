@@ -21,7 +21,7 @@ NEUTRAL = [path for path in MODULES + HANDLERS if not path.name.startswith("kapt
 RANKS = [
     {"errors", "steps", "figures", "tls"},
     {"models", "kapture_native", "intake.envelopes", "intake.bodies", "intake.expressions"}
-    | {"intake.shared_secrets", "intake.allowance"},
+    | {"intake.shared_secrets", "intake.allowance", "intake.calls"},
     {"settings", "edge_settings", "marker", "intake.requests", "intake.answers", "intake.signatures"},
     {"transport", "tokens", "intake.forms", "http_answers"},
     {"replies"},

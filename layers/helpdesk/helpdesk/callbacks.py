@@ -10,9 +10,10 @@ from aws_lambda_powertools.metrics import MetricUnit
 from helpdesk.changes import ChangeTeller
 from helpdesk.errors import FieldProblem, HelpdeskError, RejectedError
 from helpdesk.http_answers import answer, call_in, plain_answer, problem_of
+from helpdesk.intake.calls import Call
 from helpdesk.intake.requests import Defaults, read_body
 from helpdesk.intake.shared_secrets import SharedSecrets
-from helpdesk.intake.signatures import Call, SecretHeader, SecretPath, refusal
+from helpdesk.intake.signatures import SecretHeader, SecretPath, refusal
 from helpdesk.models import GetRequest, Operation
 from helpdesk.service import TicketService
 

@@ -15,10 +15,11 @@ from helpdesk.errors import FieldProblem, HelpdeskError, RejectedError, Unavaila
 from helpdesk.http_answers import MAX_BODY_BYTES, answer, call_in, problem_of, too_large
 from helpdesk.intake.allowance import Allowance
 from helpdesk.intake.answers import Submission, read_submission
+from helpdesk.intake.calls import Call
 from helpdesk.intake.forms import Form
 from helpdesk.intake.requests import Defaults, read_body
 from helpdesk.intake.shared_secrets import SharedSecrets
-from helpdesk.intake.signatures import Call, SecretPath, Unverified, refusal
+from helpdesk.intake.signatures import SecretPath, Unverified, refusal
 from helpdesk.models import queued
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from helpdesk.errors import HelpdeskError, RejectedError, UnavailableError
-from helpdesk.intake.signatures import Call
+from helpdesk.intake.calls import Call
 
 # The queue takes 1 MiB a message; the rest is for what is filled in on the way.
 MAX_BODY_BYTES = 1_000_000

@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -24,6 +23,7 @@ from pydantic import (
     field_validator,
 )
 
+from helpdesk.intake.calls import Call
 from helpdesk.intake.expressions import Part
 
 _PLACES = re.compile(r"(\{(?:body|timestamp|id)\})")
@@ -149,15 +149,6 @@ _SCHEME_OF_SERVICE: dict[str, Hmac] = {
         timestamp=Timestamp(header="webhook-timestamp"),
     ),
 }
-
-
-@dataclass(frozen=True)
-class Call:
-    """What a call brings for its verification; header names are in lower case."""
-
-    headers: Mapping[str, str]
-    raw: bytes
-    path_secret: str | None = None
 
 
 def signature_scheme(scheme: Verification) -> Hmac | None:
