@@ -25,6 +25,8 @@ def described(command: Command) -> str:
 def _parse(words: list[str]) -> None:
     """Raises click.UsageError where the command line is wrong; runs nothing."""
     name, *rest = words
+    if name == "--help":
+        return
     command = cli.bridge.get_command(click.Context(cli.bridge), name)
     if command is None:
         raise click.UsageError(f"there is no bridge {name}")
