@@ -31,7 +31,7 @@ down: setup ## Stop the local stack
 	@exec bridge down
 
 test: setup lint ## Lint, types, template, unit, functional and end-to-end tests
-	@exec python -m pytest -n auto --dist loadgroup
+	@exec python -m pytest -n auto
 
 soak: setup ## Thousands of requests, a third of the calls faulty, workers killed; options in SOAK="--requests 500"
 	@exec python -m bridge.soak $(SOAK)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Long enough to look through a full queue; what is not taken away is shown again at once.
 _PEEK_S = 120
+_TOLD = "outcome told:"
 _STATES = {
     "claimed": "being carried out",
     "released": "waiting for its next try",
@@ -218,11 +219,13 @@ class Operations:
                 stories.append(Story(name, _stands(receipt), sorted(steps, key=lambda step: step.at)))
         if stories:
             return stories
-        logged.sort(key=lambda step: step.at)
+        steps = [step for step in logged if helpdesk is None or step.helpdesk in (None, helpdesk)]
+        steps.sort(key=lambda step: step.at)
         stands = "not begun: it waits in the queue, was never accepted, or could not be read"
-        if logged:
-            stands = f"{logged[-1].text}; the ledger holds nothing of it"
-        return [Story(None, stands, logged)]
+        if steps and steps[-1].text.startswith(_TOLD):
+            # A get, or one that was wrong: the ledger has none of these.
+            stands = f"{steps[-1].text}; the ledger holds nothing of it"
+        return [Story(None, stands, steps)]
 
     def _check_served(self, helpdesk: str) -> None:
         if helpdesk not in self.helpdesks:
@@ -265,7 +268,7 @@ def _logged_step(event: Any, request_id: str) -> Iterator[Step]:
         "request accepted": "accepted by the API and put into the queue",
         "submission accepted": "accepted from a form and put into the queue",
         "request waits": f"given back to the queue: {code}",
-        "request ended": f"outcome told: {line.get('outcome')}" + (f" ({code})" if code else ""),
+        "request ended": f"{_TOLD} {line.get('outcome')}" + (f" ({code})" if code else ""),
         "doubt looked up": f"looked up at the helpdesk: {line.get('settled')}",
     }.get(line.get("message", ""))
     if text:

@@ -1,6 +1,9 @@
 """What every kind of test needs."""
 
+from typing import Any
+
 import pytest
+from xdist.scheduler.loadscope import LoadScopeScheduling  # type: ignore[import-untyped]  # no types
 
 _ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",
@@ -13,6 +16,22 @@ _ENVIRONMENT = {
 }
 # Set by a developer's own shell, these would lead tests to real accounts and bundles.
 _FOREIGN = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
+
+
+# What is costly to set up and shared by the tests of a module: a built layer, a deployed stack.
+_TOGETHER = ("tests/e2e/", "tests/functional/test_artifacts.py", "tests/functional/test_roles.py")
+
+
+class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # as above
+    """Gives a worker such a module whole, and other tests one by one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.partition("::")[0] if nodeid.startswith(_TOGETHER) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling:
+    """Which test goes to which worker."""
+    return _Scheduling(config, log)
 
 
 @pytest.fixture(autouse=True)

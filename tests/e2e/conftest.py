@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,14 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bridge.state import Stack
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Lets one worker of a parallel run have all of these tests, for they share a stack."""
-    here = Path(__file__).parent
-    for item in items:
-        if item.path.is_relative_to(here):
-            item.add_marker(pytest.mark.xdist_group("stack"))
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,6 @@ import pytest
 from tests.bench.artifacts import FUNCTIONS, SDK_IN_LAYER, build_functions, build_layer, zipped
 from tests.unit.test_structure import ON_LAMBDA
 
-# Built once, also where tests run side by side.
-pytestmark = pytest.mark.xdist_group("artifacts")
-
 HANDLERS = sorted(path.stem for path in FUNCTIONS.glob("*.py"))
 # As AWS counts.
 MEGABYTE = 1_048_576
