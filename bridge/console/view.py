@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -148,7 +149,9 @@ class Console:
     def close(self) -> None:
         """Leaves nothing behind in a stack that goes on."""
         if self._topic is not None:
-            self._topic.close()
+            # A stack that has gone has taken the queue with it.
+            with suppress(BotoCoreError, ClientError):
+                self._topic.close()
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────
 

@@ -78,6 +78,13 @@ def aws(stack: Stack) -> Clients:
     return Clients(stack.endpoint_url)
 
 
+@pytest.fixture(scope="module")
+def nothing_parked(stack: Stack, aws: Clients) -> Iterator[None]:
+    """Takes away what the tests of a module have parked, for others list what is parked."""
+    yield
+    aws.sqs.purge_queue(QueueUrl=stack.dead_letter_queue_url)
+
+
 @pytest.fixture(scope="session")
 def triggers(stack: Stack) -> Triggers:
     """Sends requests in all the ways in which they reach the stack."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from bridge.emulator import Clients
     from bridge.state import Stack
 
-pytestmark = needs_browser
+pytestmark = [needs_browser, pytest.mark.usefixtures("nothing_parked")]
 expect.set_options(timeout=PATIENCE_MS)
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from bridge.emulator import Clients
     from bridge.state import Stack
 
+pytestmark = pytest.mark.usefixtures("nothing_parked")
+
 type Ask = Callable[..., dict[str, Any]]
 
 

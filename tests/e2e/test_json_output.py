@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from bridge.state import Stack, StateFolder
 
 
+pytestmark = pytest.mark.usefixtures("nothing_parked")
+
+
 @pytest.fixture
 def objects(
     state: StateFolder,
