@@ -18,8 +18,7 @@ _ANY = "x-amazon-apigateway-any-method"
 _GATEWAY_RESPONSES = "x-amazon-apigateway-gateway-responses"
 # On AWS these allow the batch call too.
 _BATCHED = {"sns:Publish", "sqs:SendMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"}
-# SAM names an alias after its function.
-_FUNCTION_OF_URI = re.compile(r"\$\{(?P<function>\w+?)(\.Arn|Aliaslive)\}")
+_FUNCTION_OF_URI = re.compile(r"\$\{(?P<function>\w+)\.Arn\}")
 
 
 def fill(aws: Clients, stack_name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import sys
 import time
 from pathlib import Path
@@ -28,6 +29,7 @@ LIMIT_SECONDS = 300.0
 POLL_SECONDS = "0.2"
 # samconfig.toml is written for AWS: this environment is not in it, so that nothing of it applies.
 CONFIG_ENVIRONMENT = "bridge-local"
+_ALIAS = re.compile(r"^ +AutoPublishAlias\w*:.*\n", re.MULTILINE)
 
 
 def start_build(state: StateFolder) -> Group:
@@ -45,10 +47,14 @@ def start_build(state: StateFolder) -> Group:
 
 
 def start_deploy(state: StateFolder, endpoint_url: str, parameters: Mapping[str, str]) -> Group:
-    """Start `sam deploy` of what was built; returns at once."""
+    """Start `sam deploy` of what was built, without aliases; returns at once."""
+    built = state.sam / "build" / "template.yaml"
+    # The emulator starts a worker of a published version many seconds later than one of the function itself.
+    without_aliases = built.with_name("local.yaml")
+    without_aliases.write_text(_ALIAS.sub("", built.read_text()))
     command = [
         *_sam("deploy"),
-        *("--template-file", str(state.sam / "build" / "template.yaml")),
+        *("--template-file", str(without_aliases)),
         *("--stack-name", STACK_NAME),
         *("--region", emulator.REGION),
         *("--s3-bucket", ARTIFACTS_BUCKET),
