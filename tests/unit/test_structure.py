@@ -23,7 +23,7 @@ RANKS = [
     {"models", "kapture_native", "intake.envelopes", "intake.bodies", "intake.expressions"}
     | {"intake.shared_secrets", "intake.allowance", "intake.calls"},
     {"settings", "edge_settings", "marker", "intake.requests", "intake.answers", "intake.signatures"},
-    {"transport", "tokens", "intake.forms", "http_answers"},
+    {"transport", "tokens", "intake.forms", "http_answers", "table"},
     {"replies"},
     {"kapture", "kapture_callback", "socialboards", "socialboards_callback"}
     | {"ledger", "gate", "outcomes", "watchlist"},

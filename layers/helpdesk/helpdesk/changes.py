@@ -10,13 +10,13 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
-
-from botocore.exceptions import BotoCoreError, ClientError
 
 from helpdesk.errors import UnavailableError
 from helpdesk.models import Identity, Outcome, OutcomeKind, Ticket
 from helpdesk.outcomes import Topic
+from helpdesk.table import ConditionError, table_asked
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
@@ -64,42 +64,37 @@ class ChangeTeller:
         Where something has been told of the ticket before, what has changed since is told, as by `tell`.
         """
         try:
-            self._client.put_item(
-                TableName=self._table,
-                Item={
-                    "pk": {"S": _key(ticket)},
-                    "state": {"S": state_of(ticket)},
-                    "number": {"N": "0"},
-                    "expires_at": {"N": str(int(self._clock() + self._keep_s))},
-                },
-                ConditionExpression="attribute_not_exists(pk)",
-            )
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") != "ConditionalCheckFailedException":
-                raise UnavailableError("ledger_unavailable", "the ledger did not answer") from error
+            with table_asked():
+                self._client.put_item(
+                    TableName=self._table,
+                    Item={
+                        "pk": {"S": _key(ticket)},
+                        "state": {"S": state_of(ticket)},
+                        "number": {"N": "0"},
+                        "expires_at": {"N": str(int(self._clock() + self._keep_s))},
+                    },
+                    ConditionExpression="attribute_not_exists(pk)",
+                )
+        except ConditionError:
             return self.tell(ticket)
-        except BotoCoreError as error:
-            raise UnavailableError("ledger_unavailable", "the ledger did not answer") from error
         return None
 
     def _number_told(self, key: str, state: str) -> int | None:
         """How many changes have been told; None where this state was the last of them."""
-        try:
+        with table_asked():
             item = self._client.get_item(TableName=self._table, Key={"pk": {"S": key}}, ConsistentRead=True)
-        except (ClientError, BotoCoreError) as error:
-            raise UnavailableError("ledger_unavailable", "the ledger did not answer") from error
         found = item.get("Item", {})
         if found.get("state", {}).get("S") == state:
             return None
         return int(found.get("number", {}).get("N", "0"))
 
     def _remember(self, key: str, state: str, number: int) -> None:
-        try:
+        # Where somebody else has told it at the same time, that was the same event.
+        with suppress(ConditionError), table_asked():
             self._client.update_item(
                 TableName=self._table,
                 Key={"pk": {"S": key}},
                 UpdateExpression="SET #state = :state, #number = :next, expires_at = :expires_at",
-                # Where somebody else has told it at the same time, that was the same event.
                 ConditionExpression="attribute_not_exists(#number) OR #number = :number",
                 ExpressionAttributeNames={"#state": "state", "#number": "number"},
                 ExpressionAttributeValues={
@@ -109,11 +104,6 @@ class ChangeTeller:
                     ":expires_at": {"N": str(int(self._clock() + self._keep_s))},
                 },
             )
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") != "ConditionalCheckFailedException":
-                raise UnavailableError("ledger_unavailable", "the ledger did not answer") from error
-        except BotoCoreError as error:
-            raise UnavailableError("ledger_unavailable", "the ledger did not answer") from error
 
 
 def _key(ticket: Ticket) -> str:

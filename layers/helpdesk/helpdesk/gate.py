@@ -23,9 +23,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from helpdesk.errors import UnavailableError
+from helpdesk.table import ConditionError, table_asked
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
@@ -125,12 +123,10 @@ class Gate:
 
     def look(self) -> GateState:
         """The gate as it stands."""
-        try:
+        with table_asked():
             item = self._client.get_item(TableName=self._table, Key=self._key, ConsistentRead=True).get(
                 "Item", {}
             )
-        except (ClientError, BotoCoreError) as error:
-            raise _unavailable(error) from error
         return _state_in(item)
 
     def used(self, state: GateState) -> float:
@@ -340,13 +336,10 @@ class Gate:
         if conditions:
             request["ConditionExpression"] = " AND ".join(conditions)
         try:
-            self._client.update_item(**request)
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") == "ConditionalCheckFailedException":
-                return _state_in(error.response.get("Item", {}))
-            raise _unavailable(error) from error
-        except BotoCoreError as error:
-            raise _unavailable(error) from error
+            with table_asked():
+                self._client.update_item(**request)
+        except ConditionError as refusal:
+            return _state_in(refusal.item)
         return None
 
 
@@ -377,8 +370,3 @@ def _state_in(item: Any) -> GateState:
 
 def _number(value: float) -> "AttributeValueTypeDef":
     return {"N": repr(value)}
-
-
-def _unavailable(error: Exception) -> UnavailableError:
-    code = error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else ""
-    return UnavailableError("ledger_unavailable", f"the gate could not be read: {code or 'no answer'}")

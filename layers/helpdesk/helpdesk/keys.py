@@ -2,15 +2,15 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
-from botocore.exceptions import BotoCoreError, ClientError
 
-from helpdesk.errors import UnavailableError
 from helpdesk.service import Helpdesk
+from helpdesk.table import ConditionError, table_asked
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
@@ -59,7 +59,7 @@ class Keys:
 
     def _is_new(self, helpdesk: str, version: str) -> bool:
         """Whether this version was never seen before; remembers it."""
-        try:
+        with suppress(ConditionError), table_asked():
             self._client.update_item(
                 TableName=self._table,
                 Key={"pk": {"S": f"key#{helpdesk}"}},
@@ -67,10 +67,5 @@ class Keys:
                 ConditionExpression="attribute_not_exists(version) OR version <> :version",
                 ExpressionAttributeValues={":version": {"S": version}, ":now": {"N": repr(self._clock())}},
             )
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") == "ConditionalCheckFailedException":
-                return False
-            raise UnavailableError("ledger_unavailable", "the key could not be noted") from error
-        except BotoCoreError as error:
-            raise UnavailableError("ledger_unavailable", "the key could not be noted") from error
-        return True
+            return True
+        return False

@@ -27,9 +27,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from helpdesk.errors import FieldProblem, UnavailableError
+from helpdesk.errors import FieldProblem
 from helpdesk.models import (
     AddRequest,
     GetRequest,
@@ -40,12 +38,11 @@ from helpdesk.models import (
     Request,
     UpdateRequest,
 )
+from helpdesk.table import ConditionError, Item, table_asked
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
-
-type Item = Mapping[str, "AttributeValueTypeDef"]
 
 # So many calls that ended without an answer are enough.
 MAX_ATTEMPTS = 5
@@ -185,7 +182,7 @@ class Ledger:
         }
         try:
             written = self._write(key, "claimed", sets, _CLAIMABLE, values, attempts=1)
-        except _ConditionError as refusal:
+        except ConditionError as refusal:
             return self._why_not(request, refusal.item, lease, now)
         return Claim(key, lease, int(_of(written, "attempts", "N") or 1), _steps_in(written))
 
@@ -238,14 +235,14 @@ class Ledger:
     def note_told(self, outcome: Outcome) -> None:
         """Remembers that a doubt has been published, so that it is said once."""
         key = request_key(outcome.identity.helpdesk or "", outcome.identity.request_id)
-        with suppress(_ConditionError):
+        with suppress(ConditionError):
             self._write(
                 key, "told", {"told": {"BOOL": True}}, "#state = :unknown", {":unknown": {"S": "unknown"}}
             )
 
     def mark(self, claim: Claim, step: str) -> None:
         """Remembers a step of the request."""
-        try:
+        with table_asked():
             self._client.update_item(
                 TableName=self._table,
                 Key={"pk": {"S": claim.key}},
@@ -253,8 +250,6 @@ class Ledger:
                 ConditionExpression="lease = :lease",
                 ExpressionAttributeValues={":steps": {"SS": [step]}, ":lease": {"S": claim.lease}},
             )
-        except (ClientError, BotoCoreError) as error:
-            raise _unavailable(error) from error
 
     def ticket_of(self, helpdesk: str, source: str, reference: str) -> str | None:
         """The ticket that was added under a source's own reference, or None."""
@@ -263,7 +258,7 @@ class Ledger:
     def advance(self, helpdesk: str, ticket_id: str, occurred_at: datetime) -> bool:
         """Whether nothing newer has been applied to the ticket; remembers this moment as the newest."""
         moment = _number(occurred_at.timestamp())
-        try:
+        with suppress(ConditionError), table_asked():
             self._client.update_item(
                 TableName=self._table,
                 Key={"pk": {"S": f"ticket#{helpdesk}#{ticket_id}"}},
@@ -274,13 +269,8 @@ class Ledger:
                     ":expires_at": _number(int(self._clock() + self._keep_s)),
                 },
             )
-        except ClientError as error:
-            if _code_of(error) == "ConditionalCheckFailedException":
-                return False
-            raise _unavailable(error) from error
-        except BotoCoreError as error:
-            raise _unavailable(error) from error
-        return True
+            return True
+        return False
 
     # ── what is read, settled and freed ──────────────────────────────────────────────────────────────────
 
@@ -296,7 +286,7 @@ class Ledger:
 
     def doubts(self, helpdesk: str, most: int) -> list[Receipt]:
         """Requests of which it is not known whether they happened, the longest waiting first."""
-        try:
+        with table_asked():
             found = self._client.query(
                 TableName=self._table,
                 IndexName=ATTENTION_INDEX,
@@ -304,8 +294,6 @@ class Ledger:
                 ExpressionAttributeValues={":helpdesk": {"S": helpdesk}},
                 Limit=most,
             )
-        except (ClientError, BotoCoreError) as error:
-            raise _unavailable(error) from error
         prefix = request_key(helpdesk, "")
         return [
             _receipt_in(helpdesk, (_of(item, "pk", "S") or "").removeprefix(prefix), item)
@@ -314,7 +302,7 @@ class Ledger:
 
     def note_marker(self, helpdesk: str, field: str) -> None:
         """Remembers that a marker has come back from this helpdesk, out of this field."""
-        try:
+        with table_asked():
             self._client.put_item(
                 TableName=self._table,
                 Item={
@@ -322,8 +310,6 @@ class Ledger:
                     "seen_at": _number(self._clock()),
                 },
             )
-        except (ClientError, BotoCoreError) as error:
-            raise _unavailable(error) from error
 
     def marker_seen(self, helpdesk: str, field: str) -> bool:
         """Whether a marker has ever come back from this helpdesk, out of this field."""
@@ -351,13 +337,13 @@ class Ledger:
                 # An operator's wish starts the count of attempts anew.
                 attempts=-receipt.claim.attempts if receipt.ended else 0,
             )
-        except _ConditionError:
+        except ConditionError:
             return False
         return True
 
     def all(self) -> Iterator[Receipt]:
         """Everything that is known of every request, in no order. Reads the whole table."""
-        try:
+        with table_asked():
             pages = self._client.get_paginator("scan").paginate(
                 TableName=self._table,
                 FilterExpression="begins_with(pk, :requests)",
@@ -367,8 +353,6 @@ class Ledger:
                 for item in page["Items"]:
                     helpdesk, _, request_id = (_of(item, "pk", "S") or "")[len(_REQUESTS) :].partition("#")
                     yield _receipt_in(helpdesk, request_id, item)
-        except (ClientError, BotoCoreError) as error:
-            raise _unavailable(error) from error
 
     # ── DynamoDB ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -410,7 +394,7 @@ class Ledger:
         """The item's changed attributes.
 
         Raises:
-            UnavailableError: DynamoDB does not answer, or (as _ConditionError) the condition does not hold.
+            UnavailableError: DynamoDB does not answer, or (as ConditionError) the condition does not hold.
         """
         now = self._clock()
         values: dict[str, AttributeValueTypeDef] = {f":set_{name}": value for name, value in sets.items()}
@@ -428,7 +412,7 @@ class Ledger:
         if attempts:
             expression += " ADD attempts :attempts"
             values[":attempts"] = _number(attempts)
-        try:
+        with table_asked():
             answer = self._client.update_item(
                 TableName=self._table,
                 Key={"pk": {"S": key}},
@@ -443,26 +427,17 @@ class Ledger:
                 ReturnValues="ALL_NEW",
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
-        except ClientError as error:
-            if _code_of(error) == "ConditionalCheckFailedException":
-                found: Any = error.response.get("Item", {})
-                raise _ConditionError(found) from error
-            raise _unavailable(error) from error
-        except BotoCoreError as error:
-            raise _unavailable(error) from error
         return answer["Attributes"]
 
     def _get(self, key: str) -> Item:
-        try:
+        with table_asked():
             return self._client.get_item(
                 TableName=self._table, Key={"pk": {"S": key}}, ConsistentRead=True
             ).get("Item", {})
-        except (ClientError, BotoCoreError) as error:
-            raise _unavailable(error) from error
 
     def _put_reference(self, identity: Identity, ticket_id: str) -> None:
         key = _reference_key(identity.helpdesk or "", identity.source or "", identity.reference or "")
-        try:
+        with table_asked():
             self._client.put_item(
                 TableName=self._table,
                 Item={
@@ -471,16 +446,6 @@ class Ledger:
                     "expires_at": _number(int(self._clock() + self._keep_s)),
                 },
             )
-        except (ClientError, BotoCoreError) as error:
-            raise _unavailable(error) from error
-
-
-class _ConditionError(UnavailableError):
-    """A write whose condition did not hold; `item` is what stands there."""
-
-    def __init__(self, item: Item) -> None:
-        super().__init__("ledger_moved_on", "the request has moved on in the meantime")
-        self.item = item
 
 
 def fingerprint(request: Request) -> str:
@@ -591,12 +556,3 @@ def _of(item: Item, name: str, kind: str) -> str | None:
 
 def _number(value: float) -> "AttributeValueTypeDef":
     return {"N": repr(value)}
-
-
-def _code_of(error: ClientError) -> str:
-    return error.response.get("Error", {}).get("Code", "")
-
-
-def _unavailable(error: Exception) -> UnavailableError:
-    code = _code_of(error) if isinstance(error, ClientError) else "no answer"
-    return UnavailableError("ledger_unavailable", f"the ledger did not answer: {code}")

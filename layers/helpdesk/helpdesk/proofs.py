@@ -9,11 +9,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from helpdesk.errors import UnavailableError
 from helpdesk.models import SCHEMA_VERSION
 from helpdesk.outcomes import Message
+from helpdesk.table import table_asked
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
@@ -92,12 +90,10 @@ class Proofs:
 
     def of(self, helpdesk: str, day: str) -> Proof | None:
         """The proof of a day (YYYY-MM-DD), or None."""
-        try:
+        with table_asked():
             item = self._client.get_item(
                 TableName=self._table, Key={"pk": {"S": f"proof#{helpdesk}#{day}"}}
             ).get("Item")
-        except (ClientError, BotoCoreError) as error:
-            raise UnavailableError("ledger_unavailable", "the proof could not be read") from error
         if item is None:
             return None
         kept = json.loads(item["proof"]["S"])
@@ -106,7 +102,7 @@ class Proofs:
 
     def keep(self, proof: Proof, until: float) -> None:
         """Remembers a proof, until a moment in seconds since the epoch."""
-        try:
+        with table_asked():
             self._client.put_item(
                 TableName=self._table,
                 Item={
@@ -115,5 +111,3 @@ class Proofs:
                     "expires_at": {"N": str(int(until))},
                 },
             )
-        except (ClientError, BotoCoreError) as error:
-            raise UnavailableError("ledger_unavailable", "the proof could not be kept") from error

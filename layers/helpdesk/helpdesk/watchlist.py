@@ -13,12 +13,11 @@ writes under one name.
 import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from helpdesk.errors import UnavailableError
+from helpdesk.table import ConditionError, table_asked
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
@@ -75,10 +74,8 @@ class Watchlist:
         for ticket_id in ticket_ids:
             new = Watched(ticket_id, "", int(self._clock()))
             item = self._item(helpdesk, f"watch#{helpdesk}#{ticket_id}", [new], self._clock())
-            try:
+            with table_asked():
                 self._client.put_item(TableName=self._table, Item=item)
-            except (ClientError, BotoCoreError) as error:
-                raise _unavailable(error) from error
 
     def due(self, helpdesk: str, most: int) -> list[Page]:
         """Pages that it is time to look at, up to about `most`, the longest waiting of each shard first."""
@@ -86,7 +83,7 @@ class Watchlist:
 
     def _due_in(self, helpdesk: str, shard: int, most: int) -> Iterator[Page]:
         under = f"watch#{helpdesk}#{shard}"
-        try:
+        with table_asked():
             found = self._client.query(
                 TableName=self._table,
                 IndexName=_INDEX,
@@ -94,8 +91,6 @@ class Watchlist:
                 ExpressionAttributeValues={":under": {"S": under}, ":now": {"N": repr(self._clock())}},
                 Limit=max(most, 1),
             )
-        except (ClientError, BotoCoreError) as error:
-            raise _unavailable(error) from error
         for item in found["Items"]:
             yield Page(item["pk"]["S"], under, item["attention_at"]["N"], _tickets_in(item))
 
@@ -114,15 +109,10 @@ class Watchlist:
             # No other page has this name: its first ticket is in no other that is due at this moment.
             key = f"watch#{helpdesk}#{kept[0].ticket_id}@{due:.3f}"
             writes.append({"Put": {"TableName": self._table, "Item": self._item(helpdesk, key, kept, due)}})
-        try:
+        with suppress(ConditionError), table_asked():
             self._client.transact_write_items(TransactItems=writes)
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") == "TransactionCanceledException":
-                return False
-            raise _unavailable(error) from error
-        except BotoCoreError as error:
-            raise _unavailable(error) from error
-        return True
+            return True
+        return False
 
     def _item(self, helpdesk: str, key: str, tickets: Sequence[Watched], due: float) -> Any:
         rows = [[one.ticket_id, one.state, one.since] for one in tickets]
@@ -147,7 +137,3 @@ def _tickets_in(item: Any) -> tuple[Watched, ...]:
         rows = json.loads(item["tickets"]["S"])
         return tuple(Watched(ticket_id, state, since) for ticket_id, state, since in rows)
     return (Watched(item["ticket_id"]["S"], "", int(float(item["attention_at"]["N"]))),)
-
-
-def _unavailable(error: Exception) -> UnavailableError:
-    return UnavailableError("ledger_unavailable", f"the watchlist did not answer: {type(error).__name__}")
