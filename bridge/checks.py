@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 import requests
 from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has no types
 
+from bridge import sam
 from bridge.alarms import alarms
-from bridge.stack import OUTCOMES_QUEUE
 from bridge.state import PROJECT
+from bridge.subscriptions import OWN_QUEUES
 from helpdesk.marker import OFF, Markers
 from helpdesk.models import Ticket
 from helpdesk.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from bridge.target import Target
 
@@ -231,8 +232,8 @@ def subscriptions(stack: Examined) -> Iterator[Finding]:
     found = sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
     for one in (one for page in found for one in page["Subscriptions"]):
         endpoint = one["Endpoint"]
-        if endpoint.endswith(f":{OUTCOMES_QUEUE}"):
-            # The local stack's own, which hears everything on purpose.
+        if endpoint.rpartition(":")[2].startswith(OWN_QUEUES):
+            # The local stack's own, which hear everything on purpose.
             continue
         if not one["SubscriptionArn"].startswith("arn:"):
             yield Finding(
@@ -260,11 +261,14 @@ def template(stack: Examined) -> Iterator[Finding]:
     body = formation.get_template(StackName=stack.target.name, TemplateStage="Original")["TemplateBody"]
     deployed = yaml_helper.yaml_parse(body) if isinstance(body, str) else body
     here = yaml_helper.yaml_parse((PROJECT / "template.yaml").read_text())
+    is_local = stack.target.endpoint_url is not None
+    left_out = {*_PACKAGED, *(sam.LEFT_OUT_LOCALLY if is_local else ())}
     other = [
         f"{part}.{name}"
         for part in ("Parameters", "Resources", "Outputs")
         for name in sorted({*here[part], *deployed.get(part, {})})
-        if _comparable(here[part].get(name)) != _comparable(deployed.get(part, {}).get(name))
+        if _comparable(here[part].get(name), left_out)
+        != _comparable(deployed.get(part, {}).get(name), left_out)
     ]
     if other:
         yield Finding(
@@ -273,15 +277,15 @@ def template(stack: Examined) -> Iterator[Finding]:
             "Docs, alarms and checks speak of what is here.",
             "make deploy, or check out the version that is deployed",
         )
-    if stack.target.endpoint_url is None:
+    if not is_local:
         yield from _drift(formation, stack.target.name)
 
 
-def _comparable(part: Any) -> Any:
-    """A part of a template without what packaging changes."""
+def _comparable(part: Any, left_out: Collection[str]) -> Any:
+    """A part of a template without the properties that a deployment changes."""
     if not isinstance(part, dict):
         return part
-    properties = {name: value for name, value in part.get("Properties", {}).items() if name not in _PACKAGED}
+    properties = {name: value for name, value in part.get("Properties", {}).items() if name not in left_out}
     rest = {name: value for name, value in part.items() if name not in ("Properties", "Metadata")}
     return json.loads(json.dumps(rest | {"Properties": properties}, default=str))
 

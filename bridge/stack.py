@@ -16,7 +16,7 @@ from bridge import emulator, emulator_gaps, local_metrics, processes, sam, sched
 from bridge.errors import BridgeError
 from bridge.local_helpdesks import HELPDESKS, Wish
 from bridge.state import EMULATOR, PROJECT, Stack
-from bridge.subscriptions import subscribe
+from bridge.subscriptions import OWN_QUEUES, subscribe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 READY_SECONDS = 20.0
 CONSOLE = "console"
-OUTCOMES_QUEUE = "bridge-outcomes"
+OUTCOMES_QUEUE = f"{OWN_QUEUES}outcomes"
 _API_OUTPUT = re.compile(r"https://(?P<api>[a-z0-9]+)\.execute-api\.[^/]+/(?P<stage>[^/]+)/?")
 
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bridge.emulator import Clients
 
+# Queues of the local tools, which are no part of the stack, begin so.
+OWN_QUEUES = "bridge-"
+
 
 def subscribe(aws: Clients, *, queue_url: str, topic_arn: str, raw: bool) -> None:
     """Let the queue hear the topic; `raw` leaves SNS's envelope away. Doing it again changes nothing."""

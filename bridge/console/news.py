@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from bridge.subscriptions import subscribe
+from bridge.subscriptions import OWN_QUEUES, subscribe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -97,7 +97,8 @@ class TopicNews:
     def __init__(self, aws: Clients, topic_arn: str) -> None:
         self._sqs = aws.sqs
         self._url = aws.sqs.create_queue(
-            QueueName=f"bridge-console-{secrets.token_hex(4)}", Attributes={"MessageRetentionPeriod": "3600"}
+            QueueName=f"{OWN_QUEUES}console-{secrets.token_hex(4)}",
+            Attributes={"MessageRetentionPeriod": "3600"},
         )["QueueUrl"]
         subscribe(aws, queue_url=self._url, topic_arn=topic_arn, raw=True)
 

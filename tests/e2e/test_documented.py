@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from bridge.state import Stack, StateFolder
 
 # Those that bring a stack up are what the other tests of this folder do; those of a form show one that is
-# not there yet; --follow has no end.
-ELSEWHERE = re.compile(r"bridge (up|map)\b|--follow")
+# not there yet; --follow has no end; a name means a stack in an account; one without its argument is
+# only spoken of.
+ELSEWHERE = re.compile(r"bridge (up|map)\b|--follow|--stack|bridge trace$")
 RUN = list(dict.fromkeys(" ".join(one.words) for one in commands("bridge") if not ELSEWHERE.search(one.text)))
 CURL = [one.text for one in commands("curl") if one.page == "README.md"]
 # Findings and nothing to find are both what it is for.
