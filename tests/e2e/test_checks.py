@@ -35,7 +35,7 @@ def doctor(state: StateFolder, stack: Stack) -> Callable[..., list[dict[str, str
         result = CliRunner(mix_stderr=False).invoke(cli.bridge, arguments)
         found = [json.loads(line) for line in result.stdout.splitlines()]
         assert result.exit_code == (1 if found else 0), result.output
-        return [one for one in found if not one["what"].startswith("The alarm "))
+        return [one for one in found if not one["what"].startswith("The alarm ")]
 
     return run
 
