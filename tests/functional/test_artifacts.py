@@ -14,8 +14,8 @@ from tests.bench.artifacts import FUNCTIONS, SDK_IN_LAYER, build_functions, buil
 from tests.unit.test_structure import ON_LAMBDA
 
 HANDLERS = sorted(path.stem for path in FUNCTIONS.glob("*.py"))
-# As AWS counts.
-MEGABYTE = 1_048_576
+
+MEGABYTE = 1_000_000
 # The flags of bytecode that is valid whatever the time of its source: PEP 552, hash-based and unchecked.
 UNCHECKED = (1).to_bytes(4, "little")
 # What no handler has a use for. Of Powertools, the resolver and the utilities are not even deployed.
