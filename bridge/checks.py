@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from bridge.target import Target
 
-# As many records of a batch are carried out at a time.
-_BATCH = 10
+# As many records of a batch are carried out at a time (BatchSize and THREADS).
+_BATCH = 25
 # Lambda takes no fewer.
 _LEAST_CONCURRENCY = 2
 # Where no figure tells how long a call takes.

@@ -165,10 +165,12 @@ class Operations:
         )
 
     def _send_again(self, copy: ParkedCopy) -> None:
-        helpdesk = copy.attributes.get("helpdesk")
-        receipt = self._ledger.receipt(helpdesk, copy.request_id) if helpdesk and copy.request_id else None
-        if receipt and receipt.ended:
-            self._ledger.free(receipt, "redriven")
+        named = copy.attributes.get("helpdesk")
+        for helpdesk in [named] if named else self.helpdesks:
+            receipt = self._ledger.receipt(helpdesk, copy.request_id) if copy.request_id else None
+            if receipt and receipt.ended:
+                # Else its first end would only be told again.
+                self._ledger.free(receipt, "redriven")
         more: dict[str, Any] = {"MessageGroupId": copy.source} if copy.source else {}
         # A body without an id of its own must not get a new one from the new message.
         kept = {name: copy.attributes[name] for name in ("request_id",) if name in copy.attributes}

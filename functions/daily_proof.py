@@ -12,5 +12,5 @@ from helpdesk.wiring.invocation import LambdaContext, entry, schedule_deadline
 @entry(prover)
 def handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """How many days were proved, how many oddities they showed, and how many days still wait."""
-    left = keys().look()
-    return {**prover().run(schedule_deadline(context)), "key_days_left": left}
+    counts = prover().run(schedule_deadline(context))
+    return {**counts, "key_days_left": keys().look()}

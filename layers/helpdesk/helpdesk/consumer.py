@@ -283,6 +283,7 @@ def _copy_attributes(one: _Work) -> dict[str, "MessageAttributeValueTypeDef"]:
         "attempts": str(result.attempts) if isinstance(result, Outcome) else None,
         "request_id": one.identity.request_id,
         "operation": one.identity.operation,
+        "helpdesk": one.identity.helpdesk,
         "source": one.identity.source,
     }
     return {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items() if value}

@@ -16,6 +16,7 @@ and draw nothing while a request has been told to wait.
 """
 
 import json
+import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -168,7 +169,7 @@ class Gate:
         for _ in range(_TRIES):
             now = self._clock()
             _, free = self._counted(state, now)
-            kept = self._budget.limit * _KEPT_FOR_REQUESTS
+            kept = math.ceil(self._budget.limit * _KEPT_FOR_REQUESTS)
             if self._budget.limit and (free <= kept or state.booked_until > now):
                 return Pass(0, OVER_BUDGET, self._slot_s * _SLOTS)
             answer = self._admit_once(state, 1, token_version)

@@ -47,7 +47,10 @@ class Keys:
         left: dict[str, int] = {}
         for name, helpdesk in self._helpdesks.items():
             version = helpdesk.token_version(fresh=True)
-            if version and self._is_new(name, version):
+            if version is None:
+                # Secrets Manager does not answer: no figure is better than a wrong one.
+                return left
+            if self._is_new(name, version):
                 self._logger.info("a new version of the secret is used", extra={"helpdesk": name})
             expires_on = helpdesk.token_expires_on()
             if expires_on:

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from helpdesk.models import SCHEMA_VERSION
 from helpdesk.outcomes import Message
@@ -77,6 +77,10 @@ class Proof:
         return Message(event, {"type": PROVED, "outcome": body["outcome"], "helpdesk": self.helpdesk})
 
 
+def _key(helpdesk: str, day: str) -> str:
+    return f"proof#{helpdesk}#{day}"
+
+
 def _named(odd: Odd) -> dict[str, str]:
     return {name: value for name, value in asdict(odd).items() if value is not None}
 
@@ -90,15 +94,28 @@ class Proofs:
 
     def of(self, helpdesk: str, day: str) -> Proof | None:
         """The proof of a day (YYYY-MM-DD), or None."""
-        with table_asked():
-            item = self._client.get_item(
-                TableName=self._table, Key={"pk": {"S": f"proof#{helpdesk}#{day}"}}
-            ).get("Item")
+        item = self._item(_key(helpdesk, day))
         if item is None:
             return None
         kept = json.loads(item["proof"]["S"])
         sources = {name: Tally(**tally) for name, tally in kept.pop("sources").items()}
         return Proof(**kept | {"sources": sources, "odd": tuple(Odd(**odd) for odd in kept.pop("odd"))})
+
+    def begun_at(self, helpdesk: str, day: str, now: float) -> tuple[str, float]:
+        """The first day that is to be proved, and when it was said so; said here where it was not yet."""
+        first = {"pk": {"S": f"proof#{helpdesk}"}, "day": {"S": day}, "begun_at": {"N": repr(now)}}
+        item = self._item(f"proof#{helpdesk}")
+        if item is None:
+            with table_asked():
+                self._client.put_item(TableName=self._table, Item=first)
+            item = first
+        return item["day"]["S"], float(item["begun_at"]["N"])
+
+    def _item(self, key: str) -> Any:
+        with table_asked():
+            return self._client.get_item(
+                TableName=self._table, Key={"pk": {"S": key}}, ConsistentRead=True
+            ).get("Item")
 
     def keep(self, proof: Proof, until: float) -> None:
         """Remembers a proof, until a moment in seconds since the epoch."""
@@ -106,7 +123,7 @@ class Proofs:
             self._client.put_item(
                 TableName=self._table,
                 Item={
-                    "pk": {"S": f"proof#{proof.helpdesk}#{proof.day}"},
+                    "pk": {"S": _key(proof.helpdesk, proof.day)},
                     "proof": {"S": json.dumps(asdict(proof), separators=(",", ":"))},
                     "expires_at": {"N": str(int(until))},
                 },

@@ -12,7 +12,7 @@ the day before is looked at again with it. What is odd is one of these:
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, date, datetime, timedelta
 from itertools import batched
 
@@ -22,7 +22,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from helpdesk.errors import HelpdeskError, UnavailableError
 from helpdesk.ledger import Ledger, Receipt
 from helpdesk.marker import Markers
-from helpdesk.models import Operation, OutcomeKind, Ticket
+from helpdesk.models import Operation, OutcomeKind
 from helpdesk.outcomes import Topic
 from helpdesk.proofs import Odd, Proof, Proofs, Tally
 from helpdesk.service import Helpdesk, TicketService
@@ -30,6 +30,9 @@ from helpdesk.service import Helpdesk, TicketService
 # So many days back is proved what could not be proved in its time.
 _DAYS_BACK = 7
 _MOST_ODD = 500
+_MOST_SOURCES = 200
+# So long an alarm shows what a proof has found.
+_SHOWN_S = 86400.0
 
 
 @dataclass
@@ -38,7 +41,9 @@ class _Day:
 
     helpdesk: Helpdesk
     day: date
-    shown: dict[str, Ticket]
+    # Ids, and how many of them carry a marker of ours.
+    shown: set[str]
+    ours: int
     # Every marker of ours that shows on the day or the day before, and the tickets that carry it.
     marked: dict[str, list[str]]
     tallies: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
@@ -98,43 +103,49 @@ class Prover:
         return counts
 
     def _tell_state(self) -> None:
-        """For the alarms: what the newest proofs show, and for how long one is overdue."""
-        odd, late_s = 0, 0.0
+        """For the alarms: what proofs have shown for a day, and for how long one is overdue."""
+        odd, late_s, now = 0, 0.0, self._clock()
         for helpdesk in self._helpdesks.values():
-            day = self._last_day(helpdesk)
-            newest = self._proofs.of(helpdesk.name, day.isoformat())
-            odd += newest.odd_count if newest else 0
-            if newest is None:
-                ended = datetime.combine(day + timedelta(days=1), datetime.min.time(), helpdesk.zone)
-                late_s = max(late_s, self._clock() - (ended + self._after).timestamp())
+            days, begun_at = self._window(helpdesk)
+            for day in days:
+                proof = self._proofs.of(helpdesk.name, day.isoformat())
+                if proof is None:
+                    ended = datetime.combine(day + timedelta(days=1), datetime.min.time(), helpdesk.zone)
+                    due = max(ended.timestamp() + self._after.total_seconds(), begun_at)
+                    late_s = max(late_s, now - due)
+                elif now - datetime.fromisoformat(proof.proved_at).timestamp() <= _SHOWN_S:
+                    odd += proof.odd_count
         self._metrics.add_metric(name="ProofOdd", unit=MetricUnit.Count, value=odd)
         self._metrics.add_metric(name="ProofLateSeconds", unit=MetricUnit.Seconds, value=late_s)
 
     # ── one day ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _due(self, helpdesk: Helpdesk, deadline: float) -> Iterator[_Day | None]:
-        """The days that are over and not proved yet, as the helpdesk shows them; None for one that waits."""
-        for day in self._unproved(helpdesk, self._last_day(helpdesk)):
+        """The days that are over and not proved yet, as the helpdesk shows them.
+
+        Ends with a None where one has to wait: the helpdesk is spared the others then.
+        """
+        days, _ = self._window(helpdesk)
+        for day in days:
+            if self._proofs.of(helpdesk.name, day.isoformat()):
+                continue
             try:
                 yield self._pulled(helpdesk, day, deadline)
             except HelpdeskError as error:
                 self._waits(helpdesk, day, error)
                 yield None
+                return
 
-    def _last_day(self, helpdesk: Helpdesk) -> date:
-        """The newest day that can be proved."""
+    def _window(self, helpdesk: Helpdesk) -> tuple[list[date], float]:
+        """The days that can be proved, oldest first, and since when days are proved at all.
+
+        A new stack begins with the newest day: it knows nothing of those before it.
+        """
         now = datetime.fromtimestamp(self._clock(), UTC)
-        return (now - self._after).astimezone(helpdesk.zone).date() - timedelta(days=1)
-
-    def _unproved(self, helpdesk: Helpdesk, last: date) -> list[date]:
-        days: list[date] = []
-        while len(days) < _DAYS_BACK:
-            day = last - timedelta(days=len(days))
-            if self._proofs.of(helpdesk.name, day.isoformat()):
-                return days[::-1]
-            days.append(day)
-        # Nothing was ever proved here: the stack is new, and knows nothing of the days before.
-        return [last]
+        last = (now - self._after).astimezone(helpdesk.zone).date() - timedelta(days=1)
+        first, begun_at = self._proofs.begun_at(helpdesk.name, last.isoformat(), self._clock())
+        days = [last - timedelta(days=back) for back in reversed(range(_DAYS_BACK))]
+        return [day for day in days if day.isoformat() >= first], begun_at
 
     def _pulled(self, helpdesk: Helpdesk, day: date, deadline: float) -> _Day:
         before = self._service.pull(helpdesk.name, day - timedelta(days=1), deadline)
@@ -143,7 +154,9 @@ class Prover:
         for ticket in {ticket.ticket_id: ticket for ticket in (*before, *shown)}.values():
             for marker in self._markers.shown_by(ticket):
                 marked[marker].append(ticket.ticket_id)
-        return _Day(helpdesk, day, {ticket.ticket_id: ticket for ticket in shown}, marked)
+        ids = {ticket.ticket_id for ticket in shown}
+        ours = ids & {ticket_id for carriers in marked.values() for ticket_id in carriers}
+        return _Day(helpdesk, day, ids, len(ours), marked)
 
     def _take_in(self, day: _Day, receipt: Receipt) -> None:
         """What one request says of the day."""
@@ -179,13 +192,12 @@ class Prover:
         previous = self._proofs.of(day.helpdesk.name, (day.day - timedelta(days=1)).isoformat())
         known = set(previous.odd if previous else ())
         new = sorted(set(odd) - known, key=lambda one: (one.what, one.ticket_id))
-        ours = sum(bool(self._markers.shown_by(ticket)) for ticket in day.shown.values())
         proof = Proof(
             helpdesk=day.helpdesk.name,
             day=day.day.isoformat(),
-            sources=dict(sorted(day.tallies.items())),
+            sources=_most(day.tallies),
             shown=len(day.shown),
-            ours=ours,
+            ours=day.ours,
             late=len(late),
             odd=tuple(new[:_MOST_ODD]),
             odd_count=len(new),
@@ -211,6 +223,17 @@ class Prover:
     def _waits(self, helpdesk: Helpdesk, day: date, error: HelpdeskError) -> None:
         extra = {"helpdesk": helpdesk.name, "day": day.isoformat(), "code": error.code}
         self._logger.warning("the proof of a day waits", extra=extra)
+
+
+def _most(tallies: Mapping[str, Tally]) -> dict[str, Tally]:
+    """By source; beyond the largest, the others in one sum, for a message holds only so much."""
+    by_size = sorted(tallies.items(), key=lambda pair: -pair[1].requests)
+    shown = dict(sorted(by_size[:_MOST_SOURCES]))
+    rest = by_size[_MOST_SOURCES:]
+    if rest:
+        sums = {field.name: sum(getattr(tally, field.name) for _, tally in rest) for field in fields(Tally)}
+        shown["(others)"] = Tally(**sums)
+    return shown
 
 
 def _count(tally: Tally, receipt: Receipt) -> None:

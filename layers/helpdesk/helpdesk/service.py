@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from helpdesk.errors import (
     FieldProblem,
@@ -42,6 +42,8 @@ from helpdesk.models import (
 from helpdesk.steps import Steps
 from helpdesk.watchlist import Watchlist
 
+# Calls of one look that bad ids among good ones are worth.
+_MOST_LOOKS = 20
 # Reasons of our own: they say nothing of the helpdesk.
 _OUR_CODES = {
     "ledger_unavailable",
@@ -270,21 +272,34 @@ class TicketService:
         return self._through_gate(helpdesk, 1, partial(self._helpdesks[helpdesk].pull, day, deadline))
 
     def look(self, helpdesk: str, ticket_ids: Sequence[str], deadline: float) -> list[Ticket]:
-        """Those of up to `get_limit` tickets that there are, by a call that live requests leave.
+        """Those of up to `get_limit` tickets that there are, by calls that live requests leave.
 
-        Raises UnavailableError, UnauthorizedError and OutcomeUnknownError.
+        One bad id may spoil the others' call: what is refused is asked for in halves, down to single tickets,
+        which are left out. Raises UnavailableError, UnauthorizedError, and OutcomeUnknownError also where the
+        helpdesk seems to refuse whatever it is asked.
         """
+        parts = [list(ticket_ids)]
+        found: list[Ticket] = []
+        refused = calls = 0
+        while parts:
+            if calls == _MOST_LOOKS or (refused > 1 and not found):
+                raise OutcomeUnknownError("refused", "the helpdesk refuses to show tickets")
+            part = parts.pop()
+            calls += 1
+            try:
+                found += self._look_once(helpdesk, part, deadline)
+            except RejectedError:
+                half = len(part) // 2
+                parts += [part[half:], part[:half]] if half else []
+                refused += not half
+        return found
+
+    def _look_once(self, helpdesk: str, ticket_ids: Sequence[str], deadline: float) -> list[Ticket]:
         admitted = self._gates[helpdesk].admit_spare(self._version_of(helpdesk))
         if not admitted.calls:
             raise UnavailableError(admitted.code, "no call is left over", admitted.retry_after)
         fetch = partial(self._fetch, helpdesk, ticket_ids, {}, deadline)
-        try:
-            return list(self._heard(helpdesk, admitted, fetch).values())
-        except RejectedError:
-            # One bad id may spoil the others' call.
-            half = len(ticket_ids) // 2
-            halves = (ticket_ids[:half], ticket_ids[half:]) if half else ()
-            return [ticket for part in halves for ticket in self.look(helpdesk, part, deadline)]
+        return list(self._heard(helpdesk, admitted, fetch, is_spare=True).values())
 
     def _through_gate[T](self, helpdesk: str, calls: int, call: Callable[[], T]) -> T:
         admitted = self._gates[helpdesk].admit(calls, self._version_of(helpdesk))
@@ -292,14 +307,24 @@ class TicketService:
             raise UnavailableError(admitted.code, "the helpdesk cannot be asked now", admitted.retry_after)
         return self._heard(helpdesk, admitted, call)
 
-    def _heard[T](self, helpdesk: str, admitted: Pass, call: Callable[[], T]) -> T:
-        """What the call answers, and the gate knows how it went."""
+    def _heard[T](self, helpdesk: str, admitted: Pass, call: Callable[[], T], *, is_spare: bool = False) -> T:
+        """What the call answers, and the gate knows how it went.
+
+        A spare call that fails says nothing of requests, unless it was a probe or was told to stay away.
+        """
         heard = _ANSWERED
         try:
             return call()
         except HelpdeskError as error:
             heard = _heard_in(error)
+            failure = heard.failure
+            if is_spare and admitted.probe_s is None and failure and failure == Failure():
+                heard = _NOTHING
             raise
+        except ValidationError as error:
+            raise OutcomeUnknownError(
+                "unexpected_answer", "the answer holds what no ticket can be"
+            ) from error
         finally:
             self._tell(helpdesk, admitted, [heard])
 

@@ -9,10 +9,15 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from helpdesk.changes import ChangeTeller, state_of
-from helpdesk.errors import HelpdeskError
+from helpdesk.errors import HelpdeskError, OutcomeUnknownError
 from helpdesk.models import Ticket
 from helpdesk.service import Helpdesk, TicketService
 from helpdesk.watchlist import MOST_PAGES_AT_ONCE, Page, Watched, Watchlist
+
+# So many pages in a row that cannot be read are the helpdesk's trouble, and not theirs.
+_MOST_FAILED = 2
+# Spreads load. The usual generator would be the same in every start from one snapshot.
+_random = random.SystemRandom()
 
 
 class Watch:
@@ -50,34 +55,49 @@ class Watch:
     def run(self, deadline: float) -> dict[str, int]:
         """How many tickets were looked at, how many changes told, how many tickets are watched no more."""
         counts = {"looked": 0, "changed": 0, "dropped": 0}
-        for helpdesk in self._helpdesks.values():
+        for place, helpdesk in enumerate(self._helpdesks.values()):
+            now = time.monotonic()
+            share = (deadline - now) / (len(self._helpdesks) - place)
             try:
-                self._look_at_all(helpdesk, counts, deadline)
+                self._look_at_all(helpdesk, counts, now + share)
             except HelpdeskError as error:
                 # What was not looked at stays due.
-                extra = {"helpdesk": helpdesk.name, "code": error.code}
-                self._logger.info("the watch goes on later", extra=extra)
+                self._tell_later(helpdesk, error)
         self._metrics.add_metric(name="WatchLooked", unit=MetricUnit.Count, value=counts["looked"])
         self._metrics.add_metric(name="WatchChanged", unit=MetricUnit.Count, value=counts["changed"])
         return counts
 
     def _look_at_all(self, helpdesk: Helpdesk, counts: dict[str, int], deadline: float) -> None:
         pages = self._watchlist.due(helpdesk.name, self._most_calls * helpdesk.get_limit)
+        failed = 0
         for group in islice(_groups(pages, helpdesk.get_limit), self._most_calls):
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or failed == _MOST_FAILED:
                 return
-            self._look(helpdesk, group, counts, deadline)
+            try:
+                self._look(helpdesk, group, counts, deadline)
+                failed = 0
+            except OutcomeUnknownError as error:
+                # A page of which nothing can be learnt must not stand before the others each minute.
+                failed += 1
+                self._tell_later(helpdesk, error)
+                self._watchlist.replace(helpdesk.name, group, _watched(group), self._next_due())
+
+    def _tell_later(self, helpdesk: Helpdesk, error: HelpdeskError) -> None:
+        extra = {"helpdesk": helpdesk.name, "code": error.code}
+        self._logger.info("the watch goes on later", extra=extra)
+
+    def _next_due(self) -> float:
+        return self._clock() + self._each_s * _random.uniform(0.9, 1.1)
 
     def _look(
         self, helpdesk: Helpdesk, pages: Sequence[Page], counts: dict[str, int], deadline: float
     ) -> None:
-        # A ticket that stands in two pages has been looked at by the one that knows its state.
-        watched = {one.ticket_id: one for one in sorted(_tickets(pages), key=lambda one: bool(one.state))}
-        shown = self._service.look(helpdesk.name, list(watched), deadline)
+        watched = _watched(pages)
+        shown = self._service.look(helpdesk.name, [one.ticket_id for one in watched], deadline)
         found = {ticket.ticket_id: ticket for ticket in shown}
         kept = []
-        for ticket_id, one in watched.items():
-            ticket = found.get(ticket_id)
+        for one in watched:
+            ticket = found.get(one.ticket_id)
             is_over = self._clock() - one.since > self._watched_s
             if ticket is None:
                 # It may be shown again: an answer can be short.
@@ -86,11 +106,13 @@ class Watch:
             is_closed = helpdesk.is_closed(ticket)
             counts["changed"] += self._told(one, ticket, is_closed=is_closed)
             if not (is_closed or is_over):
-                kept.append(Watched(ticket_id, state_of(ticket), one.since))
-        due = self._clock() + self._each_s * random.uniform(0.9, 1.1)  # noqa: S311  # spreads load
-        if self._watchlist.replace(helpdesk.name, pages, kept, due):
+                kept.append(Watched(one.ticket_id, state_of(ticket), one.since))
+        if self._watchlist.replace(helpdesk.name, pages, kept, self._next_due()):
+            still = {one.ticket_id for one in kept}
+            dropped = [one.ticket_id for one in watched if one.ticket_id not in still]
+            self._watchlist.forget(helpdesk.name, dropped)
             counts["looked"] += len(watched)
-            counts["dropped"] += len(watched) - len(kept)
+            counts["dropped"] += len(dropped)
 
     def _told(self, one: Watched, ticket: Ticket, *, is_closed: bool) -> bool:
         if not one.state and not is_closed:
@@ -98,8 +120,10 @@ class Watch:
         return one.state != state_of(ticket) and bool(self._teller.tell(ticket))
 
 
-def _tickets(pages: Sequence[Page]) -> Iterator[Watched]:
-    return (one for page in pages for one in page.tickets)
+def _watched(pages: Sequence[Page]) -> list[Watched]:
+    """The tickets of some pages; one that stands in two, as the page says that knows its state."""
+    known = sorted((one for page in pages for one in page.tickets), key=lambda one: bool(one.state))
+    return list({one.ticket_id: one for one in known}.values())
 
 
 def _groups(pages: Sequence[Page], most: int) -> Iterator[list[Page]]:

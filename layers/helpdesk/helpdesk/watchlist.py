@@ -2,12 +2,14 @@
 
     pk                                attention                    attention_at
     watch#<helpdesk>#<id>             watch#<helpdesk>#<shard>     when it is due
+    asked#<helpdesk>#<ticket_id>      watch#<helpdesk>#<shard>     when it was asked for: lists one ticket
     request#<helpdesk>#<request_id>   watch#<helpdesk>#<shard>     when it ended: lists its own, new ticket
 
 A page holds `tickets`, a list of [ticket_id, state, since]. It is never written again: the next look puts
 another in its place. A request that has made a ticket lists it by its own item, in the write that ends it;
-the first look takes it from there into a page. The index is sharded, since DynamoDB takes only so many
-writes under one name.
+the first look takes it from there, or from where it was asked for, into a page. Those items stay, out of the
+index, so that a ticket which is asked for again and again is listed once. The index is sharded, since
+DynamoDB takes only so many writes under one name.
 """
 
 import json
@@ -48,9 +50,9 @@ class Page:
     tickets: tuple[Watched, ...]
 
     @property
-    def is_request(self) -> bool:
-        """Whether it is a request's own item, which stays when its ticket has moved into a page."""
-        return self.key.startswith("request#")
+    def stays(self) -> bool:
+        """Whether its item stays when its ticket has moved into a page."""
+        return not self.key.startswith("watch#")
 
 
 def watched_under(helpdesk: str, key: str) -> str:
@@ -70,12 +72,22 @@ class Watchlist:
         self._clock = clock
 
     def add(self, helpdesk: str, ticket_ids: Sequence[str]) -> None:
-        """Watches tickets from now on."""
+        """Watches tickets from now on; those that were asked for before are watched already."""
         for ticket_id in ticket_ids:
             new = Watched(ticket_id, "", int(self._clock()))
-            item = self._item(helpdesk, f"watch#{helpdesk}#{ticket_id}", [new], self._clock())
+            item = self._item(helpdesk, _asked_key(helpdesk, ticket_id), [new], self._clock())
+            with suppress(ConditionError), table_asked():
+                self._client.put_item(
+                    TableName=self._table, Item=item, ConditionExpression="attribute_not_exists(pk)"
+                )
+
+    def forget(self, helpdesk: str, ticket_ids: Sequence[str]) -> None:
+        """Lets tickets that are watched no more be asked for again."""
+        for ticket_id in ticket_ids:
             with table_asked():
-                self._client.put_item(TableName=self._table, Item=item)
+                self._client.delete_item(
+                    TableName=self._table, Key={"pk": {"S": _asked_key(helpdesk, ticket_id)}}
+                )
 
     def due(self, helpdesk: str, most: int) -> list[Page]:
         """Pages that it is time to look at, up to about `most`, the longest waiting of each shard first."""
@@ -102,9 +114,9 @@ class Watchlist:
         writes: list[TransactWriteItemTypeDef] = []
         for page in pages:
             where: Any = {"TableName": self._table, "Key": {"pk": {"S": page.key}}} | _unchanged(page)
-            if page.is_request:
+            if page.stays:
                 where["UpdateExpression"] = "REMOVE attention, attention_at"
-            writes.append({"Update": where} if page.is_request else {"Delete": where})
+            writes.append({"Update": where} if page.stays else {"Delete": where})
         if kept:
             # No other page has this name: its first ticket is in no other that is due at this moment.
             key = f"watch#{helpdesk}#{kept[0].ticket_id}@{due:.3f}"
@@ -123,6 +135,10 @@ class Watchlist:
             "tickets": {"S": json.dumps(rows, separators=(",", ":"))},
             "expires_at": {"N": str(int(self._clock() + self._keep_s))},
         }
+
+
+def _asked_key(helpdesk: str, ticket_id: str) -> str:
+    return f"asked#{helpdesk}#{ticket_id}"
 
 
 def _unchanged(page: Page) -> dict[str, Any]:
