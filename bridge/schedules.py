@@ -111,11 +111,15 @@ def read_all(folder: Path = FOLDER) -> dict[str, Schedule]:
     """Every schedule by its name, the file's own. Raises BridgeError naming all that is wrong."""
     found: dict[str, Schedule] = {}
     problems: list[str] = []
+    ids: set[str] = set()
     for path in sorted(folder.glob("*.y*ml")):
         try:
             found[path.stem] = _read(path)
         except BridgeError as error:
             problems.append(str(error))
+        if logical_id(path.stem) in ids:
+            problems.append(f"{path.name}: another file has this name, up to hyphens")
+        ids.add(logical_id(path.stem))
     if problems:
         raise BridgeError("\n".join(problems))
     return found

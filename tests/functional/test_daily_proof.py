@@ -189,6 +189,69 @@ def test_a_helpdesk_that_cannot_be_asked_is_asked_again_and_no_day_is_left_out(s
     assert len(proofs) == 3
 
 
+def test_a_day_whose_pull_failed_once_is_proved_after_a_later_one(scene: Scene) -> None:
+    scene.add("one")
+    scene.clock.let_pass(2 * DAY_S)
+    # The first pull of the first day that is due.
+    scene.account.simulator.faults.add(FaultRule(operation="*", times=1, fault=Fault(status=500)))
+    assert scene.proofs(days=0) == []
+
+    proofs = scene.proofs(days=0)
+
+    assert [proof["day"] for proof in proofs] == sorted({proof["day"] for proof in proofs})
+    assert len(proofs) == 2
+    assert sum(tally["added"] for proof in proofs for tally in proof["sources"].values()) == 1
+
+
+def test_a_week_without_proofs_is_made_up_for(scene: Scene) -> None:
+    assert len(scene.proofs(days=7)) == 7
+    assert len(scene.proofs(days=9)) == 7
+
+
+def test_what_is_odd_raises_its_alarms_figure_for_a_day(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def figures(name: str) -> list[float]:
+        lines = capsys.readouterr().out.splitlines()
+        return [json.loads(line)[name][0] for line in lines if f'"{name}":' in line]
+
+    [ticket_id] = scene.add("one")
+    scene.account.simulator.copy_by_hand(ticket_id)
+    scene.clock.let_pass(DAY_S)
+    # A day that shows nothing odd is proved in the same run.
+    scene.proofs(days=1)
+    assert figures("ProofOdd")[-1] == 1
+    scene.proofs(days=0.5)
+    assert figures("ProofOdd")[-1] == 1
+    scene.proofs(days=1)
+    assert figures("ProofOdd")[-1] == 0
+
+
+def test_a_day_that_waits_is_told_as_late(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    scene.account.simulator.faults.add(FaultRule(operation="*", fault=Fault(status=500)))
+    scene.proofs(days=1)
+    scene.proofs(days=1)
+
+    lines = [line for line in capsys.readouterr().out.splitlines() if '"ProofLateSeconds":' in line]
+    late = [json.loads(line)["ProofLateSeconds"][0] for line in lines]
+    assert DAY_S < late[-1] < 2 * DAY_S
+
+
+def test_sources_beyond_the_largest_are_told_in_one_sum(scene: Scene) -> None:
+    for start in range(0, 210, 10):
+        scene.send(
+            *(
+                {"operation": "add", "source": f"s{number}", "ticket": {"title": f"s{number}"}}
+                for number in range(start, start + 10)
+            )
+        )
+
+    [proof] = scene.proofs()
+
+    assert len(proof["sources"]) == 201
+    assert proof["sources"]["(others)"]["added"] == 10
+
+
 def test_a_new_stack_does_not_look_at_the_days_before_it(scene: Scene) -> None:
     # The fixture's run was the first there was.
     pulls = [call for call in scene.account.simulator.calls if call.operation in ("pull", "list")]

@@ -11,6 +11,7 @@ from moto import mock_aws
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.server import running
 from helpdesk.watchlist import Watched, Watchlist
+from helpdesk.wiring import helpdesks
 from tests.accounts import ACCOUNTS, Account
 from tests.deployment import Clock, Deployment
 
@@ -249,16 +250,88 @@ def test_a_helpdesk_that_asks_to_wait_is_not_called_by_the_watch(scene: Scene) -
     assert scene.changes() == [(ticket_id, scene.account.states[0])]
 
 
-def test_two_watches_at_once_tell_a_change_once(scene: Scene) -> None:
-    [ticket_id] = scene.make("one")
+def test_two_watches_at_once_tell_a_change_once_and_keep_every_ticket(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = scene.make("one", "two")
     scene.look()
-    scene.change(ticket_id, scene.account.states[0])
-
+    scene.change(ids[0], scene.account.states[0])
     scene.clock.let_pass(ROUND_S)
-    scene.deployment.watch()
+    # The other one runs between the first one's call and its writes.
+    service = helpdesks.service()
+    look = service.look
+
+    def overtaken(*arguments: Any) -> Any:
+        monkeypatch.setattr(service, "look", look)
+        shown = look(*arguments)
+        scene.deployment.watch()
+        return shown
+
+    monkeypatch.setattr(service, "look", overtaken)
     scene.deployment.watch()
 
-    assert len(scene.changes()) == 1
+    assert scene.changes() == [(ids[0], scene.account.states[0])]
+    scene.change(ids[1], scene.account.states[0])
+    scene.look()
+    assert len(scene.changes()) == 2
+
+
+def test_a_page_that_can_never_be_read_does_not_keep_others_from_being_looked_at(scene: Scene) -> None:
+    ids = scene.make(*(f"t{number}" for number in range(60)))
+    scene.look()
+    broken = FaultRule(operation="*", match=ids[0], fault=Fault(status=500))
+    scene.account.simulator.faults.add(broken)
+    for ticket_id in ids:
+        scene.change(ticket_id, scene.account.states[0])
+
+    for _ in range(8):
+        scene.look()
+    other = {ticket_id for ticket_id, _ in scene.changes()}
+    assert 0 < len(other) < 60
+    scene.make("requests-go-on")
+
+    scene.account.simulator.faults.clear()
+    scene.look(rounds=2)
+    assert sorted(ticket_id for ticket_id, _ in scene.changes()) == sorted(ids)
+
+
+def test_a_ticket_that_is_asked_for_each_hour_is_looked_at_once_a_round(scene: Scene) -> None:
+    [made] = scene.make("one")
+    copied = scene.account.simulator.copy_by_hand(made)
+    for number in range(3):
+        request = {"operation": "get", "request_id": f"hour-{number}", "ticket_ids": [copied]}
+        scene.deployment.send(request | {"include": ["watch"]})
+        scene.deployment.consume()
+        assert scene.look()["looked"] == 2
+
+
+def test_a_ticket_that_was_closed_can_be_asked_for_again(scene: Scene) -> None:
+    [made] = scene.make("one")
+    copied = scene.account.simulator.copy_by_hand(made)
+    ask = {"operation": "get", "ticket_ids": [copied], "include": ["watch"]}
+    scene.deployment.send(ask)
+    scene.deployment.consume()
+    scene.look()
+    scene.change(copied, scene.account.states[1])
+    assert scene.look()["dropped"] == 1
+
+    scene.change(copied, scene.account.states[0])
+    scene.deployment.send(ask)
+    scene.deployment.consume()
+    scene.look()
+
+    assert scene.changes() == [(copied, scene.account.states[1]), (copied, scene.account.states[0])]
+
+
+def test_a_helpdesk_that_refuses_everything_is_not_asked_for_each_ticket(scene: Scene) -> None:
+    scene.make(*(f"t{number}" for number in range(50)))
+    refusal = Fault(status=200, body=scene.account.refusal)
+    scene.account.simulator.faults.add(FaultRule(operation="*", fault=refusal))
+    before = len(scene.account.simulator.calls)
+
+    assert scene.look()["looked"] == 0
+
+    assert len(scene.account.simulator.calls) - before < 25
 
 
 def test_a_thousand_tickets_take_eighty_calls_an_hour_and_never_more_than_is_spare(scene: Scene) -> None:

@@ -98,6 +98,14 @@ def test_all_files_are_looked_at_before_anything_is_said(tmp_path: Path) -> None
         schedules.read_all(tmp_path)
 
 
+def test_two_files_whose_schedules_would_have_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "report-1.yaml").write_text(GOOD)
+    (tmp_path / "report1.yaml").write_text(GOOD)
+
+    with pytest.raises(BridgeError, match=r"report1\.yaml: another file has this name"):
+        schedules.read_all(tmp_path)
+
+
 def test_writing_twice_changes_nothing(tmp_path: Path) -> None:
     template = schedules.TEMPLATE.read_text()
     found = {"plants": read(tmp_path, GOOD)}
