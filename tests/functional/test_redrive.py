@@ -1,0 +1,117 @@
+"""A redriven request is carried out anew, and one that has succeeded meanwhile is not."""
+
+import boto3
+import pytest
+
+from bridge.operations import Operations, ParkedCopy, Wanted
+from bridge.simulators.faults import Fault, FaultRule
+from bridge.simulators.kapture import KaptureSimulator
+from bridge.target import Target
+from tests.deployment import Deployment
+
+ADD = {"operation": "add", "request_id": "order-1", "ticket": {"title": "Parcel"}}
+
+
+@pytest.fixture
+def operations(deployment: Deployment) -> Operations:
+    return Operations(
+        Target(
+            session=boto3.Session(),
+            endpoint_url=None,
+            name="ticket-bridge",
+            requests_queue_url=deployment.requests,
+            dead_letter_queue_url=deployment.dead_letter_queue,
+            ledger_table="ledger",
+            helpdesks=("kapture",),
+        )
+    )
+
+
+def _redriven(operations: Operations) -> list[ParkedCopy]:
+    told: list[ParkedCopy] = []
+    operations.redrive(Wanted(), told=told.append, dry_run=False)
+    return told
+
+
+def _adds(kapture: KaptureSimulator) -> int:
+    return sum(call.operation == "add" for call in kapture.calls)
+
+
+def _refuse_once(kapture: KaptureSimulator) -> None:
+    kapture.faults.add(FaultRule(operation="add", times=1, fault=Fault(status=400)))
+
+
+@pytest.mark.parametrize("named", [{}, {"helpdesk": "kapture"}], ids=["default_helpdesk", "named_helpdesk"])
+def test_what_the_helpdesk_refused_is_carried_out_when_it_is_redriven(
+    deployment: Deployment, kapture: KaptureSimulator, operations: Operations, named: dict[str, str]
+) -> None:
+    _refuse_once(kapture)
+    deployment.send({**ADD, **named})
+    deployment.consume()
+
+    (copy,) = _redriven(operations)
+    deployment.consume()
+
+    assert (copy.request_id, copy.code) == ("order-1", "refused_by_helpdesk")
+    refused, added = (event["data"] for event in deployment.outcomes())
+    assert (refused["outcome"], added["outcome"]) == ("rejected", "succeeded")
+    assert [str(one["ticket_id"]) for one in kapture.tickets_as_json()] == [added["ticket_id"]]
+    assert operations.parked() == []
+
+
+def test_what_has_succeeded_since_is_answered_and_not_made_twice(
+    deployment: Deployment, kapture: KaptureSimulator, operations: Operations
+) -> None:
+    _refuse_once(kapture)
+    deployment.send(ADD)
+    deployment.consume()
+    (copy,) = operations.parked()
+    _redriven(operations)
+    deployment.consume()
+    # The same copy once more, as two operators at the same time would have it.
+    deployment.sqs.send_message(
+        QueueUrl=deployment.dead_letter_queue,
+        MessageBody=copy.body,
+        MessageAttributes={
+            name: {"DataType": "String", "StringValue": value} for name, value in copy.attributes.items()
+        },
+    )
+
+    _redriven(operations)
+    deployment.consume()
+
+    assert [event["data"]["outcome"] for event in deployment.outcomes()][-2:] == ["succeeded", "succeeded"]
+    assert len(kapture.tickets_as_json()) == 1
+    assert _adds(kapture) == 2
+
+
+def test_a_redriven_request_that_used_anothers_id_leaves_that_one_as_it_is(
+    deployment: Deployment, kapture: KaptureSimulator, operations: Operations
+) -> None:
+    _refuse_once(kapture)
+    deployment.send(ADD)
+    deployment.consume()
+    deployment.drain(deployment.dead_letter_queue)
+    deployment.send({**ADD, "ticket": {"title": "Another"}})
+    deployment.consume()
+
+    (copy,) = _redriven(operations)
+    deployment.consume()
+
+    assert copy.code == "request_id_reused"
+    assert deployment.outcomes()[-1]["data"]["code"] == "request_id_reused"
+    assert _adds(kapture) == 1
+
+
+def test_a_request_that_could_not_be_read_is_sent_again_as_it_is(
+    deployment: Deployment, operations: Operations
+) -> None:
+    deployment.send("no JSON")
+    deployment.consume()
+
+    (copy,) = _redriven(operations)
+    deployment.consume()
+
+    first, again = (event["data"] for event in deployment.outcomes())
+    assert copy.body == "no JSON"
+    assert first["code"] == again["code"] == "not_json"
