@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.errors import BridgeError
 from helpdesk.gate import Budget, Gate
-from helpdesk.ledger import Ledger
+from helpdesk.intake.requests import Defaults, UnreadableRequestError, read_request
+from helpdesk.ledger import Ledger, fingerprint
 from helpdesk.proofs import Proof, Proofs
 
 if TYPE_CHECKING:
@@ -165,12 +166,7 @@ class Operations:
         )
 
     def _send_again(self, copy: ParkedCopy) -> None:
-        named = copy.attributes.get("helpdesk")
-        for helpdesk in [named] if named else self.helpdesks:
-            receipt = self._ledger.receipt(helpdesk, copy.request_id) if copy.request_id else None
-            if receipt and receipt.ended:
-                # Else its first end would only be told again.
-                self._ledger.free(receipt, "redriven")
+        self._free(copy)
         more: dict[str, Any] = {"MessageGroupId": copy.source} if copy.source else {}
         # A body without an id of its own must not get a new one from the new message.
         kept = {name: copy.attributes[name] for name in ("request_id",) if name in copy.attributes}
@@ -185,6 +181,19 @@ class Operations:
         self._target.sqs.delete_message(
             QueueUrl=self._target.dead_letter_queue_url, ReceiptHandle=copy.receipt_handle
         )
+
+    def _free(self, copy: ParkedCopy) -> None:
+        """Lets a request that has ended be carried out anew; it would be answered with its old end."""
+        defaults = Defaults(copy.request_id, copy.source, self.helpdesks[0])
+        try:
+            request = read_request(copy.body, defaults)
+        except UnreadableRequestError:
+            # It never came as far as the ledger.
+            return
+        receipt = self._ledger.receipt(request.helpdesk, request.request_id)
+        # One that used another's id has no claim to that one's item.
+        if receipt and receipt.ended and receipt.fingerprint == fingerprint(request):
+            self._ledger.free(receipt, "redriven")
 
     # ── the gate ─────────────────────────────────────────────────────────────────────────────────────────
 

@@ -32,6 +32,7 @@ class Switch:
 
 
 SWITCHES = (
+    Switch("refuse", "Refuse new tickets (400)", {"operation": "add", "fault": {"status": 400}}),
     Switch("down", "Down (503)", {"fault": {"status": 503}}),
     Switch(
         "busy",

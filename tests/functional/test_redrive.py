@@ -1,39 +1,28 @@
-"""Parked requests that an operator sends again, through the true ledger and the true handlers."""
-
-from collections.abc import Iterator
+"""A redriven request is carried out anew, and one that has succeeded meanwhile is not."""
 
 import boto3
 import pytest
 from moto import mock_aws
 
-from bridge.operations import Operations, Wanted
+from bridge.operations import Operations, ParkedCopy, Wanted
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture import KaptureSimulator
 from bridge.target import Target
 from tests.deployment import Clock, Deployment
 from tests.functional.conftest import TOKEN
 
-pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
-
-REFUSED = Fault(status=200, body='{"message": "no such queue", "status": "failed"}')
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def deployment(monkeypatch: pytest.MonkeyPatch, kapture_url: str, clock: Clock) -> Iterator[Deployment]:
-    with mock_aws():
-        yield Deployment(monkeypatch, kapture_url, TOKEN, clock=clock)
+ADD = {"operation": "add", "request_id": "order-1", "ticket": {"title": "Parcel"}}
 
 
 @pytest.fixture
 def operations(deployment: Deployment) -> Operations:
+    return operations_on(deployment)
+
+
+def operations_on(deployment: Deployment) -> Operations:
     return Operations(
         Target(
-            session=boto3.Session(region_name="eu-west-1"),
+            session=boto3.Session(),
             endpoint_url=None,
             name="ticket-bridge",
             requests_queue_url=deployment.requests,
@@ -44,57 +33,48 @@ def operations(deployment: Deployment) -> Operations:
     )
 
 
-def redrive(operations: Operations) -> int:
-    return operations.redrive(Wanted(), told=lambda _: None, dry_run=False)
+def _redriven(operations: Operations) -> list[ParkedCopy]:
+    told: list[ParkedCopy] = []
+    operations.redrive(Wanted(), told=told.append, dry_run=False)
+    return told
 
 
-def test_a_request_that_the_helpdesk_rejected_is_carried_out_when_it_is_redriven(
-    deployment: Deployment, operations: Operations, kapture: KaptureSimulator
+def _adds(kapture: KaptureSimulator) -> int:
+    return sum(call.operation == "add" for call in kapture.calls)
+
+
+def _refuse_once(kapture: KaptureSimulator) -> None:
+    kapture.faults.add(FaultRule(operation="add", times=1, fault=Fault(status=400)))
+
+
+@pytest.mark.parametrize("named", [{}, {"helpdesk": "kapture"}], ids=["default_helpdesk", "named_helpdesk"])
+def test_what_the_helpdesk_refused_is_carried_out_when_it_is_redriven(
+    deployment: Deployment, kapture: KaptureSimulator, operations: Operations, named: dict[str, str]
 ) -> None:
-    kapture.faults.add(FaultRule(operation="add", times=1, fault=REFUSED))
-    deployment.send({"operation": "add", "request_id": "again", "ticket": {"title": "again"}})
-    deployment.consume()
-    assert [event["type"] for event in deployment.outcomes()] == ["ticket.rejected"]
-
-    assert redrive(operations) == 1
+    _refuse_once(kapture)
+    deployment.send({**ADD, **named})
     deployment.consume()
 
-    assert [event["type"] for event in deployment.outcomes()] == ["ticket.added"]
-    assert [ticket.title for ticket in kapture.tickets] == ["again"]
+    (copy,) = _redriven(operations)
+    deployment.consume()
+
+    assert (copy.request_id, copy.code) == ("order-1", "refused_by_helpdesk")
+    refused, added = (event["data"] for event in deployment.outcomes())
+    assert (refused["outcome"], added["outcome"]) == ("rejected", "succeeded")
+    assert [str(one["ticket_id"]) for one in kapture.tickets_as_json()] == [added["ticket_id"]]
     assert operations.parked() == []
 
 
-def test_a_request_that_has_expired_is_carried_out_when_it_is_redriven(
-    deployment: Deployment, operations: Operations, kapture: KaptureSimulator, clock: Clock
+def test_what_has_succeeded_since_is_answered_and_not_made_twice(
+    deployment: Deployment, kapture: KaptureSimulator, operations: Operations
 ) -> None:
-    operations.gate("kapture").pause()
-    deployment.send({"operation": "add", "request_id": "late", "ticket": {"title": "late"}})
+    _refuse_once(kapture)
+    deployment.send(ADD)
     deployment.consume()
-    clock.let_pass(80 * 3600)
-    deployment.show_all()
+    (copy,) = operations.parked()
+    _redriven(operations)
     deployment.consume()
-    [event] = deployment.outcomes()
-    assert (event["type"], event["data"]["code"]) == ("ticket.parked", "expired")
-
-    operations.gate("kapture").resume()
-    # The queue's own clock is not put forward.
-    clock.let_pass(-80 * 3600)
-    assert redrive(operations) == 1
-    deployment.consume()
-
-    assert [event["type"] for event in deployment.outcomes()] == ["ticket.added"]
-    assert len(kapture.tickets) == 1
-
-
-def test_a_request_that_has_succeeded_meanwhile_makes_no_second_ticket(
-    deployment: Deployment, operations: Operations, kapture: KaptureSimulator
-) -> None:
-    kapture.faults.add(FaultRule(operation="add", times=1, fault=REFUSED))
-    deployment.send({"operation": "add", "request_id": "twice", "ticket": {"title": "twice"}})
-    deployment.consume()
-    copy = operations.parked()[0]
-    redrive(operations)
-    deployment.consume()
+    # The same copy once more, as two operators at the same time would have it.
     deployment.sqs.send_message(
         QueueUrl=deployment.dead_letter_queue,
         MessageBody=copy.body,
@@ -103,7 +83,67 @@ def test_a_request_that_has_succeeded_meanwhile_makes_no_second_ticket(
         },
     )
 
-    assert redrive(operations) == 1
+    _redriven(operations)
     deployment.consume()
 
-    assert len(kapture.tickets) == 1
+    assert [event["data"]["outcome"] for event in deployment.outcomes()][-2:] == ["succeeded", "succeeded"]
+    assert len(kapture.tickets_as_json()) == 1
+    assert _adds(kapture) == 2
+
+
+def test_a_redriven_request_that_used_anothers_id_leaves_that_one_as_it_is(
+    deployment: Deployment, kapture: KaptureSimulator, operations: Operations
+) -> None:
+    _refuse_once(kapture)
+    deployment.send(ADD)
+    deployment.consume()
+    deployment.drain(deployment.dead_letter_queue)
+    deployment.send({**ADD, "ticket": {"title": "Another"}})
+    deployment.consume()
+
+    (copy,) = _redriven(operations)
+    deployment.consume()
+
+    assert copy.code == "request_id_reused"
+    assert deployment.outcomes()[-1]["data"]["code"] == "request_id_reused"
+    assert _adds(kapture) == 1
+
+
+def test_a_request_that_could_not_be_read_is_sent_again_as_it_is(
+    deployment: Deployment, operations: Operations
+) -> None:
+    deployment.send("no JSON")
+    deployment.consume()
+
+    (copy,) = _redriven(operations)
+    deployment.consume()
+
+    first, again = (event["data"] for event in deployment.outcomes())
+    assert copy.body == "no JSON"
+    assert first["code"] == again["code"] == "not_json"
+
+
+def test_what_was_given_up_is_carried_out_when_it_is_redriven(
+    monkeypatch: pytest.MonkeyPatch, kapture_url: str, kapture: KaptureSimulator
+) -> None:
+    clock = Clock()
+    with mock_aws():
+        deployment = Deployment(monkeypatch, kapture_url, TOKEN, clock=clock)
+        operations = operations_on(deployment)
+        operations.gate("kapture").pause()
+        deployment.send(ADD)
+        deployment.consume()
+        clock.let_pass(80 * 3600)
+        deployment.show_all()
+        deployment.consume()
+        assert [event["data"]["code"] for event in deployment.outcomes()] == ["expired"]
+
+        operations.gate("kapture").resume()
+        # The queue's own clock is not put forward.
+        clock.let_pass(-80 * 3600)
+        (copy,) = _redriven(operations)
+        deployment.consume()
+
+        assert copy.code == "expired"
+        assert [event["type"] for event in deployment.outcomes()] == ["ticket.added"]
+        assert len(kapture.tickets_as_json()) == 1
