@@ -40,6 +40,14 @@ def _raised(stack: Stack) -> dict[str, Alarm]:
     return {alarm.name: alarm for alarm in alarms(local(stack)) if alarm.is_raised}
 
 
+def _on_the_console(stack: Stack) -> dict[str, str]:
+    """What the console's page shows of raised alarms, at its top: their words by their names."""
+    with requests.Session() as session:
+        session.trust_env = False
+        now = session.get(f"{stack.console_url}api/now", timeout=30).json()
+    return {alarm["name"]: alarm["description"] for alarm in now["alarms"] if alarm["is_raised"]}
+
+
 def _first_row(stack: Stack) -> list[str]:
     """The names of the alarms in the dashboard's first row."""
     clients = local(stack).cloudwatch
@@ -89,6 +97,7 @@ def test_a_refused_token_is_told_everywhere_in_the_same_words_and_nothing_is_los
         alarm = _raised(stack)["token-refused"]
         assert alarm.description.startswith("The helpdesk refuses our token")
         assert "token-refused" in _first_row(stack)
+        assert _on_the_console(stack)["token-refused"] == alarm.description
         told = doctor()
         assert told.startswith("The alarm ")
         assert f"The alarm token-refused is raised. {alarm.description}" in told
@@ -96,6 +105,7 @@ def test_a_refused_token_is_told_everywhere_in_the_same_words_and_nothing_is_los
         aws.secretsmanager.put_secret_value(**secret, SecretString='{"token": "another-token"}')
         until(lambda: "token-refused" not in _raised(stack), seconds=TWO_TICKS_S)
         assert "token-refused" not in doctor()
+        assert "token-refused" not in _on_the_console(stack)
         until(all_succeeded, seconds=200)
     finally:
         _tell_simulator(stack, KAPTURE.credentials["token"])
