@@ -14,7 +14,7 @@ from bridge.simulators.server import running
 from bridge.simulators.socialboards import SocialboardsSimulator
 from bridge.simulators.socialboards_webhooks import Webhook, webhook_body
 from helpdesk.models import Identity, Outcome, OutcomeKind, Ticket
-from helpdesk.wiring import invocation
+from helpdesk.wiring import helpdesks, invocation
 from tests.accounts import ACCOUNTS, Account, KaptureAccount, SocialboardsAccount, at, deployed
 from tests.deployment import Answer, Clock, Deployment
 
@@ -125,6 +125,29 @@ def test_a_ticket_that_comes_back_to_an_earlier_state_has_changed_again(
         ids.append(event["id"])
 
     assert len(set(ids)) == 3
+
+
+def test_a_look_that_is_overtaken_by_a_newer_one_is_made_again(
+    deployment: Deployment, account: Account, ticket_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = account.states
+    account.simulator.change_by_hand(ticket_id, one)
+    service = helpdesks.service()
+    get = service.get
+
+    def overtaken(*arguments: Any) -> Any:
+        monkeypatch.setattr(service, "get", get)
+        older = get(*arguments)
+        account.simulator.change_by_hand(ticket_id, other)
+        call_back(deployment, account, account.callback(ticket_id))
+        return older
+
+    monkeypatch.setattr(service, "get", overtaken)
+    answer = call_back(deployment, account, account.callback(ticket_id))
+
+    assert (answer.status, answer.body["changed"]) == (200, False)
+    told = [event["data"]["ticket"]["sub_status"]["key"] for event in deployment.outcomes()]
+    assert told == [other]
 
 
 def test_a_change_that_the_topic_did_not_take_is_told_by_the_next_callback(

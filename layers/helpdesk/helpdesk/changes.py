@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
 
 
+class OvertakenError(UnavailableError):
+    """Somebody else has told of a ticket in the meantime: it has to be looked at again."""
+
+
 class ChangeTeller:
     """Publishes `ticket.changed` where a ticket's state is another than the one told last."""
 
@@ -40,18 +44,26 @@ class ChangeTeller:
         self._keep_s = keep_days * 86400
         self._clock = clock
 
-    def tell(self, ticket: Ticket) -> str | None:
+    def told_of(self, helpdesk: str, ticket_id: str) -> int:
+        """How many changes of a ticket have been told. Raises UnavailableError."""
+        return self._last_told(_key(helpdesk, ticket_id))[1]
+
+    def tell(self, ticket: Ticket, before: int | None = None) -> str | None:
         """The request_id of what was told, or None where there was nothing to tell.
 
-        It is remembered after it is told: told at least once, and always as the same event.
+        It is remembered after it is told: told at least once, and always as the same event. `before` is what
+        `told_of` has said before the look at the ticket.
 
         Raises:
+            OvertakenError: something has been told since, which may be newer than this look.
             UnavailableError: the table or the topic does not answer; nothing is remembered.
         """
-        key, state = _key(ticket), state_of(ticket)
-        number = self._number_told(key, state)
-        if number is None:
+        key, state = _key(ticket.helpdesk, ticket.ticket_id), state_of(ticket)
+        last, number = self._last_told(key)
+        if last == state:
             return None
+        if before is not None and number != before:
+            raise OvertakenError("overtaken", "the ticket has been told of since it was looked at")
         change = _change(ticket, state, number + 1)
         if self._topic.publish([change]):
             raise UnavailableError("topic_unavailable", "the topic does not take the change")
@@ -68,7 +80,7 @@ class ChangeTeller:
                 self._client.put_item(
                     TableName=self._table,
                     Item={
-                        "pk": {"S": _key(ticket)},
+                        "pk": {"S": _key(ticket.helpdesk, ticket.ticket_id)},
                         "state": {"S": state_of(ticket)},
                         "number": {"N": "0"},
                         "expires_at": {"N": str(int(self._clock() + self._keep_s))},
@@ -79,14 +91,12 @@ class ChangeTeller:
             return self.tell(ticket)
         return None
 
-    def _number_told(self, key: str, state: str) -> int | None:
-        """How many changes have been told; None where this state was the last of them."""
+    def _last_told(self, key: str) -> tuple[str | None, int]:
+        """The state that was told last, and how many changes have been told."""
         with table_asked():
             item = self._client.get_item(TableName=self._table, Key={"pk": {"S": key}}, ConsistentRead=True)
         found = item.get("Item", {})
-        if found.get("state", {}).get("S") == state:
-            return None
-        return int(found.get("number", {}).get("N", "0"))
+        return found.get("state", {}).get("S"), int(found.get("number", {}).get("N", "0"))
 
     def _remember(self, key: str, state: str, number: int) -> None:
         # Where somebody else has told it at the same time, that was the same event.
@@ -106,8 +116,8 @@ class ChangeTeller:
             )
 
 
-def _key(ticket: Ticket) -> str:
-    return f"change#{ticket.helpdesk}#{ticket.ticket_id}"
+def _key(helpdesk: str, ticket_id: str) -> str:
+    return f"change#{helpdesk}#{ticket_id}"
 
 
 def state_of(ticket: Ticket) -> str:
