@@ -1,8 +1,10 @@
 """What every kind of test needs."""
 
+from functools import cache
 from typing import Any
 
 import pytest
+from botocore.loaders import JSONFileLoader
 from xdist.scheduler.loadscope import LoadScopeScheduling  # type: ignore[import-untyped]  # no types
 
 _ENVIRONMENT = {
@@ -16,6 +18,20 @@ _ENVIRONMENT = {
 }
 # Set by a developer's own shell, these would lead tests to real accounts and bundles.
 _FOREIGN = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
+
+
+# Each test has sessions of its own, and each would read and parse the SDK's data again: a third of all time.
+_parse = JSONFileLoader._load_file  # type: ignore[attr-defined]  # botocore's types leave it out
+
+
+@cache
+def _parsed_once(path: str, open_method: Any) -> Any:
+    return _parse(JSONFileLoader(), path, open_method)
+
+
+JSONFileLoader._load_file = (  # type: ignore[attr-defined]  # as above
+    lambda _, path, open_method: _parsed_once(path, open_method)
+)
 
 
 # What is costly to set up and shared by the tests of a module: a built layer, a deployed stack.

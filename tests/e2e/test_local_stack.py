@@ -132,8 +132,16 @@ def test_down_stops_what_a_killed_emulator_has_left(own: StateFolder) -> None:
     assert (again.returncode, again.stdout) == (0, "Nothing was running.\n")
 
 
-@pytest.mark.parametrize("step", ["sam-build", "ministack", "sam-deploy"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("step", "number"),
+    [
+        ("sam-build", signal.SIGINT),
+        ("ministack", signal.SIGINT),
+        ("sam-deploy", signal.SIGINT),
+        # It is told in the same way, at whatever step.
+        ("ministack", signal.SIGTERM),
+    ],
+)
 def test_interrupted_up_leaves_nothing(own: StateFolder, step: str, number: signal.Signals) -> None:
     with _starting("up", own) as command:
         _await(lambda: own.running(step) is not None, command)

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from bridge import cli
 from bridge.alarms import Alarm, alarms
 from bridge.local_helpdesks import HELPDESKS
+from bridge.operations import Operations
 from bridge.target import local
 from tests.e2e.waiting import until
 
@@ -28,12 +29,22 @@ KAPTURE = HELPDESKS[0]
 TWO_TICKS_S = 130.0
 
 
+def _tick(aws: Clients) -> None:
+    """What the schedule does each minute."""
+    answer = aws.lambda_.invoke(FunctionName="ticket-bridge-reconcile", Payload=b"{}")
+    assert "FunctionError" not in answer
+
+
 def _tell_simulator(stack: Stack, token: str) -> None:
     with requests.Session() as session:
         session.trust_env = False
         session.put(
             f"{stack.kapture_url}/_control/token", json={"token": token}, timeout=10
         ).raise_for_status()
+
+
+def _is_gate_closed(stack: Stack) -> bool:
+    return Operations(local(stack)).gate("kapture").look().closed
 
 
 def _raised(stack: Stack) -> dict[str, Alarm]:
@@ -92,6 +103,8 @@ def test_a_refused_token_is_told_everywhere_in_the_same_words_and_nothing_is_los
         for name in names:
             body = {"operation": "add", "request_id": name, "ticket": {"title": name}}
             aws.sqs.send_message(QueueUrl=stack.requests_queue_url, MessageBody=json.dumps(body))
+        until(lambda: _is_gate_closed(stack), seconds=60)
+        _tick(aws)
         until(lambda: "token-refused" in _raised(stack), seconds=TWO_TICKS_S)
 
         alarm = _raised(stack)["token-refused"]
@@ -103,6 +116,7 @@ def test_a_refused_token_is_told_everywhere_in_the_same_words_and_nothing_is_los
         assert f"The alarm token-refused is raised. {alarm.description}" in told
 
         aws.secretsmanager.put_secret_value(**secret, SecretString='{"token": "another-token"}')
+        _tick(aws)
         until(lambda: "token-refused" not in _raised(stack), seconds=TWO_TICKS_S)
         assert "token-refused" not in doctor()
         assert "token-refused" not in _on_the_console(stack)

@@ -69,6 +69,13 @@ def test_a_documented_aws_command_is_one(command: Command) -> None:
     assert set(re.findall(r"(?<!\S)--[a-z-]+", command.text)) <= taken
 
 
+def test_every_test_that_a_page_names_is_there() -> None:
+    named = {name for page in PAGES for name in re.findall(r"\btests/[\w/]+(?:\.py)?", page.read_text())}
+
+    assert len(named) > 20
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
 @pytest.mark.parametrize("words", [["doctor", "--nothing"], ["no-such-command"], ["trace", "a", "b"]])
 def test_a_wrong_command_would_be_found(words: list[str]) -> None:
     with pytest.raises(click.UsageError):
