@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from dataclasses import asdict
@@ -274,6 +275,7 @@ def main() -> None:
         with stop_signals_raise():
             # Under this name the shell's completion asks for it, however it was started.
             status = bridge.main(prog_name="bridge", standalone_mode=False)
+            sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -283,6 +285,8 @@ def main() -> None:
     except OSError as error:
         # A full disk, a folder that may not be written to.
         click.echo(f"Error: {error}", err=True)
+        # Else Python tries to write the rest once more at its end, and says so in its own way.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
