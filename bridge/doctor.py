@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from bridge import checks, form_files, target
 from bridge.checks import Examined, Finding
 from bridge.errors import BridgeError
+from bridge.operate import on_a_stack
 from bridge.state import PROJECT, StateFolder
 from helpdesk.errors import SettingsError
 
@@ -56,18 +57,7 @@ def _made(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding
 
 
 @click.command()
-@click.option(
-    "--state-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    envvar="BRIDGE_STATE_DIR",
-    default=PROJECT / ".bridge",
-    help="State folder of the local stack.  [env: BRIDGE_STATE_DIR]",
-)
-@click.option(
-    "--stack",
-    metavar="NAME",
-    help="A stack deployed into the AWS account of your usual credentials, instead of the local one.",
-)
+@on_a_stack
 @click.option(
     "--forms",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

@@ -49,6 +49,7 @@ def on_a_stack[F: Callable[..., Any]](command: F) -> F:
 
 
 def operations_on(state_dir: Path, stack: str | None) -> Operations:
+    """What works on the chosen stack. Raises BridgeError where there is none."""
     chosen = target.deployed(stack) if stack else target.local(StateFolder(state_dir).read_stack())
     return Operations(chosen)
 

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from bridge.state import PROJECT, StateFolder
+from bridge.operate import on_a_stack
+from bridge.state import StateFolder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bridge.console.connection import Connection
 
 
 @click.command(name="console")
-@click.option(
-    "--state-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    envvar="BRIDGE_STATE_DIR",
-    default=PROJECT / ".bridge",
-    help="State folder of the local stack.  [env: BRIDGE_STATE_DIR]",
-)
-@click.option(
-    "--stack",
-    metavar="NAME",
-    help="A stack deployed into the AWS account of your usual credentials, instead of the local one.",
-)
+@on_a_stack
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of 127.0.0.1.  [default: a free one]")
 def console(state_dir: Path, stack: str | None, port: int) -> None:
     """Serve a page that shows the stack at work, on this machine only, until Ctrl-C.
