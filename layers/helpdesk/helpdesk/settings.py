@@ -37,6 +37,10 @@ def _zone(name: str) -> str:
     return name
 
 
+# The name of a time zone in IANA's database.
+Zone = Annotated[str, AfterValidator(_zone)]
+
+
 def _json_object(text: Any) -> Any:
     try:
         return json.loads(text) if isinstance(text, str) else text
@@ -116,7 +120,7 @@ class _KaptureVariables(_Base):
     KAPTURE_HOSTS: str = "kapturecrm.com"
     KAPTURE_URL: str
     KAPTURE_SECRET_ARN: str
-    KAPTURE_ZONE: Annotated[str, AfterValidator(_zone)] = "Asia/Kolkata"
+    KAPTURE_ZONE: Zone = "Asia/Kolkata"
     KAPTURE_PATH_VERSION: Annotated[str, StringConstraints(pattern=r"^(/[\w.-]+|none)$")] = "/v.2.0"
     KAPTURE_SUB_STATUSES: Annotated[dict[str, str], _Json] = Field(default_factory=dict)
     KAPTURE_CLOSED_STATUSES: Annotated[tuple[str, ...], BeforeValidator(_names)] = ("Complete", "Closed")
@@ -137,7 +141,7 @@ class _SocialboardsVariables(_Base):
     SOCIALBOARDS_HOSTS: str = "socialboards.com"
     SOCIALBOARDS_URL: str = "https://api.socialboards.com"
     SOCIALBOARDS_SECRET_ARN: str
-    SOCIALBOARDS_ZONE: Annotated[str, AfterValidator(_zone)] = "UTC"
+    SOCIALBOARDS_ZONE: Zone = "UTC"
     SOCIALBOARDS_TOKEN_PATH: Annotated[str, StringConstraints(pattern=r"^/\S*$")] = "/token"  # noqa: S105
     SOCIALBOARDS_CALLS: Annotated[dict[str, str], _Json] = Field(default_factory=dict)
     SOCIALBOARDS_TICKET_URL: str | None = None
