@@ -1,6 +1,7 @@
 """What only Socialboards has, through the true handlers; what it shares with others is in test_helpdesks."""
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Literal
@@ -420,7 +421,11 @@ def test_a_lost_ticket_is_found_beyond_the_first_page_of_the_list(
     deployment.consume()
 
     assert deployment.reconcile()["found"] == 1
-    assert [body["skip"] for body in _calls(socialboards, "list")] == [0, 50, 100]
+    pages = defaultdict(list)
+    for body in _calls(socialboards, "list"):
+        pages[body["from"]].append(body["skip"])
+    # Near midnight the neighbouring day is listed as well.
+    assert [0, 50, 100] in pages.values()
 
 
 def test_a_ticket_is_found_in_the_list_where_there_is_no_call_for_one(
