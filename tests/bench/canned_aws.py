@@ -11,9 +11,8 @@ import sys
 from collections import Counter
 from urllib.parse import parse_qs
 
-_ATTEMPT = b'{"Attributes":{"attempts":{"N":"1"}}}'
 _SECRET = b'{"ARN":"token","Name":"token","VersionId":"1","SecretString":"{\\"token\\":\\"bench\\"}"}'
-_BY_OPERATION = {"UpdateItem": _ATTEMPT, "GetSecretValue": _SECRET, "SendMessage": b'{"MessageId":"1"}'}
+_BY_OPERATION = {"GetSecretValue": _SECRET, "SendMessage": b'{"MessageId":"1"}'}
 _PUBLISHED = (
     "<{0}Response xmlns='http://sns.amazonaws.com/doc/2010-03-31/'><{0}Result>{1}</{0}Result>"
     "<ResponseMetadata><RequestId>1</RequestId></ResponseMetadata></{0}Response>"

@@ -2,18 +2,39 @@
 
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import botocore.session
 import certifi
 import pytest
 import trustme
+from botocore.config import Config
 from botocore.exceptions import SSLError
+from botocore.parsers import ResponseParserError
 
 from helpdesk.tls import tls_context
 from helpdesk.wiring.aws import Clients
 from tests.functional.scripted import Reply, ScriptedServer, scripted
 
 ANSWERS = [Reply(body=b"{}")] * 8
+# What the SDK tells of a call.
+_EVENTS = (
+    "provide-client-params",
+    "before-parameter-build",
+    "before-endpoint-resolution",
+    "before-call",
+    "request-created",
+    "choose-signer",
+    "before-sign",
+    "before-send",
+    "response-received",
+    "needs-retry",
+    "after-call",
+    "after-call-error",
+    "creating-client-class",
+)
 
 
 @pytest.fixture
@@ -84,3 +105,62 @@ def test_a_bundle_of_the_operators_own_is_used(
         aws = clients(server, monkeypatch)
 
         assert aws.dynamodb.get_item(TableName="ledger", Key={"pk": {"S": "x"}}).get("Item") is None
+
+
+@pytest.mark.parametrize("service", ["dynamodb", "secretsmanager", "sns", "sqs"])
+def test_the_sdk_handles_our_services_as_it_does_by_itself(
+    service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    ours: Any = getattr(Clients(threads=4), service)
+    standard = Config(retries={"mode": "standard"})
+    usual: Any = botocore.session.get_session().create_client(service, config=standard)
+
+    def handlers(client: Any, event: str) -> list[str]:
+        events = client.meta.events
+        found = events._emitter._handlers.prefix_search(events._alias_event_name(event))
+        names = [getattr(one, "__qualname__", type(one).__name__) for one in found]
+        # Powertools' own comes first here and last there; and one is ours.
+        return sorted(name for name in names if name != "_encode_once")
+
+    for operation in ours.meta.method_to_api_mapping.values():
+        for event in _EVENTS:
+            name = f"{event}.{service}.{operation}"
+            assert handlers(ours, name) == handlers(usual, name)
+
+
+def test_a_request_goes_out_in_one_piece(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces: list[bytes] = []
+    sendall = ssl.SSLSocket.sendall
+
+    def noting(connection: ssl.SSLSocket, data: bytes, *args: int) -> None:
+        if b"GetItem" in data or b"ledger" in data:
+            pieces.append(bytes(data))
+        sendall(connection, data, *args)
+
+    monkeypatch.setattr(ssl.SSLSocket, "sendall", noting)
+    with scripted(*ANSWERS, tls=server_context(authority, "127.0.0.1")) as server:
+        clients(server, monkeypatch).dynamodb.get_item(TableName="ledger", Key={"pk": {"S": "x"}})
+
+    (piece,) = pieces
+    assert piece.startswith(b"POST / ")
+    assert b'"pk"' in piece
+
+
+def test_a_batch_of_outcomes_is_encoded_as_the_sdk_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries: Any = [
+        {
+            "Id": "0",
+            "Message": '{"a": "ü & + = %"}\n',
+            "MessageAttributes": {"type": {"DataType": "String", "StringValue": "ticket.added"}},
+        }
+    ]
+    with scripted(*ANSWERS) as server:
+        usual: Any = botocore.session.get_session().create_client("sns", endpoint_url=server.url)
+        for sns in (clients(server, monkeypatch).sns, usual):
+            with suppress(ResponseParserError):
+                sns.publish_batch(TopicArn="arn:aws:sns:eu-west-1:1:t", PublishBatchRequestEntries=entries)
+
+        ours, theirs = server.calls
+        assert ours.body == theirs.body
+        assert ours.headers["content-type"] == theirs.headers["content-type"]

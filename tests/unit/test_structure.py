@@ -19,7 +19,7 @@ NEUTRAL = [path for path in MODULES + HANDLERS if not path.name.startswith("kapt
 
 # A module imports from ranks below its own only. A module that is not listed here has no place yet.
 RANKS = [
-    {"errors", "steps", "figures", "tls"},
+    {"errors", "steps", "figures", "tls", "connections"},
     {"models", "kapture_native", "intake.envelopes", "intake.bodies", "intake.expressions"}
     | {"intake.shared_secrets", "intake.allowance", "intake.calls"},
     {"settings", "edge_settings", "marker", "intake.requests", "intake.answers", "intake.signatures"},
@@ -82,10 +82,11 @@ def test_imports_point_one_way(module: Path) -> None:
 
 @pytest.mark.parametrize("package", [path for path in MODULES if path.name == "__init__.py"], ids=name_of)
 def test_packages_hold_no_code(package: Path) -> None:
-    code = [ast.unparse(statement) for statement in ast.parse(package.read_text()).body[1:]]
+    code = [ast.unparse(statement).partition("(")[0] for statement in ast.parse(package.read_text()).body[1:]]
 
     # The wiring's is the first of ours that a handler loads.
-    assert code == (["import gc", "gc.disable()"] if package.parent.name == "wiring" else [])
+    first = ["import gc", "import warnings", "gc.disable", "warnings.filterwarnings"]
+    assert code == (first if package.parent.name == "wiring" else [])
 
 
 @pytest.mark.parametrize("handler", HANDLERS, ids=lambda path: path.stem)

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from helpdesk.errors import FieldProblem
 from helpdesk.models import (
@@ -181,10 +181,10 @@ class Ledger:
             ":fingerprint": sets["fingerprint"],
         }
         try:
-            written = self._write(key, "claimed", sets, _CLAIMABLE, values, attempts=1)
+            before = self._write(key, "claimed", sets, _CLAIMABLE, values, attempts=1, returns="ALL_OLD")
         except ConditionError as refusal:
             return self._why_not(request, refusal.item, lease, now)
-        return Claim(key, lease, int(_of(written, "attempts", "N") or 1), _steps_in(written))
+        return Claim(key, lease, int(_of(before, "attempts", "N") or 0) + 1, _steps_in(before))
 
     def _why_not(self, request: Request, found: Item, lease: str, now: float) -> Answer:
         if _of(found, "fingerprint", "S") != fingerprint(request):
@@ -390,8 +390,9 @@ class Ledger:
         *,
         removes: Sequence[str] = (),
         attempts: int = 0,
+        returns: Literal["NONE", "ALL_OLD"] = "NONE",
     ) -> Item:
-        """The item's changed attributes.
+        """What the item was before, where `returns` says so.
 
         Raises:
             UnavailableError: DynamoDB does not answer, or (as ConditionError) the condition does not hold.
@@ -424,10 +425,10 @@ class Ledger:
                     if f"#{name}" in expression + condition
                 },
                 ExpressionAttributeValues=values,
-                ReturnValues="ALL_NEW",
+                ReturnValues=returns,
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
-        return answer["Attributes"]
+        return answer.get("Attributes", {})
 
     def _get(self, key: str) -> Item:
         with table_asked():

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -183,7 +184,9 @@ class TicketService:
         self._helpdesks = helpdesks
         self._gates = gates
         self._ledger = ledger
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="call")
+        # Twice as many threads as calls: meanwhile the next requests are claimed, and the last remembered.
+        self._pool = ThreadPoolExecutor(2 * threads, thread_name_prefix="call")
+        self._calls = BoundedSemaphore(threads)
 
     def check(self, request: Request) -> None:
         """Raises RejectedError, naming every field that the helpdesk cannot take."""
@@ -410,7 +413,8 @@ class TicketService:
         first = work.requests[0]
         if isinstance(first, GetRequest):
             gets = [request for request in work.requests if isinstance(request, GetRequest)]
-            return self._get_all(gets, deadline)
+            with self._calls:
+                return self._get_all(gets, deadline)
         result, heard = self._change(first, deadline)
         return [result], heard
 
@@ -420,7 +424,8 @@ class TicketService:
         except UnavailableError as error:
             return Deferred(error.code), _NOTHING
         if isinstance(answer, Claim):
-            result, heard = self._call(request, answer, deadline)
+            with self._calls:
+                result, heard = self._call(request, answer, deadline)
             return self._record(answer, request, result), heard
         return self._without_call(request, answer), _NOTHING
 

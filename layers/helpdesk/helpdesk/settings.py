@@ -76,7 +76,10 @@ class _Base(BaseModel):
     """Variables. Names, ARNs and URLs have no default: a missing one must not be guessed."""
 
     # An error would else quote the whole environment.
-    model_config = ConfigDict(frozen=True, extra="ignore", str_min_length=1, hide_input_in_errors=True)
+    # Those of a helpdesk that is not served are never built.
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", str_min_length=1, hide_input_in_errors=True, defer_build=True
+    )
 
 
 class _Variables(_Base):

@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
@@ -17,6 +16,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from helpdesk.connections import WritesOnce
 from helpdesk.errors import OutcomeUnknownError, UnavailableError
 from helpdesk.tls import tls_context
 
@@ -27,6 +27,8 @@ MIN_CALL_S = 1.0
 # A connection idle for longer may have been dropped on the way without a word (NAT, a frozen function),
 # and a request sent into it would end in doubt.
 MAX_IDLE_S = 20.0
+
+_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "ticket-bridge"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class _Response(http.client.HTTPResponse):
         self.fp = io.BufferedReader(_TimedReads(self.fp.detach(), sock))
 
 
-class _HttpConnection(HTTPConnection):
+class _HttpConnection(WritesOnce, HTTPConnection):
     response_class = _Response
 
     def __init__(self, *args: Any, max_idle_s: float, **kwargs: Any) -> None:
@@ -108,7 +110,11 @@ class _HttpsPool(HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
-    """Checks certificates with one TLS context; by default the CA bundle is parsed for every connection."""
+    """Checks certificates with one TLS context; by default the CA bundle is parsed for every connection.
+
+    It is used without a session of requests, which would follow redirects, keep cookies, and take proxies
+    and a .netrc from the environment: our token goes to one host, and nothing of a call is kept for the next.
+    """
 
     def __init__(self, context: ssl.SSLContext, connections: int, max_idle_s: float) -> None:
         self._context = context
@@ -130,21 +136,6 @@ class _Adapter(HTTPAdapter):
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """Leaves the check to the context, which requires a certificate and compares the host name."""
-
-
-class _Session(requests.Session):
-    """Keeps nothing of one call for the next, and takes nothing from the environment."""
-
-    def __init__(self, adapter: _Adapter) -> None:
-        super().__init__()
-        # Neither a .netrc nor a proxy or bundle from the environment may change where our token goes.
-        self.trust_env = False
-        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-        for scheme in ("http://", "https://"):
-            self.mount(scheme, adapter)
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Never anything: even where redirects are not followed, requests would read the first one's body."""
 
 
 def _kind_of(error: BaseException) -> str:
@@ -181,7 +172,7 @@ class Transport:
         self._base_url = base_url
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
-        self._session = _Session(_Adapter(tls or tls_context(), connections, max_idle_s))
+        self._adapter = _Adapter(tls or tls_context(), connections, max_idle_s)
 
     def send(self, method: str, path: str, body: bytes, headers: Mapping[str, str], deadline: float) -> Reply:
         """The reply, whatever its status. `deadline` is a moment of `time.monotonic()`.
@@ -210,16 +201,8 @@ class Transport:
     def _exchange(
         self, method: str, path: str, body: bytes, headers: Mapping[str, str], timeout: Any
     ) -> Reply:
-        response = self._session.request(
-            method,
-            self._base_url + path,
-            data=body,
-            headers={"Accept-Encoding": "identity", **headers},
-            timeout=timeout,
-            allow_redirects=False,
-            stream=True,
-        )
-        with response:
+        request = requests.Request(method, self._base_url + path, {**_HEADERS, **headers}, data=body)
+        with self._adapter.send(request.prepare(), stream=True, timeout=timeout) as response:
             chunks: list[bytes] = []
             size = 0
             while chunk := response.raw.read1(65536, decode_content=True):
