@@ -27,13 +27,13 @@ _BYTES = {0x03, 0x12, 0x30}
 
 def main(bundle: Path, folder: Path) -> None:
     """Adds each certificate of the bundle. Ends with an error where one is unreadable or no authority's."""
-    read = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        read.load_verify_locations(bundle)
+        context.load_verify_locations(bundle)
     except OSError as error:
         raise SystemExit(f"{bundle} cannot be read: {error}") from error
-    authorities = read.get_ca_certs(binary_form=True)
-    if len(authorities) != read.cert_store_stats()["x509"]:
+    authorities = context.get_ca_certs(binary_form=True)
+    if len(authorities) != context.cert_store_stats()["x509"]:
         raise SystemExit(f"{bundle} holds a certificate that is not an authority's")
     folder.mkdir(parents=True, exist_ok=True)
     for certificate in authorities:

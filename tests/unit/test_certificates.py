@@ -175,6 +175,7 @@ def test_an_unknown_authority_and_another_host_are_refused(tmp_path: Path) -> No
 
 GOOD = name(attribute(UTF8, b"good"))
 CONSTRUCTED = name(attribute(0x2C, der(UTF8, b"bad")))
+ENDLESS = b"\x30\x80" + der(SET, attribute(UTF8, b"bad")) + b"\0\0"
 BROKEN = {
     "no certificate": ("", "cannot be read"),
     "cut off": (certificate(GOOD, GOOD, ca=True)[:-40], "cannot be read"),
@@ -183,6 +184,7 @@ BROKEN = {
         "cannot be read",
     ),
     "a type in a form that we do not read": (certificate(CONSTRUCTED, GOOD, ca=True), "type 0x2c"),
+    "a length that is not told": (certificate(ENDLESS, GOOD, ca=True), "not in the short form"),
     "not an authority": (certificate(name(attribute(UTF8, b"bad")), GOOD, ca=False), "not an authority's"),
 }
 

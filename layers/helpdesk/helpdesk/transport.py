@@ -108,7 +108,7 @@ class _HttpsPool(HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
-    """Checks certificates with one TLS context; by default the CA bundle is parsed for every connection."""
+    """Checks certificates with one TLS context; by default each connection reads a bundle."""
 
     def __init__(self, context: ssl.SSLContext, connections: int, max_idle_s: float) -> None:
         self._context = context
