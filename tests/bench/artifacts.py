@@ -91,7 +91,9 @@ def _make(folder: Path, target: str, artifacts: Path, architecture: str = ARCHIT
 def _install(folder: Path, packages: tuple[str, ...]) -> None:
     uv = ROOT / ".venv" / "bin" / "uv"
     pins = ROOT / "requirements-dev.txt"
-    options = ["--quiet", "--target", str(folder), "--python", str(ROOT / ".venv" / "bin" / "python")]
+    # Copied, not linked: an authority is added to them.
+    options = ["--quiet", "--link-mode", "copy", "--target", str(folder)]
+    options += ["--python", str(ROOT / ".venv" / "bin" / "python")]
     command = [str(uv), "pip", "install", *options, "--no-config", "--constraint", str(pins), *packages]
     subprocess.run(command, check=True)
 

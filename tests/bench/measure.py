@@ -18,7 +18,7 @@ import trustme
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture import KaptureSimulator
 from bridge.simulators.server import running
-from tests.bench.artifacts import Artifact
+from tests.bench.artifacts import LAYER, Artifact
 
 HERE = Path(__file__).parent
 BASE_PYTHON = str(Path(sys.base_prefix) / "bin" / "python3.13")
@@ -65,10 +65,16 @@ class Scene:
         self.helpdesk: KaptureSimulator
 
     def trust(self, packages: Path) -> None:
-        """Adds our own authority to the bundle in these packages, whose size stays what it is."""
+        """Adds our own authority to the bundles and the folders of authorities in these packages."""
+        own = self._folder / "authority.pem"
+        self._authority.cert_pem.write_to_path(str(own))
         for bundle in packages.rglob("certifi/cacert.pem"):
             with bundle.open("ab") as file:
-                file.write(b"\n" + self._authority.cert_pem.bytes())
+                file.write(b"\n" + own.read_bytes())
+        for folder in packages.rglob("certifi/hashed"):
+            subprocess.run(
+                [sys.executable, str(LAYER / "certificates.py"), str(own), str(folder)], check=True
+            )
 
     def set_latency(self, seconds: float) -> None:
         """How long the helpdesk takes for any call from now on."""

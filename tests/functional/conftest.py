@@ -1,12 +1,17 @@
 """The true handlers on mocked AWS, against a simulated helpdesk on loopback."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import certifi
 import pytest
+import trustme
 from moto import mock_aws
 
+import certificates
 from bridge.simulators.kapture import KaptureSimulator
 from bridge.simulators.server import running
+from helpdesk.tls import tls_context
 from tests.deployment import Deployment
 
 TOKEN = "functional-test-token"
@@ -27,3 +32,20 @@ def kapture_url(kapture: KaptureSimulator) -> Iterator[str]:
 def deployment(monkeypatch: pytest.MonkeyPatch, kapture_url: str) -> Iterator[Deployment]:
     with mock_aws():
         yield Deployment(monkeypatch, kapture_url, TOKEN)
+
+
+@pytest.fixture(params=["bundle", "folder"])
+def trusted(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[trustme.CA]:
+    """The only authority that we trust: in a bundle as in development, in a folder as in the layer."""
+    authority = trustme.CA()
+    bundle = tmp_path / "cacert.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    if request.param == "folder":
+        certificates.main(bundle, tmp_path / "hashed")
+        bundle.unlink()
+    monkeypatch.setattr(certifi, "where", lambda: str(bundle))
+    tls_context.cache_clear()
+    yield authority
+    tls_context.cache_clear()

@@ -2,15 +2,22 @@
 
 import json
 import os
+import re
+import shutil
+import ssl
 import subprocess
 import sys
 import zipfile
 from io import BytesIO
 from pathlib import Path
 
+import certifi
 import pytest
+import trustme
 
+import certificates
 from tests.bench.artifacts import FUNCTIONS, SDK_IN_LAYER, build_functions, build_layer, zipped
+from tests.functional.scripted import Reply, scripted
 from tests.unit.test_structure import ON_LAMBDA
 
 HANDLERS = sorted(path.stem for path in FUNCTIONS.glob("*.py"))
@@ -43,6 +50,25 @@ LOADED = """
 import json, os, sys
 __import__(sys.argv[1])
 print(json.dumps(sorted(sys.modules)))
+"""
+# Over TLS to a helpdesk and to AWS.
+CALLS = """
+import sys, time
+from helpdesk.transport import Transport
+from helpdesk.wiring.aws import Clients
+
+def told(call):
+    try:
+        call()
+    except Exception as error:
+        return getattr(error, "code", type(error).__name__)
+    return "answered"
+
+helpdesk = Transport(sys.argv[1], connect_timeout_s=5, read_timeout_s=5, connections=1)
+print(
+    told(lambda: helpdesk.send("GET", "/", b"", {}, time.monotonic() + 20)),
+    told(lambda: Clients(1).dynamodb.get_item(TableName="ledger", Key={"pk": {"S": "x"}})),
+)
 """
 
 
@@ -103,6 +129,41 @@ def test_the_layer_is_small(built: Path) -> None:
 
     assert len(without_sdk) <= 5 * MEGABYTE
     assert len(whole) <= 6.5 * MEGABYTE
+
+
+def test_every_authority_is_there_and_no_other(built: Path) -> None:
+    certifi_s = built / "unzipped" / "layer" / "python" / "certifi"
+    files = [path.read_text() for path in (certifi_s / "hashed").iterdir()]
+    bundle = Path(certifi.where()).read_text()
+    listed = re.findall("-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", bundle, re.DOTALL)
+
+    assert sorted(map(ssl.PEM_cert_to_DER_cert, files)) == sorted(map(ssl.PEM_cert_to_DER_cert, listed))
+    assert not (certifi_s / "cacert.pem").exists()
+
+
+def test_clients_of_the_layer_trust_the_authorities_in_it_and_no_other(built: Path, tmp_path: Path) -> None:
+    layer = built / "unzipped" / "layer" / "python"
+    # The same package with one more authority, which shadows the layer's.
+    shutil.copytree(layer / "certifi", tmp_path / "certifi")
+    known = trustme.CA()
+    known.cert_pem.write_to_path(str(tmp_path / "known.pem"))
+    certificates.main(tmp_path / "known.pem", tmp_path / "certifi" / "hashed")
+
+    def told(authority: trustme.CA) -> str:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        with scripted(Reply(), Reply(body=b"{}"), tls=context) as server:
+            environment = ON_LAMBDA | {
+                "PYTHONPATH": os.pathsep.join(map(str, (tmp_path, layer))),
+                "AWS_ENDPOINT_URL": server.url,
+            }
+            base = Path(sys.base_prefix) / "bin" / "python3.13"
+            return subprocess.check_output(
+                [base, "-S", "-c", CALLS, server.url], env=environment, text=True
+            ).strip()
+
+    assert told(known) == "answered answered"
+    assert told(trustme.CA()) == "tls_failure SSLError"
 
 
 def test_every_time_zone_is_there(built: Path) -> None:

@@ -1,20 +1,17 @@
 """The AWS clients over real sockets: one check of certificates for all of them."""
 
 import ssl
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import botocore.session
-import certifi
 import pytest
 import trustme
 from botocore.config import Config
 from botocore.exceptions import SSLError
 from botocore.parsers import ResponseParserError
 
-from helpdesk.tls import tls_context
 from helpdesk.wiring.aws import Clients
 from tests.functional.scripted import Reply, ScriptedServer, scripted
 
@@ -37,18 +34,6 @@ _EVENTS = (
 )
 
 
-@pytest.fixture
-def authority(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[trustme.CA]:
-    """The only authority that this process trusts."""
-    authority = trustme.CA()
-    bundle = tmp_path / "bundle.pem"
-    authority.cert_pem.write_to_path(str(bundle))
-    monkeypatch.setattr(certifi, "where", lambda: str(bundle))
-    tls_context.cache_clear()
-    yield authority
-    tls_context.cache_clear()
-
-
 def server_context(authority: trustme.CA, host: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(host).configure_cert(context)
@@ -60,9 +45,7 @@ def clients(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Clients:
     return Clients(threads=4)
 
 
-def test_all_clients_read_the_bundle_of_authorities_once(
-    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_clients_share_one_context(trusted: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
     loads: list[object] = []
     load = ssl.SSLContext.load_verify_locations
 
@@ -71,7 +54,7 @@ def test_all_clients_read_the_bundle_of_authorities_once(
         load(context, *args, **kwargs)  # type: ignore[arg-type]  # whatever it was called with
 
     monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", counting)
-    with scripted(*ANSWERS, tls=server_context(authority, "127.0.0.1")) as server:
+    with scripted(*ANSWERS, tls=server_context(trusted, "127.0.0.1")) as server:
         aws = clients(server, monkeypatch)
         aws.dynamodb.get_item(TableName="ledger", Key={"pk": {"S": "x"}})
         aws.sqs.send_message(QueueUrl=f"{server.url}/queue", MessageBody="x")
@@ -83,9 +66,9 @@ def test_all_clients_read_the_bundle_of_authorities_once(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "another.example"])
 def test_a_certificate_that_is_not_trusted_or_not_the_hosts_is_refused(
-    host: str, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+    host: str, trusted: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    issuer = authority if host == "another.example" else trustme.CA()
+    issuer = trusted if host == "another.example" else trustme.CA()
     with scripted(*ANSWERS, tls=server_context(issuer, host)) as server:
         aws = clients(server, monkeypatch)
 
@@ -95,7 +78,7 @@ def test_a_certificate_that_is_not_trusted_or_not_the_hosts_is_refused(
 
 
 def test_a_bundle_of_the_operators_own_is_used(
-    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    trusted: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     own = trustme.CA()
     bundle = tmp_path / "own.pem"
@@ -129,7 +112,7 @@ def test_the_sdk_handles_our_services_as_it_does_by_itself(
             assert handlers(ours, name) == handlers(usual, name)
 
 
-def test_a_request_goes_out_in_one_piece(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_goes_out_in_one_piece(trusted: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
     pieces: list[bytes] = []
     sendall = ssl.SSLSocket.sendall
 
@@ -139,7 +122,7 @@ def test_a_request_goes_out_in_one_piece(authority: trustme.CA, monkeypatch: pyt
         sendall(connection, data, *args)
 
     monkeypatch.setattr(ssl.SSLSocket, "sendall", noting)
-    with scripted(*ANSWERS, tls=server_context(authority, "127.0.0.1")) as server:
+    with scripted(*ANSWERS, tls=server_context(trusted, "127.0.0.1")) as server:
         clients(server, monkeypatch).dynamodb.get_item(TableName="ledger", Key={"pk": {"S": "x"}})
 
     (piece,) = pieces

@@ -7,17 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
-import certifi
 import pytest
 import trustme
 
-from helpdesk import transport as transport_module
 from helpdesk.errors import OutcomeUnknownError, UnavailableError
-from helpdesk.tls import tls_context
 from helpdesk.transport import MAX_BODY_BYTES, Reply, Transport
 from tests.functional.scripted import RESET, Raw, ScriptedServer, Silence, scripted
 from tests.functional.scripted import Reply as Answer
@@ -187,11 +183,20 @@ def test_a_server_that_speaks_no_tls_is_refused() -> None:
         assert server.calls == []
 
 
-def test_many_connections_read_the_bundle_of_authorities_once(
-    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    bundle = tmp_path / "bundle.pem"
-    authority.cert_pem.write_to_path(str(bundle))
+def test_of_the_trusted_authorities_and_the_right_host_a_certificate_is_taken(trusted: trustme.CA) -> None:
+    with scripted(Answer(body=b"safe"), tls=server_context(trusted, "127.0.0.1")) as server:
+        assert send(transport(server.url)).body == b"safe"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "other.example.com"])
+def test_of_another_authority_or_host_it_is_refused(host: str, trusted: trustme.CA) -> None:
+    issuer = trustme.CA() if host == "127.0.0.1" else trusted
+    with scripted(Answer(), tls=server_context(issuer, host)) as server:
+        assert unavailable(transport(server.url)) == "tls_failure"
+        assert server.calls == []
+
+
+def test_many_connections_share_one_context(trusted: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
     loads: list[object] = []
     load = ssl.SSLContext.load_verify_locations
 
@@ -199,13 +204,10 @@ def test_many_connections_read_the_bundle_of_authorities_once(
         loads.append(context)
         load(context, *args, **kwargs)
 
-    monkeypatch.setattr(certifi, "where", lambda: str(bundle))
-    # Else that of an earlier test, and then this one's for the next.
-    monkeypatch.setattr(transport_module, "tls_context", cache(tls_context.__wrapped__))
     monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", counting)
     together = threading.Barrier(10)
     replies = [Answer(together=together)] * 10
-    with scripted(*replies, tls=server_context(authority, "127.0.0.1")) as server:
+    with scripted(*replies, tls=server_context(trusted, "127.0.0.1")) as server:
         over = transport(server.url)
         at_the_same_time(10, lambda: send(over))
 

@@ -110,7 +110,7 @@ class _HttpsPool(HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
-    """Checks certificates with one TLS context; by default the CA bundle is parsed for every connection.
+    """Checks certificates with one TLS context; by default each connection reads a bundle.
 
     It is used without a session of requests, which would follow redirects, keep cookies, and take proxies
     and a .netrc from the environment: our token goes to one host, and nothing of a call is kept for the next.

@@ -36,7 +36,7 @@ class _Pool(AWSHTTPSConnectionPool):
 
 
 class _Session(URLLib3Session):
-    """Checks certificates with the process's context; else each connection parses the CA bundle again."""
+    """Checks certificates with the process's context; the SDK reads a bundle for each connection."""
 
     def _get_ssl_context(self) -> ssl.SSLContext:
         return tls_context()
