@@ -18,6 +18,7 @@ from moto import mock_aws
 from pydantic import JsonValue
 
 from helpdesk.consumer import QueueConsumer
+from helpdesk.desks import Desks
 from helpdesk.errors import UnauthorizedError, UnavailableError
 from helpdesk.gate import Budget, Gate
 from helpdesk.ledger import Ledger
@@ -197,8 +198,7 @@ class Bridge:
         self.ledger = Ledger(self.dynamodb, "ledger", lease_s=40, keep_days=28, clock=self.clock)
         gate = Gate(self.dynamodb, "ledger", "kapture", budget or Budget(), self.clock)
         service = TicketService(
-            {"kapture": self.helpdesk},
-            {"kapture": gate},
+            Desks({"kapture": self.helpdesk}, {"kapture": gate}),
             self.ledger,
             Markers("ledger"),
             doubt_s=75,

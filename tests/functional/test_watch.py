@@ -259,16 +259,16 @@ def test_two_watches_at_once_tell_a_change_once_and_keep_every_ticket(
     scene.change(ids[0], scene.account.states[0])
     scene.clock.let_pass(ROUND_S)
     # The other one runs between the first one's call and its writes.
-    service = helpdesks.service()
-    look = service.look
+    desks = helpdesks.desks()
+    look = desks.look
 
     def overtaken(*arguments: Any) -> Any:
-        monkeypatch.setattr(service, "look", look)
+        monkeypatch.setattr(desks, "look", look)
         shown = look(*arguments)
         scene.deployment.watch()
         return shown
 
-    monkeypatch.setattr(service, "look", overtaken)
+    monkeypatch.setattr(desks, "look", overtaken)
     scene.deployment.watch()
 
     assert scene.changes() == [(ids[0], scene.account.states[0])]

@@ -27,7 +27,8 @@ RANKS = [
     {"replies"},
     {"kapture", "kapture_callback", "socialboards", "socialboards_callback"}
     | {"ledger", "gate", "outcomes", "watchlist"},
-    {"service", "changes", "proofs"},
+    {"desks", "changes", "proofs"},
+    {"service"},
     {"health"},
     {"consumer", "api", "reconcile", "form_intake", "callbacks", "watch", "prover", "keys"},
     {"wiring.invocation", "wiring.aws"},

@@ -15,6 +15,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 
+from helpdesk.desks import Desks
 from helpdesk.errors import (
     FieldProblem,
     HelpdeskError,
@@ -37,7 +38,6 @@ from helpdesk.intake.requests import Defaults, read_body
 from helpdesk.kapture_native import neutral
 from helpdesk.ledger import Ledger, Receipt, fingerprint
 from helpdesk.models import LONGEST_ID, GetRequest, Operation, Outcome, OutcomeKind, Request, queued
-from helpdesk.service import TicketService
 from helpdesk.settings import Settings
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class TicketApi:
 
     def __init__(
         self,
-        service: TicketService,
+        desks: Desks,
         ledger: Ledger,
         client: "SQSClient",
         settings: Settings,
@@ -91,7 +91,7 @@ class TicketApi:
         metrics: Metrics,
         document: Path,
     ) -> None:
-        self._service = service
+        self._desks = desks
         self._ledger = ledger
         self._client = client
         self._settings = settings
@@ -145,12 +145,12 @@ class TicketApi:
             "include": include.split(",") if include else [],
         }
         request = read_body(body, self._defaults())
-        self._service.check(request)
+        self._desks.check(request)
         assert isinstance(request, GetRequest)  # noqa: S101  # the operation above says so
         if "watch" in request.include:
             problem = FieldProblem("include", "watch is for requests in the queue: a GET changes nothing")
             raise RejectedError("invalid_request", "the tickets cannot be watched so", (problem,))
-        outcome = self._service.get(request, call.deadline)
+        outcome = self._desks.get(request, call.deadline)
         missing = list(outcome.missing)
         if outcome.kind is not OutcomeKind.SUCCEEDED:
             return _problem(404, outcome.code or "", outcome.message or "", missing=missing)
@@ -296,7 +296,7 @@ class TicketApi:
 
     def _refused_by_helpdesk(self, request: Request) -> tuple[FieldProblem, ...]:
         try:
-            self._service.check(request)
+            self._desks.check(request)
         except RejectedError as error:
             return error.problems
         return ()

@@ -9,6 +9,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from helpdesk.changes import ChangeTeller, OvertakenError
+from helpdesk.desks import Desks
 from helpdesk.errors import FieldProblem, HelpdeskError, RejectedError, UnavailableError
 from helpdesk.http_answers import answer, call_in, plain_answer, problem_of
 from helpdesk.intake.calls import Call
@@ -16,7 +17,6 @@ from helpdesk.intake.requests import Defaults, read_body
 from helpdesk.intake.shared_secrets import SharedSecrets
 from helpdesk.intake.signatures import SecretHeader, SecretPath, refusal
 from helpdesk.models import GetRequest, Operation
-from helpdesk.service import TicketService
 
 _IN_HEADER = SecretHeader(scheme="header", header="x-callback-secret")
 # One look, and again where others were quicker.
@@ -47,7 +47,7 @@ class Callbacks:
 
     def __init__(
         self,
-        service: TicketService,
+        desks: Desks,
         teller: ChangeTeller,
         secrets: SharedSecrets,
         senders: Mapping[str, Sender],
@@ -55,7 +55,7 @@ class Callbacks:
         metrics: Metrics,
         clock: Callable[[], float],
     ) -> None:
-        self._service = service
+        self._desks = desks
         self._teller = teller
         self._secrets = secrets
         self._senders = senders
@@ -117,7 +117,7 @@ class Callbacks:
         for _ in range(_MOST_LOOKS):
             before = {ticket_id: self._teller.told_of(helpdesk, ticket_id) for ticket_id in ticket_ids}
             # A ticket that the helpdesk no longer shows has no state to tell.
-            found = self._service.get(request, deadline).tickets
+            found = self._desks.get(request, deadline).tickets
             # Another callback or the watch may have told what is newer than this look.
             with suppress(OvertakenError):
                 for ticket in found:

@@ -9,34 +9,34 @@ from contextlib import suppress
 from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
+from helpdesk.desks import Desks
 from helpdesk.errors import HelpdeskError
 from helpdesk.figures import Figures
 from helpdesk.gate import TOKEN_REFUSED, GateState
 from helpdesk.ledger import Ledger
 from helpdesk.models import GetRequest
-from helpdesk.service import TicketService
 
 # More doubts than that are too many, whatever their number.
 _MOST_DOUBTS = 500
 
 
-def probe_closed_gates(helpdesks: Iterable[str], service: TicketService, deadline: float) -> None:
+def probe_closed_gates(helpdesks: Iterable[str], desks: Desks, deadline: float) -> None:
     """Makes one harmless call where a gate is closed and its next probe is due: nobody else may be asking.
 
     Without it a gate that closed for a refused token would stay closed until the next request, and its alarm
     would outlast the reason.
     """
     for helpdesk in helpdesks:
-        state = service.gate(helpdesk).look()
+        state = desks.gate(helpdesk).look()
         if state.closed and not state.paused:
             # Whether there is such a ticket does not matter. The gate has heard how it went.
             with suppress(HelpdeskError):
-                service.get(_harmless(helpdesk), deadline)
+                desks.get(_harmless(helpdesk), deadline)
 
 
 def tell_health(
     helpdesks: Iterable[str],
-    service: TicketService,
+    desks: Desks,
     ledger: Ledger,
     metrics: Metrics,
     clock: Callable[[], float],
@@ -46,7 +46,7 @@ def tell_health(
     figures = Figures()
     refused = paused = down_s = doubt_s = 0.0
     for helpdesk in helpdesks:
-        gate = service.gate(helpdesk)
+        gate = desks.gate(helpdesk)
         state = gate.look()
         doubts = ledger.doubts(helpdesk, _MOST_DOUBTS)
         figures.count(helpdesk, "GateClosed", float(state.closed or state.paused))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from helpdesk.service import Helpdesk
+from helpdesk.desks import Helpdesk
 from helpdesk.table import ConditionError, table_asked
 
 if TYPE_CHECKING:

@@ -19,13 +19,13 @@ from itertools import batched
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
+from helpdesk.desks import Desks, Helpdesk
 from helpdesk.errors import HelpdeskError, UnavailableError
 from helpdesk.ledger import Ledger, Receipt
 from helpdesk.marker import Markers
 from helpdesk.models import Operation, OutcomeKind
 from helpdesk.outcomes import Topic
 from helpdesk.proofs import Odd, Proof, Proofs, Tally
-from helpdesk.service import Helpdesk, TicketService
 
 # So many days back is proved what could not be proved in its time.
 _DAYS_BACK = 7
@@ -57,7 +57,7 @@ class Prover:
     def __init__(
         self,
         helpdesks: Mapping[str, Helpdesk],
-        service: TicketService,
+        desks: Desks,
         ledger: Ledger,
         markers: Markers,
         proofs: Proofs,
@@ -70,7 +70,7 @@ class Prover:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._helpdesks = helpdesks
-        self._service = service
+        self._desks = desks
         self._ledger = ledger
         self._markers = markers
         self._proofs = proofs
@@ -148,8 +148,8 @@ class Prover:
         return [day for day in days if day.isoformat() >= first], begun_at
 
     def _pulled(self, helpdesk: Helpdesk, day: date, deadline: float) -> _Day:
-        before = self._service.pull(helpdesk.name, day - timedelta(days=1), deadline)
-        shown = self._service.pull(helpdesk.name, day, deadline)
+        before = self._desks.pull(helpdesk.name, day - timedelta(days=1), deadline)
+        shown = self._desks.pull(helpdesk.name, day, deadline)
         marked: dict[str, list[str]] = defaultdict(list)
         for ticket in {ticket.ticket_id: ticket for ticket in (*before, *shown)}.values():
             for marker in self._markers.shown_by(ticket):
@@ -217,7 +217,7 @@ class Prover:
         return {
             ticket.ticket_id
             for part in batched(day.not_shown, day.helpdesk.get_limit, strict=False)
-            for ticket in self._service.look(day.helpdesk.name, part, deadline)
+            for ticket in self._desks.look(day.helpdesk.name, part, deadline)
         }
 
     def _waits(self, helpdesk: Helpdesk, day: date, error: HelpdeskError) -> None:

@@ -7,12 +7,12 @@ from datetime import UTC, date, datetime, timedelta
 
 from aws_lambda_powertools import Logger, Metrics
 
+from helpdesk.desks import Desks, Helpdesk
 from helpdesk.errors import HelpdeskError, UnavailableError
 from helpdesk.health import probe_closed_gates, tell_health
 from helpdesk.ledger import MAX_ATTEMPTS, Ledger, Receipt
 from helpdesk.marker import OFF, Markers
 from helpdesk.models import Operation, Outcome, OutcomeKind, Ticket
-from helpdesk.service import Helpdesk, TicketService
 from helpdesk.steps import COMMENT
 
 # A ticket may carry a creation time a little before our call, by its own clock, or after it.
@@ -41,7 +41,7 @@ class Reconciler:
     def __init__(
         self,
         helpdesks: Mapping[str, Helpdesk],
-        service: TicketService,
+        desks: Desks,
         ledger: Ledger,
         markers: Markers,
         *,
@@ -53,7 +53,7 @@ class Reconciler:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._helpdesks = helpdesks
-        self._service = service
+        self._desks = desks
         self._ledger = ledger
         self._markers = markers
         self._settle_after_s = settle_after_s
@@ -65,8 +65,8 @@ class Reconciler:
 
     def run(self, deadline: float) -> dict[str, int]:
         """How many requests were found, absent, parked, and still have to wait."""
-        probe_closed_gates(self._helpdesks, self._service, deadline)
-        tell_health(self._helpdesks, self._service, self._ledger, self._metrics, self._clock)
+        probe_closed_gates(self._helpdesks, self._desks, deadline)
+        tell_health(self._helpdesks, self._desks, self._ledger, self._metrics, self._clock)
         counts = {"found": 0, "absent": 0, "parked": 0, "waiting": 0}
         for name, helpdesk in self._helpdesks.items():
             doubts = self._ledger.doubts(name, _MOST_DOUBTS)
@@ -96,7 +96,7 @@ class Reconciler:
         days = {day: None for doubt in doubts if _is_add(doubt) for day in _days_of(helpdesk, doubt)}
         for day in list(days)[: self._most_calls]:
             try:
-                pulled = self._service.pull(helpdesk.name, day, deadline)
+                pulled = self._desks.pull(helpdesk.name, day, deadline)
             except HelpdeskError as error:
                 self._logger.warning("pull failed", extra={"helpdesk": helpdesk.name, "code": error.code})
                 break
@@ -142,7 +142,7 @@ class Reconciler:
         age = self._clock() - doubt.claimed_at
         if begun <= {COMMENT} and ticket_id:
             try:
-                comments = self._service.comments(helpdesk.name, ticket_id, deadline)
+                comments = self._desks.comments(helpdesk.name, ticket_id, deadline)
             except HelpdeskError as error:
                 self._logger.warning("look-up failed", extra={"helpdesk": helpdesk.name, "code": error.code})
                 return "waiting" if age < self._give_up_s else self._park(doubt, "could not be asked")

@@ -1,37 +1,28 @@
 """Carries requests out: at most one call for each, and an outcome or a reason to come back later."""
 
-import math
 import time
 import traceback
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
-from functools import partial
 from pathlib import Path
 from threading import BoundedSemaphore
-from typing import Protocol
-from zoneinfo import ZoneInfo
 
-from pydantic import JsonValue, ValidationError
-
+from helpdesk.desks import ANSWERED, NOTHING, Desks, Heard, heard_in, rejected
 from helpdesk.errors import (
-    FieldProblem,
     HelpdeskError,
     OutcomeUnknownError,
     RejectedError,
     UnauthorizedError,
     UnavailableError,
 )
-from helpdesk.gate import Failure, Gate, Pass
+from helpdesk.gate import Pass
 from helpdesk.ledger import MAX_ATTEMPTS, Abandoned, Busy, Claim, Ledger, Reused, Settled, masked
 from helpdesk.marker import Markers
 from helpdesk.models import (
     AddRequest,
-    Changes,
     GetRequest,
-    NewTicket,
     Outcome,
     OutcomeKind,
     Request,
@@ -40,74 +31,6 @@ from helpdesk.models import (
     UpdateRequest,
     identity_of,
 )
-from helpdesk.steps import Steps
-from helpdesk.watchlist import Watchlist
-
-# Calls of one look that bad ids among good ones are worth.
-_MOST_LOOKS = 20
-# Reasons of our own: they say nothing of the helpdesk.
-_OUR_CODES = {
-    "ledger_unavailable",
-    "ledger_moved_on",
-    "out_of_date",
-    "secret_unreadable",
-    "unknown_reference",
-    "out_of_time",
-}
-
-
-class Helpdesk(Protocol):
-    """What a helpdesk can do for us. Each call ends before its deadline, a moment of `time.monotonic()`."""
-
-    @property
-    def name(self) -> str:
-        """As requests name it."""
-
-    @property
-    def get_limit(self) -> int:
-        """How many tickets one get may ask for."""
-
-    @property
-    def updates_in_steps(self) -> bool:
-        """Whether an update marks each of its steps that must not be made twice before it begins it."""
-
-    @property
-    def marker_field(self) -> str:
-        """Where its tickets carry their markers; "off" where they carry none."""
-
-    @property
-    def zone(self) -> ZoneInfo:
-        """Where the helpdesk's days begin."""
-
-    def is_closed(self, ticket: Ticket) -> bool:
-        """Whether nothing more is expected of the ticket."""
-
-    def check(self, request: Request) -> None:
-        """Raises RejectedError where this helpdesk cannot take the request. Makes no call."""
-
-    def add(self, ticket: NewTicket, deadline: float) -> TicketLink:
-        """Makes a ticket."""
-
-    def update(self, ticket_id: str, changes: Changes, deadline: float, steps: Steps) -> TicketLink:
-        """Changes a ticket, in as many steps as it takes."""
-
-    def marked(self, ticket: NewTicket, marker: str) -> NewTicket:
-        """The ticket with a marker by which it can be found again."""
-
-    def comments(self, ticket_id: str, deadline: float) -> list[str] | None:
-        """The comments of a ticket as the helpdesk gives them; None where it does not."""
-
-    def get(self, ticket_ids: Sequence[str], extra: Mapping[str, JsonValue], deadline: float) -> list[Ticket]:
-        """The tickets that exist, in any order."""
-
-    def pull(self, day: date, deadline: float) -> list[Ticket]:
-        """The tickets created on a day of the helpdesk's own zone."""
-
-    def token_version(self, *, fresh: bool) -> str | None:
-        """Changes when the helpdesk's token does; read anew where `fresh`."""
-
-    def token_expires_on(self) -> date | None:
-        """The day on which our access ends, where the secret as last read says so."""
 
 
 @dataclass(frozen=True)
@@ -144,23 +67,11 @@ class _Work:
 
 
 @dataclass(frozen=True)
-class _Heard:
-    """What a piece of work says of the helpdesk; nothing where it was not asked."""
-
-    answered: bool = False
-    failure: Failure | None = None
-
-
-_NOTHING = _Heard()
-_ANSWERED = _Heard(answered=True)
-
-
-@dataclass(frozen=True)
 class _Done:
     """What became of one piece of work."""
 
     carried: tuple[Carried, ...]
-    heard: _Heard
+    heard: Heard
 
 
 class TicketService:
@@ -168,39 +79,20 @@ class TicketService:
 
     def __init__(
         self,
-        helpdesks: Mapping[str, Helpdesk],
-        gates: Mapping[str, Gate],
+        desks: Desks,
         ledger: Ledger,
         markers: Markers,
         *,
         doubt_s: float,
         threads: int,
-        watchlist: Watchlist | None = None,
     ) -> None:
         self._markers = markers
-        # None where nothing is watched.
-        self._watchlist = watchlist
         self._doubt_s = doubt_s
-        self._helpdesks = helpdesks
-        self._gates = gates
+        self._desks = desks
         self._ledger = ledger
         # Twice as many threads as calls: meanwhile the next requests are claimed, and the last remembered.
         self._pool = ThreadPoolExecutor(2 * threads, thread_name_prefix="call")
         self._calls = BoundedSemaphore(threads)
-
-    def check(self, request: Request) -> None:
-        """Raises RejectedError, naming every field that the helpdesk cannot take."""
-        if request.helpdesk not in self._helpdesks:
-            problem = FieldProblem("helpdesk", f"must be {' or '.join(self._helpdesks)}")
-            raise RejectedError("invalid_request", "this helpdesk is not served here", (problem,))
-        if isinstance(request, GetRequest) and "watch" in request.include and not self._watchlist:
-            problem = FieldProblem("include", "nothing is watched here: WatchMinutes is 0")
-            raise RejectedError("invalid_request", "the watch is switched off", (problem,))
-        self._helpdesks[request.helpdesk].check(request)
-
-    def gate(self, helpdesk: str) -> Gate:
-        """The gate of a helpdesk, to be looked at."""
-        return self._gates[helpdesk]
 
     def carry_out(
         self, requests: Sequence[Request], deadline: float, received_before: Collection[str] = ()
@@ -214,11 +106,14 @@ class TicketService:
         fit: list[Request] = []
         for request in requests:
             try:
-                self.check(request)
+                self._desks.check(request)
                 fit.append(request)
             except RejectedError as error:
                 carried.append(Carried(request, _result_of(request, error), 0))
         waiting = self._work_of(fit)
+        # While the gates are read. What goes wrong shows in the calls.
+        for helpdesk in waiting:
+            self._pool.submit(self._desks.prepare, helpdesk)
         while waiting:
             admitted: list[_Work] = []
             passes: dict[str, Pass] = {}
@@ -235,7 +130,7 @@ class TicketService:
             carried += [one for piece in done for one in piece.carried]
             for helpdesk in list(waiting):
                 mine = [piece for piece in done if piece.carried[0].request.helpdesk == helpdesk]
-                opened = self._tell(helpdesk, passes[helpdesk], [piece.heard for piece in mine])
+                opened = self._desks.tell(helpdesk, passes[helpdesk], [piece.heard for piece in mine])
                 # A probe that was answered lets the others of its batch follow at once.
                 if not (opened and waiting[helpdesk]):
                     carried += _held(waiting.pop(helpdesk), passes[helpdesk])
@@ -258,79 +153,6 @@ class TicketService:
             return self._record(answer, request, outcome)
         return self._without_call(request, answer)
 
-    def get(self, request: GetRequest, deadline: float) -> Outcome:
-        """The tickets asked for. Raises HelpdeskError where they cannot be had."""
-        calls = self._calls_for(request.helpdesk, len(request.ticket_ids))
-        fetch = partial(self._fetch, request.helpdesk, request.ticket_ids, request.extra, deadline)
-        return self._retrieved(request, self._through_gate(request.helpdesk, calls, fetch))
-
-    def comments(self, helpdesk: str, ticket_id: str, deadline: float) -> list[str] | None:
-        """The comments of a ticket; None where the helpdesk does not give them. Raises HelpdeskError."""
-        return self._through_gate(
-            helpdesk, 1, partial(self._helpdesks[helpdesk].comments, ticket_id, deadline)
-        )
-
-    def pull(self, helpdesk: str, day: date, deadline: float) -> list[Ticket]:
-        """The tickets created on a day of the helpdesk's own zone. Raises HelpdeskError."""
-        return self._through_gate(helpdesk, 1, partial(self._helpdesks[helpdesk].pull, day, deadline))
-
-    def look(self, helpdesk: str, ticket_ids: Sequence[str], deadline: float) -> list[Ticket]:
-        """Those of up to `get_limit` tickets that there are, by calls that live requests leave.
-
-        One bad id may spoil the others' call: what is refused is asked for in halves, down to single tickets,
-        which are left out. Raises UnavailableError, UnauthorizedError, and OutcomeUnknownError also where the
-        helpdesk seems to refuse whatever it is asked.
-        """
-        parts = [list(ticket_ids)]
-        found: list[Ticket] = []
-        refused = calls = 0
-        while parts:
-            if calls == _MOST_LOOKS or (refused > 1 and not found):
-                raise OutcomeUnknownError("refused", "the helpdesk refuses to show tickets")
-            part = parts.pop()
-            calls += 1
-            try:
-                found += self._look_once(helpdesk, part, deadline)
-            except RejectedError:
-                half = len(part) // 2
-                parts += [part[half:], part[:half]] if half else []
-                refused += not half
-        return found
-
-    def _look_once(self, helpdesk: str, ticket_ids: Sequence[str], deadline: float) -> list[Ticket]:
-        admitted = self._gates[helpdesk].admit_spare(self._version_of(helpdesk))
-        if not admitted.calls:
-            raise UnavailableError(admitted.code, "no call is left over", admitted.retry_after)
-        fetch = partial(self._fetch, helpdesk, ticket_ids, {}, deadline)
-        return list(self._heard(helpdesk, admitted, fetch, is_spare=True).values())
-
-    def _through_gate[T](self, helpdesk: str, calls: int, call: Callable[[], T]) -> T:
-        admitted = self._gates[helpdesk].admit(calls, self._version_of(helpdesk))
-        if not admitted.calls:
-            raise UnavailableError(admitted.code, "the helpdesk cannot be asked now", admitted.retry_after)
-        return self._heard(helpdesk, admitted, call)
-
-    def _heard[T](self, helpdesk: str, admitted: Pass, call: Callable[[], T], *, is_spare: bool = False) -> T:
-        """What the call answers, and the gate knows how it went.
-
-        A spare call that fails says nothing of requests, unless it was a probe or was told to stay away.
-        """
-        heard = _ANSWERED
-        try:
-            return call()
-        except HelpdeskError as error:
-            heard = _heard_in(error)
-            failure = heard.failure
-            if is_spare and admitted.probe_s is None and failure and failure == Failure():
-                heard = _NOTHING
-            raise
-        except ValidationError as error:
-            raise OutcomeUnknownError(
-                "unexpected_answer", "the answer holds what no ticket can be"
-            ) from error
-        finally:
-            self._tell(helpdesk, admitted, [heard])
-
     # ── the gate ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _work_of(self, requests: Sequence[Request]) -> dict[str, list[_Work]]:
@@ -344,17 +166,16 @@ class TicketService:
                 work.setdefault(request.helpdesk, []).append(_Work((request,)))
         for (helpdesk, _), gets in together.items():
             ids = {one for request in gets for one in request.ticket_ids}
-            work.setdefault(helpdesk, []).append(_Work(tuple(gets), self._calls_for(helpdesk, len(ids))))
+            work.setdefault(helpdesk, []).append(
+                _Work(tuple(gets), self._desks.calls_for(helpdesk, len(ids)))
+            )
         return work
-
-    def _calls_for(self, helpdesk: str, ids: int) -> int:
-        return math.ceil(ids / self._helpdesks[helpdesk].get_limit)
 
     def _admitted(self, helpdesk: str, work: Sequence[_Work]) -> tuple[Pass, list[_Work], list[_Work]]:
         """What may be done now, and what must wait."""
         try:
             wanted = sum(one.calls for one in work)
-            admitted = self._gates[helpdesk].admit(wanted, self._version_of(helpdesk))
+            admitted = self._desks.admit(helpdesk, wanted)
         except UnavailableError as error:
             # Without the ledger nothing can be claimed either.
             return Pass(0, code=error.code), [], list(work)
@@ -366,21 +187,6 @@ class TicketService:
             now.append(one)
             left -= one.calls
         return admitted, now, list(work[len(now) :])
-
-    def _tell(self, helpdesk: str, admitted: Pass, heard: Sequence[_Heard]) -> bool:
-        """Lets the gate know how it went. Whether a probe has opened it."""
-        failures = [one.failure for one in heard if one.failure]
-        answered = any(one.answered for one in heard)
-        try:
-            version = self._helpdesks[helpdesk].token_version(fresh=False)
-            self._gates[helpdesk].report(admitted, failures, answered, version)
-        except HelpdeskError:
-            # The gate is there to spare the helpdesk; what was done stays done without it.
-            return False
-        return admitted.probe_s is not None and answered and not failures
-
-    def _version_of(self, helpdesk: str) -> Callable[[], str | None]:
-        return lambda: self._helpdesks[helpdesk].token_version(fresh=True)
 
     def _suspects(self, work: Sequence[_Work]) -> list[_Work]:
         """Those whose call was begun before and has not ended, the most often begun last."""
@@ -404,12 +210,12 @@ class TicketService:
             results, heard = self._results_of(work, deadline)
         except Exception as error:  # noqa: BLE001  # the outer edge of one record: the others must not suffer
             waits = Deferred("internal_error", fault=_raised_at(error))
-            results, heard = [waits for _ in work.requests], _NOTHING
+            results, heard = [waits for _ in work.requests], NOTHING
         milliseconds = round((time.monotonic() - began) * 1000)
         pairs = zip(work.requests, results, strict=True)
         return _Done(tuple(Carried(request, result, milliseconds) for request, result in pairs), heard)
 
-    def _results_of(self, work: _Work, deadline: float) -> tuple[list[Result], _Heard]:
+    def _results_of(self, work: _Work, deadline: float) -> tuple[list[Result], Heard]:
         first = work.requests[0]
         if isinstance(first, GetRequest):
             gets = [request for request in work.requests if isinstance(request, GetRequest)]
@@ -418,16 +224,16 @@ class TicketService:
         result, heard = self._change(first, deadline)
         return [result], heard
 
-    def _change(self, request: AddRequest | UpdateRequest, deadline: float) -> tuple[Result, _Heard]:
+    def _change(self, request: AddRequest | UpdateRequest, deadline: float) -> tuple[Result, Heard]:
         try:
             answer = self._ledger.claim(request)
         except UnavailableError as error:
-            return Deferred(error.code), _NOTHING
+            return Deferred(error.code), NOTHING
         if isinstance(answer, Claim):
             with self._calls:
                 result, heard = self._call(request, answer, deadline)
             return self._record(answer, request, result), heard
-        return self._without_call(request, answer), _NOTHING
+        return self._without_call(request, answer), NOTHING
 
     def _without_call(
         self, request: AddRequest | UpdateRequest, answer: Busy | Abandoned | Settled | Reused
@@ -438,7 +244,7 @@ class TicketService:
             case Settled(outcome):
                 return outcome
             case Reused():
-                return _rejected(request, "request_id_reused", "the request_id belongs to another request")
+                return rejected(request, "request_id_reused", "the request_id belongs to another request")
             case Busy(seconds):
                 return Deferred("in_flight", max(seconds, 1.0))
             case Abandoned(claim) if claim.attempts >= MAX_ATTEMPTS:
@@ -454,7 +260,7 @@ class TicketService:
 
     def _call(
         self, request: AddRequest | UpdateRequest, claim: Claim, deadline: float
-    ) -> tuple[Result, _Heard]:
+    ) -> tuple[Result, Heard]:
         try:
             link = self._made(request, claim, deadline)
         except HelpdeskError as error:
@@ -462,12 +268,12 @@ class TicketService:
                 result: Result = _outcome(request, claim, OutcomeKind.UNKNOWN, error.code, error.message)
             else:
                 result = _result_of(request, error, claim.attempts)
-            return result, _heard_in(error)
+            return result, heard_in(error)
         outcome = _outcome(request, claim, OutcomeKind.SUCCEEDED)
-        return outcome.model_copy(update={"ticket_id": link.ticket_id, "ticket_url": link.url}), _ANSWERED
+        return outcome.model_copy(update={"ticket_id": link.ticket_id, "ticket_url": link.url}), ANSWERED
 
     def _made(self, request: AddRequest | UpdateRequest, claim: Claim, deadline: float) -> TicketLink:
-        helpdesk = self._helpdesks[request.helpdesk]
+        helpdesk = self._desks[request.helpdesk]
         marker = self._markers.of(request.helpdesk, request.request_id)
         if isinstance(request, AddRequest):
             return helpdesk.add(helpdesk.marked(request.ticket, marker), deadline)
@@ -501,39 +307,23 @@ class TicketService:
             return Deferred(error.code)
         return result
 
-    def _get_all(self, gets: Sequence[GetRequest], deadline: float) -> tuple[list[Result], _Heard]:
+    def _get_all(self, gets: Sequence[GetRequest], deadline: float) -> tuple[list[Result], Heard]:
         ids = list(dict.fromkeys(one for request in gets for one in request.ticket_ids))
         try:
-            found = self._fetch(gets[0].helpdesk, ids, gets[0].extra, deadline)
+            found = self._desks.fetch(gets[0].helpdesk, ids, gets[0].extra, deadline)
         except HelpdeskError as error:
             if isinstance(error, RejectedError) and len(gets) > 1:
                 # One bad id may have spoilt the others' call.
                 alone = [self._get_all([request], deadline) for request in gets]
-                return [result for results, _ in alone for result in results], _ANSWERED
-            return [_result_of(request, error) for request in gets], _heard_in(error)
-        return [self._answer(request, found) for request in gets], _ANSWERED
+                return [result for results, _ in alone for result in results], ANSWERED
+            return [_result_of(request, error) for request in gets], heard_in(error)
+        return [self._answer(request, found) for request in gets], ANSWERED
 
     def _answer(self, request: GetRequest, found: Mapping[str, Ticket]) -> Result:
         try:
-            return self._retrieved(request, found)
+            return self._desks.retrieved(request, found)
         except UnavailableError as error:
             return Deferred(error.code)
-
-    def _retrieved(self, request: GetRequest, found: Mapping[str, Ticket]) -> Outcome:
-        """The outcome of a get. Raises UnavailableError where its tickets cannot be put on the watchlist."""
-        if self._watchlist and "watch" in request.include:
-            self._watchlist.add(request.helpdesk, [one for one in request.ticket_ids if one in found])
-        return _retrieved(request, found)
-
-    def _fetch(
-        self, name: str, ticket_ids: Sequence[str], extra: Mapping[str, JsonValue], deadline: float
-    ) -> dict[str, Ticket]:
-        helpdesk = self._helpdesks[name]
-        found: dict[str, Ticket] = {}
-        for start in range(0, len(ticket_ids), helpdesk.get_limit):
-            part = ticket_ids[start : start + helpdesk.get_limit]
-            found |= {ticket.ticket_id: ticket for ticket in helpdesk.get(part, extra, deadline)}
-        return found
 
 
 class _LedgerSteps:
@@ -554,20 +344,6 @@ class _LedgerSteps:
         self._ledger.mark(self._claim, step)
 
 
-def _heard_in(error: HelpdeskError) -> _Heard:
-    if error.code in _OUR_CODES:
-        return _NOTHING
-    match error:
-        case RejectedError():
-            return _ANSWERED
-        case UnauthorizedError():
-            return _Heard(failure=Failure(token_refused=True))
-        case UnavailableError():
-            return _Heard(failure=Failure(retry_after=error.retry_after))
-        case _:
-            return _Heard(failure=Failure())
-
-
 def _raised_at(error: Exception) -> str:
     # The exception's own text may quote a customer's.
     frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -577,24 +353,6 @@ def _raised_at(error: Exception) -> str:
 def _held(work: Sequence[_Work], admitted: Pass) -> list[Carried]:
     waits = Deferred(admitted.code, admitted.retry_after, held=True)
     return [Carried(request, waits, 0) for one in work for request in one.requests]
-
-
-def _retrieved(request: GetRequest, found: Mapping[str, Ticket]) -> Outcome:
-    missing = tuple(one for one in request.ticket_ids if one not in found)
-    if len(missing) == len(request.ticket_ids):
-        return _rejected(request, "ticket_not_found", "the helpdesk shows no such ticket", missing)
-    tickets = [found[one] for one in dict.fromkeys(request.ticket_ids) if one in found]
-    if "raw" not in request.include:
-        tickets = [ticket.model_copy(update={"raw": None}) for ticket in tickets]
-    only = tickets[0] if len(request.ticket_ids) == 1 else None
-    return Outcome(
-        identity=identity_of(request),
-        kind=OutcomeKind.SUCCEEDED,
-        ticket_id=only.ticket_id if only else None,
-        ticket_url=only.url if only else None,
-        tickets=tuple(tickets),
-        missing=missing,
-    )
 
 
 def _result_of(request: Request, error: HelpdeskError, attempts: int = 1) -> Result:
@@ -615,12 +373,6 @@ def _result_of(request: Request, error: HelpdeskError, attempts: int = 1) -> Res
         case _:
             # Only a repeatable request comes here: the others' doubt is an outcome.
             return Deferred(error.code)
-
-
-def _rejected(request: Request, code: str, message: str, missing: tuple[str, ...] = ()) -> Outcome:
-    return Outcome(
-        identity=identity_of(request), kind=OutcomeKind.REJECTED, code=code, message=message, missing=missing
-    )
 
 
 def _outcome(

@@ -9,9 +9,9 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from helpdesk.changes import ChangeTeller, state_of
+from helpdesk.desks import Desks, Helpdesk
 from helpdesk.errors import HelpdeskError, OutcomeUnknownError
 from helpdesk.models import Ticket
-from helpdesk.service import Helpdesk, TicketService
 from helpdesk.watchlist import MOST_PAGES_AT_ONCE, Page, Watched, Watchlist
 
 # So many pages in a row that cannot be read are the helpdesk's trouble, and not theirs.
@@ -30,7 +30,7 @@ class Watch:
     def __init__(
         self,
         helpdesks: Mapping[str, Helpdesk],
-        service: TicketService,
+        desks: Desks,
         watchlist: Watchlist,
         teller: ChangeTeller,
         *,
@@ -42,7 +42,7 @@ class Watch:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._helpdesks = helpdesks
-        self._service = service
+        self._desks = desks
         self._watchlist = watchlist
         self._teller = teller
         self._each_s = each_s
@@ -93,7 +93,7 @@ class Watch:
         self, helpdesk: Helpdesk, pages: Sequence[Page], counts: dict[str, int], deadline: float
     ) -> None:
         watched = _watched(pages)
-        shown = self._service.look(helpdesk.name, [one.ticket_id for one in watched], deadline)
+        shown = self._desks.look(helpdesk.name, [one.ticket_id for one in watched], deadline)
         found = {ticket.ticket_id: ticket for ticket in shown}
         kept = []
         for one in watched:

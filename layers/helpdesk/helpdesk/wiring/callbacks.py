@@ -9,7 +9,7 @@ from helpdesk.intake.shared_secrets import SharedSecrets
 from helpdesk.wiring import invocation
 from helpdesk.wiring.aws import clients, settings
 from helpdesk.wiring.changes import change_teller
-from helpdesk.wiring.helpdesks import service
+from helpdesk.wiring.helpdesks import desks
 
 
 @cache
@@ -18,7 +18,7 @@ def callbacks() -> Callbacks:
     readings: dict[str, Reading] = {"kapture": kapture_callback, "socialboards": socialboards_callback}
     secret_ids = load_callback_settings(settings().helpdesks).secret_ids
     return Callbacks(
-        service(),
+        desks(),
         change_teller(),
         SharedSecrets(clients().secretsmanager, invocation.clock),
         {name: Sender(readings[name], secret_id) for name, secret_id in secret_ids.items()},

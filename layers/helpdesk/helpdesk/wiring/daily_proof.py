@@ -8,7 +8,7 @@ from helpdesk.proofs import Proofs
 from helpdesk.prover import Prover
 from helpdesk.wiring import invocation
 from helpdesk.wiring.aws import clients, settings
-from helpdesk.wiring.helpdesks import helpdesks, ledger, markers, service
+from helpdesk.wiring.helpdesks import desks, helpdesks, ledger, markers
 
 
 @cache
@@ -30,7 +30,7 @@ def prover() -> Prover:
     chosen = settings()
     return Prover(
         helpdesks(),
-        service(),
+        desks(),
         ledger(),
         markers(),
         Proofs(clients().dynamodb, chosen.ledger_table),

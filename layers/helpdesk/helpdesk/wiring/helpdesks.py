@@ -2,11 +2,11 @@
 
 from functools import cache
 
+from helpdesk.desks import Desks, Helpdesk
 from helpdesk.gate import Budget, Gate
 from helpdesk.kapture import Kapture
 from helpdesk.ledger import Ledger
 from helpdesk.marker import Markers
-from helpdesk.service import Helpdesk, TicketService
 from helpdesk.settings import KaptureSettings, SocialboardsSettings
 from helpdesk.socialboards import Minter, Socialboards
 from helpdesk.tokens import MintedToken, Secret, refresh_credentials_in, token_in
@@ -68,20 +68,12 @@ def markers() -> Markers:
 
 
 @cache
-def service() -> TicketService:
-    """What carries requests out."""
+def desks() -> Desks:
+    """The helpdesks behind their gates."""
     chosen = settings()
     of_each = {"kapture": chosen.kapture, "socialboards": chosen.socialboards}
     gates = {name: _gate(name, of_it) for name, of_it in of_each.items() if of_it}
-    return TicketService(
-        helpdesks(),
-        gates,
-        ledger(),
-        markers(),
-        doubt_s=chosen.doubt_s,
-        threads=chosen.threads,
-        watchlist=watchlist(),
-    )
+    return Desks(helpdesks(), gates, watchlist())
 
 
 def _transport(url: str) -> Transport:

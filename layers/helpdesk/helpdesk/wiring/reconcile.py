@@ -5,7 +5,7 @@ from functools import cache
 from helpdesk.reconcile import Reconciler
 from helpdesk.wiring import invocation
 from helpdesk.wiring.aws import settings
-from helpdesk.wiring.helpdesks import helpdesks, ledger, markers, service
+from helpdesk.wiring.helpdesks import desks, helpdesks, ledger, markers
 
 
 @cache
@@ -14,7 +14,7 @@ def reconciler() -> Reconciler:
     chosen = settings()
     return Reconciler(
         helpdesks(),
-        service(),
+        desks(),
         ledger(),
         markers(),
         settle_after_s=chosen.settle_after_s,

@@ -6,12 +6,12 @@ from pathlib import Path
 from helpdesk.api import TicketApi
 from helpdesk.wiring import invocation
 from helpdesk.wiring.aws import clients, settings
-from helpdesk.wiring.helpdesks import ledger, service
+from helpdesk.wiring.helpdesks import desks, ledger
 
 
 @cache
 def ticket_api(document: Path) -> TicketApi:
     """The HTTP API; it describes itself by the document."""
     return TicketApi(
-        service(), ledger(), clients().sqs, settings(), invocation.logger, invocation.metrics, document
+        desks(), ledger(), clients().sqs, settings(), invocation.logger, invocation.metrics, document
     )

@@ -4,19 +4,21 @@ from functools import cache
 
 from helpdesk.consumer import QueueConsumer
 from helpdesk.outcomes import Topic
+from helpdesk.service import TicketService
 from helpdesk.wiring import invocation
 from helpdesk.wiring.aws import clients, settings
-from helpdesk.wiring.helpdesks import service
+from helpdesk.wiring.helpdesks import desks, ledger, markers
 
 
 @cache
 def queue_consumer() -> QueueConsumer:
     """The consumer of the queue."""
+    chosen = settings()
     return QueueConsumer(
-        service(),
-        Topic(clients().sns, settings().outcomes_topic_arn),
+        TicketService(desks(), ledger(), markers(), doubt_s=chosen.doubt_s, threads=chosen.threads),
+        Topic(clients().sns, chosen.outcomes_topic_arn),
         lambda: clients().sqs,
-        settings(),
+        chosen,
         invocation.logger,
         invocation.metrics,
         invocation.clock,

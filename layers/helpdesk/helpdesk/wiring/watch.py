@@ -6,7 +6,7 @@ from helpdesk.watch import Watch
 from helpdesk.wiring import invocation
 from helpdesk.wiring.aws import settings
 from helpdesk.wiring.changes import change_teller
-from helpdesk.wiring.helpdesks import helpdesks, service, watchlist
+from helpdesk.wiring.helpdesks import desks, helpdesks, watchlist
 
 
 @cache
@@ -17,7 +17,7 @@ def watch() -> Watch | None:
         return None
     return Watch(
         helpdesks(),
-        service(),
+        desks(),
         listed,
         change_teller(),
         each_s=chosen.watch_each_s,
