@@ -132,7 +132,8 @@ def up(state_dir: Path, *, enforce_iam: bool, as_json: bool, **wished: str | Non
 
 @bridge.command()
 @_state_dir
-def down(state_dir: Path) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One object: what was stopped.")
+def down(state_dir: Path, as_json: bool) -> None:
     """Stop everything that `bridge up` started, also after a crash. Never fails because nothing runs.
 
     \b
@@ -141,6 +142,9 @@ def down(state_dir: Path) -> None:
     """
     with at_work("Stopping"):
         stopped = stack.down(StateFolder(state_dir))
+    if as_json:
+        click.echo(json.dumps({"stopped": stopped}))
+        return
     click.echo(f"Stopped: {', '.join(stopped)}" if stopped else "Nothing was running.")
 
 
@@ -226,7 +230,8 @@ def outcomes_command(state_dir: Path, follow: bool, as_json: bool) -> None:
     help="Folder of samples.  [default: events in the project]",
 )
 @_enforce_iam
-def demo(state_dir: Path, events: Path, enforce_iam: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One object for each sample, instead of the tables.")
+def demo(state_dir: Path, events: Path, enforce_iam: bool, as_json: bool) -> None:
     """Start a stack of its own, send every sample, await each outcome, show the tickets, stop everything.
 
     A stack that runs already is not touched. The status is 0 only if all was as expected.
@@ -250,13 +255,15 @@ def demo(state_dir: Path, events: Path, enforce_iam: bool) -> None:
                 console=False,
                 report=lambda step: click.echo(step, err=True),
             )
-            failures = play(started, chosen, console())
+            runs = play(started, chosen, None if as_json else console())
         finally:
             stack.down(state)
-    if failures:
-        listed = "\n".join(f"  {failure}" for failure in failures)
-        raise BridgeError(f"not as expected (logs: {state.logs}):\n{listed}")
-    click.echo(f"All {len(chosen)} samples went as expected. Logs: {state.logs}")
+    if as_json:
+        for run in runs:
+            click.echo(json.dumps(run.told))
+    if failures := [f"  {run.sample.name}: {failure}" for run in runs for failure in run.failures]:
+        raise BridgeError("\n".join([f"not as expected (logs: {state.logs}):", *failures]))
+    click.echo(f"All {len(chosen)} samples went as expected. Logs: {state.logs}", err=as_json)
 
 
 for command in (

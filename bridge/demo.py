@@ -58,6 +58,19 @@ class Run:
                 found["ticket_id"] = str(ticket_id)
         return found
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """For a program to read."""
+        return {
+            "sample": self.sample.name,
+            "trigger": self.sample.send.trigger,
+            **self.results,
+            "status": self.sent.status if self.sent else None,
+            "outcomes": [event["type"] for event in self.events],
+            "seconds": self.seconds,
+            "failures": self.failures,
+        }
+
     def fail(self, reason: str) -> None:
         self.failures.append(reason)
         self.finish()
@@ -75,11 +88,6 @@ class Demo:
         self._outcomes = OutcomesQueue(stack)
         self._unclaimed: list[dict[str, Any]] = []
         self._seen: set[str] = set()
-
-    @property
-    def failures(self) -> list[str]:
-        """What was not as expected, one line each; empty when all was."""
-        return [f"{name}: {reason}" for name, run in self.runs.items() for reason in run.failures]
 
     def run(self) -> None:
         """Send everything and wait until every sample is through, or for a minute in vain."""
@@ -175,20 +183,22 @@ def _judge(run: Run) -> None:
     run.finish()
 
 
-def play(stack: Stack, chosen: Sequence[Sample], console: Console) -> list[str]:
+def play(stack: Stack, chosen: Sequence[Sample], console: Console | None) -> list[Run]:
     """Run the samples with a live table (on a terminal), then show what the helpdesk holds.
 
-    Returns what was not as expected, one line each.
+    Returns how each fared; without a console nothing is shown.
     """
     demo = Demo(stack, chosen)
-    if console.is_terminal:
+    if console and console.is_terminal:
         with Live(console=console, get_renderable=demo.table, refresh_per_second=4):
             demo.run()
     else:
         demo.run()
-        console.print(demo.table())
-    console.print(tickets_table(stack))
-    return demo.failures
+        if console:
+            console.print(demo.table())
+    if console:
+        console.print(tickets_table(stack))
+    return list(demo.runs.values())
 
 
 def console() -> Console:

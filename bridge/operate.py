@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _as_json = click.option(
     "--json", "as_json", is_flag=True, help="One object in a line for each copy, with its body."
 )
+_gate_as_json = click.option(
+    "--json", "as_json", is_flag=True, help="One object: the helpdesk, and whether it is paused."
+)
 _of_a_helpdesk = click.option("--helpdesk", help="Which one.  [default: the first that the stack serves]")
 
 
@@ -133,7 +136,8 @@ def redrive(
 @click.command(cls=StackCommand)
 @on_a_stack
 @_of_a_helpdesk
-def pause(state_dir: Path, stack: str | None, helpdesk: str | None) -> None:
+@_gate_as_json
+def pause(state_dir: Path, stack: str | None, helpdesk: str | None, as_json: bool) -> None:
     """Stop calling a helpdesk. Requests are still accepted, and wait.
 
     \b
@@ -144,6 +148,9 @@ def pause(state_dir: Path, stack: str | None, helpdesk: str | None) -> None:
     operations = operations_on(state_dir, stack)
     chosen = helpdesk or operations.helpdesks[0]
     operations.gate(chosen).pause()
+    if as_json:
+        click.echo(json.dumps({"helpdesk": chosen, "paused": True}))
+        return
     others = [name for name in operations.helpdesks if name != chosen]
     rest = f" {' and '.join(others)} is called as before." if others else ""
     click.echo(f"{chosen} is paused: its requests wait.{rest} Go on with: bridge resume --helpdesk {chosen}")
@@ -152,7 +159,8 @@ def pause(state_dir: Path, stack: str | None, helpdesk: str | None) -> None:
 @click.command(cls=StackCommand)
 @on_a_stack
 @_of_a_helpdesk
-def resume(state_dir: Path, stack: str | None, helpdesk: str | None) -> None:
+@_gate_as_json
+def resume(state_dir: Path, stack: str | None, helpdesk: str | None, as_json: bool) -> None:
     """Call a helpdesk again: takes a pause back, and opens a gate that has closed by itself.
 
     \b
@@ -163,6 +171,9 @@ def resume(state_dir: Path, stack: str | None, helpdesk: str | None) -> None:
     operations = operations_on(state_dir, stack)
     chosen = helpdesk or operations.helpdesks[0]
     operations.gate(chosen).resume()
+    if as_json:
+        click.echo(json.dumps({"helpdesk": chosen, "paused": False}))
+        return
     click.echo(f"{chosen} is called again. Waiting requests come back within 15 minutes.")
 
 

@@ -38,6 +38,9 @@ TEMPLATE = PROJECT / "template.yaml"
 PLACEHOLDER = "{scheduled_time}"
 # What EventBridge Scheduler itself replaces, in UTC.
 SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
+# Scheduler leaves a tick out that falls into the hour which a clock change skips: at most so many in a row.
+# https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
+_SKIPPED = 60
 _A_TICK = "2026-01-05T09:00:00Z"
 
 _BEGIN = "  # ── recurring requests: written out of functions/schedules by `make schedules` ───────────────\n"
@@ -86,8 +89,9 @@ class Schedule(BaseModel):
             return []
         # The expression is about the clock on the wall; the library counts in UTC only.
         wall = since.astimezone(zone).replace(tzinfo=UTC)
-        found: list[datetime] = AwsCroniter(cron["fields"]).get_next(wall, count)
-        return [moment.replace(tzinfo=zone) for moment in found if moment]
+        found: list[datetime] = AwsCroniter(cron["fields"]).get_next(wall, count + _SKIPPED)
+        times = [moment.replace(tzinfo=zone) for moment in found if moment]
+        return [moment for moment in times if moment == moment.astimezone(UTC).astimezone(zone)][:count]
 
     def input(self, name: str) -> str:
         """What the queue gets, with Scheduler's own words for the time of the tick."""

@@ -48,6 +48,11 @@ def test_status_is_what_stack_json_holds(stack: Stack, objects: Callable[..., li
     assert objects("status") == [asdict(stack)]
 
 
+def test_a_pause_and_its_end_name_the_helpdesk(objects: Callable[..., list[dict[str, Any]]]) -> None:
+    assert objects("pause", "--helpdesk", "socialboards") == [{"helpdesk": "socialboards", "paused": True}]
+    assert objects("resume", "--helpdesk", "socialboards") == [{"helpdesk": "socialboards", "paused": False}]
+
+
 def test_a_request_is_followed_by_program_from_sending_to_redrive(
     objects: Callable[..., list[dict[str, Any]]], tmp_path: Path
 ) -> None:

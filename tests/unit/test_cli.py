@@ -113,6 +113,12 @@ def test_without_a_stack_a_command_says_how_to_start_one(
     assert finished.stderr == f"Error: No stack is running from {tmp_path}/none. Start one with: bridge up\n"
 
 
+def test_stopping_nothing_is_told_to_programs_as_well(run: Run, tmp_path: Path) -> None:
+    finished = run("down", "--json", state=tmp_path / "none")
+
+    assert (finished.returncode, finished.stdout) == (0, '{"stopped": []}\n')
+
+
 @pytest.mark.parametrize(
     "content", ["{", "[]", '{"endpoint_url": "http://127.0.0.1:1"}', '{"more": 1}', "\xff"]
 )

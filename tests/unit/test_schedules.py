@@ -54,6 +54,19 @@ def test_next_times_are_those_of_the_clock_on_the_wall_there(tmp_path: Path) -> 
     ]
 
 
+def test_a_tick_in_the_hour_that_a_clock_change_skips_is_left_out(tmp_path: Path) -> None:
+    schedule = read(tmp_path, GOOD)
+
+    times = schedule.next_times(datetime(2027, 3, 26, 12, tzinfo=UTC), 2)
+    each_minute = read(tmp_path, GOOD.replace("30 2", "* 2")).next_times(datetime(2027, 3, 28, tzinfo=UTC), 1)
+
+    assert [moment.isoformat() for moment in times] == [
+        "2027-03-27T02:30:00+01:00",
+        "2027-03-29T02:30:00+02:00",
+    ]
+    assert [moment.isoformat() for moment in each_minute] == ["2027-03-29T02:00:00+02:00"]
+
+
 def test_a_moment_that_is_over_does_not_come_again(tmp_path: Path) -> None:
     once = read(tmp_path, GOOD.replace("cron(30 2 * * ? *)", "at(2027-01-31T09:00:00)"))
 
