@@ -91,9 +91,18 @@ class _Reading:
         self._file = file
         self.lines: dict[str, int] = {}
         self.problems: list[str] = []
+        self._around: list[Any] = []
 
     def content(self, loader: _Loader, node: Any, path: str) -> Any:
         """The node's content; every key is a text, also one that looks like a number."""
+        if any(node is outer for outer in self._around):
+            raise yaml.MarkedYAMLError(problem="it holds itself", problem_mark=node.start_mark)
+        self._around.append(node)
+        found = self._content(loader, node, path)
+        self._around.pop()
+        return found
+
+    def _content(self, loader: _Loader, node: Any, path: str) -> Any:
         self.lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, yaml.SequenceNode):
             return [self.content(loader, inner, f"{path}.{place}") for place, inner in enumerate(node.value)]

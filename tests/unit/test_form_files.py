@@ -110,7 +110,7 @@ def test_the_build_and_the_function_read_the_same() -> None:
         (GOOD + "answer: {redirect: '//elsewhere.example'}\n", "contact.yaml:8: answer.redirect: "),
         (GOOD + "service: json\n", "contact.yaml:8: service: stands twice"),
         (GOOD + "yes: 1\n", "contact.yaml:8: yes: is not a known key"),
-        (GOOD + "description: &a [*a]\n", "contact.yaml:1: file: is no YAML"),
+        (GOOD + "description: &a [*a]\n", "contact.yaml:8: file: is no YAML: it holds itself"),
         (GOOD + " - [\n", "contact.yaml:8: file: is no YAML"),
         ("", "contact.yaml:1: file: must hold keys"),
         ("- a\n", "contact.yaml:1: file: must hold keys"),
