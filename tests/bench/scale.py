@@ -22,7 +22,9 @@ ACCOUNT_CONCURRENCY = 1000
 # Calls a second to one API destination unless AWS has raised it, and how long it waits for an answer.
 # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html
 API_DESTINATION_RATE = 300
-SHARE_OF_512_MB = 512 / 1769
+# Memory in MB for which a function has a whole processor; it has a share for less.
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
+WHOLE_PROCESSOR_MB = 1769
 # What a helpdesk takes for one call, and AWS for another.
 HELPDESK_S = 0.2
 AWS_S = 0.005
@@ -66,7 +68,7 @@ class Worker:
         """Seconds of a warm invocation: waiting is shared by the threads, work is not."""
         waves = math.ceil(requests / self.threads)
         waiting = waves * (HELPDESK_S + self.request_trips * AWS_S) + self.batch_trips * AWS_S
-        return waiting + requests * self.work_s / SHARE_OF_512_MB
+        return waiting + requests * self.work_s * WHOLE_PROCESSOR_MB / (self.memory_gb * 1024)
 
 
 # SQS: one to send; Lambda receives and deletes in tens. Logs: a line for each request, two for each run.
@@ -80,6 +82,7 @@ OURS = Worker(
     work_s=0.003,
     batch_trips=4,
     request_trips=2,
+    memory_gb=0.75,
     per_request={"SQS call": 1.2, "DynamoDB write": 2, "SNS publish": 0.1, "log, in kB": 0.5},
     per_invocation={"Lambda invocation": 1, "DynamoDB read": 1, "log, in kB": 0.8},
 )
