@@ -35,7 +35,7 @@ class Secret[T]:
         self._value: T | None = None
         self._version: str | None = None
         self._expires_on: date | None = None
-        self._read_at = float("-inf")
+        self._read_at = self._ended_at = float("-inf")
         self._failure: UnavailableError | UnauthorizedError | None = None
 
     def current(self) -> T:
@@ -47,7 +47,10 @@ class Secret[T]:
         """
         since = time.monotonic()
         with self._lock:
-            return self._read(since) if self._value is None else self._value
+            if self._value is not None:
+                return self._value
+            # A reading for which we have waited is our answer too, whenever it began.
+            return self._read(since if self._ended_at <= since else float("-inf"))
 
     def newer(self, refused: T, since: float) -> T | None:
         """Another value than the one just refused, or None.
@@ -89,6 +92,7 @@ class Secret[T]:
                 self._value = self._parse(self._ask())
             except (UnavailableError, UnauthorizedError) as error:
                 self._failure = error
+            self._ended_at = time.monotonic()
         if self._failure or self._value is None:
             failure = self._failure or UnavailableError("secret_unreadable", "the secret was never read")
             raise _again(failure) from failure
@@ -189,7 +193,7 @@ class MintedToken:
         self._lock = threading.Lock()
         self._token: str | None = None
         self._ends_at = 0.0
-        self._tried_at = float("-inf")
+        self._tried_at = self._ended_at = float("-inf")
         self._failure: UnavailableError | UnauthorizedError | None = None
         self._rotated: dict[RefreshCredentials, RefreshCredentials] = {}
 
@@ -199,7 +203,8 @@ class MintedToken:
         with self._lock:
             if self._token is not None and self._clock() < self._ends_at - self._MARGIN_S:
                 return self._token
-            return self._minted(since, deadline)
+            # As for the secret.
+            return self._minted(since if self._ended_at <= since else float("-inf"), deadline)
 
     def newer(self, refused: str, since: float, deadline: float) -> str:
         """Another access token than the one that was refused to a call begun at `since`."""
@@ -225,6 +230,7 @@ class MintedToken:
                 self._token = self._mint(since, deadline)
             except (UnavailableError, UnauthorizedError) as error:
                 self._failure = error
+            self._ended_at = time.monotonic()
         if self._failure or self._token is None:
             failure = self._failure or UnavailableError("token_unavailable", "no access token was minted")
             raise _again(failure) from failure
