@@ -57,7 +57,7 @@ def request_id(stack: Stack, aws: Clients, outcomes_queue: OutcomesQueue) -> str
     body = f'{{"operation": "add", "request_id": "{name}", "ticket": {{"title": "documented"}}}}'
     aws.sqs.send_message(QueueUrl=stack.requests_queue_url, MessageBody=body)
     until(
-        lambda: name in {event["data"]["request_id"] for event in outcomes_queue.receive(wait_seconds=1)},
+        lambda: name in {event["data"].get("request_id") for event in outcomes_queue.receive(wait_seconds=1)},
         seconds=60,
     )
     return name

@@ -35,7 +35,7 @@ def _outcome(queue: OutcomesQueue, request_id: str) -> dict[str, Any]:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for event in queue.receive(wait_seconds=1):
-            if event["data"]["request_id"] == request_id:
+            if event["data"].get("request_id") == request_id:
                 return event
     raise AssertionError(f"no outcome of {request_id}")
 
