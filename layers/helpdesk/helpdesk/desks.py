@@ -94,7 +94,7 @@ class Helpdesk(Protocol):
         """The tickets created on a day of the helpdesk's own zone."""
 
     def token_version(self, *, fresh: bool) -> str | None:
-        """Changes when the helpdesk's token does; read anew where `fresh`."""
+        """Changes when the helpdesk's token does; read anew where `fresh`, None where it was never read."""
 
     def token_expires_on(self) -> date | None:
         """The day on which our access ends, where the secret as last read says so."""
