@@ -40,7 +40,7 @@ PLACEHOLDER = "{scheduled_time}"
 SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
 # Scheduler leaves a tick out that falls into the hour which a clock change skips: at most so many in a row.
 # https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
-_SKIPPED = 60
+_SKIPPED = 120
 _A_TICK = "2026-01-05T09:00:00Z"
 
 _BEGIN = "  # ── recurring requests: written out of functions/schedules by `make schedules` ───────────────\n"
@@ -91,7 +91,8 @@ class Schedule(BaseModel):
         wall = since.astimezone(zone).replace(tzinfo=UTC)
         found: list[datetime] = AwsCroniter(cron["fields"]).get_next(wall, count + _SKIPPED)
         times = [moment.replace(tzinfo=zone) for moment in found if moment]
-        return [moment for moment in times if moment == moment.astimezone(UTC).astimezone(zone)][:count]
+        ahead = [moment for moment in times if moment.astimezone(UTC) > since]
+        return [moment for moment in ahead if moment == moment.astimezone(UTC).astimezone(zone)][:count]
 
     def input(self, name: str) -> str:
         """What the queue gets, with Scheduler's own words for the time of the tick."""

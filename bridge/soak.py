@@ -279,7 +279,8 @@ def _wrong(request_id: str, asked: Asked, ended: Ended, has_ticket: bool, *, is_
         if told.kind == REJECTED and has_ticket:
             texts.append(f"{request_id} was rejected, but made a ticket")
         if told.kind == PARKED and not _rightly_parked(asked, told, is_early):
-            texts.append(f"{request_id} ({asked.operation}) was parked: {told.code} after {told.attempts}")
+            what = f"{asked.operation} at {asked.helpdesk}, call {told.attempts}"
+            texts.append(f"{request_id} ({what}) was parked: {told.code}: {told.message}")
     return texts
 
 

@@ -54,6 +54,7 @@ class Told(NamedTuple):
     code: str | None = None
     ticket_id: str | None = None
     attempts: int = 0
+    message: str | None = None
 
 
 def told_in(event: Mapping[str, Any]) -> Told:
@@ -65,6 +66,7 @@ def told_in(event: Mapping[str, Any]) -> Told:
         content.get("code"),
         content.get("ticket_id"),
         content["attempts"],
+        content.get("message"),
     )
 
 

@@ -67,6 +67,15 @@ def test_a_tick_in_the_hour_that_a_clock_change_skips_is_left_out(tmp_path: Path
     assert [moment.isoformat() for moment in each_minute] == ["2027-03-29T02:00:00+02:00"]
 
 
+def test_a_tick_of_the_hour_that_a_clock_change_repeats_does_not_come_again(tmp_path: Path) -> None:
+    schedule = read(tmp_path, GOOD)
+
+    # It is 02:15 for the second time.
+    (moment,) = schedule.next_times(datetime(2026, 10, 25, 1, 15, tzinfo=UTC), 1)
+
+    assert moment.isoformat() == "2026-10-26T02:30:00+01:00"
+
+
 def test_a_moment_that_is_over_does_not_come_again(tmp_path: Path) -> None:
     once = read(tmp_path, GOOD.replace("cron(30 2 * * ? *)", "at(2027-01-31T09:00:00)"))
 

@@ -79,6 +79,21 @@ def test_a_secret_that_cannot_be_read_is_asked_for_once_by_all_who_wait() -> Non
     assert slow.calls == 2
 
 
+def test_a_version_that_cannot_be_read_is_asked_for_once_by_all_who_wait() -> None:
+    slow = _Slow(unreachable)
+    secret = secret_of(slow, token_in)
+
+    with ThreadPoolExecutor(1 + LATECOMERS) as pool:
+        first = pool.submit(secret.version, fresh=True)
+        assert slow.asked.wait(10)
+        late = [pool.submit(secret.version, fresh=True) for _ in range(LATECOMERS)]
+        time.sleep(0.05)
+        slow.may_end.set()
+
+        assert [one.result() for one in (first, *late)] == [None] * (1 + LATECOMERS)
+    assert slow.calls == 1
+
+
 def test_an_access_token_that_cannot_be_minted_is_asked_for_once_by_all_who_wait() -> None:
     slow = _Slow(refused)
     text = '{"refresh_token": "r", "client_id": "c"}'

@@ -1,6 +1,10 @@
 """What our HTTP connections, those of the helpdesks and those of AWS, do alike."""
 
+import socket
 from typing import Any
+
+# Linux only.
+_QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
 class WritesOnce:
@@ -9,6 +13,7 @@ class WritesOnce:
     That is one system call, one TLS record and one packet instead of two.
     """
 
+    sock: socket.socket | None
     _pieces: list[bytes] | None = None
 
     def request(self, *args: Any, **kwargs: Any) -> None:
@@ -20,6 +25,10 @@ class WritesOnce:
         finally:
             self._pieces = None
         self.send(b"".join(pieces))
+        if _QUICK_ACK is not None and self.sock is not None:
+            # Of a new TLS connection the server's tickets wait for our word, and with Nagle's algorithm its
+            # first answer waits for them. A second piece would carry it; else the system lets it wait 40 ms.
+            self.sock.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
 
     def send(self, data: Any) -> None:
         """Keeps the pieces of a request until it is whole."""

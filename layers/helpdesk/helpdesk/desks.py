@@ -236,6 +236,8 @@ class Desks:
 
     def tell(self, helpdesk: str, admitted: Pass, heard: Sequence[Heard]) -> bool:
         """Lets the gate know how it went. Whether a probe has opened it."""
+        if not admitted.calls:
+            return False
         failures = [one.failure for one in heard if one.failure]
         answered = any(one.answered for one in heard)
         try:

@@ -111,7 +111,7 @@ class TicketService:
             except RejectedError as error:
                 carried.append(Carried(request, _result_of(request, error), 0))
         waiting = self._work_of(fit)
-        # While the gates are read. What goes wrong shows in the calls.
+        # While the gates are read. What goes wrong shows in the calls, where any are made.
         for helpdesk in waiting:
             self._pool.submit(self._desks.prepare, helpdesk)
         while waiting:

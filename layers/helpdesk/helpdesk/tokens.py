@@ -47,10 +47,7 @@ class Secret[T]:
         """
         since = time.monotonic()
         with self._lock:
-            if self._value is not None:
-                return self._value
-            # A reading for which we have waited is our answer too, whenever it began.
-            return self._read(since if self._ended_at <= since else float("-inf"))
+            return self._waited(since) if self._value is None else self._value
 
     def newer(self, refused: T, since: float) -> T | None:
         """Another value than the one just refused, or None.
@@ -71,7 +68,7 @@ class Secret[T]:
         with self._lock:
             if fresh:
                 with suppress(HelpdeskError):
-                    self._read(since)
+                    self._waited(since)
             return self._version
 
     @property
@@ -79,11 +76,15 @@ class Secret[T]:
         """The day on which the key ends, where the secret as last read says so."""
         return self._expires_on
 
-    def _read(self, since: float) -> T:
-        """The secret's value, read again unless another call has read it after `since`.
+    def _waited(self, since: float) -> T:
+        """The secret's value, read again unless another call's reading has ended after `since`.
 
         A failure is shared as well: ten calls would otherwise wait for Secrets Manager one after the other.
         """
+        return self._read(since if self._ended_at <= since else float("-inf"))
+
+    def _read(self, since: float) -> T:
+        """The secret's value, read again unless another call has begun to read it after `since`."""
         if self._read_at <= since:
             # Taken before the call, so that a secret changed during it counts as not yet seen.
             self._read_at = time.monotonic()
@@ -203,7 +204,7 @@ class MintedToken:
         with self._lock:
             if self._token is not None and self._clock() < self._ends_at - self._MARGIN_S:
                 return self._token
-            # As for the secret.
+            # What came of a try for which we have waited is our answer too, whenever it began.
             return self._minted(since if self._ended_at <= since else float("-inf"), deadline)
 
     def newer(self, refused: str, since: float, deadline: float) -> str:
