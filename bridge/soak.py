@@ -34,8 +34,9 @@ _SHOWN_EVERY_S = 10.0
 _STALLED_S = 150.0
 # Calls that ended without an answer, after which a request is parked.
 _MOST_ATTEMPTS = 5
-# Of so many requests a few comments are lost before one has shown that their markers come back.
-_LEARNING = 500
+# So many comments may be lost before one has shown that their markers come back, and what is said of them.
+_UNSEEN = 5
+_SAYS_UNSEEN = "comments do not come back with their markers"
 
 
 class Ground(Protocol):
@@ -222,7 +223,8 @@ class Soak:
     def _compare(self, tickets: Mapping[str, list[dict[str, Any]]]) -> Findings:
         found = Findings()
         seen = _Seen.in_tickets(tickets)
-        for number, (request_id, asked) in enumerate(self._asked.items()):
+        unseen = 0
+        for request_id, asked in self._asked.items():
             ended = self._ended[request_id]
             mine = seen.made[mark_of(request_id)[1:]]
             if len(mine) > 1:
@@ -233,7 +235,10 @@ class Soak:
                 found.lost.append(f"{request_id} ({asked.operation}) has no final outcome")
             else:
                 found.lost += seen.lost(request_id, asked, ended.final)
-                found.wrong += _wrong(request_id, asked, ended, bool(mine), is_early=number < _LEARNING)
+                unseen += _SAYS_UNSEEN in (ended.final.message or "")
+                found.wrong += _wrong(request_id, asked, ended, bool(mine))
+        if unseen > _UNSEEN:
+            found.wrong.append(f"markers of comments never came back: {unseen} requests were parked for it")
         return found
 
 
@@ -269,7 +274,7 @@ class _Seen:
         return []
 
 
-def _wrong(request_id: str, asked: Asked, ended: Ended, has_ticket: bool, *, is_early: bool) -> list[str]:
+def _wrong(request_id: str, asked: Asked, ended: Ended, has_ticket: bool) -> list[str]:
     texts: list[str] = []
     if len(ended.kinds) > 1:
         texts.append(f"{request_id} has ended in more than one way: {', '.join(ended.kinds)}")
@@ -278,15 +283,16 @@ def _wrong(request_id: str, asked: Asked, ended: Ended, has_ticket: bool, *, is_
             texts.append(f"{request_id} ({asked.operation}) was {told.kind}: {told.code}")
         if told.kind == REJECTED and has_ticket:
             texts.append(f"{request_id} was rejected, but made a ticket")
-        if told.kind == PARKED and not _rightly_parked(asked, told, is_early):
+        if told.kind == PARKED and not _rightly_parked(asked, told):
             what = f"{asked.operation} at {asked.helpdesk}, call {told.attempts}"
             texts.append(f"{request_id} ({what}) was parked: {told.code}: {told.message}")
     return texts
 
 
-def _rightly_parked(asked: Asked, told: Told, is_early: bool) -> bool:
+def _rightly_parked(asked: Asked, told: Told) -> bool:
     """Not every comment can be looked up, and five calls without an answer are enough."""
-    cannot_be_found = asked.has_comment and (is_early or not SOAKED[asked.helpdesk].finds_comments)
+    is_unseen = _SAYS_UNSEEN in (told.message or "")
+    cannot_be_found = asked.has_comment and (is_unseen or not SOAKED[asked.helpdesk].finds_comments)
     return (told.code == "outcome_unknown" and cannot_be_found) or (
         told.code in ("outcome_unknown", "crashed") and told.attempts >= _MOST_ATTEMPTS
     )
