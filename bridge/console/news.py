@@ -39,6 +39,8 @@ _PATTERN = " || ".join(
     )
 )
 _FINAL = ("succeeded", "rejected", "parked")
+# Between the log's line and the event of one end; a redrive takes longer, for it goes through the queue.
+_SAME_END_S = 1.0
 _SETTLED = {"found": "succeeded", "absent": "waits", "parked": "parked"}
 
 
@@ -151,14 +153,16 @@ class Requests:
 def _joined(known: News, one: News) -> News:
     older, newer = sorted((known, one), key=lambda news: (news.at, news.state in _FINAL))
     if older.state == newer.state:
-        # The log and the topic tell the same with different details; the first moment stands.
+        # The log and the topic tell the same end with different details, and its first moment stands. What
+        # ends so once more, after a redrive, is news.
         told = {
             field.name: getattr(newer, field.name)
             if getattr(newer, field.name) is not None
             else getattr(older, field.name)
             for field in fields(News)
         }
-        return News(**told | {"at": older.at if newer.state in _FINAL else newer.at})
+        is_same_end = newer.state in _FINAL and newer.at - older.at < _SAME_END_S
+        return News(**told | {"at": older.at if is_same_end else newer.at})
     return replace(
         newer,
         helpdesk=newer.helpdesk or older.helpdesk,

@@ -34,6 +34,17 @@ def test_why_a_request_waited_is_not_said_of_its_end() -> None:
     assert requests.as_json()[0]["code"] is None
 
 
+def test_ending_the_same_way_once_more_after_a_redrive_is_news() -> None:
+    again = [News(news.at + 2.3, "r-1", "succeeded", ticket_id="7") for news in (LOGGED, PUBLISHED)]
+    for order in permutations([LOGGED, PUBLISHED, *again]):
+        requests = Requests()
+        for news in order:
+            requests.take([news])
+        requests.take(order)
+
+        assert requests.as_json()[0]["at"] == 5.3
+
+
 def test_what_is_no_outcome_is_no_news() -> None:
     for body in (
         "no json",
