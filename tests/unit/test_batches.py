@@ -1,0 +1,87 @@
+"""A batch that is larger than the calls that may be made at once."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from helpdesk.desks import Desks
+from helpdesk.gate import Pass
+from helpdesk.ledger import Claim
+from helpdesk.marker import Markers
+from helpdesk.models import REQUEST, NewTicket, Request, TicketLink
+from helpdesk.service import TicketService
+
+THREADS = 2
+
+
+class _Open:
+    def admit(self, wanted: int, _version: Callable[[], str | None]) -> Pass:
+        return Pass(wanted)
+
+    def report(self, *_: object) -> None:
+        pass
+
+
+class _Ledger:
+    def __init__(self) -> None:
+        self.claimed = threading.Semaphore(0)
+
+    def claim(self, request: Request) -> Claim:
+        self.claimed.release()
+        return Claim(request.request_id, "lease", 1)
+
+    def finish(self, *_: object) -> None:
+        pass
+
+
+class _Helpdesk:
+    """Makes tickets when told to."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Semaphore(0)
+        self.may_answer = threading.Event()
+        self.at_once = self.most_at_once = 0
+        self._counting = threading.Lock()
+
+    def check(self, _request: Request) -> None:
+        pass
+
+    def marked(self, ticket: NewTicket, _marker: str) -> NewTicket:
+        return ticket
+
+    def add(self, _ticket: NewTicket, _deadline: float) -> TicketLink:
+        with self._counting:
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        self.begun.release()
+        assert self.may_answer.wait(10)
+        with self._counting:
+            self.at_once -= 1
+        return TicketLink(ticket_id="1")
+
+    def token_version(self, *, fresh: bool) -> str:
+        return f"known, {fresh=}"
+
+
+def test_no_more_calls_are_made_at_once_than_wanted_and_the_next_are_claimed_meanwhile() -> None:
+    helpdesk, ledger = _Helpdesk(), _Ledger()
+    helpdesks: Any = {"kapture": helpdesk}
+    gates: Any = {"kapture": _Open()}
+    kept: Any = ledger
+    service = TicketService(Desks(helpdesks, gates), kept, Markers("t"), doubt_s=1, threads=THREADS)
+    asked = {"operation": "add", "source": "s", "helpdesk": "kapture", "ticket": {"title": "t"}}
+    requests = [REQUEST.validate_python({**asked, "request_id": str(number)}) for number in range(6)]
+
+    with ThreadPoolExecutor(1) as pool:
+        batch = pool.submit(service.carry_out, requests, time.monotonic() + 20)
+        for _ in range(2 * THREADS):
+            assert ledger.claimed.acquire(timeout=5)
+        for _ in range(THREADS):
+            assert helpdesk.begun.acquire(timeout=5)
+        helpdesk.may_answer.set()
+        carried = batch.result(timeout=10)
+
+    assert len(carried) == len(requests)
+    assert helpdesk.most_at_once == THREADS
