@@ -10,7 +10,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from helpdesk.gate import Budget, Failure, Gate, Pass
+from helpdesk.errors import UnavailableError
+from helpdesk.gate import Budget, Failure, Gate, Permit
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
@@ -69,10 +70,10 @@ class Account:
         self.asked_for_version += 1
         return self.version
 
-    def admit(self, gate: Gate, wanted: int = 10) -> Pass:
+    def admit(self, gate: Gate, wanted: int = 10) -> Permit:
         return gate.admit(wanted, self.token_version)
 
-    def report(self, gate: Gate, admitted: Pass, *failures: Failure, answered: bool = False) -> None:
+    def report(self, gate: Gate, admitted: Permit, *failures: Failure, answered: bool = False) -> None:
         gate.report(admitted, failures, answered, self.version)
 
 
@@ -88,6 +89,13 @@ def _closed_for_the_token(account: Account) -> Gate:
     return gate
 
 
+def _opened(account: Account, gate: Gate) -> bool:
+    """Whether a request goes first, and the others may follow it."""
+    trial = account.admit(gate)
+    account.report(gate, trial, answered=True)
+    return trial.kind == "trial" and account.admit(gate).calls == 10
+
+
 # ── closing ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -97,7 +105,7 @@ def test_an_open_gate_admits_all_and_writes_nothing(account: Account) -> None:
     admitted = account.admit(gate)
     account.report(gate, admitted, answered=True)
 
-    assert admitted == Pass(10)
+    assert admitted == Permit(10)
     assert account.table.scan(TableName=TABLE)["Items"] == []
 
 
@@ -137,7 +145,7 @@ def test_a_changed_secret_is_tried_at_once_and_only_once(account: Account) -> No
     assert account.admit(second).calls == 0
 
     account.report(first, probe, answered=True)
-    assert account.admit(second).calls == 10
+    assert _opened(account, second)
 
 
 def test_a_secret_that_was_changed_for_another_bad_one_closes_the_gate_again(account: Account) -> None:
@@ -156,42 +164,99 @@ def test_a_secret_that_cannot_be_read_is_no_changed_one(account: Account) -> Non
     assert gate.admit(10, lambda: None).calls == 0
 
 
-def test_five_failures_in_a_row_close_the_gate(account: Account) -> None:
+def test_a_failure_beside_no_answer_closes_the_gate_and_it_is_probed_at_once(account: Account) -> None:
     gate = account.gate()
 
-    for _ in range(4):
-        account.report(gate, account.admit(gate), *FAILED)
-    assert account.admit(gate).calls == 10
     account.report(gate, account.admit(gate), *FAILED)
+    probe = account.admit(account.gate())
 
-    assert account.admit(gate).code == "gate_closed_outage"
+    assert (probe.kind, probe.calls, probe.code) == ("probe", 1, "gate_closed_outage")
+    assert account.admit(account.gate()).calls == 0
 
 
-def test_a_batch_that_asked_nobody_does_not_close_the_gate_anew(account: Account) -> None:
-    gate, other = account.gate(), account.gate()
-    account.report(gate, account.admit(gate), *FAILED * 5)
-    account.clock.now += 5
-    account.report(other, account.admit(other), answered=True)
+def test_a_batch_that_asked_nobody_does_not_close_the_gate(account: Account) -> None:
+    gate = account.gate()
 
-    # The failures of before are still in this function's mind.
     account.report(gate, account.admit(gate))
 
     assert account.admit(gate).calls == 10
 
 
-def test_failures_between_answers_leave_the_gate_open(account: Account) -> None:
+def test_failures_beside_answers_leave_the_gate_open(account: Account) -> None:
     gate = account.gate()
 
     for _ in range(10):
-        account.report(gate, account.admit(gate), *FAILED * 4)
-        account.report(gate, account.admit(gate), answered=True)
+        account.report(gate, account.admit(gate), *FAILED * 4, answered=True)
 
     assert account.admit(gate).calls == 10
 
 
+# ── trials ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _probed(account: Account) -> Gate:
+    """A gate whose outage seems to be over: a read was answered."""
+    gate = account.gate()
+    account.report(gate, account.admit(gate), *FAILED)
+    account.report(gate, account.admit(gate), answered=True)
+    return gate
+
+
+def test_after_a_read_that_was_answered_one_request_goes_first(account: Account) -> None:
+    gate = _probed(account)
+
+    trial = account.admit(gate)
+
+    assert (trial.kind, trial.calls) == ("trial", 1)
+    assert account.admit(account.gate()).calls == 0
+    account.report(gate, trial, answered=True)
+    assert account.admit(account.gate()).calls == 10
+
+
+def test_reads_need_no_trial(account: Account) -> None:
+    gate = _probed(account)
+
+    assert gate.admit(3, account.token_version, harmless=True) == Permit(3)
+    assert gate.admit_read(spare=True) == Permit(1, kind="read")
+
+
+def test_where_only_reads_are_answered_trials_become_rarer_up_to_one_in_a_quarter_of_an_hour(
+    account: Account,
+) -> None:
+    gate = _probed(account)
+    waits = []
+
+    for _ in range(10):
+        began = account.clock.now
+        account.report(gate, account.admit(gate), *FAILED)
+        while not (probe := account.admit(gate)).calls:
+            account.clock.now += 1
+        account.report(gate, probe, answered=True)
+        waits.append(account.clock.now - began)
+
+    assert waits == pytest.approx([5, 10, 20, 40, 80, 160, 320, 640, 900, 900], abs=1)
+
+
+def test_a_trial_that_needed_no_call_gives_its_turn_away_at_once(account: Account) -> None:
+    gate = _probed(account)
+    account.report(gate, account.admit(gate))
+
+    assert account.admit(account.gate()).kind == "trial"
+
+
+def test_what_an_operator_opens_lets_one_request_go_first(account: Account) -> None:
+    gate = account.gate()
+    account.report(gate, account.admit(gate), *FAILED)
+    gate.pause()
+    gate.resume()
+
+    assert account.admit(gate).kind == "trial"
+
+
 def test_probes_of_an_outage_become_rarer_up_to_one_a_minute(account: Account) -> None:
     gate = account.gate()
-    account.report(gate, account.admit(gate), *FAILED * 5)
+    account.report(gate, account.admit(gate), *FAILED)
+    account.report(gate, account.admit(gate), *FAILED)
     waits = []
 
     for _ in range(6):
@@ -207,7 +272,7 @@ def test_retry_after_closes_the_gate_for_that_long(account: Account) -> None:
     account.report(gate, account.admit(gate), Failure(retry_after=7), Failure(retry_after=30), answered=True)
 
     account.clock.now += 29
-    assert account.admit(gate) == Pass(0, "gate_closed_asked_to_wait", 1.0)
+    assert account.admit(gate) == Permit(0, "gate_closed_asked_to_wait", 1.0)
     account.clock.now += 1
     assert account.admit(gate).calls == 1
 
@@ -272,7 +337,7 @@ def test_of_many_racing_workers_one_gets_the_probe(account: Account, secret: str
     _closed_for_the_token(account)
     account.version = secret
     account.clock.now += 60
-    passes: list[Pass] = []
+    passes: list[Permit] = []
 
     _race(20, lambda _: passes.append(account.admit(account.gate())))
 
@@ -285,8 +350,7 @@ def test_an_answered_probe_opens_the_gate_for_everybody(account: Account) -> Non
     account.clock.now += 60
     account.report(gate, account.admit(gate), answered=True)
 
-    assert account.admit(gate).calls == 10
-    assert account.admit(account.gate()).calls == 10
+    assert _opened(account, account.gate())
 
 
 def test_a_probe_that_died_gives_its_turn_away(account: Account) -> None:
@@ -368,12 +432,69 @@ def test_the_times_that_are_told_end_after_a_quarter_of_an_hour(account: Account
 
 def test_a_probe_is_a_call_of_the_budget(account: Account) -> None:
     gate = account.gate(Budget(10, 600))
-    account.report(gate, account.admit(gate), Failure(retry_after=5))
+    permit = account.admit(gate)
+    for _ in range(10):
+        gate.spend(permit)
+    account.report(gate, permit, Failure(retry_after=5))
 
     account.clock.now += 300
     assert account.admit(gate).calls == 0
     account.clock.now += 320
     assert account.admit(gate).calls == 1
+
+
+def test_what_was_drawn_and_not_spent_is_given_back(account: Account) -> None:
+    gate = account.gate(Budget(10, 60))
+    permit = account.admit(gate)
+    gate.spend(permit)
+    account.report(gate, permit, answered=True)
+
+    assert account.admit(gate).calls == 9
+
+
+def test_a_call_that_was_not_drawn_is_drawn_before_it_is_made(account: Account) -> None:
+    gate = account.gate(Budget(3, 60))
+    permit = account.admit(gate, wanted=1)
+    for _ in range(3):
+        gate.spend(permit)
+
+    with pytest.raises(UnavailableError, match="over_budget"):
+        gate.spend(permit)
+
+
+def test_a_call_that_is_spent_late_counts_from_when_it_is_made(account: Account) -> None:
+    gate = account.gate(Budget(10, 60))
+    permit = account.admit(gate, wanted=1)
+    account.clock.now += 30
+    gate.spend(permit)
+    account.report(gate, permit, answered=True)
+
+    # The call is thirty seconds old, and what was drawn for it before has been given back.
+    account.clock.now += 31
+    assert account.admit(gate).calls == 9
+
+
+def test_a_late_call_uses_what_was_drawn_for_it_where_the_budget_is_used_up(account: Account) -> None:
+    gate = account.gate(Budget(3, 60))
+    permit = account.admit(gate, wanted=3)
+    account.clock.now += 30
+
+    for _ in range(3):
+        gate.spend(permit)
+    with pytest.raises(UnavailableError, match="over_budget"):
+        gate.spend(permit)
+
+
+def test_a_read_in_the_background_closes_the_gate_to_no_request(account: Account) -> None:
+    gate = account.gate()
+
+    for failure in (Failure(), Failure(token_refused=True), Failure(retry_after=30)):
+        account.report(gate, gate.admit_read(spare=False), failure)
+
+    assert account.admit(gate).calls == 10
+    assert gate.admit_read(spare=False).calls == 0
+    account.clock.now += 30
+    assert gate.admit_read(spare=False).calls == 1
 
 
 class RacedClock:

@@ -14,7 +14,7 @@ from botocore.config import Config
 
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture import KaptureSimulator
-from helpdesk.errors import UnavailableError
+from helpdesk.errors import RejectedError, UnavailableError
 from helpdesk.intake.requests import Defaults, read_body
 from helpdesk.ledger import (
     MAX_ATTEMPTS,
@@ -380,13 +380,48 @@ def test_only_a_ticket_that_was_added_is_meant(ledger: Ledger) -> None:
     assert ledger.ticket_of("kapture", "tests", "ours-1") is None
 
 
-def test_moments_only_advance(ledger: Ledger) -> None:
-    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
-    assert ledger.advance("kapture", "5", noon)
-    assert ledger.advance("kapture", "5", noon)
-    assert not ledger.advance("kapture", "5", noon - timedelta(milliseconds=1))
-    assert ledger.advance("kapture", "5", noon + timedelta(milliseconds=1))
-    assert ledger.advance("kapture", "6", noon - timedelta(days=1))
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+EARLIER = NOON - timedelta(milliseconds=1)
+
+
+def _begin(ledger: Ledger, moment: datetime, lease: str, ticket_id: str = "5") -> Claim:
+    held = Claim("request#kapture#u", lease, 1)
+    ledger.begin_update(held, "kapture", ticket_id, moment)
+    return held
+
+
+def test_an_older_update_is_refused_after_a_newer_one_that_was_made(ledger: Ledger) -> None:
+    ledger.end_update(_begin(ledger, NOON, "newer"), "kapture", "5", NOON, happened=True)
+
+    with pytest.raises(RejectedError, match="out_of_date"):
+        _begin(ledger, EARLIER, "older")
+    _begin(ledger, NOON, "the same moment")
+    _begin(ledger, EARLIER, "another ticket's", "6")
+
+
+def test_an_older_update_may_follow_a_newer_one_that_was_refused(ledger: Ledger) -> None:
+    ledger.end_update(_begin(ledger, NOON, "newer"), "kapture", "5", NOON, happened=False)
+
+    _begin(ledger, EARLIER, "older")
+
+
+@pytest.mark.parametrize("moment", [EARLIER, NOON, NOON + timedelta(hours=1)])
+def test_updates_of_one_ticket_are_made_one_at_a_time(ledger: Ledger, moment: datetime) -> None:
+    _begin(ledger, NOON, "first")
+
+    with pytest.raises(UnavailableError, match="ticket_busy"):
+        _begin(ledger, moment, "second")
+
+
+def test_an_update_whose_function_died_counts_as_made_and_may_be_made_again(
+    ledger: Ledger, clock: Clock
+) -> None:
+    _begin(ledger, NOON, "died")
+    clock.let_pass(41)
+
+    with pytest.raises(RejectedError, match="out_of_date"):
+        _begin(ledger, EARLIER, "older")
+    _begin(ledger, NOON, "again")
 
 
 # ── what it costs and what it keeps ──────────────────────────────────────────────────────────────────────

@@ -5,7 +5,7 @@ import itertools
 import json
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any, cast
@@ -131,6 +131,7 @@ class ScriptedHelpdesk:
     is_down: bool = False
     accepted: str = "v1"
     secret: str = "v1"
+    spend: Callable[[], None] = lambda: None
     called_at: list[float] = field(default_factory=list)
     added_at: list[float] = field(default_factory=list)
 
@@ -138,13 +139,17 @@ class ScriptedHelpdesk:
         """Takes any request."""
 
     def add(self, ticket: NewTicket, deadline: float) -> TicketLink:
+        self._answer()
+        self.added_at.append(self.clock())
+        return TicketLink(ticket_id=str(len(self.added_at)))
+
+    def _answer(self) -> None:
+        self.spend()
         self.called_at.append(self.clock())
         if self.is_down:
             raise UnavailableError("connect_refused", "no connection to the helpdesk")
         if self.secret != self.accepted:
             raise UnauthorizedError("token_refused", "Invalid Auth Key")
-        self.added_at.append(self.clock())
-        return TicketLink(ticket_id=str(len(self.added_at)))
 
     def marked(self, ticket: NewTicket, marker: str) -> NewTicket:
         return ticket
@@ -156,10 +161,15 @@ class ScriptedHelpdesk:
         raise NotImplementedError
 
     def get(self, ticket_ids: Sequence[str], extra: Mapping[str, JsonValue], deadline: float) -> list[Ticket]:
-        raise NotImplementedError
+        self._answer()
+        return []
 
     def pull(self, day: date, deadline: float) -> list[Ticket]:
         raise NotImplementedError
+
+    def metered(self, spend: Callable[[], None]) -> "ScriptedHelpdesk":
+        self.spend = spend
+        return self
 
     def token_expires_on(self) -> date | None:
         raise NotImplementedError
@@ -203,6 +213,7 @@ class Bridge:
             Markers("ledger"),
             doubt_s=75,
             threads=1,
+            clock=self.clock,
         )
         self._consumer = QueueConsumer(
             service,

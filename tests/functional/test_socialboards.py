@@ -423,7 +423,9 @@ def test_a_lost_ticket_is_found_beyond_the_first_page_of_the_list(
     assert deployment.reconcile()["found"] == 1
     pages = defaultdict(list)
     for body in _calls(socialboards, "list"):
-        pages[body["from"]].append(body["skip"])
+        # A probe asks for one ticket.
+        if "from" in body:
+            pages[body["from"]].append(body["skip"])
     # Near midnight the neighbouring day is listed as well.
     assert [0, 50, 100] in pages.values()
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from helpdesk.desks import Desks
-from helpdesk.gate import Pass
+from helpdesk.gate import Permit
 from helpdesk.ledger import Claim
 from helpdesk.marker import Markers
 from helpdesk.models import REQUEST, NewTicket, Request, TicketLink
@@ -17,8 +17,13 @@ THREADS = 2
 
 
 class _Open:
-    def admit(self, wanted: int, _version: Callable[[], str | None]) -> Pass:
-        return Pass(wanted)
+    limit = None
+
+    def admit(self, wanted: int, _version: Callable[[], str | None], **_: object) -> Permit:
+        return Permit(wanted)
+
+    def spend(self, _permit: Permit) -> None:
+        pass
 
     def report(self, *_: object) -> None:
         pass
@@ -28,7 +33,7 @@ class _Ledger:
     def __init__(self) -> None:
         self.claimed = threading.Semaphore(0)
 
-    def claim(self, request: Request) -> Claim:
+    def claim(self, request: Request, _marker_field: str | None = None) -> Claim:
         self.claimed.release()
         return Claim(request.request_id, "lease", 1)
 
@@ -47,6 +52,11 @@ class _Helpdesk:
 
     def check(self, _request: Request) -> None:
         pass
+
+    marker_field = "details"
+
+    def metered(self, _spend: Callable[[], None]) -> "_Helpdesk":
+        return self
 
     def marked(self, ticket: NewTicket, _marker: str) -> NewTicket:
         return ticket

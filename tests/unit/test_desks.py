@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from helpdesk.desks import Desks
-from helpdesk.gate import Pass
+from helpdesk.gate import Permit
 from helpdesk.marker import Markers
 from helpdesk.models import REQUEST, Request
 from helpdesk.service import Deferred, TicketService
@@ -18,8 +18,10 @@ from helpdesk.service import Deferred, TicketService
 class _Closed:
     """A gate that nothing may pass."""
 
-    def admit(self, _wanted: int, _version: Callable[[], str | None]) -> Pass:
-        return Pass(0, "gate_closed_outage", 5.0)
+    limit = None
+
+    def admit(self, _wanted: int, _version: Callable[[], str | None], **_: object) -> Permit:
+        return Permit(0, "gate_closed_outage", 5.0)
 
 
 class _UnreadableSecret:

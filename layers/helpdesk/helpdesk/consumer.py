@@ -30,14 +30,18 @@ type SqsRecord = Mapping[str, Any]
 
 # SQS lets a message wait for twelve hours from when it was received.
 _MAX_VISIBILITY_S = 43_000
-# An update waits so long for the add that its reference names.
-_REFERENCE_WAIT_S = 3600
+# SQS takes a message away after 1000 receives, and after 14 days, and nobody is told. Each delay is at least
+# the square of the receives divided by this, so that age decides; what comes near either is ended.
+_RECEIVES_SQUARED_A_SECOND = 180
+MOST_RECEIVES = 950
+MOST_AGE_S = 13.5 * 86400
 # The queue takes 1 MiB, a copy's attributes included.
 _LONGEST_COPY = 1_048_576 - 4096
 _PARKED_COPIES = {OutcomeKind.REJECTED, OutcomeKind.PARKED}
 
 
-@dataclass
+# Compared by identity: two copies of one request are two records.
+@dataclass(eq=False)
 class _Work:
     record: SqsRecord
     identity: Identity
@@ -126,15 +130,12 @@ class QueueConsumer:
         if not isinstance(one.result, Deferred) or one.request is None:
             return one
         age = self._clock() - int(one.record["attributes"]["SentTimestamp"]) / 1000
-        code, kind = one.result.code, OutcomeKind.PARKED
-        if code == "unknown_reference" and age > _REFERENCE_WAIT_S:
-            kind, message = OutcomeKind.REJECTED, "no ticket has been added under this reference"
-        elif age > self._settings.give_up_after_s:
-            code, message = "expired", f"could not be carried out in time; last reason: {one.result.code}"
-        else:
+        is_last = age > MOST_AGE_S or _receives(one) >= MOST_RECEIVES
+        if not is_last and age <= self._settings.give_up_after_s:
             return one
-        ended = Outcome(identity=one.identity, kind=kind, code=code, message=message)
-        one.result = self._service.end(one.request, ended)
+        message = f"could not be carried out in time; last reason: {one.result.code}"
+        ended = Outcome(identity=one.identity, kind=OutcomeKind.PARKED, code="expired", message=message)
+        one.result = self._service.end(one.request, ended, at_once=is_last)
         return one
 
     # ── the answers ──────────────────────────────────────────────────────────────────────────────────────
@@ -190,10 +191,10 @@ class QueueConsumer:
             self._logger.warning("delays were not set", extra={"count": missed})
 
     def _delay_of(self, one: _Work) -> int:
-        """Seconds: never before what was asked for, else doubling with each receive, with jitter."""
+        """Seconds: never before what was asked for, longer with each receive, with jitter."""
         longest = self._settings.max_delay_s
-        receives = int(one.record["attributes"]["ApproximateReceiveCount"])
-        doubling = min(2.0 ** min(receives, 20), longest) * _random.uniform(0.5, 1.0)
+        receives = _receives(one)
+        doubling = min(2.0 ** min(receives, 20), longest) * _random.uniform(0.5, 0.95)
         if isinstance(one.result, Outcome):
             seconds = self._settings.doubt_s if one.result.kind is OutcomeKind.UNKNOWN else doubling
         elif one.result.retry_after is None:
@@ -204,9 +205,10 @@ class QueueConsumer:
         else:
             seconds = min(one.result.retry_after, longest) * _random.uniform(1.0, 1.1)
             if one.result.held:
-                # A long wait is spread out: receives do not add up, and work does not come back all at once.
+                # A long wait is spread out: work does not come back all at once.
                 seconds = max(seconds, doubling)
-        return min(max(math.ceil(seconds), 1), _MAX_VISIBILITY_S)
+        seconds = max(seconds, receives**2 / _RECEIVES_SQUARED_A_SECOND, 1.0)
+        return min(math.ceil(seconds), _MAX_VISIBILITY_S)
 
     # ── the record of it ─────────────────────────────────────────────────────────────────────────────────
 
@@ -247,6 +249,10 @@ class QueueConsumer:
         now = self._clock()
         ages = (now - int(one.record["attributes"]["SentTimestamp"]) / 1000 for one in back)
         self._metrics.add_metric(name="OldestSeconds", unit=MetricUnit.Seconds, value=max([0.0, *ages]))
+
+
+def _receives(one: _Work) -> int:
+    return int(one.record["attributes"]["ApproximateReceiveCount"])
 
 
 def _named_id(record: SqsRecord) -> str | None:

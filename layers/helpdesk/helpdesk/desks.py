@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
-from typing import Protocol
+from typing import Protocol, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import JsonValue, ValidationError
@@ -18,7 +19,7 @@ from helpdesk.errors import (
     UnauthorizedError,
     UnavailableError,
 )
-from helpdesk.gate import Failure, Gate, Pass
+from helpdesk.gate import OVER_BUDGET, Failure, Gate, Permit
 from helpdesk.models import (
     Changes,
     GetRequest,
@@ -33,14 +34,18 @@ from helpdesk.models import (
 from helpdesk.steps import Steps
 from helpdesk.watchlist import Watchlist
 
+# What a probe asks for.
+_ANY_TICKET = "1"
 # Calls of one look that bad ids among good ones are worth.
 _MOST_LOOKS = 20
 # Reasons of our own: they say nothing of the helpdesk.
 _OUR_CODES = {
     "ledger_unavailable",
     "ledger_moved_on",
+    OVER_BUDGET,
     "out_of_date",
     "secret_unreadable",
+    "ticket_busy",
     "unknown_reference",
     "out_of_time",
 }
@@ -93,6 +98,9 @@ class Helpdesk(Protocol):
     def pull(self, day: date, deadline: float) -> list[Ticket]:
         """The tickets created on a day of the helpdesk's own zone."""
 
+    def metered(self, spend: Callable[[], None]) -> Self:
+        """The same, which calls `spend` before each of its HTTP calls, and makes none where that raises."""
+
     def token_version(self, *, fresh: bool) -> str | None:
         """Changes when the helpdesk's token does; read anew where `fresh`, None where it was never read."""
 
@@ -137,6 +145,15 @@ class Desks:
         if isinstance(request, GetRequest) and "watch" in request.include and not self._watchlist:
             problem = FieldProblem("include", "nothing is watched here: WatchMinutes is 0")
             raise RejectedError("invalid_request", "the watch is switched off", (problem,))
+        limit = self._gates[request.helpdesk].limit
+        if (
+            limit
+            and isinstance(request, GetRequest)
+            and self.calls_for(request.helpdesk, len(request.ticket_ids)) > limit
+        ):
+            most = limit * self._helpdesks[request.helpdesk].get_limit
+            problem = FieldProblem("ticket_ids", f"must be at most {most}: the budget allows no more")
+            raise RejectedError("invalid_request", "the budget does not allow so many tickets", (problem,))
         self._helpdesks[request.helpdesk].check(request)
 
     def gate(self, helpdesk: str) -> Gate:
@@ -145,19 +162,31 @@ class Desks:
 
     def get(self, request: GetRequest, deadline: float) -> Outcome:
         """The tickets asked for. Raises HelpdeskError where they cannot be had."""
-        calls = self.calls_for(request.helpdesk, len(request.ticket_ids))
-        fetch = partial(self.fetch, request.helpdesk, request.ticket_ids, request.extra, deadline)
-        return self.retrieved(request, self._through_gate(request.helpdesk, calls, fetch))
+        helpdesk = request.helpdesk
+        calls = self.calls_for(helpdesk, len(request.ticket_ids))
+        permit = self.admit(helpdesk, calls, deadline, harmless=True)
+        if permit.calls < calls:
+            self.report(helpdesk, permit, [])
+            raise UnavailableError(permit.code, "the helpdesk cannot be asked now", permit.retry_after)
+        signal = ANSWERED
+        try:
+            client = self.client(helpdesk, permit)
+            return self.retrieved(request, fetch(client, request.ticket_ids, request.extra, deadline))
+        except HelpdeskError as error:
+            signal = heard_in(error)
+            raise
+        finally:
+            self.report(helpdesk, permit, [signal])
+
+    # ── reads that can wait ──────────────────────────────────────────────────────────────────────────────
 
     def comments(self, helpdesk: str, ticket_id: str, deadline: float) -> list[str] | None:
         """The comments of a ticket; None where the helpdesk does not give them. Raises HelpdeskError."""
-        return self._through_gate(
-            helpdesk, 1, partial(self._helpdesks[helpdesk].comments, ticket_id, deadline)
-        )
+        return self._read(helpdesk, lambda client: client.comments(ticket_id, deadline))
 
     def pull(self, helpdesk: str, day: date, deadline: float) -> list[Ticket]:
         """The tickets created on a day of the helpdesk's own zone. Raises HelpdeskError."""
-        return self._through_gate(helpdesk, 1, partial(self._helpdesks[helpdesk].pull, day, deadline))
+        return self._read(helpdesk, lambda client: client.pull(day, deadline))
 
     def look(self, helpdesk: str, ticket_ids: Sequence[str], deadline: float) -> list[Ticket]:
         """Those of up to `get_limit` tickets that there are, by calls that live requests leave.
@@ -175,46 +204,37 @@ class Desks:
             part = parts.pop()
             calls += 1
             try:
-                found += self._look_once(helpdesk, part, deadline)
+                found += self._read(helpdesk, partial(_fetch_all, part, deadline), spare=True)
             except RejectedError:
                 half = len(part) // 2
                 parts += [part[half:], part[:half]] if half else []
                 refused += not half
         return found
 
-    def _look_once(self, helpdesk: str, ticket_ids: Sequence[str], deadline: float) -> list[Ticket]:
-        admitted = self._gates[helpdesk].admit_spare(self._fresh_version(helpdesk))
-        if not admitted.calls:
-            raise UnavailableError(admitted.code, "no call is left over", admitted.retry_after)
-        fetch = partial(self.fetch, helpdesk, ticket_ids, {}, deadline)
-        return list(self._heard(helpdesk, admitted, fetch, is_spare=True).values())
+    def _read[T](self, helpdesk: str, call: Callable[[Helpdesk], T], *, spare: bool = False) -> T:
+        """What a read in the background gives. It closes the gate to no request.
 
-    def _through_gate[T](self, helpdesk: str, calls: int, call: Callable[[], T]) -> T:
-        admitted = self.admit(helpdesk, calls)
-        if not admitted.calls:
-            raise UnavailableError(admitted.code, "the helpdesk cannot be asked now", admitted.retry_after)
-        return self._heard(helpdesk, admitted, call)
-
-    def _heard[T](self, helpdesk: str, admitted: Pass, call: Callable[[], T], *, is_spare: bool = False) -> T:
-        """What the call answers, and the gate knows how it went.
-
-        A spare call that fails says nothing of requests, unless it was a probe or was told to stay away.
+        A helpdesk may be slow to list, or refuse our key for it, and take tickets all the same.
         """
-        heard = ANSWERED
+        permit = self._gates[helpdesk].admit_read(spare=spare)
+        if not permit.calls:
+            raise UnavailableError(permit.code, "the helpdesk cannot be asked now", permit.retry_after)
+        signal = ANSWERED
         try:
-            return call()
+            return call(self.client(helpdesk, permit))
         except HelpdeskError as error:
-            heard = heard_in(error)
-            failure = heard.failure
-            if is_spare and admitted.probe_s is None and failure and failure == Failure():
-                heard = NOTHING
+            signal = heard_in(error)
             raise
         except ValidationError as error:
             raise OutcomeUnknownError(
                 "unexpected_answer", "the answer holds what no ticket can be"
             ) from error
         finally:
-            self.tell(helpdesk, admitted, [heard])
+            self.report(helpdesk, permit, [signal])
+
+    def probe(self, helpdesk: str, deadline: float) -> None:
+        """Makes one harmless read where the gate is closed and it is time. Raises UnavailableError."""
+        self.admit(helpdesk, 0, deadline, harmless=True)
 
     # ── for a batch ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -223,30 +243,51 @@ class Desks:
         if self._helpdesks[helpdesk].token_version(fresh=False) is None:
             self._helpdesks[helpdesk].token_version(fresh=True)
 
-    def admit(self, helpdesk: str, calls: int) -> Pass:
-        """The right to make up to so many calls now. Raises UnavailableError as the gate does."""
-        return self._gates[helpdesk].admit(calls, self._fresh_version(helpdesk))
+    def admit(self, helpdesk: str, calls: int, deadline: float, *, harmless: bool = False) -> Permit:
+        """The right to make up to so many calls now. Probes a closed gate, where it is time, by a read.
 
-    def _fresh_version(self, helpdesk: str) -> Callable[[], str | None]:
-        return partial(self._helpdesks[helpdesk].token_version, fresh=True)
+        Raises UnavailableError as the gate does.
+        """
+        gate = self._gates[helpdesk]
+        version = partial(self._helpdesks[helpdesk].token_version, fresh=True)
+        permit = gate.admit(calls, version, harmless=harmless)
+        if permit.kind == "probe":
+            self._probe(helpdesk, permit, deadline)
+            permit = gate.admit(calls, version, harmless=harmless)
+        # Where a second probe is due already, somebody has changed the secret once more: the next batch sees.
+        return Permit(0, permit.code, permit.retry_after) if permit.kind == "probe" else permit
+
+    def _probe(self, helpdesk: str, permit: Permit, deadline: float) -> None:
+        signal = ANSWERED
+        try:
+            # Whether there is such a ticket does not matter.
+            self.client(helpdesk, permit).get([_ANY_TICKET], {}, deadline)
+        except HelpdeskError as error:
+            signal = heard_in(error)
+        except ValidationError:
+            signal = NOTHING
+        self.report(helpdesk, permit, [signal])
+
+    def client(self, helpdesk: str, permit: Permit) -> Helpdesk:
+        """The helpdesk, for the calls of this permit."""
+        return self._helpdesks[helpdesk].metered(partial(self._gates[helpdesk].spend, permit))
 
     def calls_for(self, helpdesk: str, ids: int) -> int:
         """The calls that it takes to get so many tickets."""
         return math.ceil(ids / self._helpdesks[helpdesk].get_limit)
 
-    def tell(self, helpdesk: str, admitted: Pass, heard: Sequence[Heard]) -> bool:
-        """Lets the gate know how it went. Whether a probe has opened it."""
-        if not admitted.calls:
+    def report(self, helpdesk: str, permit: Permit, signals: Sequence[Heard]) -> bool:
+        """Lets the gate know how calls went. Whether the others of a batch may follow its trial."""
+        if not permit.calls:
             return False
-        failures = [one.failure for one in heard if one.failure]
-        answered = any(one.answered for one in heard)
-        try:
+        failures = [signal.failure for signal in signals if signal.failure]
+        answered = any(signal.answered for signal in signals)
+        # The gate is there to spare the helpdesk; what was done stays done without it.
+        with suppress(HelpdeskError):
             version = self._helpdesks[helpdesk].token_version(fresh=False)
-            self._gates[helpdesk].report(admitted, failures, answered, version)
-        except HelpdeskError:
-            # The gate is there to spare the helpdesk; what was done stays done without it.
-            return False
-        return admitted.probe_s is not None and answered and not failures
+            self._gates[helpdesk].report(permit, failures, answered, version)
+            return permit.kind == "trial" and answered and not failures
+        return False
 
     def retrieved(self, request: GetRequest, found: Mapping[str, Ticket]) -> Outcome:
         """The outcome of a get. Raises UnavailableError where its tickets cannot be put on the watchlist."""
@@ -254,16 +295,25 @@ class Desks:
             self._watchlist.add(request.helpdesk, [one for one in request.ticket_ids if one in found])
         return _retrieved(request, found)
 
-    def fetch(
-        self, name: str, ticket_ids: Sequence[str], extra: Mapping[str, JsonValue], deadline: float
-    ) -> dict[str, Ticket]:
-        """Those of the tickets that exist, by calls that have been admitted. Raises HelpdeskError."""
-        helpdesk = self._helpdesks[name]
-        found: dict[str, Ticket] = {}
-        for start in range(0, len(ticket_ids), helpdesk.get_limit):
-            part = ticket_ids[start : start + helpdesk.get_limit]
-            found |= {ticket.ticket_id: ticket for ticket in helpdesk.get(part, extra, deadline)}
-        return found
+
+def fetch(
+    client: Helpdesk, ticket_ids: Sequence[str], extra: Mapping[str, JsonValue], deadline: float
+) -> dict[str, Ticket]:
+    """Those of the tickets that exist, by as many calls as it takes. Raises HelpdeskError."""
+    found: dict[str, Ticket] = {}
+    for start in range(0, len(ticket_ids), client.get_limit):
+        part = ticket_ids[start : start + client.get_limit]
+        try:
+            found |= {ticket.ticket_id: ticket for ticket in client.get(part, extra, deadline)}
+        except ValidationError as error:
+            raise OutcomeUnknownError(
+                "unexpected_answer", "the answer holds what no ticket can be"
+            ) from error
+    return found
+
+
+def _fetch_all(ticket_ids: Sequence[str], deadline: float, client: Helpdesk) -> list[Ticket]:
+    return list(fetch(client, ticket_ids, {}, deadline).values())
 
 
 def heard_in(error: HelpdeskError) -> Heard:

@@ -1,29 +1,38 @@
 """Keeps a helpdesk that cannot take our calls from being called: one item each, shared by all functions.
 
-The gate is open or closed. It closes when the token is refused, when the helpdesk names a time to wait,
-and when calls fail one after the other. While it is closed nothing is called but one probe at a time; the
-first probe that gets an answer opens it. An operator can pause it, which no probe undoes.
+The gate is a circuit breaker and a rate limit together. The breaker's states, each change one write:
+
+    open ── a call fails and none is answered ──► closed      an outage; also a refused token, a Retry-After
+    closed ── a harmless read is answered ──► trial           reads are possible: one request is let through
+    trial ── its request is answered ──► open
+    trial ── its request fails ──► closed                     reads alone work: the next trial comes later
+
+Nothing but a harmless read is sent into a closed gate, one at a time. An operator can pause it, which no
+probe undoes.
 
 The budget bounds the calls of the whole account, probes included, in any stretch of a period's length. The
-period is cut into slots, and calls are drawn in blocks: what the slots of the last period, and a little
-more, have drawn is subtracted from the limit. The "little more" makes up for the slots' edges and for the
-moment between drawing and calling. Calls that get nothing are told a time of their own, one after the other
-at the budget's pace, so that a backlog comes back neither all at once nor more slowly than it could be
-called. These times are no promise: whoever comes while there is something to draw draws it.
+period is cut into slots: what the slots of the last period, and a little more, have drawn is subtracted from
+the limit. The "little more" makes up for the slots' edges and for the moment between drawing and calling. A
+batch draws a block of calls at once; each call spends one of it while the block is fresh, and draws one of
+its own after that. What is not spent is given back. Requests that get nothing are told a time of their own,
+one after the other at the budget's pace, so that a backlog comes back neither all at once nor more slowly
+than it could be called. These times are hints, not reservations.
 
-Calls that can wait, such as those of the watch, get spare ones only: they leave half of the budget alone,
-and draw nothing while a request has been told to wait.
+Reads in the background count for themselves: where they fail, requests go on. Those that can wait, such as
+the watch's, leave half of the budget alone, and draw nothing while a request has been told to wait.
 """
 
 import json
 import math
 import random
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from helpdesk.errors import UnavailableError
 from helpdesk.table import ConditionError, table_asked
 
 if TYPE_CHECKING:
@@ -41,13 +50,15 @@ OVER_BUDGET = "over_budget"
 _SLOTS = 240
 # A window touches one slot more than it is long, and two are for the moment between drawing and calling.
 _SLOTS_COUNTED = _SLOTS + 3
+# A call that was drawn longer ago would be counted too early: one slot to spend it, one for its way.
+_SLOTS_FRESH = 1
 # Times are given out closer than calls are allowed, so that somebody is there whenever one comes free.
 _CLOSER = 0.5
-_FAILURES_TO_CLOSE = 5
 # The share of the budget that calls which can wait do not touch.
 _KEPT_FOR_REQUESTS = 0.5
 _FIRST_PROBE_S = 5.0
 _LAST_PROBE_S = 60.0
+_LAST_TRIAL_S = 900.0
 _LONGEST_WAIT_S = 900.0
 _TRIES = 60
 
@@ -68,8 +79,16 @@ class GateState:
     reason: str | None = None
     closed_at: float = 0.0
     next_probe_at: float = 0.0
-    probe_s: float = _FIRST_PROBE_S
+    probe_s: float = 0.0
     refused_version: str | None = None
+    # Whether one request is to show that more than reads are possible, from when on, and how long the last
+    # one that failed has kept the gate closed.
+    trial: bool = False
+    trial_at: float = 0.0
+    trial_s: float = 0.0
+    opened_at: float = 0.0
+    # Until then, the helpdesk has asked reads in the background to wait.
+    reads_at: float = 0.0
     paused: bool = False
     # Calls drawn in each slot, and how often anything was drawn or a probe begun.
     drawn: tuple[tuple[int, int], ...] = ()
@@ -77,16 +96,31 @@ class GateState:
     # Until then, the budget has been told to those who wait for it.
     booked_until: float = 0.0
 
+    @property
+    def calm_since(self) -> float:
+        """Since when no request has been held back."""
+        return max(self.opened_at, self.booked_until)
 
-@dataclass(frozen=True)
-class Pass:
+
+type Kind = Literal["calls", "probe", "trial", "read"]
+
+
+@dataclass
+class Permit:
     """How many calls may be made now; for the others, why not and for how many seconds."""
 
     calls: int
     code: str = ""
     retry_after: float = 0.0
-    # The seconds between the probes of an outage so far, where this is the right to probe.
-    probe_s: float | None = None
+    # A probe is one harmless read into a closed gate; a trial is the one request that follows it; a read is
+    # one in the background.
+    kind: Kind = "calls"
+    calm_since: float = field(default=0.0, compare=False)
+    # The seconds for which the gate has waited for this probe or trial.
+    waited_s: float = field(default=0.0, compare=False)
+    # Calls drawn and not yet spent, and when they were drawn.
+    left: int = field(default=0, compare=False)
+    drawn_at: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -119,8 +153,7 @@ class Gate:
         self._slot_s = budget.period_s / _SLOTS
         self._clock = clock
         self._probe_lease_s = probe_lease_s
-        # Failures in a row, as this process has seen them.
-        self._failures = 0
+        self._spending = threading.Lock()
 
     def look(self) -> GateState:
         """The gate as it stands."""
@@ -130,87 +163,156 @@ class Gate:
             )
         return _state_in(item)
 
+    @property
+    def limit(self) -> int | None:
+        """The most calls that may ever be made at once; None where there is no budget."""
+        return self._budget.limit or None
+
     def used(self, state: GateState) -> float:
         """The share of the budget that the last period has drawn, from 0 to 1; 0 where there is no budget."""
         drawn, _ = self._counted(state, self._clock())
         return sum(drawn.values()) / self._budget.limit if self._budget.limit else 0.0
 
-    def admit(self, wanted: int, token_version: Callable[[], str | None]) -> Pass:
+    def admit(
+        self, wanted: int, token_version: Callable[[], str | None], *, harmless: bool = False
+    ) -> Permit:
         """The right to make up to `wanted` calls now. Costs one read, and one write where there is a budget.
 
         `token_version` is asked only while the gate is closed for a refused token: another version than the
-        refused one is worth a probe at once.
+        refused one is worth a probe at once. Calls that are `harmless` need not wait for a trial.
         """
         state = self.look()
         version = cache(token_version)
         for _ in range(_TRIES):
-            answer = self._admit_once(state, wanted, version)
-            if isinstance(answer, Pass):
+            answer = self._admit_once(state, wanted, version, harmless=harmless)
+            if isinstance(answer, Permit):
+                answer.calm_since = state.calm_since
                 return answer
             # Somebody else was quicker.
             state = answer
-        return Pass(0, OVER_BUDGET, 1.0)
+        return Permit(0, OVER_BUDGET, 1.0)
 
     def _admit_once(
-        self, state: GateState, wanted: int, token_version: Callable[[], str | None]
-    ) -> Pass | GateState:
+        self, state: GateState, wanted: int, token_version: Callable[[], str | None], *, harmless: bool
+    ) -> Permit | GateState:
         """The right to call, or what stands there instead of `state`."""
         if state.paused:
-            return Pass(0, "paused", _LAST_PROBE_S)
+            return Permit(0, "paused", _LAST_PROBE_S)
         if state.closed:
             return self._probe(state, token_version)
+        if state.trial and not harmless:
+            return self._trial(state)
         if self._budget.limit:
             return self._draw(state, wanted)
-        return Pass(wanted)
+        return Permit(wanted)
 
-    def admit_spare(self, token_version: Callable[[], str | None]) -> Pass:
-        """The right to make one call that can wait: what live requests leave. As `admit` otherwise."""
+    def admit_read(self, *, spare: bool) -> Permit:
+        """The right to make one read in the background; a `spare` one takes only what requests leave over."""
         state = self.look()
         for _ in range(_TRIES):
             now = self._clock()
+            if state.paused or state.closed or now < state.reads_at:
+                code = "paused" if state.paused else f"gate_closed_{state.reason or ASKED_TO_WAIT}"
+                until = state.next_probe_at if state.closed else state.reads_at
+                return Permit(0, code, max(until - now, 1.0))
+            if not self._budget.limit:
+                return Permit(1, kind="read")
             _, free = self._counted(state, now)
             kept = math.ceil(self._budget.limit * _KEPT_FOR_REQUESTS)
-            if self._budget.limit and (free <= kept or state.booked_until > now):
-                return Pass(0, OVER_BUDGET, self._slot_s * _SLOTS)
-            answer = self._admit_once(state, 1, token_version)
-            if isinstance(answer, Pass):
+            if spare and (free <= kept or state.booked_until > now):
+                return Permit(0, OVER_BUDGET, self._slot_s * _SLOTS)
+            answer = self._draw(state, 1)
+            if isinstance(answer, Permit):
+                answer.kind = "read"
                 return answer
             state = answer
-        return Pass(0, OVER_BUDGET, 1.0)
+        return Permit(0, OVER_BUDGET, 1.0)
+
+    def spend(self, permit: Permit) -> None:
+        """Takes one call out of the permit; where none is left that is fresh, out of the budget.
+
+        Raises UnavailableError where the budget has none.
+        """
+        if not self._budget.limit:
+            return
+        with self._spending:
+            if permit.left and self._clock() - permit.drawn_at <= self._slot_s * _SLOTS_FRESH:
+                permit.left -= 1
+                return
+            self._draw_now(permit)
+
+    def _draw_now(self, permit: Permit) -> None:
+        state = self.look()
+        for _ in range(_TRIES):
+            now = self._clock()
+            drawn, free = self._counted(state, now)
+            slot = int(permit.drawn_at / self._slot_s)
+            # What was drawn too long ago is moved to the moment at which it is made use of.
+            moved = int(permit.left > 0 and slot in drawn)
+            if free + moved < 1:
+                raise UnavailableError(OVER_BUDGET, "the budget is used up", self._frees_in(drawn, now))
+            drawn[slot] = drawn.get(slot, 0) - moved
+            sets = self._drawing(state, drawn, 1, now)
+            beaten = self._write(sets, {"draws": _number_or_none(state.draws)})
+            if beaten is None:
+                permit.left -= int(permit.left > 0)
+                return
+            state = beaten
+        raise UnavailableError(OVER_BUDGET, "too many want the budget at once", 1.0)
+
+    def _give_back(self, permit: Permit) -> None:
+        slot = int(permit.drawn_at / self._slot_s)
+        state = self.look() if permit.left else GateState()
+        while permit.left:
+            drawn, _ = self._counted(state, self._clock())
+            drawn[slot] = max(drawn.get(slot, 0) - permit.left, 0)
+            sets = self._drawing(state, drawn, 0, self._clock())
+            beaten = self._write(sets, {"draws": _number_or_none(state.draws)})
+            if beaten is None:
+                permit.left = 0
+            else:
+                state = beaten
 
     # ── closing and opening ──────────────────────────────────────────────────────────────────────────────
 
     def report(
-        self, admitted: Pass, failures: Sequence[Failure], answered: bool, token_version: str | None
+        self, permit: Permit, failures: Sequence[Failure], answered: bool, token_version: str | None
     ) -> None:
-        """Takes in how admitted calls went: `answered` where the helpdesk answered at least one of them."""
+        """Takes in how admitted calls went: `answered` where the helpdesk answered at least one of them.
+
+        One failure beside no answer is enough, since a wrong guess costs one harmless read: the gate is
+        probed at once.
+        """
         asked = [failure.retry_after for failure in failures if failure.retry_after is not None]
-        self._failures = 0 if answered else self._failures + len(failures)
-        probing = admitted.probe_s is not None
-        if any(failure.token_refused for failure in failures):
-            self._close(TOKEN_REFUSED, _LAST_PROBE_S, probing, token_version)
+        if permit.kind == "read":
+            if asked:
+                # It goes for reads alone: requests find out for themselves.
+                wait_s = min(max(*asked, 1.0), _LONGEST_WAIT_S)
+                self._write({"reads_at": _number(self._clock() + wait_s)})
+        elif any(failure.token_refused for failure in failures):
+            self._close(TOKEN_REFUSED, _LAST_PROBE_S, permit, token_version)
         elif asked:
-            self._close(ASKED_TO_WAIT, min(max(*asked, 1.0), _LONGEST_WAIT_S), probing)
-        elif failures and admitted.probe_s is not None:
-            slower = max(admitted.probe_s * 2, _FIRST_PROBE_S)
-            self._close(OUTAGE, min(slower, _LAST_PROBE_S), probing)
-        elif failures and self._failures >= _FAILURES_TO_CLOSE:
-            self._close(OUTAGE, _FIRST_PROBE_S, probing)
-        elif answered and probing:
-            self._open()
-        elif probing:
-            # Nobody was asked, because the request needed no call: the turn is the next one's.
-            self._write({"next_probe_at": _number(self._clock())}, {"closed": _YES})
+            self._close(ASKED_TO_WAIT, min(max(*asked, 1.0), _LONGEST_WAIT_S), permit)
+        elif failures and not answered:
+            self._close(OUTAGE, _longer(permit), permit)
+        elif permit.kind == "probe":
+            self._begin_trial() if answered else self._write({"next_probe_at": self._now()}, {"closed": _YES})
+        elif permit.kind == "trial":
+            # Where nobody was asked, because the request needed no call, the turn is the next one's.
+            self._open() if answered else self._write({"trial_at": self._now()}, {"trial": _YES})
+        if permit.left:
+            self._give_back(permit)
 
     def pause(self) -> None:
         """Closes the gate until an operator opens it again."""
         self._write({"paused": _YES})
 
     def resume(self) -> None:
-        """Takes an operator's pause back, and lets the next call through."""
-        self._open("paused")
+        """Takes an operator's pause back. Where the gate was closed as well, one request is let through."""
+        if self._write({"opened_at": self._now()}, {"closed": None}, removes=("paused",)):
+            self._begin_trial("paused")
 
-    def _close(self, reason: str, probe_s: float, probing: bool, token_version: str | None = None) -> None:
+    def _close(self, reason: str, probe_s: float, permit: Permit, token_version: str | None = None) -> None:
         now = self._clock()
         sets: dict[str, AttributeValueTypeDef] = {
             "closed": _YES,
@@ -220,45 +322,74 @@ class Gate:
             "refused_version": {"S": token_version or "-"},
         }
         # Only the probe may say something new of a gate that is closed already.
-        if probing:
+        if permit.kind == "probe":
             self._write(sets, {"closed": _YES})
+        elif permit.kind == "trial":
+            trial_s = probe_s if reason == OUTAGE else permit.waited_s
+            more = {"closed_at": _number(now), "trial_s": _number(trial_s)}
+            self._write(sets | more, {"trial": _YES}, removes=("trial", "trial_at"))
         else:
-            self._write({**sets, "closed_at": _number(now)}, {"closed": None})
+            self._write({**sets, "closed_at": _number(now)}, {"closed": None, "trial": None})
 
-    def _open(self, *more: str) -> None:
-        self._failures = 0
-        removes = ("closed", "reason", "next_probe_at", "probe_s", "closed_at", "refused_version")
-        self._write({}, removes=(*removes, *more))
+    def _begin_trial(self, *more: str) -> None:
+        sets = {"trial": _YES, "trial_at": self._now(), "opened_at": self._now()}
+        self._write(sets, {"closed": _YES}, removes=(*_CLOSED, *more))
 
-    def _probe(self, state: GateState, token_version: Callable[[], str | None]) -> Pass | GateState:
+    def _open(self) -> None:
+        self._write({"opened_at": self._now()}, {"trial": _YES}, removes=("trial", "trial_at", "trial_s"))
+
+    def _probe(self, state: GateState, token_version: Callable[[], str | None]) -> Permit | GateState:
         """The right to probe if it is time, or the reason why not, or what stands there instead."""
         now = self._clock()
         code = f"gate_closed_{state.reason}"
         version = token_version() if state.reason == TOKEN_REFUSED else None
         changed = version is not None and version != state.refused_version
-        drawn, free = self._counted(state, now)
         if not changed and now < state.next_probe_at:
-            return Pass(0, code, max(state.next_probe_at - now, 1.0))
-        if free < 1:
-            return Pass(0, code, self._frees_in(drawn, now))
+            return Permit(0, code, max(state.next_probe_at - now, 1.0))
         sets: dict[str, AttributeValueTypeDef] = {
-            **self._drawing(state, drawn, 1, now),
-            "next_probe_at": _number(now + max(state.probe_s, self._probe_lease_s)),
+            "next_probe_at": _number(now + self._probe_lease_s),
             # A version is worth one probe out of turn.
             "refused_version": {"S": version or state.refused_version or "-"},
         }
-        seen = {
-            "closed": _YES,
-            "next_probe_at": _number(state.next_probe_at),
-            "draws": _number_or_none(state.draws),
-        }
         # Only the probes of an outage become rarer: one that fails for another reason begins such an outage.
         so_far = state.probe_s if state.reason == OUTAGE else 0.0
-        return self._write(sets, seen) or Pass(1, code, state.probe_s, probe_s=so_far)
+        turn = Permit(1, code, state.probe_s, "probe", waited_s=so_far)
+        seen = {"closed": _YES, "next_probe_at": _number(state.next_probe_at)}
+        return self._one_call(state, turn, sets, seen)
+
+    def _trial(self, state: GateState) -> Permit | GateState:
+        """The right to make the one request of a trial, or why not, or what stands there instead."""
+        now = self._clock()
+        code = f"gate_closed_{OUTAGE}"
+        if now < state.trial_at:
+            return Permit(0, code, _FIRST_PROBE_S)
+        turn = Permit(1, code, _FIRST_PROBE_S, "trial", waited_s=state.trial_s)
+        sets = {"trial_at": _number(now + self._probe_lease_s)}
+        return self._one_call(state, turn, sets, {"trial": _YES, "trial_at": _number(state.trial_at)})
+
+    def _one_call(
+        self,
+        state: GateState,
+        turn: Permit,
+        sets: Mapping[str, "AttributeValueTypeDef"],
+        seen: Mapping[str, "AttributeValueTypeDef"],
+    ) -> Permit | GateState:
+        now = self._clock()
+        drawn, free = self._counted(state, now)
+        if free < 1:
+            return Permit(0, turn.code, self._frees_in(drawn, now))
+        beaten = self._write(
+            {**self._drawing(state, drawn, 1, now), **sets}, {**seen, "draws": _number_or_none(state.draws)}
+        )
+        turn.left, turn.drawn_at = int(bool(self._budget.limit)), now
+        return beaten or turn
+
+    def _now(self) -> "AttributeValueTypeDef":
+        return _number(self._clock())
 
     # ── the budget ───────────────────────────────────────────────────────────────────────────────────────
 
-    def _draw(self, state: GateState, wanted: int) -> Pass | GateState:
+    def _draw(self, state: GateState, wanted: int) -> Permit | GateState:
         """What the budget has left, or what stands there instead."""
         now = self._clock()
         drawn, free = self._counted(state, now)
@@ -279,12 +410,14 @@ class Gate:
         unchanged = {name: _number_or_none(value) for name, value in seen.items()}
         beaten = self._write(sets, unchanged) if sets else None
         # Two who book the same time do no harm; two who draw the same calls would.
-        return beaten if beaten and calls else Pass(calls, OVER_BUDGET, wait_s)
+        if beaten and calls:
+            return beaten
+        return Permit(calls, OVER_BUDGET, wait_s, left=calls, drawn_at=now)
 
     def _counted(self, state: GateState, now: float) -> tuple[dict[int, int], int]:
         """What has been drawn in the slots that count, and what is left."""
         since = int(now / self._slot_s) - _SLOTS_COUNTED
-        drawn = {slot: calls for slot, calls in state.drawn if slot > since}
+        drawn = {slot: calls for slot, calls in state.drawn if slot > since and calls}
         return drawn, self._budget.limit - sum(drawn.values()) if self._budget.limit else 1
 
     def _frees_in(self, drawn: Mapping[int, int], now: float) -> float:
@@ -345,6 +478,15 @@ class Gate:
 
 
 _YES: "AttributeValueTypeDef" = {"BOOL": True}
+_CLOSED = ("closed", "reason", "next_probe_at", "probe_s", "closed_at", "refused_version")
+
+
+def _longer(permit: Permit) -> float:
+    """The seconds until the next probe of an outage: at once after a first failure, then ever rarer."""
+    if permit.kind == "calls":
+        return 0.0
+    longest = _LAST_PROBE_S if permit.kind == "probe" else _LAST_TRIAL_S
+    return min(max(permit.waited_s * 2, _FIRST_PROBE_S), longest)
 
 
 def _number_or_none(value: float) -> "AttributeValueTypeDef | None":
@@ -360,8 +502,13 @@ def _state_in(item: Any) -> GateState:
         reason=item.get("reason", {}).get("S"),
         closed_at=number("closed_at", 0.0),
         next_probe_at=number("next_probe_at", 0.0),
-        probe_s=number("probe_s", _FIRST_PROBE_S),
+        probe_s=number("probe_s", 0.0),
         refused_version=item.get("refused_version", {}).get("S"),
+        trial=item.get("trial", {}).get("BOOL", False),
+        trial_at=number("trial_at", 0.0),
+        trial_s=number("trial_s", 0.0),
+        opened_at=number("opened_at", 0.0),
+        reads_at=number("reads_at", 0.0),
         paused=item.get("paused", {}).get("BOOL", False),
         drawn=tuple((slot, calls) for slot, calls in json.loads(item.get("drawn", {}).get("S", "[]"))),
         draws=int(number("draws", 0)),

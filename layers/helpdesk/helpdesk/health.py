@@ -14,7 +14,6 @@ from helpdesk.errors import HelpdeskError
 from helpdesk.figures import Figures
 from helpdesk.gate import TOKEN_REFUSED, GateState
 from helpdesk.ledger import Ledger
-from helpdesk.models import GetRequest
 
 # More doubts than that are too many, whatever their number.
 _MOST_DOUBTS = 500
@@ -27,11 +26,8 @@ def probe_closed_gates(helpdesks: Iterable[str], desks: Desks, deadline: float) 
     would outlast the reason.
     """
     for helpdesk in helpdesks:
-        state = desks.gate(helpdesk).look()
-        if state.closed and not state.paused:
-            # Whether there is such a ticket does not matter. The gate has heard how it went.
-            with suppress(HelpdeskError):
-                desks.get(_harmless(helpdesk), deadline)
+        with suppress(HelpdeskError):
+            desks.probe(helpdesk, deadline)
 
 
 def tell_health(
@@ -61,18 +57,6 @@ def tell_health(
         metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
     for name, seconds in {"DownSeconds": down_s, "DoubtSeconds": doubt_s, "OldestSeconds": doubt_s}.items():
         metrics.add_metric(name=name, unit=MetricUnit.Seconds, value=seconds)
-
-
-def _harmless(helpdesk: str) -> GetRequest:
-    return GetRequest.model_validate(
-        {
-            "operation": "get",
-            "request_id": f"probe/{helpdesk}",
-            "source": "reconcile",
-            "helpdesk": helpdesk,
-            "ticket_ids": ["1"],
-        }
-    )
 
 
 def _down_s(state: GateState, now: float) -> float:

@@ -8,9 +8,10 @@ import html
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urljoin
 from zoneinfo import ZoneInfo
 
@@ -67,6 +68,7 @@ class Kapture:
         self._transport = transport
         self._token = token
         self._settings = settings
+        self._spend: Callable[[], None] = lambda: None
         self.get_limit = settings.get_limit
         self.zone = settings.zone
         self.marker_field = settings.marker_field
@@ -156,6 +158,12 @@ class Kapture:
         """Whether its status is one of those that close a ticket; accounts name them as they like."""
         return (ticket.status or "").casefold() in self._settings.closed_statuses
 
+    def metered(self, spend: Callable[[], None]) -> Self:
+        """The same, which calls `spend` before each of its HTTP calls."""
+        metered = copy(self)
+        metered._spend = spend
+        return metered
+
     def token_version(self, *, fresh: bool) -> str | None:
         """Changes when the secret does; read anew where `fresh`."""
         return self._token.version(fresh=fresh)
@@ -190,6 +198,7 @@ class Kapture:
         if self._settings.send_api_key:
             headers |= {"x-api-key": token, "x-api-type": "TICKET"}
         body = json.dumps(sent, ensure_ascii=False).encode()
+        self._spend()
         reply = self._transport.send("POST", path + self._settings.path_version, body, headers, deadline)
         return answered(reply, _refusal_in, lambda text: text.replace(token, "[token]"))
 

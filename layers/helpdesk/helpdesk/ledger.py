@@ -7,7 +7,7 @@ A request's item moves through these states; each arrow is one conditional write
                                      │ └──── doubt ────► unknown     it may have been done
     claimed, lease over ── claim ──► claimed                         only where repeating does no harm
     claimed, lease over ── doubt ──► unknown                         the holder died in mid-call
-    claimed, lease over ── finish ─► done (parked)                   it has died so too often
+    claimed, lease over ── finish ─► done (parked)                   what may be repeated has died too often
     unknown ── finish ───► done                                      found, given up, or a late answer
     unknown ── free ─────► released                                  proved absent: may be called again
     done (rejected, parked) ── free ──► released                     an operator asks for it again
@@ -26,8 +26,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
+from zoneinfo import ZoneInfo
 
-from helpdesk.errors import FieldProblem
+from helpdesk.errors import FieldProblem, RejectedError, UnavailableError
 from helpdesk.models import (
     AddRequest,
     GetRequest,
@@ -66,6 +67,8 @@ class Claim:
     attempts: int
     # Of an update that takes several calls: those done, and, with a "?", those begun.
     steps: frozenset[str] = frozenset()
+    # Since when no ticket has been found under its reference.
+    unresolved_since: float | None = None
 
 
 @dataclass(frozen=True)
@@ -108,8 +111,9 @@ class Receipt:
     fingerprint: str
     claimed_at: float
     updated_at: float
-    # The ticket that an update names by its id.
+    # The ticket that an update names by its id, and the field that carries an add's marker.
     target: str | None
+    marker_field: str | None
     outcome: Outcome | None
     history: tuple[str, ...]
 
@@ -152,8 +156,12 @@ class Ledger:
 
     # ── what a worker does ───────────────────────────────────────────────────────────────────────────────
 
-    def claim(self, request: Request) -> Answer:
-        """The right to carry the request out, or why there is none."""
+    def claim(self, request: Request, marker_field: str | None = None) -> Answer:
+        """The right to carry the request out, or why there is none.
+
+        `marker_field` says where its ticket is going to carry a marker: another setting later must not make
+        this ticket count as absent.
+        """
         now = self._clock()
         key = request_key(request.helpdesk, request.request_id)
         lease = uuid.uuid4().hex
@@ -172,6 +180,8 @@ class Ledger:
             sets["reference"] = {"S": request.reference}
         if isinstance(request, UpdateRequest) and request.ticket_id:
             sets["target"] = {"S": request.ticket_id}
+        if marker_field:
+            sets["marker_field"] = {"S": marker_field}
         values: dict[str, AttributeValueTypeDef] = {
             ":released": {"S": "released"},
             ":claimed": {"S": "claimed"},
@@ -184,7 +194,7 @@ class Ledger:
             before = self._write(key, "claimed", sets, _CLAIMABLE, values, attempts=1, returns="ALL_OLD")
         except ConditionError as refusal:
             return self._why_not(request, refusal.item, lease, now)
-        return Claim(key, lease, int(_of(before, "attempts", "N") or 0) + 1, _steps_in(before))
+        return _claim_in(key, lease, before, int(_of(before, "attempts", "N") or 0) + 1)
 
     def _why_not(self, request: Request, found: Item, lease: str, now: float) -> Answer:
         if _of(found, "fingerprint", "S") != fingerprint(request):
@@ -221,12 +231,18 @@ class Ledger:
         more = self._attention(outcome.identity.helpdesk or "")
         self._end(claim, "unknown", outcome, more=more, removes=("told",))
 
-    def release(self, claim: Claim, code: str) -> None:
-        """Gives the request back: nothing was done, and no attempt is counted."""
+    def release(self, claim: Claim, code: str, *, unresolved: bool = False) -> None:
+        """Gives the request back: nothing was done, and no attempt is counted.
+
+        `unresolved` where no ticket was found under its reference.
+        """
+        sets: dict[str, AttributeValueTypeDef] = {"state": {"S": "released"}}
+        if unresolved:
+            sets["unresolved_since"] = _number(claim.unresolved_since or self._clock())
         self._write(
             claim.key,
             f"released {code}",
-            {"state": {"S": "released"}},
+            sets,
             "lease = :lease AND #state = :claimed",
             {":lease": {"S": claim.lease}, ":claimed": {"S": "claimed"}},
             attempts=-1,
@@ -255,22 +271,79 @@ class Ledger:
         """The ticket that was added under a source's own reference, or None."""
         return _of(self._get(_reference_key(helpdesk, source, reference)), "ticket_id", "S")
 
-    def advance(self, helpdesk: str, ticket_id: str, occurred_at: datetime) -> bool:
-        """Whether nothing newer has been applied to the ticket; remembers this moment as the newest."""
-        moment = _number(occurred_at.timestamp())
+    def expect_ticket(self, request: AddRequest) -> None:
+        """Remembers that an add with a reference has begun and not ended, so that updates wait for it."""
+        item: dict[str, AttributeValueTypeDef] = {
+            "pk": {"S": _reference_key(request.helpdesk, request.source, request.reference or "")},
+            "expected_by": {"S": request_key(request.helpdesk, request.request_id)},
+            "expires_at": _number(int(self._clock() + self._keep_s)),
+        }
+        with suppress(ConditionError), table_asked():
+            self._client.put_item(
+                TableName=self._table, Item=item, ConditionExpression="attribute_not_exists(ticket_id)"
+            )
+
+    def is_ticket_expected(self, helpdesk: str, source: str, reference: str) -> bool:
+        """Whether an add of this reference has begun and not ended."""
+        by = _of(self._get(_reference_key(helpdesk, source, reference)), "expected_by", "S")
+        return by is not None and _of(self._get(by), "state", "S") in ("claimed", "released", "unknown")
+
+    def begin_update(self, claim: Claim, helpdesk: str, ticket_id: str, occurred_at: datetime) -> None:
+        """Takes the ticket for one update that names when it happened: these go one after the other.
+
+        A newer one whose holder died may have been made, and counts as such.
+
+        Raises:
+            RejectedError: a newer one has been made.
+            UnavailableError: another one is being made, or the ledger does not answer.
+        """
+        now, moment = self._clock(), occurred_at.timestamp()
+        try:
+            with table_asked():
+                self._client.update_item(
+                    TableName=self._table,
+                    Key={"pk": {"S": _ticket_key(helpdesk, ticket_id)}},
+                    UpdateExpression="SET holder = :lease, held_until = :until, held_at = :moment, "
+                    "expires_at = :expires_at",
+                    ConditionExpression="(attribute_not_exists(applied_at) OR applied_at <= :moment) AND "
+                    "(attribute_not_exists(holder) OR held_until < :now AND held_at <= :moment)",
+                    ExpressionAttributeValues={
+                        ":lease": {"S": claim.lease},
+                        ":until": _number(now + self._lease_s),
+                        ":now": _number(now),
+                        ":moment": _number(moment),
+                        ":expires_at": _number(int(now + self._keep_s)),
+                    },
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
+        except ConditionError as refusal:
+            found = refusal.item
+            left = float(_of(found, "held_until", "N") or 0) - now
+            held = _of(found, "holder", "S") is not None
+            newest = float(_of(found, "applied_at", "N") or "-inf")
+            if held and left < 0:
+                newest = max(newest, float(_of(found, "held_at", "N") or 0))
+            if newest > moment:
+                raise RejectedError("out_of_date", "a newer update of this ticket has been made") from refusal
+            message = "another update of this ticket is being made"
+            raise UnavailableError("ticket_busy", message, 1.0) from refusal
+
+    def end_update(
+        self, claim: Claim, helpdesk: str, ticket_id: str, occurred_at: datetime, *, happened: bool
+    ) -> None:
+        """Lets the ticket go; where the update has or may have `happened`, no older one follows it."""
+        sets = "SET applied_at = :moment " if happened else ""
+        values: dict[str, AttributeValueTypeDef] = {":lease": {"S": claim.lease}}
+        if happened:
+            values[":moment"] = _number(occurred_at.timestamp())
         with suppress(ConditionError), table_asked():
             self._client.update_item(
                 TableName=self._table,
-                Key={"pk": {"S": f"ticket#{helpdesk}#{ticket_id}"}},
-                UpdateExpression="SET applied_at = :moment, expires_at = :expires_at",
-                ConditionExpression="attribute_not_exists(applied_at) OR applied_at <= :moment",
-                ExpressionAttributeValues={
-                    ":moment": moment,
-                    ":expires_at": _number(int(self._clock() + self._keep_s)),
-                },
+                Key={"pk": {"S": _ticket_key(helpdesk, ticket_id)}},
+                UpdateExpression=sets + "REMOVE holder, held_until, held_at",
+                ConditionExpression="holder = :lease",
+                ExpressionAttributeValues=values,
             )
-            return True
-        return False
 
     # ── what is read, settled and freed ──────────────────────────────────────────────────────────────────
 
@@ -315,6 +388,20 @@ class Ledger:
         """Whether a marker has ever come back from this helpdesk, out of this field."""
         return bool(self._get(f"marker#{helpdesk}#{field}"))
 
+    def note_zone(self, helpdesk: str, zone: ZoneInfo, *, fits: bool) -> None:
+        """Remembers whether what a look-up shows fits this zone."""
+        item: dict[str, AttributeValueTypeDef] = {
+            "pk": {"S": f"zone#{helpdesk}#{zone.key}"},
+            "fits": {"BOOL": fits},
+        }
+        with table_asked():
+            self._client.put_item(TableName=self._table, Item=item)
+
+    def zone_fits(self, helpdesk: str, zone: ZoneInfo) -> bool:
+        """False where what a look-up has shown last contradicts this zone."""
+        fits: Any = self._get(f"zone#{helpdesk}#{zone.key}").get("fits", {})
+        return bool(fits.get("BOOL", True))
+
     def free(self, receipt: Receipt, why: str) -> bool:
         """Lets a request be carried out anew: one proved absent, or an ended one that did not succeed.
 
@@ -333,7 +420,7 @@ class Ledger:
                     ":done": {"S": "done"},
                     ":succeeded": kind,
                 },
-                removes=("attention", "attention_at"),
+                removes=("attention", "attention_at", "unresolved_since"),
                 # An operator's wish starts the count of attempts anew.
                 attempts=-receipt.claim.attempts if receipt.ended else 0,
             )
@@ -505,15 +592,14 @@ def _receipt_in(helpdesk: str, request_id: str, item: Item) -> Receipt:
     history: Any = item.get("history", {}).get("L", [])
     state = _of(item, "state", "S") or ""
     return Receipt(
-        claim=Claim(
-            request_key(helpdesk, request_id), _of(item, "lease", "S") or "", attempts, _steps_in(item)
-        ),
+        claim=_claim_in(request_key(helpdesk, request_id), _of(item, "lease", "S") or "", item, attempts),
         identity=identity,
         state=state,
         fingerprint=_of(item, "fingerprint", "S") or "",
         claimed_at=float(_of(item, "claimed_at", "N") or 0),
         updated_at=float(_of(item, "updated_at", "N") or 0),
         target=_of(item, "target", "S"),
+        marker_field=_of(item, "marker_field", "S"),
         outcome=_outcome_in(item, identity, OutcomeKind(kind), attempts)
         if kind and state in ("done", "unknown")
         else None,
@@ -540,13 +626,18 @@ def request_key(helpdesk: str, request_id: str) -> str:
     return f"{_REQUESTS}{helpdesk}#{request_id}"
 
 
+def _ticket_key(helpdesk: str, ticket_id: str) -> str:
+    return f"ticket#{helpdesk}#{ticket_id}"
+
+
 def _reference_key(helpdesk: str, source: str, reference: str) -> str:
     return f"reference#{helpdesk}#{source}#{reference}"
 
 
-def _steps_in(item: Item) -> frozenset[str]:
+def _claim_in(key: str, lease: str, item: Item, attempts: int) -> Claim:
     steps: Any = item.get("steps", {}).get("SS", [])
-    return frozenset(steps)
+    since = _of(item, "unresolved_since", "N")
+    return Claim(key, lease, attempts, frozenset(steps), float(since) if since else None)
 
 
 def _of(item: Item, name: str, kind: str) -> str | None:

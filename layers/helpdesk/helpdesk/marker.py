@@ -3,7 +3,10 @@
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+from pydantic import JsonValue
 
 from helpdesk.models import NewTicket, Ticket
 
@@ -30,6 +33,17 @@ class Markers:
         """Every marker of ours that shows anywhere in a ticket as the helpdesk gives it back."""
         return self.in_text(json.dumps(ticket.raw))
 
+    def shown_in(self, ticket: Ticket, field: str) -> bool:
+        """Whether a marker of ours comes back out of this field, one of those that `planted` knows."""
+        match field.partition(":"):
+            case ("details", _, _):
+                text = ticket.details or ""
+            case ("title", _, _):
+                text = ticket.title or ""
+            case (_, _, name):
+                text = json.dumps(list(_values_of(name, ticket.raw)))
+        return bool(self.in_text(text))
+
     def in_text(self, text: str) -> set[str]:
         """Every marker of ours in a text."""
         found = set(_MARKER.findall(text))
@@ -37,6 +51,19 @@ class Markers:
 
     def _sealed(self, digits: str) -> str:
         return hashlib.sha256(f"{self.seal}#{digits}".encode()).hexdigest()[:_SEAL_LENGTH]
+
+
+def _values_of(name: str, value: JsonValue) -> Iterator[JsonValue]:
+    """What stands under a key of this name, or beside this name as an id."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key.casefold() == name.casefold() or str(value.get("id")) == name:
+                yield inner
+            else:
+                yield from _values_of(name, inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _values_of(name, inner)
 
 
 def planted(ticket: NewTicket, marker: str, field: str) -> NewTicket:

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from aws_lambda_powertools import Logger, Metrics
 
 from helpdesk.desks import Desks, Helpdesk
-from helpdesk.errors import HelpdeskError, UnavailableError
+from helpdesk.errors import HelpdeskError, RejectedError, UnavailableError
 from helpdesk.health import probe_closed_gates, tell_health
 from helpdesk.ledger import MAX_ATTEMPTS, Ledger, Receipt
 from helpdesk.marker import OFF, Markers
@@ -18,6 +18,9 @@ from helpdesk.steps import COMMENT
 # A ticket may carry a creation time a little before our call, by its own clock, or after it.
 _BEFORE = timedelta(minutes=5)
 _AFTER = timedelta(minutes=15)
+_DAY = timedelta(days=1)
+# A ticket whose creation is further away from its call than that was made in another zone.
+_FITS_S = 1200
 _MOST_DOUBTS = 500
 
 
@@ -29,6 +32,8 @@ class _Seen:
     at: float
     days: set[date]
     tickets: dict[str, Ticket]
+    # Calls that this run may still make.
+    calls: int
 
 
 class Reconciler:
@@ -92,86 +97,131 @@ class Reconciler:
         return counts
 
     def _look(self, helpdesk: Helpdesk, doubts: Sequence[Receipt], deadline: float) -> _Seen:
-        seen = _Seen(self._clock(), set(), {})
-        days = {day: None for doubt in doubts if _is_add(doubt) for day in _days_of(helpdesk, doubt)}
-        for day in list(days)[: self._most_calls]:
+        seen = _Seen(self._clock(), set(), {}, self._most_calls)
+        adds = [doubt for doubt in doubts if _is_add(doubt)]
+        days = dict.fromkeys(day for doubt in adds for day in self._days_of(helpdesk, doubt))
+        # Of those that are about to count as absent the days beside are looked at too: nothing else tells
+        # that the helpdesk's zone is another one.
+        late = [doubt for doubt in adds if seen.at - doubt.claimed_at >= self._settle_after_s]
+        days |= dict.fromkeys(day for doubt in late for day in self._days_around(helpdesk, doubt))
+        for day in days:
+            if not seen.calls:
+                break
+            seen.calls -= 1
             try:
                 pulled = self._desks.pull(helpdesk.name, day, deadline)
+            except RejectedError:
+                if day <= datetime.fromtimestamp(seen.at, helpdesk.zone).date():
+                    break
+                # A day that has not begun may be refused: there is nothing in it.
+                pulled = []
             except HelpdeskError as error:
                 self._logger.warning("pull failed", extra={"helpdesk": helpdesk.name, "code": error.code})
                 break
             seen.days.add(day)
+            self._learn(helpdesk, adds, pulled, seen.at)
             for ticket in pulled:
                 seen.tickets |= dict.fromkeys(self._markers.shown_by(ticket), ticket)
-        if seen.tickets:
-            self._ledger.note_marker(helpdesk.name, helpdesk.marker_field)
         return seen
+
+    def _learn(
+        self, helpdesk: Helpdesk, adds: Sequence[Receipt], pulled: Sequence[Ticket], now: float
+    ) -> None:
+        """Remembers out of which fields markers come back, and whether days begin where the settings say."""
+        for field in {helpdesk.marker_field, *(doubt.marker_field for doubt in adds)} - {None, OFF}:
+            if field and any(self._markers.shown_in(ticket, field) for ticket in pulled):
+                self._ledger.note_marker(helpdesk.name, field)
+        if any(ticket.created_at and ticket.created_at.timestamp() > now + _FITS_S for ticket in pulled):
+            self._ledger.note_zone(helpdesk.name, helpdesk.zone, fits=False)
 
     def _settle(self, helpdesk: Helpdesk, doubt: Receipt, seen: _Seen, deadline: float) -> str:
         if not _is_add(doubt):
-            return self._settle_update(helpdesk, doubt, deadline)
+            return self._settle_update(helpdesk, doubt, seen, deadline)
         ticket = seen.tickets.get(self._markers.of(helpdesk.name, doubt.identity.request_id))
         if ticket:
+            if ticket.created_at:
+                fits = abs(ticket.created_at.timestamp() - doubt.claimed_at) <= _FITS_S
+                self._ledger.note_zone(helpdesk.name, helpdesk.zone, fits=fits)
             self._ledger.finish(doubt.claim, _found(doubt, ticket))
             return "found"
         age = seen.at - doubt.claimed_at
-        if not seen.days.issuperset(_days_of(helpdesk, doubt)):
+        days = {*self._days_of(helpdesk, doubt), *self._days_around(helpdesk, doubt)}
+        if age < self._settle_after_s:
+            return "waiting"
+        if not seen.days.issuperset(days) or not self._ledger.zone_fits(helpdesk.name, helpdesk.zone):
             if age < self._give_up_s:
                 return "waiting"
             return self._park(doubt, "the helpdesk could not be asked for too long")
-        if age < self._settle_after_s:
-            return "waiting"
-        if not self._proves(helpdesk):
+        if not self._proves(helpdesk, doubt):
             return self._park(doubt, "markers do not come back from this helpdesk, so it may exist unseen")
         if doubt.attempts >= MAX_ATTEMPTS:
             return self._park(doubt, "it was tried too often without an answer")
         self._ledger.free(doubt, "absent")
         return "absent"
 
-    def _settle_update(self, helpdesk: Helpdesk, doubt: Receipt, deadline: float) -> str:
+    def _settle_update(self, helpdesk: Helpdesk, doubt: Receipt, seen: _Seen, deadline: float) -> str:
         steps = doubt.claim.steps
         begun = {step.removesuffix("?") for step in steps if step.endswith("?")} - steps
-        if helpdesk.updates_in_steps and not begun:
+        if helpdesk.updates_in_steps and not begun and doubt.attempts < MAX_ATTEMPTS:
             # Only what may be made twice was under way.
             self._ledger.free(doubt, "resumed")
             return "absent"
         ticket_id = doubt.target or self._ledger.ticket_of(
             helpdesk.name, doubt.identity.source or "", doubt.identity.reference or ""
         )
-        comments: list[str] | None = None
-        age = self._clock() - doubt.claimed_at
-        if begun <= {COMMENT} and ticket_id:
-            try:
-                comments = self._desks.comments(helpdesk.name, ticket_id, deadline)
-            except HelpdeskError as error:
-                self._logger.warning("look-up failed", extra={"helpdesk": helpdesk.name, "code": error.code})
-                return "waiting" if age < self._give_up_s else self._park(doubt, "could not be asked")
+        if not (begun <= {COMMENT} and ticket_id):
+            return self._park(doubt, "whether it was made cannot be looked up")
+        if not seen.calls:
+            return "waiting"
+        seen.calls -= 1
+        try:
+            comments = self._desks.comments(helpdesk.name, ticket_id, deadline)
+        except HelpdeskError as error:
+            self._logger.warning("look-up failed", extra={"helpdesk": helpdesk.name, "code": error.code})
+            age = seen.at - doubt.claimed_at
+            return "waiting" if age < self._give_up_s else self._park(doubt, "could not be asked")
         if comments is None:
             return self._park(doubt, "whether the comment was written cannot be looked up")
-        shown = self._markers.in_text("\n".join(comments))
+        return self._settle_comment(helpdesk, doubt, self._markers.in_text("\n".join(comments)), seen.at)
+
+    def _settle_comment(self, helpdesk: Helpdesk, doubt: Receipt, shown: set[str], now: float) -> str:
         if shown:
             self._ledger.note_marker(helpdesk.name, COMMENT)
         if self._markers.of(helpdesk.name, doubt.identity.request_id) in shown:
             self._ledger.mark(doubt.claim, COMMENT)
             self._ledger.free(doubt, "found")
             return "found"
-        if age < self._settle_after_s:
+        if now - doubt.claimed_at < self._settle_after_s:
             return "waiting"
         if not shown and not self._ledger.marker_seen(helpdesk.name, COMMENT):
             return self._park(doubt, "comments do not come back with their markers, so it may stand unseen")
+        if doubt.attempts >= MAX_ATTEMPTS:
+            return self._park(doubt, "it was tried too often without an answer")
         self._ledger.free(doubt, "absent")
         return "absent"
 
-    def _proves(self, helpdesk: Helpdesk) -> bool:
-        """Whether a marker that does not show means that there is no ticket."""
-        field = helpdesk.marker_field
+    def _proves(self, helpdesk: Helpdesk, doubt: Receipt) -> bool:
+        """Whether a marker that does not show where it was planted means that there is no ticket."""
+        field = doubt.marker_field or helpdesk.marker_field
         return field != OFF and self._ledger.marker_seen(helpdesk.name, field)
+
+    def _days_of(self, helpdesk: Helpdesk, doubt: Receipt) -> list[date]:
+        """The days on which the helpdesk may say that the ticket was made."""
+        called = datetime.fromtimestamp(doubt.claimed_at, UTC)
+        last = called + max(_AFTER, timedelta(seconds=self._settle_after_s))
+        first_day, last_day = ((at).astimezone(helpdesk.zone).date() for at in (called - _BEFORE, last))
+        return [first_day + number * _DAY for number in range((last_day - first_day).days + 1)]
+
+    def _days_around(self, helpdesk: Helpdesk, doubt: Receipt) -> list[date]:
+        day = datetime.fromtimestamp(doubt.claimed_at, helpdesk.zone).date()
+        return [day - _DAY, day, day + _DAY]
 
     def _park(self, doubt: Receipt, why: str) -> str:
         outcome = Outcome(
             identity=doubt.identity,
             kind=OutcomeKind.PARKED,
-            code="outcome_unknown",
+            # A request that kills its function says so.
+            code="crashed" if doubt.outcome and doubt.outcome.code == "crashed" else "outcome_unknown",
             message=f"it may have happened, and {why}",
             attempts=doubt.attempts,
         )
@@ -181,12 +231,6 @@ class Reconciler:
 
 def _is_add(doubt: Receipt) -> bool:
     return doubt.identity.operation is Operation.ADD
-
-
-def _days_of(helpdesk: Helpdesk, doubt: Receipt) -> list[date]:
-    called = datetime.fromtimestamp(doubt.claimed_at, UTC)
-    moments = (called - _BEFORE, called, called + _AFTER)
-    return list(dict.fromkeys(moment.astimezone(helpdesk.zone).date() for moment in moments))
 
 
 def _found(doubt: Receipt, ticket: Ticket) -> Outcome:

@@ -2,14 +2,15 @@
 
 import time
 import traceback
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Event
 
-from helpdesk.desks import ANSWERED, NOTHING, Desks, Heard, heard_in, rejected
+from helpdesk.desks import ANSWERED, NOTHING, Desks, Heard, fetch, heard_in, rejected
 from helpdesk.errors import (
     HelpdeskError,
     OutcomeUnknownError,
@@ -17,8 +18,8 @@ from helpdesk.errors import (
     UnauthorizedError,
     UnavailableError,
 )
-from helpdesk.gate import Pass
-from helpdesk.ledger import MAX_ATTEMPTS, Abandoned, Busy, Claim, Ledger, Reused, Settled, masked
+from helpdesk.gate import OUTAGE, OVER_BUDGET, Permit
+from helpdesk.ledger import Abandoned, Busy, Claim, Ledger, Reused, Settled, masked
 from helpdesk.marker import Markers
 from helpdesk.models import (
     AddRequest,
@@ -31,6 +32,10 @@ from helpdesk.models import (
     UpdateRequest,
     identity_of,
 )
+
+# An update waits so long for the add that its reference names, and asks for it so often.
+_REFERENCE_WAIT_S = 3600
+_REFERENCE_EACH_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -58,20 +63,26 @@ class Carried:
     milliseconds: int
 
 
-@dataclass(frozen=True)
+# Compared by identity: two copies of one request are two pieces of work.
+@dataclass(frozen=True, eq=False)
 class _Work:
-    """What one call, or none, can carry out: an add, an update, or gets that go together."""
+    """One change, gets that one call can answer, or the updates of one ticket in their order."""
 
     requests: tuple[Request, ...]
     calls: int = 1
 
+    @property
+    def is_get(self) -> bool:
+        return isinstance(self.requests[0], GetRequest)
+
 
 @dataclass(frozen=True)
-class _Done:
-    """What became of one piece of work."""
+class _Turn:
+    """What holds for all the calls of one permit; `failed` is set while the last answer is a failure."""
 
-    carried: tuple[Carried, ...]
-    heard: Heard
+    permit: Permit
+    deadline: float
+    failed: Event
 
 
 class TicketService:
@@ -85,11 +96,13 @@ class TicketService:
         *,
         doubt_s: float,
         threads: int,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._markers = markers
         self._doubt_s = doubt_s
         self._desks = desks
         self._ledger = ledger
+        self._clock = clock
         # Twice as many threads as calls: meanwhile the next requests are claimed, and the last remembered.
         self._pool = ThreadPoolExecutor(2 * threads, thread_name_prefix="call")
         self._calls = BoundedSemaphore(threads)
@@ -99,54 +112,67 @@ class TicketService:
     ) -> list[Carried]:
         """What became of each request, in any order. Calls are made side by side, gets together.
 
-        Of the requests with an id in `received_before`, those whose call has died before come last and one
-        by one: one that kills its function must not take others with it, time and again.
+        Updates of one ticket that say when they happened are made one after the other, the oldest first. Of
+        the requests with an id in `received_before`, those whose call has died before come last and one by
+        one: one that kills its function must not take others with it, time and again.
         """
         carried: list[Carried] = []
-        fit: list[Request] = []
+        fit: dict[str, list[Request]] = {}
         for request in requests:
             try:
                 self._desks.check(request)
-                fit.append(request)
+                fit.setdefault(request.helpdesk, []).append(request)
             except RejectedError as error:
                 carried.append(Carried(request, _result_of(request, error), 0))
-        waiting = self._work_of(fit)
         # While the gates are read. What goes wrong shows in the calls, where any are made.
-        for helpdesk in waiting:
+        for helpdesk in fit:
             self._pool.submit(self._desks.prepare, helpdesk)
+        if len(fit) < 2:
+            served = [self._serve(deadline, received_before, some) for some in fit.values()]
+        else:
+            with ThreadPoolExecutor(len(fit)) as each:
+                served = list(each.map(partial(self._serve, deadline, received_before), fit.values()))
+        return [*carried, *(one for some in served for one in some)]
+
+    def _serve(
+        self, deadline: float, received_before: Collection[str], requests: Sequence[Request]
+    ) -> list[Carried]:
+        """What became of the requests for one helpdesk."""
+        helpdesk = requests[0].helpdesk
+        carried: list[Carried] = []
+        waiting = self._work_of(helpdesk, requests)
         while waiting:
-            admitted: list[_Work] = []
-            passes: dict[str, Pass] = {}
-            for helpdesk, work in waiting.items():
-                passes[helpdesk], now, later = self._admitted(helpdesk, work)
-                admitted += now
-                waiting[helpdesk] = later
-            suspects = self._suspects(
-                [one for one in admitted if one.requests[0].request_id in received_before]
-            )
-            beside = [one for one in admitted if one not in suspects]
-            done = list(self._pool.map(lambda work: self._do(work, deadline), beside))
-            done += [self._do(one, deadline) for one in suspects]
-            carried += [one for piece in done for one in piece.carried]
-            for helpdesk in list(waiting):
-                mine = [piece for piece in done if piece.carried[0].request.helpdesk == helpdesk]
-                opened = self._desks.tell(helpdesk, passes[helpdesk], [piece.heard for piece in mine])
-                # A probe that was answered lets the others of its batch follow at once.
-                if not (opened and waiting[helpdesk]):
-                    carried += _held(waiting.pop(helpdesk), passes[helpdesk])
-        return carried
+            permit, now, waiting = self._admitted(helpdesk, waiting, deadline)
+            turn = _Turn(permit, deadline, Event())
+            suspects = self._suspects([one for one in now if _ids_in(one) & set(received_before)])
+            beside = [one for one in now if one not in suspects]
+            done = list(self._pool.map(partial(self._do, turn), beside))
+            done += [self._do(turn, one) for one in suspects]
+            carried += [one for pieces, _ in done for one in pieces]
+            # A trial that was answered lets the others of its batch follow at once.
+            if not self._desks.report(helpdesk, permit, [heard for _, heard in done]):
+                break
+        return carried + _held(waiting, permit) if waiting else carried
 
     def note_told(self, outcome: Outcome) -> None:
         """Remembers that a doubt has been published; where that fails it is published again."""
         with suppress(UnavailableError):
             self._ledger.note_told(outcome)
 
-    def end(self, request: Request, outcome: Outcome) -> Result:
-        """Ends a request without a call, or answers as it has ended already."""
+    def end(self, request: Request, outcome: Outcome, *, at_once: bool = False) -> Result:
+        """Ends a request without a call, or answers as it has ended already.
+
+        One that is in doubt goes on waiting for its look-up, unless it has to end `at_once`.
+        """
         if isinstance(request, GetRequest):
             return outcome
         try:
             answer = self._ledger.claim(request)
+            if at_once and isinstance(answer, Settled) and answer.outcome.kind is OutcomeKind.UNKNOWN:
+                receipt = self._ledger.receipt(request.helpdesk, request.request_id)
+                message = "it may have happened, and could not be looked up in time"
+                doubt = outcome.model_copy(update={"code": "outcome_unknown", "message": message})
+                return self._record(receipt.claim, request, doubt) if receipt else doubt
         except UnavailableError as error:
             return Deferred(error.code)
         if isinstance(answer, Claim):
@@ -155,85 +181,122 @@ class TicketService:
 
     # ── the gate ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def _work_of(self, requests: Sequence[Request]) -> dict[str, list[_Work]]:
-        work: dict[str, list[_Work]] = {}
-        together: dict[tuple[str, str], list[GetRequest]] = {}
+    def _work_of(self, helpdesk: str, requests: Sequence[Request]) -> list[_Work]:
+        """The pieces of work, those first with which a trial does the least harm."""
+        changes: list[_Work] = []
+        gets: dict[str, list[GetRequest]] = {}
+        updates: dict[tuple[str | None, ...], list[UpdateRequest]] = {}
         for request in requests:
             if isinstance(request, GetRequest):
-                key = (request.helpdesk, str(sorted(request.extra.items())))
-                together.setdefault(key, []).append(request)
+                gets.setdefault(str(sorted(request.extra.items())), []).append(request)
+            elif isinstance(request, UpdateRequest) and request.occurred_at:
+                ticket = (request.ticket_id,) if request.ticket_id else (request.source, request.reference)
+                updates.setdefault(ticket, []).append(request)
             else:
-                work.setdefault(request.helpdesk, []).append(_Work((request,)))
-        for (helpdesk, _), gets in together.items():
-            ids = {one for request in gets for one in request.ticket_ids}
-            work.setdefault(helpdesk, []).append(
-                _Work(tuple(gets), self._desks.calls_for(helpdesk, len(ids)))
-            )
-        return work
+                changes.append(_Work((request,)))
+        for some in updates.values():
+            some.sort(key=lambda request: request.occurred_at.timestamp() if request.occurred_at else 0.0)
+            changes.append(_Work(tuple(some), len(some)))
+        changes.sort(key=lambda work: not work.requests[0].repeatable)
+        return changes + [self._gets(helpdesk, some) for some in gets.values()]
 
-    def _admitted(self, helpdesk: str, work: Sequence[_Work]) -> tuple[Pass, list[_Work], list[_Work]]:
+    def _gets(self, helpdesk: str, gets: Sequence[GetRequest]) -> _Work:
+        ids = {one for request in gets for one in request.ticket_ids}
+        return _Work(tuple(gets), self._desks.calls_for(helpdesk, len(ids)))
+
+    def _admitted(
+        self, helpdesk: str, work: Sequence[_Work], deadline: float
+    ) -> tuple[Permit, list[_Work], list[_Work]]:
         """What may be done now, and what must wait."""
         try:
             wanted = sum(one.calls for one in work)
-            admitted = self._desks.admit(helpdesk, wanted)
+            harmless = all(one.is_get for one in work)
+            permit = self._desks.admit(helpdesk, wanted, deadline, harmless=harmless)
         except UnavailableError as error:
             # Without the ledger nothing can be claimed either.
-            return Pass(0, code=error.code), [], list(work)
-        left = admitted.calls
+            return Permit(0, code=error.code), [], list(work)
+        left = permit.calls
         now: list[_Work] = []
-        for one in work:
-            if left < one.calls and not (one.calls > 1 and left and not now):
+        later = list(work)
+        while later and left:
+            first = later[0]
+            if first.calls > left and len(first.requests) > 1:
+                # Together they do not fit, but one of them may.
+                later[:1] = (
+                    [self._gets(helpdesk, [one]) for one in first.requests if isinstance(one, GetRequest)]
+                    if first.is_get
+                    else [_Work(first.requests[:1]), _Work(first.requests[1:], first.calls - 1)]
+                )
+                continue
+            if first.calls > left:
                 break
-            now.append(one)
-            left -= one.calls
-        return admitted, now, list(work[len(now) :])
+            now.append(later.pop(0))
+            left -= first.calls
+        return permit, now, later
 
     def _suspects(self, work: Sequence[_Work]) -> list[_Work]:
         """Those whose call was begun before and has not ended, the most often begun last."""
-        changes = [one for one in work if not isinstance(one.requests[0], GetRequest)]
-        begun = list(self._pool.map(lambda one: self._times_begun(one.requests[0]), changes))
+        changes = [one for one in work if not one.is_get]
+        begun = list(self._pool.map(self._times_begun, changes))
         suspects = [(times, one) for times, one in zip(begun, changes, strict=True) if times]
         return [one for _, one in sorted(suspects, key=lambda pair: pair[0])]
 
-    def _times_begun(self, request: Request) -> int:
+    def _times_begun(self, work: _Work) -> int:
         try:
-            receipt = self._ledger.receipt(request.helpdesk, request.request_id)
+            receipts = [self._ledger.receipt(one.helpdesk, one.request_id) for one in work.requests]
         except UnavailableError:
             return 0
-        return receipt.attempts if receipt and not receipt.ended else 0
+        return max([0, *(one.attempts for one in receipts if one and not one.ended)])
 
     # ── one piece of work ────────────────────────────────────────────────────────────────────────────────
 
-    def _do(self, work: _Work, deadline: float) -> _Done:
+    def _do(self, turn: _Turn, work: _Work) -> tuple[list[Carried], Heard]:
+        """What became of the work's requests, and what the last call says of the helpdesk."""
+        if work.is_get:
+            gets = [request for request in work.requests if isinstance(request, GetRequest)]
+            return self._timed(gets, partial(self._get_all, gets, turn))
+        carried: list[Carried] = []
+        heard = NOTHING
+        changes = [request for request in work.requests if not isinstance(request, GetRequest)]
+        for place, request in enumerate(changes):
+            if turn.failed.is_set():
+                # The others' calls show an outage: this one is not sent into it.
+                waits = Deferred(f"gate_closed_{OUTAGE}", held=True)
+            elif carried and not _is_over(carried[-1].result):
+                waits = Deferred("ticket_busy")
+            else:
+                done, heard = self._timed([request], partial(self._change, request, turn))
+                carried += done
+                _note(heard, turn)
+                continue
+            carried += [Carried(one, waits, 0) for one in changes[place:]]
+            break
+        return carried, heard
+
+    def _timed(
+        self, requests: Sequence[Request], call: Callable[[], tuple[list[Result], Heard]]
+    ) -> tuple[list[Carried], Heard]:
         began = time.monotonic()
         try:
-            results, heard = self._results_of(work, deadline)
+            results, heard = call()
         except Exception as error:  # noqa: BLE001  # the outer edge of one record: the others must not suffer
             waits = Deferred("internal_error", fault=_raised_at(error))
-            results, heard = [waits for _ in work.requests], NOTHING
+            results, heard = [waits for _ in requests], NOTHING
         milliseconds = round((time.monotonic() - began) * 1000)
-        pairs = zip(work.requests, results, strict=True)
-        return _Done(tuple(Carried(request, result, milliseconds) for request, result in pairs), heard)
+        pairs = zip(requests, results, strict=True)
+        return [Carried(request, result, milliseconds) for request, result in pairs], heard
 
-    def _results_of(self, work: _Work, deadline: float) -> tuple[list[Result], Heard]:
-        first = work.requests[0]
-        if isinstance(first, GetRequest):
-            gets = [request for request in work.requests if isinstance(request, GetRequest)]
-            with self._calls:
-                return self._get_all(gets, deadline)
-        result, heard = self._change(first, deadline)
-        return [result], heard
-
-    def _change(self, request: AddRequest | UpdateRequest, deadline: float) -> tuple[Result, Heard]:
+    def _change(self, request: AddRequest | UpdateRequest, turn: _Turn) -> tuple[list[Result], Heard]:
+        field = self._desks[request.helpdesk].marker_field if isinstance(request, AddRequest) else None
         try:
-            answer = self._ledger.claim(request)
+            answer = self._ledger.claim(request, field)
         except UnavailableError as error:
-            return Deferred(error.code), NOTHING
-        if isinstance(answer, Claim):
-            with self._calls:
-                result, heard = self._call(request, answer, deadline)
-            return self._record(answer, request, result), heard
-        return self._without_call(request, answer), NOTHING
+            return [Deferred(error.code)], NOTHING
+        if not isinstance(answer, Claim):
+            return [self._without_call(request, answer)], NOTHING
+        with self._calls:
+            result, heard = self._call(request, answer, turn)
+        return [self._record(answer, request, result)], heard
 
     def _without_call(
         self, request: AddRequest | UpdateRequest, answer: Busy | Abandoned | Settled | Reused
@@ -247,7 +310,8 @@ class TicketService:
                 return rejected(request, "request_id_reused", "the request_id belongs to another request")
             case Busy(seconds):
                 return Deferred("in_flight", max(seconds, 1.0))
-            case Abandoned(claim) if claim.attempts >= MAX_ATTEMPTS:
+            case Abandoned(claim) if request.repeatable:
+                # It has died as often as is allowed, and there is nothing to look up.
                 message = "the function died in mid-call too often"
                 return self._record(
                     claim, request, _outcome(request, claim, OutcomeKind.PARKED, "crashed", message)
@@ -258,11 +322,9 @@ class TicketService:
                     claim, request, _outcome(request, claim, OutcomeKind.UNKNOWN, "crashed", message)
                 )
 
-    def _call(
-        self, request: AddRequest | UpdateRequest, claim: Claim, deadline: float
-    ) -> tuple[Result, Heard]:
+    def _call(self, request: AddRequest | UpdateRequest, claim: Claim, turn: _Turn) -> tuple[Result, Heard]:
         try:
-            link = self._made(request, claim, deadline)
+            link = self._made(request, claim, turn)
         except HelpdeskError as error:
             if isinstance(error, OutcomeUnknownError) and not request.repeatable:
                 result: Result = _outcome(request, claim, OutcomeKind.UNKNOWN, error.code, error.message)
@@ -272,30 +334,52 @@ class TicketService:
         outcome = _outcome(request, claim, OutcomeKind.SUCCEEDED)
         return outcome.model_copy(update={"ticket_id": link.ticket_id, "ticket_url": link.url}), ANSWERED
 
-    def _made(self, request: AddRequest | UpdateRequest, claim: Claim, deadline: float) -> TicketLink:
-        helpdesk = self._desks[request.helpdesk]
+    def _made(self, request: AddRequest | UpdateRequest, claim: Claim, turn: _Turn) -> TicketLink:
+        helpdesk = self._desks.client(request.helpdesk, turn.permit)
         marker = self._markers.of(request.helpdesk, request.request_id)
         if isinstance(request, AddRequest):
-            return helpdesk.add(helpdesk.marked(request.ticket, marker), deadline)
-        ticket_id = self._ticket_id(request)
-        if request.occurred_at and not self._ledger.advance(request.helpdesk, ticket_id, request.occurred_at):
-            raise RejectedError("out_of_date", "a newer update of this ticket has been asked for")
+            return helpdesk.add(helpdesk.marked(request.ticket, marker), turn.deadline)
+        ticket_id = self._ticket_id(request, claim, turn)
         steps = _LedgerSteps(self._ledger, claim, marker)
-        return helpdesk.update(ticket_id, request.changes, deadline, steps)
+        if not request.occurred_at:
+            return helpdesk.update(ticket_id, request.changes, turn.deadline, steps)
+        self._ledger.begin_update(claim, request.helpdesk, ticket_id, request.occurred_at)
+        happened = True
+        try:
+            return helpdesk.update(ticket_id, request.changes, turn.deadline, steps)
+        except HelpdeskError as error:
+            in_doubt = isinstance(error, OutcomeUnknownError) or isinstance(
+                error.__cause__, OutcomeUnknownError
+            )
+            happened = in_doubt or steps.begun
+            raise
+        finally:
+            # What cannot be remembered stays held, and counts as made when the hold runs out.
+            with suppress(UnavailableError):
+                self._ledger.end_update(
+                    claim, request.helpdesk, ticket_id, request.occurred_at, happened=happened
+                )
 
-    def _ticket_id(self, request: UpdateRequest) -> str:
+    def _ticket_id(self, request: UpdateRequest, claim: Claim, turn: _Turn) -> str:
         if request.ticket_id:
             return request.ticket_id
-        found = self._ledger.ticket_of(request.helpdesk, request.source, request.reference or "")
-        if found is None:
-            # Its add may still be on its way; how long to wait is for the caller to say.
-            raise UnavailableError("unknown_reference", "no ticket has been added under this reference yet")
-        return found
+        reference = (request.helpdesk, request.source, request.reference or "")
+        found = self._ledger.ticket_of(*reference)
+        if found is not None:
+            return found
+        # Its add may still be on its way. While requests are held back, it may be held back as well.
+        since = max(claim.unresolved_since or self._clock(), turn.permit.calm_since)
+        if self._clock() - since > _REFERENCE_WAIT_S and not self._ledger.is_ticket_expected(*reference):
+            raise RejectedError("unknown_reference", "no ticket has been added under this reference")
+        message = "no ticket has been added under this reference yet"
+        raise UnavailableError("unknown_reference", message, _REFERENCE_EACH_S)
 
     def _record(self, claim: Claim, request: AddRequest | UpdateRequest, result: Result) -> Result:
         try:
+            if isinstance(request, AddRequest) and request.reference and not _is_over(result):
+                self._ledger.expect_ticket(request)
             if isinstance(result, Deferred):
-                self._ledger.release(claim, result.code)
+                self._ledger.release(claim, result.code, unresolved=result.code == "unknown_reference")
             else:
                 kept = result.model_copy(update={"message": masked(result.message, request)})
                 if result.kind is OutcomeKind.UNKNOWN:
@@ -307,14 +391,16 @@ class TicketService:
             return Deferred(error.code)
         return result
 
-    def _get_all(self, gets: Sequence[GetRequest], deadline: float) -> tuple[list[Result], Heard]:
+    def _get_all(self, gets: Sequence[GetRequest], turn: _Turn) -> tuple[list[Result], Heard]:
         ids = list(dict.fromkeys(one for request in gets for one in request.ticket_ids))
         try:
-            found = self._desks.fetch(gets[0].helpdesk, ids, gets[0].extra, deadline)
+            with self._calls:
+                client = self._desks.client(gets[0].helpdesk, turn.permit)
+                found = fetch(client, ids, gets[0].extra, turn.deadline)
         except HelpdeskError as error:
             if isinstance(error, RejectedError) and len(gets) > 1:
                 # One bad id may have spoilt the others' call.
-                alone = [self._get_all([request], deadline) for request in gets]
+                alone = [self._get_all([request], turn) for request in gets]
                 return [result for results, _ in alone for result in results], ANSWERED
             return [_result_of(request, error) for request in gets], heard_in(error)
         return [self._answer(request, found) for request in gets], ANSWERED
@@ -333,14 +419,18 @@ class _LedgerSteps:
         self._ledger = ledger
         self._claim = claim
         self.marker = marker
+        # Whether any step has been taken, now or before.
+        self.begun = bool(claim.steps)
 
     def is_done(self, step: str) -> bool:
         return step in self._claim.steps
 
     def mark_begun(self, step: str) -> None:
         self._ledger.mark(self._claim, f"{step}?")
+        self.begun = True
 
     def mark_done(self, step: str) -> None:
+        self.begun = True
         self._ledger.mark(self._claim, step)
 
 
@@ -350,8 +440,23 @@ def _raised_at(error: Exception) -> str:
     return f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}"
 
 
-def _held(work: Sequence[_Work], admitted: Pass) -> list[Carried]:
-    waits = Deferred(admitted.code, admitted.retry_after, held=True)
+def _ids_in(work: _Work) -> set[str]:
+    return {request.request_id for request in work.requests}
+
+
+def _is_over(result: Result) -> bool:
+    return isinstance(result, Outcome) and result.kind is not OutcomeKind.UNKNOWN
+
+
+def _note(heard: Heard, turn: _Turn) -> None:
+    if heard.answered:
+        turn.failed.clear()
+    elif heard.failure:
+        turn.failed.set()
+
+
+def _held(work: Sequence[_Work], permit: Permit) -> list[Carried]:
+    waits = Deferred(permit.code, permit.retry_after, held=True)
     return [Carried(request, waits, 0) for one in work for request in one.requests]
 
 
@@ -367,7 +472,7 @@ def _result_of(request: Request, error: HelpdeskError, attempts: int = 1) -> Res
                 attempts=attempts,
             )
         case UnavailableError():
-            return Deferred(error.code, error.retry_after)
+            return Deferred(error.code, error.retry_after, held=error.code == OVER_BUDGET)
         case UnauthorizedError():
             return Deferred(error.code, token_refused=True)
         case _:

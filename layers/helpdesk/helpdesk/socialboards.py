@@ -7,9 +7,10 @@ field, tags, note) are proposals by the pattern of the others; `calls` in the se
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlencode
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -108,6 +109,7 @@ class Socialboards:
         self._transport = transport
         self._token = token
         self._settings = settings
+        self._spend: Callable[[], None] = lambda: None
         self._calls = CALLS | dict(settings.calls)
         self.zone = settings.zone
         self.marker_field = settings.marker_field
@@ -222,6 +224,12 @@ class Socialboards:
         """Whether its status is the last one: "completed" in a page of the API, "closed" in a glossary."""
         return (ticket.status or "").casefold() in ("completed", "closed")
 
+    def metered(self, spend: Callable[[], None]) -> Self:
+        """The same, which calls `spend` before each of its HTTP calls."""
+        metered = copy(self)
+        metered._spend = spend
+        return metered
+
     def token_version(self, *, fresh: bool) -> str | None:
         """Changes when the secret does; read anew where `fresh`."""
         return self._token.version(fresh=fresh)
@@ -298,6 +306,7 @@ class Socialboards:
     def _exchange(self, method: str, path: str, body: Any, token: str, deadline: float) -> Any:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         sent = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
+        self._spend()
         reply = self._transport.send(method, path, sent, headers, deadline)
         envelope = _folded(answered(reply, _refusal_in, lambda text: text.replace(token, "[token]")))
         if not isinstance(envelope, dict) or "data" not in envelope:

@@ -15,7 +15,14 @@ def queue_consumer() -> QueueConsumer:
     """The consumer of the queue."""
     chosen = settings()
     return QueueConsumer(
-        TicketService(desks(), ledger(), markers(), doubt_s=chosen.doubt_s, threads=chosen.threads),
+        TicketService(
+            desks(),
+            ledger(),
+            markers(),
+            doubt_s=chosen.doubt_s,
+            threads=chosen.threads,
+            clock=invocation.clock,
+        ),
         Topic(clients().sns, chosen.outcomes_topic_arn),
         lambda: clients().sqs,
         chosen,
