@@ -236,26 +236,25 @@ class Gate:
         if not self._budget.limit:
             return
         with self._spending:
-            if permit.left and self._clock() - permit.drawn_at <= self._slot_s * _SLOTS_FRESH:
-                permit.left -= 1
+            drawn_before = permit.left > 0
+            permit.left -= drawn_before
+            if drawn_before and self._clock() - permit.drawn_at <= self._slot_s * _SLOTS_FRESH:
                 return
-            self._draw_now(permit)
+        self._draw_now(int(permit.drawn_at / self._slot_s) if drawn_before else None)
 
-    def _draw_now(self, permit: Permit) -> None:
+    def _draw_now(self, drawn_in: int | None) -> None:
+        """Draws one call, or moves one that was drawn too long ago from its slot into that of this moment."""
         state = self.look()
         for _ in range(_TRIES):
             now = self._clock()
             drawn, free = self._counted(state, now)
-            slot = int(permit.drawn_at / self._slot_s)
-            # What was drawn too long ago is moved to the moment at which it is made use of.
-            moved = int(permit.left > 0 and slot in drawn)
-            if free + moved < 1:
+            if drawn_in in drawn:
+                drawn[drawn_in] -= 1
+            elif free < 1:
                 raise UnavailableError(OVER_BUDGET, "the budget is used up", self._frees_in(drawn, now))
-            drawn[slot] = drawn.get(slot, 0) - moved
             sets = self._drawing(state, drawn, 1, now)
             beaten = self._write(sets, {"draws": _number_or_none(state.draws)})
             if beaten is None:
-                permit.left -= int(permit.left > 0)
                 return
             state = beaten
         raise UnavailableError(OVER_BUDGET, "too many want the budget at once", 1.0)
