@@ -161,11 +161,13 @@ class ScriptedHelpdesk:
         raise NotImplementedError
 
     def get(self, ticket_ids: Sequence[str], extra: Mapping[str, JsonValue], deadline: float) -> list[Ticket]:
-        self._answer()
-        return []
+        raise NotImplementedError
 
     def pull(self, day: date, deadline: float) -> list[Ticket]:
         raise NotImplementedError
+
+    def probe(self, deadline: float) -> None:
+        self._answer()
 
     def metered(self, spend: Callable[[], None]) -> "ScriptedHelpdesk":
         self.spend = spend

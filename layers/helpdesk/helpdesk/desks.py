@@ -34,8 +34,6 @@ from helpdesk.models import (
 from helpdesk.steps import Steps
 from helpdesk.watchlist import Watchlist
 
-# What a probe asks for.
-_ANY_TICKET = "1"
 # Calls of one look that bad ids among good ones are worth.
 _MOST_LOOKS = 20
 # Reasons of our own: they say nothing of the helpdesk.
@@ -97,6 +95,9 @@ class Helpdesk(Protocol):
 
     def pull(self, day: date, deadline: float) -> list[Ticket]:
         """The tickets created on a day of the helpdesk's own zone."""
+
+    def probe(self, deadline: float) -> None:
+        """One harmless call, to see whether the helpdesk answers. Raises HelpdeskError."""
 
     def metered(self, spend: Callable[[], None]) -> Self:
         """The same, which calls `spend` before each of its HTTP calls, and makes none where that raises."""
@@ -260,12 +261,9 @@ class Desks:
     def _probe(self, helpdesk: str, permit: Permit, deadline: float) -> None:
         signal = ANSWERED
         try:
-            # Whether there is such a ticket does not matter.
-            self.client(helpdesk, permit).get([_ANY_TICKET], {}, deadline)
+            self.client(helpdesk, permit).probe(deadline)
         except HelpdeskError as error:
             signal = heard_in(error)
-        except ValidationError:
-            signal = NOTHING
         self.report(helpdesk, permit, [signal])
 
     def client(self, helpdesk: str, permit: Permit) -> Helpdesk:

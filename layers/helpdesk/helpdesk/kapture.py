@@ -41,6 +41,8 @@ _UPDATE = "/update-ticket-from-other-source.html"
 _GET = "/search-ticket-by-ticket-id.html"
 _PULL = "/select-ticket-between-start-and-end-dates.html"
 
+_ANY_TICKET = "1"
+
 # Texts and table names that Kapture's pages give for a key that is missing, wrong or out of date. Matched
 # from the start: further on a message may quote the request.
 _TOKEN_REFUSED = re.compile(
@@ -157,6 +159,10 @@ class Kapture:
     def is_closed(self, ticket: Ticket) -> bool:
         """Whether its status is one of those that close a ticket; accounts name them as they like."""
         return (ticket.status or "").casefold() in self._settings.closed_statuses
+
+    def probe(self, deadline: float) -> None:
+        """Asks for a ticket: whether there is one of this id does not matter."""
+        self._call(_GET, _get_body([_ANY_TICKET]), deadline)
 
     def metered(self, spend: Callable[[], None]) -> Self:
         """The same, which calls `spend` before each of its HTTP calls."""

@@ -44,6 +44,7 @@ from helpdesk.transport import Transport
 # The list page's documented maximum; its own sample sends more.
 _TAKE = 50
 _SUCCESS = -1
+_ANY_TICKET = 1
 _FIELD_MARKER = "custom_field:"
 
 CALLS = {
@@ -223,6 +224,10 @@ class Socialboards:
     def is_closed(self, ticket: Ticket) -> bool:
         """Whether its status is the last one: "completed" in a page of the API, "closed" in a glossary."""
         return (ticket.status or "").casefold() in ("completed", "closed")
+
+    def probe(self, deadline: float) -> None:
+        """Lists one ticket: whether there is one of this id does not matter."""
+        self._listed({"ticketIds": [_ANY_TICKET], "take": 1}, deadline)
 
     def metered(self, spend: Callable[[], None]) -> Self:
         """The same, which calls `spend` before each of its HTTP calls."""
