@@ -384,14 +384,18 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 EARLIER = NOON - timedelta(milliseconds=1)
 
 
-def _begin(ledger: Ledger, moment: datetime, lease: str, ticket_id: str = "5") -> Claim:
+def _begin(ledger: Ledger, moment: datetime, lease: str, ticket_id: str = "5") -> bool:
+    return ledger.begin_update(Claim("request#kapture#u", lease, 1), "kapture", ticket_id, moment)
+
+
+def _end(ledger: Ledger, moment: datetime, lease: str, *, made: bool | None, doubted: bool = False) -> None:
     held = Claim("request#kapture#u", lease, 1)
-    ledger.begin_update(held, "kapture", ticket_id, moment)
-    return held
+    ledger.end_update(held, "kapture", "5", moment, made=made, doubted=doubted)
 
 
 def test_an_older_update_is_refused_after_a_newer_one_that_was_made(ledger: Ledger) -> None:
-    ledger.end_update(_begin(ledger, NOON, "newer"), "kapture", "5", NOON, happened=True)
+    doubted = _begin(ledger, NOON, "newer")
+    _end(ledger, NOON, "newer", made=True, doubted=doubted)
 
     with pytest.raises(RejectedError, match="out_of_date"):
         _begin(ledger, EARLIER, "older")
@@ -400,7 +404,20 @@ def test_an_older_update_is_refused_after_a_newer_one_that_was_made(ledger: Ledg
 
 
 def test_an_older_update_may_follow_a_newer_one_that_was_refused(ledger: Ledger) -> None:
-    ledger.end_update(_begin(ledger, NOON, "newer"), "kapture", "5", NOON, happened=False)
+    doubted = _begin(ledger, NOON, "newer")
+    _end(ledger, NOON, "newer", made=False, doubted=doubted)
+
+    _begin(ledger, EARLIER, "older")
+
+
+def test_an_update_that_may_have_been_made_holds_older_ones_off_until_it_is_refused(ledger: Ledger) -> None:
+    doubted = _begin(ledger, NOON, "newer")
+    _end(ledger, NOON, "newer", made=None, doubted=doubted)
+    with pytest.raises(RejectedError, match="out_of_date"):
+        _begin(ledger, EARLIER, "older")
+
+    doubted = _begin(ledger, NOON, "again")
+    _end(ledger, NOON, "again", made=False, doubted=doubted)
 
     _begin(ledger, EARLIER, "older")
 

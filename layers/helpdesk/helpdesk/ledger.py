@@ -288,24 +288,26 @@ class Ledger:
         by = _of(self._get(_reference_key(helpdesk, source, reference)), "expected_by", "S")
         return by is not None and _of(self._get(by), "state", "S") in ("claimed", "released", "unknown")
 
-    def begin_update(self, claim: Claim, helpdesk: str, ticket_id: str, occurred_at: datetime) -> None:
+    def begin_update(self, claim: Claim, helpdesk: str, ticket_id: str, occurred_at: datetime) -> bool:
         """Takes the ticket for one update that names when it happened: these go one after the other.
 
-        A newer one whose holder died may have been made, and counts as such.
+        Whether this update may have been made before. A newer one whose holder died may have been made as
+        well, and counts as such.
 
         Raises:
-            RejectedError: a newer one has been made.
+            RejectedError: a newer one has been made, or may have been.
             UnavailableError: another one is being made, or the ledger does not answer.
         """
         now, moment = self._clock(), occurred_at.timestamp()
         try:
             with table_asked():
-                self._client.update_item(
+                before = self._client.update_item(
                     TableName=self._table,
                     Key={"pk": {"S": _ticket_key(helpdesk, ticket_id)}},
                     UpdateExpression="SET holder = :lease, held_until = :until, held_at = :moment, "
                     "expires_at = :expires_at",
                     ConditionExpression="(attribute_not_exists(applied_at) OR applied_at <= :moment) AND "
+                    "(attribute_not_exists(doubted_at) OR doubted_at <= :moment) AND "
                     "(attribute_not_exists(holder) OR held_until < :now AND held_at <= :moment)",
                     ExpressionAttributeValues={
                         ":lease": {"S": claim.lease},
@@ -314,33 +316,44 @@ class Ledger:
                         ":moment": _number(moment),
                         ":expires_at": _number(int(now + self._keep_s)),
                     },
+                    ReturnValues="ALL_OLD",
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                )
+                ).get("Attributes", {})
         except ConditionError as refusal:
             found = refusal.item
-            left = float(_of(found, "held_until", "N") or 0) - now
-            held = _of(found, "holder", "S") is not None
-            newest = float(_of(found, "applied_at", "N") or "-inf")
-            if held and left < 0:
-                newest = max(newest, float(_of(found, "held_at", "N") or 0))
-            if newest > moment:
+            held_until = float(_of(found, "held_until", "N") or 0)
+            known = ["applied_at", "doubted_at", *(["held_at"] if held_until < now else [])]
+            if any(float(_of(found, name, "N") or "-inf") > moment for name in known):
                 raise RejectedError("out_of_date", "a newer update of this ticket has been made") from refusal
             message = "another update of this ticket is being made"
             raise UnavailableError("ticket_busy", message, 1.0) from refusal
+        return float(_of(before, "doubted_at", "N") or "-inf") == moment
 
     def end_update(
-        self, claim: Claim, helpdesk: str, ticket_id: str, occurred_at: datetime, *, happened: bool
+        self,
+        claim: Claim,
+        helpdesk: str,
+        ticket_id: str,
+        occurred_at: datetime,
+        *,
+        made: bool | None,
+        doubted: bool,
     ) -> None:
-        """Lets the ticket go; where the update has or may have `happened`, no older one follows it."""
-        sets = "SET applied_at = :moment " if happened else ""
+        """Lets the ticket go; no older update follows one that was `made`, or may have been (None).
+
+        `doubted` is what `begin_update` has said.
+        """
+        ends_doubt = made or (made is False and doubted)
+        names = "holder, held_until, held_at" + (", doubted_at" if ends_doubt else "")
+        sets = {True: "SET applied_at = :moment ", None: "SET doubted_at = :moment ", False: ""}[made]
         values: dict[str, AttributeValueTypeDef] = {":lease": {"S": claim.lease}}
-        if happened:
+        if made is not False:
             values[":moment"] = _number(occurred_at.timestamp())
         with suppress(ConditionError), table_asked():
             self._client.update_item(
                 TableName=self._table,
                 Key={"pk": {"S": _ticket_key(helpdesk, ticket_id)}},
-                UpdateExpression=sets + "REMOVE holder, held_until, held_at",
+                UpdateExpression=f"{sets}REMOVE {names}",
                 ConditionExpression="holder = :lease",
                 ExpressionAttributeValues=values,
             )

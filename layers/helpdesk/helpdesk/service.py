@@ -343,22 +343,29 @@ class TicketService:
         steps = _LedgerSteps(self._ledger, claim, marker)
         if not request.occurred_at:
             return helpdesk.update(ticket_id, request.changes, turn.deadline, steps)
-        self._ledger.begin_update(claim, request.helpdesk, ticket_id, request.occurred_at)
-        happened = True
+        ticket = (claim, request.helpdesk, ticket_id, request.occurred_at)
+        # Whether it was made; None where nobody knows.
+        made: bool | None = None
+        doubted = self._ledger.begin_update(*ticket)
         try:
-            return helpdesk.update(ticket_id, request.changes, turn.deadline, steps)
-        except HelpdeskError as error:
-            in_doubt = isinstance(error, OutcomeUnknownError) or isinstance(
-                error.__cause__, OutcomeUnknownError
-            )
-            happened = in_doubt or steps.begun
+            link = helpdesk.update(ticket_id, request.changes, turn.deadline, steps)
+            made = True
+        except RejectedError:
+            made = steps.begun
+            raise
+        except UnavailableError as error:
+            # What was in doubt stays so. Of several steps some may have been taken.
+            in_doubt = doubted or steps.begun or isinstance(error.__cause__, OutcomeUnknownError)
+            made = None if in_doubt else False
+            raise
+        except UnauthorizedError:
+            made = None if doubted or steps.begun else False
             raise
         finally:
             # What cannot be remembered stays held, and counts as made when the hold runs out.
             with suppress(UnavailableError):
-                self._ledger.end_update(
-                    claim, request.helpdesk, ticket_id, request.occurred_at, happened=happened
-                )
+                self._ledger.end_update(*ticket, made=made, doubted=doubted)
+        return link
 
     def _ticket_id(self, request: UpdateRequest, claim: Claim, turn: _Turn) -> str:
         if request.ticket_id:
