@@ -388,14 +388,13 @@ def _begin(ledger: Ledger, moment: datetime, lease: str, ticket_id: str = "5") -
     return ledger.begin_update(Claim("request#kapture#u", lease, 1), "kapture", ticket_id, moment)
 
 
-def _end(ledger: Ledger, moment: datetime, lease: str, *, made: bool | None, doubted: bool = False) -> None:
-    held = Claim("request#kapture#u", lease, 1)
-    ledger.end_update(held, "kapture", "5", moment, made=made, doubted=doubted)
+def _end(ledger: Ledger, moment: datetime, lease: str, *, made: bool | None) -> None:
+    ledger.end_update(Claim("request#kapture#u", lease, 1), "kapture", "5", moment, made=made)
 
 
 def test_an_older_update_is_refused_after_a_newer_one_that_was_made(ledger: Ledger) -> None:
-    doubted = _begin(ledger, NOON, "newer")
-    _end(ledger, NOON, "newer", made=True, doubted=doubted)
+    _begin(ledger, NOON, "newer")
+    _end(ledger, NOON, "newer", made=True)
 
     with pytest.raises(RejectedError, match="out_of_date"):
         _begin(ledger, EARLIER, "older")
@@ -404,22 +403,42 @@ def test_an_older_update_is_refused_after_a_newer_one_that_was_made(ledger: Ledg
 
 
 def test_an_older_update_may_follow_a_newer_one_that_was_refused(ledger: Ledger) -> None:
-    doubted = _begin(ledger, NOON, "newer")
-    _end(ledger, NOON, "newer", made=False, doubted=doubted)
+    _begin(ledger, NOON, "newer")
+    _end(ledger, NOON, "newer", made=False)
 
     _begin(ledger, EARLIER, "older")
 
 
-def test_an_update_that_may_have_been_made_holds_older_ones_off_until_it_is_refused(ledger: Ledger) -> None:
-    doubted = _begin(ledger, NOON, "newer")
-    _end(ledger, NOON, "newer", made=None, doubted=doubted)
+def test_an_older_update_waits_while_a_newer_one_is_in_doubt(ledger: Ledger, clock: Clock) -> None:
+    assert not _begin(ledger, NOON, "newer")
+    _end(ledger, NOON, "newer", made=None)
+    with pytest.raises(UnavailableError, match="ticket_busy"):
+        _begin(ledger, EARLIER, "older")
+
+    assert _begin(ledger, NOON, "again")
+    _end(ledger, NOON, "again", made=False)
+
+    _begin(ledger, EARLIER, "older")
+
+
+def test_an_update_that_stays_in_doubt_for_an_hour_counts_as_made(ledger: Ledger, clock: Clock) -> None:
+    _begin(ledger, NOON, "newer")
+    _end(ledger, NOON, "newer", made=None)
+    clock.let_pass(3601)
+
     with pytest.raises(RejectedError, match="out_of_date"):
         _begin(ledger, EARLIER, "older")
 
-    doubted = _begin(ledger, NOON, "again")
-    _end(ledger, NOON, "again", made=False, doubted=doubted)
 
-    _begin(ledger, EARLIER, "older")
+def test_a_newer_update_that_is_refused_does_not_end_the_doubt_about_another(ledger: Ledger) -> None:
+    later = NOON + timedelta(hours=1)
+    _begin(ledger, NOON, "in doubt")
+    _end(ledger, NOON, "in doubt", made=None)
+    _begin(ledger, later, "refused")
+    _end(ledger, later, "refused", made=False)
+
+    with pytest.raises(UnavailableError, match="ticket_busy"):
+        _begin(ledger, EARLIER, "older")
 
 
 @pytest.mark.parametrize("moment", [EARLIER, NOON, NOON + timedelta(hours=1)])
@@ -430,15 +449,13 @@ def test_updates_of_one_ticket_are_made_one_at_a_time(ledger: Ledger, moment: da
         _begin(ledger, moment, "second")
 
 
-def test_an_update_whose_function_died_counts_as_made_and_may_be_made_again(
-    ledger: Ledger, clock: Clock
-) -> None:
+def test_an_update_whose_function_died_is_in_doubt(ledger: Ledger, clock: Clock) -> None:
     _begin(ledger, NOON, "died")
     clock.let_pass(41)
 
-    with pytest.raises(RejectedError, match="out_of_date"):
+    with pytest.raises(UnavailableError, match="ticket_busy"):
         _begin(ledger, EARLIER, "older")
-    _begin(ledger, NOON, "again")
+    assert _begin(ledger, NOON, "again")
 
 
 # ── what it costs and what it keeps ──────────────────────────────────────────────────────────────────────

@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 # So many calls that ended without an answer are enough.
 MAX_ATTEMPTS = 5
 ATTENTION_INDEX = "attention"
+# An older update waits so long for a newer one in doubt, and asks again so often.
+_OPEN_S = 3600
+_OPEN_EACH_S = 60.0
 
 _REQUESTS = "request#"
 _WORD = re.compile(r"\w{3,}")
@@ -291,69 +294,65 @@ class Ledger:
     def begin_update(self, claim: Claim, helpdesk: str, ticket_id: str, occurred_at: datetime) -> bool:
         """Takes the ticket for one update that names when it happened: these go one after the other.
 
-        Whether this update may have been made before. A newer one whose holder died may have been made as
-        well, and counts as such.
+        Whether this update may have been made before. An older one waits while a newer one is in doubt.
 
         Raises:
-            RejectedError: a newer one has been made, or may have been.
+            RejectedError: a newer one has been made.
             UnavailableError: another one is being made, or the ledger does not answer.
         """
         now, moment = self._clock(), occurred_at.timestamp()
+        found = self._get(_ticket_key(helpdesk, ticket_id))
+        holder = _of(found, "holder", "S")
+        open_moments: Any = found.get("open", {}).get("SS", [])
+        is_newer_open = any(float(one) > moment for one in open_moments)
+        is_open = now < float(_of(found, "open_until", "N") or 0)
+        if float(_of(found, "applied_at", "N") or "-inf") > moment or (is_newer_open and not is_open):
+            raise RejectedError("out_of_date", "a newer update of this ticket has been made")
+        if is_newer_open or (holder and now <= float(_of(found, "held_until", "N") or 0)):
+            message = "another update of this ticket is being made"
+            raise UnavailableError("ticket_busy", message, _OPEN_EACH_S if is_newer_open else 1.0)
+        values: dict[str, AttributeValueTypeDef] = {
+            ":lease": {"S": claim.lease},
+            ":held_until": _number(now + self._lease_s),
+            ":open_until": _number(now + _OPEN_S),
+            ":moment": {"SS": [repr(moment)]},
+            ":expires_at": _number(int(now + self._keep_s)),
+        }
+        unchanged = "holder = :holder" if holder else "attribute_not_exists(holder)"
+        if holder:
+            values[":holder"] = {"S": holder}
         try:
             with table_asked():
-                before = self._client.update_item(
+                self._client.update_item(
                     TableName=self._table,
                     Key={"pk": {"S": _ticket_key(helpdesk, ticket_id)}},
-                    UpdateExpression="SET holder = :lease, held_until = :until, held_at = :moment, "
-                    "expires_at = :expires_at",
-                    ConditionExpression="(attribute_not_exists(applied_at) OR applied_at <= :moment) AND "
-                    "(attribute_not_exists(doubted_at) OR doubted_at <= :moment) AND "
-                    "(attribute_not_exists(holder) OR held_until < :now AND held_at <= :moment)",
-                    ExpressionAttributeValues={
-                        ":lease": {"S": claim.lease},
-                        ":until": _number(now + self._lease_s),
-                        ":now": _number(now),
-                        ":moment": _number(moment),
-                        ":expires_at": _number(int(now + self._keep_s)),
-                    },
-                    ReturnValues="ALL_OLD",
-                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                ).get("Attributes", {})
-        except ConditionError as refusal:
-            found = refusal.item
-            held_until = float(_of(found, "held_until", "N") or 0)
-            known = ["applied_at", "doubted_at", *(["held_at"] if held_until < now else [])]
-            if any(float(_of(found, name, "N") or "-inf") > moment for name in known):
-                raise RejectedError("out_of_date", "a newer update of this ticket has been made") from refusal
-            message = "another update of this ticket is being made"
-            raise UnavailableError("ticket_busy", message, 1.0) from refusal
-        return float(_of(before, "doubted_at", "N") or "-inf") == moment
+                    UpdateExpression="SET holder = :lease, held_until = :held_until, "
+                    "open_until = :open_until, expires_at = :expires_at ADD open :moment",
+                    ConditionExpression=unchanged,
+                    ExpressionAttributeValues=values,
+                )
+        except ConditionError as error:
+            raise UnavailableError("ticket_busy", "another update of this ticket was quicker", 1.0) from error
+        return repr(moment) in open_moments
 
     def end_update(
-        self,
-        claim: Claim,
-        helpdesk: str,
-        ticket_id: str,
-        occurred_at: datetime,
-        *,
-        made: bool | None,
-        doubted: bool,
+        self, claim: Claim, helpdesk: str, ticket_id: str, occurred_at: datetime, *, made: bool | None
     ) -> None:
-        """Lets the ticket go; no older update follows one that was `made`, or may have been (None).
-
-        `doubted` is what `begin_update` has said.
-        """
-        ends_doubt = made or (made is False and doubted)
-        names = "holder, held_until, held_at" + (", doubted_at" if ends_doubt else "")
-        sets = {True: "SET applied_at = :moment ", None: "SET doubted_at = :moment ", False: ""}[made]
+        """Lets the ticket go. No older update follows one that was `made`; they wait where it is None: unknown."""
+        moment = occurred_at.timestamp()
+        expression = "REMOVE holder, held_until"
         values: dict[str, AttributeValueTypeDef] = {":lease": {"S": claim.lease}}
-        if made is not False:
-            values[":moment"] = _number(occurred_at.timestamp())
+        if made:
+            expression = f"SET applied_at = :applied_at {expression}"
+            values[":applied_at"] = _number(moment)
+        if made is not None:
+            expression += " DELETE open :moment"
+            values[":moment"] = {"SS": [repr(moment)]}
         with suppress(ConditionError), table_asked():
             self._client.update_item(
                 TableName=self._table,
                 Key={"pk": {"S": _ticket_key(helpdesk, ticket_id)}},
-                UpdateExpression=f"{sets}REMOVE {names}",
+                UpdateExpression=expression,
                 ConditionExpression="holder = :lease",
                 ExpressionAttributeValues=values,
             )

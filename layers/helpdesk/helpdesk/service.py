@@ -362,9 +362,9 @@ class TicketService:
             made = None if doubted or steps.begun else False
             raise
         finally:
-            # What cannot be remembered stays held, and counts as made when the hold runs out.
+            # Where this cannot be remembered, it stays in doubt.
             with suppress(UnavailableError):
-                self._ledger.end_update(*ticket, made=made, doubted=doubted)
+                self._ledger.end_update(*ticket, made=made)
         return link
 
     def _ticket_id(self, request: UpdateRequest, claim: Claim, turn: _Turn) -> str:
