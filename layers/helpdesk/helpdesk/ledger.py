@@ -303,7 +303,7 @@ class Ledger:
         now, moment = self._clock(), occurred_at.timestamp()
         found = self._get(_ticket_key(helpdesk, ticket_id))
         holder = _of(found, "holder", "S")
-        open_moments: Any = found.get("open", {}).get("SS", [])
+        open_moments: Any = found.get("open_moments", {}).get("SS", [])
         is_newer_open = any(float(one) > moment for one in open_moments)
         is_open = now < float(_of(found, "open_until", "N") or 0)
         if float(_of(found, "applied_at", "N") or "-inf") > moment or (is_newer_open and not is_open):
@@ -327,7 +327,7 @@ class Ledger:
                     TableName=self._table,
                     Key={"pk": {"S": _ticket_key(helpdesk, ticket_id)}},
                     UpdateExpression="SET holder = :lease, held_until = :held_until, "
-                    "open_until = :open_until, expires_at = :expires_at ADD open :moment",
+                    "open_until = :open_until, expires_at = :expires_at ADD open_moments :moment",
                     ConditionExpression=unchanged,
                     ExpressionAttributeValues=values,
                 )
@@ -338,7 +338,7 @@ class Ledger:
     def end_update(
         self, claim: Claim, helpdesk: str, ticket_id: str, occurred_at: datetime, *, made: bool | None
     ) -> None:
-        """Lets the ticket go. No older update follows one that was `made`; they wait where it is None: unknown."""
+        """Lets the ticket go. No older update follows one that was `made`; they wait where it is None."""
         moment = occurred_at.timestamp()
         expression = "REMOVE holder, held_until"
         values: dict[str, AttributeValueTypeDef] = {":lease": {"S": claim.lease}}
@@ -346,7 +346,7 @@ class Ledger:
             expression = f"SET applied_at = :applied_at {expression}"
             values[":applied_at"] = _number(moment)
         if made is not None:
-            expression += " DELETE open :moment"
+            expression += " DELETE open_moments :moment"
             values[":moment"] = {"SS": [repr(moment)]}
         with suppress(ConditionError), table_asked():
             self._client.update_item(
