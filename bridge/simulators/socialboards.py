@@ -37,7 +37,8 @@ from bridge.simulators.socialboards_answers import (
 )
 from bridge.simulators.socialboards_calls import ROUTES, Asked, is_known, route_of
 from bridge.simulators.socialboards_desk import Desk
-from bridge.simulators.socialboards_directory import ErrorCode, RefusedError
+from bridge.simulators.socialboards_directory import STAFF, ErrorCode, RefusedError
+from bridge.simulators.socialboards_requests import AddNote
 from bridge.simulators.socialboards_tokens import AccessTokens, TokenRefusedError, refresh_token_of
 from bridge.simulators.socialboards_webhooks import webhook_routes
 
@@ -77,6 +78,8 @@ class SocialboardsSwitches(HelpdeskSwitches):
     """What becomes of unknown assignees, authors, categories and custom fields."""
     unverified_calls: Literal["served", "missing"] = "served"
     """missing: no path answers that was not documented."""
+    notes_in_pages: bool = True
+    """Whether a list of notes heeds `take` and `skip`; if not, it shows all."""
     list_filter_key: Literal["key", "id"] = "key"
     """How a list's filter names a custom field: as the vendor's sample does, or as its type."""
     list_lag_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
@@ -133,6 +136,11 @@ class SocialboardsSimulator(HelpdeskSimulator[SocialboardsSwitches]):
         """Give a ticket another status."""
         with _by_hand():
             self._desk.set_status(int(ticket_id), state)
+
+    def note_by_hand(self, ticket_id: str, message: str) -> None:
+        """Write a note."""
+        with _by_hand():
+            self._desk.add_note(int(ticket_id), AddNote(message=message), STAFF)
 
     def delete_by_hand(self, ticket_id: str) -> None:
         """Take a ticket away."""

@@ -20,7 +20,7 @@ from bridge.simulators.socialboards_directory import (
 from bridge.simulators.socialboards_requests import sent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from bridge.simulators.socialboards import SocialboardsSwitches
     from bridge.simulators.socialboards_desk import Desk
@@ -136,8 +136,10 @@ class Asked:
         return self.answers.reply(self.desk.ticket(self.ticket_id), reply)
 
     def list_notes(self) -> list[JsonObject]:
-        """All notes, oldest first."""
-        return [self.answers.note(note) for note in self.desk.ticket(self.ticket_id).notes]
+        """Notes, oldest first, in pages as the log has them (inferred)."""
+        notes = self.desk.ticket(self.ticket_id).notes
+        page = self._page(notes) if self.switches.notes_in_pages else notes
+        return [self.answers.note(note) for note in page]
 
     def list_replies(self) -> list[JsonObject]:
         """All replies, oldest first."""
@@ -154,8 +156,7 @@ class Asked:
         actions = sent(bodies.LogFilter, self.body, optional=True).action_types
         changes = reversed(self.desk.ticket(self.ticket_id).changes)
         entries = [change for change in changes if not actions or change.action in actions]
-        skip, take = self._number("skip", 0), self._rows(self._number("take", bodies.DEFAULT_ROWS))
-        return [self.answers.log_entry(change) for change in entries[skip : skip + take]]
+        return [self.answers.log_entry(change) for change in self._page(entries)]
 
     def list_teammates(self) -> list[JsonObject]:
         """Everybody, or a user group (documented)."""
@@ -216,6 +217,10 @@ class Asked:
             and wanted.status in (None, ticket.status)
             and (wanted.ticket_ids is None or ticket.ticket_id in wanted.ticket_ids)
         )
+
+    def _page[RowT](self, rows: Sequence[RowT]) -> Sequence[RowT]:
+        skip, take = self._number("skip", 0), self._rows(self._number("take", bodies.DEFAULT_ROWS))
+        return rows[skip : skip + take]
 
     def _rows(self, take: int) -> int:
         if take > bodies.MOST_ROWS and self.switches.take_above_50 == "refused":

@@ -150,6 +150,19 @@ def _after_and_before(status: int) -> list[Named]:
     ]
 
 
+def _refused(name: str, status: int, operations: tuple[str, ...] = ALL) -> Named:
+    """In the helpdesk's own words."""
+    return Named(
+        name, End.NO, lambda account: Fault(status=status, body=account.refusal), operations=operations
+    )
+
+
+def _page(name: str, status: int, end: End = End.HELD, *, body: str | None = None) -> Named:
+    """In the words of whatever else stands on the way."""
+    said = f"<html><head><title>{status}</title></head></html>" if body is None else body
+    return Named(name, end, Fault(status=status, body=said))
+
+
 def _slow_down(name: str, retry_after: str | None, *, status: int = 429, end: End = End.SHUT) -> Named:
     headers = {"Retry-After": retry_after} if retry_after is not None else {}
     return Named(name, end, Fault(status=status, headers=headers))
@@ -179,12 +192,28 @@ FAULTS = [
     Named("200-success-without-id", End.DOUBT, Fault(answer="without_id"), operations=("add",)),
     Named("200-failed-body", End.NO, lambda account: Fault(body=account.refusal)),
     Named("200-failed-capitalised", End.NO, lambda account: Fault(body=account.refusal_capitalised)),
-    Named("400", End.NO, Fault(status=400)),
+    _refused("400", 400),
     Named("403", End.SHUT, Fault(status=403)),
-    Named("404-on-update", End.NO, Fault(status=404), operations=("update", "get")),
-    Named("409", End.NO, Fault(status=409)),
-    Named("413", End.NO, Fault(status=413)),
-    Named("422", End.NO, Fault(status=422)),
+    _refused("404-on-update", 404, operations=("update", "get")),
+    _refused("409", 409),
+    _refused("413", 413),
+    _refused("422", 422),
+    # The same without the helpdesk's own words: no such call is known, so that it was not reached, ...
+    _page("404-web-server", 404),
+    _page("404-empty", 404, body=""),
+    _page("404-proxy-json", 404, body='{"timestamp": 1, "status": 404, "error": "Not Found"}'),
+    _page("404-gateway-json", 404, body='{"errorCode": "NotFound", "message": "no route"}'),
+    _page("405-web-server", 405),
+    _page("405-empty", 405, body=""),
+    _page("410-web-server", 410),
+    _page("415-web-server", 415),
+    # ... or somebody has read the request, and who that was is not known ...
+    _page("400-web-server", 400, End.DOUBT),
+    _page("409-empty", 409, End.DOUBT, body=""),
+    _page("422-proxy-json", 422, End.DOUBT, body='{"errors": {"title": ["is too long"]}}'),
+    Named("200-somebody-elses-json", End.DOUBT, Fault(body='{"status": "ok", "message": "hello"}')),
+    # ... or whoever is on the way takes no request of this size.
+    _page("413-web-server", 413, End.NO),
     Named("200-html-login-page", End.SHUT, Fault(html=True)),
     Named("302-to-login", End.SHUT, Fault(redirect="/login.html")),
     Named("302-to-other-host", End.HELD, Fault(redirect="https://elsewhere.invalid/")),
@@ -214,6 +243,8 @@ FAULTS = [
     _mint("500", End.HELD, Fault(status=500)),
     _mint("reset-after-commit", End.HELD, Fault(reset="after")),
     _mint("read-timeout", End.HELD, Fault(delay_after_s=30), _impatient),
+    _mint("404-web-server", End.HELD, Fault(status=404, body="<html>Not Found</html>")),
+    _mint("404-proxy-json", End.HELD, Fault(status=404, body='{"status": 404, "error": "Not Found"}')),
     _mint("without-a-token", End.HELD, Fault(body='{"token_type": "bearer", "expires_in": 3599}')),
     _mint("retry-after", End.SHUT, Fault(status=429, headers={"Retry-After": "30"})),
     _mint("refused", End.SHUT, Fault(status=400, body='{"error": "invalid_grant"}')),
@@ -275,7 +306,12 @@ def test_add_with_a_wait(scene: Scene, named: Named) -> None:
         )
         consumer.result()
 
-    statuses = {End.HELD: 202, End.SHUT: 202, End.DOUBT: 504, End.NO: 413 if named.name == "413" else 422}
+    statuses = {
+        End.HELD: 202,
+        End.SHUT: 202,
+        End.DOUBT: 504,
+        End.NO: 413 if named.name.startswith("413") else 422,
+    }
     assert answer.status == statuses[named.end]
     assert answer.body["request_id"] == "posted"
     scene.until_quiet()
@@ -362,7 +398,7 @@ def test_get_through_the_api(scene: Scene, named: Named) -> None:
         End.HELD: 503,
         End.SHUT: 502 if refused_token else 503,
         End.DOUBT: 504,
-        End.NO: {"404-on-update": 404, "413": 413}.get(named.name, 422),
+        End.NO: {"404": 404, "413": 413}.get(named.name[:3], 422),
     }
     assert answer.status == statuses[named.end]
     assert answer.headers["content-type"] == "application/problem+json"

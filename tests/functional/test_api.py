@@ -693,7 +693,8 @@ def test_a_read_that_asks_for_what_cannot_be_is_422(
     ("fault", "status", "code"),
     [
         (Fault(body='{"message":"ticket_ids are missing.","status":"failed"}'), 422, "refused_by_helpdesk"),
-        (Fault(status=404), 404, "not_found"),
+        (Fault(status=404, body='{"message":"No Data found","status":"failed"}'), 404, "not_found"),
+        (Fault(status=404), 503, "not_the_helpdesk"),
         (Fault(status=500), 504, "http_500"),
     ],
 )

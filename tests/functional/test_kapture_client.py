@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from bridge.simulators.kapture import KaptureSimulator, KaptureSwitches
 from helpdesk.errors import (
     FieldProblem,
     HelpdeskError,
+    NotReachedError,
     OutcomeUnknownError,
     RejectedError,
     UnauthorizedError,
@@ -342,6 +344,8 @@ def failed(message: str, status: int = 200, **headers: str) -> Reply:
 
 
 NO_QUEUE = "no such queue"
+NO_SUCH_CALL = partial(Case, error=NotReachedError, code="not_the_helpdesk")
+NOT_REACHED = (404, 405, 406, 407, 410, 411, 414, 415, 421, 426, 431)
 CASES = {
     # Refused for good.
     "200-failed-body": Case(failed(NO_QUEUE), RejectedError, "refused_by_helpdesk", NO_QUEUE),
@@ -364,10 +368,10 @@ CASES = {
         NO_QUEUE,
     ),
     "400": Case(failed("Invalid Json.", 400), RejectedError, "refused_by_helpdesk", "Invalid Json."),
-    "400-html": Case(Reply(400, "<html>Bad</html>"), RejectedError, "refused_by_helpdesk", "HTTP 400"),
     "404": Case(failed("No Data found", 404), RejectedError, "not_found", "No Data found"),
-    "409": Case(Reply(409), RejectedError, "conflict"),
-    "413": Case(Reply(413), RejectedError, "too_large"),
+    "409": Case(failed("in use", 409), RejectedError, "conflict", "in use"),
+    "413": Case(failed("too long", 413), RejectedError, "too_large", "too long"),
+    "413-html": Case(Reply(413, "<html>Too Large</html>"), RejectedError, "too_large", "HTTP 413"),
     "422": Case(failed(NO_QUEUE, 422), RejectedError, "refused_by_helpdesk", NO_QUEUE),
     "failed-quotes-our-words": Case(
         failed("title 'Invalid Auth Key, server error' is too long"), RejectedError, "refused_by_helpdesk"
@@ -387,6 +391,10 @@ CASES = {
         Reply(302, headers={"Location": "/employee/login"}), UnauthorizedError, "login_page"
     ),
     # Nothing was done.
+    **{f"{status}-html": NO_SUCH_CALL(Reply(status, "<html>No</html>")) for status in NOT_REACHED},
+    "404-empty": NO_SUCH_CALL(Reply(404)),
+    "404-json": NO_SUCH_CALL(Reply(404, {"status": 404, "error": "Not Found", "path": "/"})),
+    "404-list": NO_SUCH_CALL(Reply(404, [{"message": "no route"}])),
     "302-to-other-host": Case(
         Reply(302, headers={"Location": "https://example.com/"}), UnavailableError, "redirected"
     ),
@@ -412,6 +420,10 @@ CASES = {
         Reply(503, headers={"Retry-After": "30"}), UnavailableError, "helpdesk_down", retry_after=30
     ),
     # It may have been done.
+    "404-success": Case(Reply(404, ADDED), OutcomeUnknownError, "http_404"),
+    "400-html": Case(Reply(400, "<html>Bad</html>"), OutcomeUnknownError, "http_400", "HTTP 400"),
+    "409-empty": Case(Reply(409), OutcomeUnknownError, "http_409"),
+    "422-json": Case(Reply(422, {"errors": {"title": "long"}}), OutcomeUnknownError, "http_422"),
     "500": Case(Reply(500, "<html>Error</html>"), OutcomeUnknownError, "http_500"),
     "500-failed": Case(failed("title is missing", 500), OutcomeUnknownError, "http_500", "title is missing"),
     "502": Case(Reply(502), OutcomeUnknownError, "http_502"),
@@ -566,6 +578,21 @@ def test_a_redirect_is_never_followed_with_our_token(
 
         assert other.connections == 0
     assert len(server.calls) == 1
+
+
+@pytest.mark.parametrize("operation", ["get", "pull"])
+@pytest.mark.parametrize("item", [{"error": "not here"}, 5, "text", None])
+def test_a_list_of_something_else_does_not_mean_that_there_are_no_tickets(
+    server: ScriptedServer, operation: str, item: Any
+) -> None:
+    server.replies.append(
+        Reply(body=[item] if operation == "get" else {"status": "success", "message": [item]})
+    )
+
+    with pytest.raises(OutcomeUnknownError) as caught:
+        CALLS[operation](client(server.url))
+
+    assert caught.value.code == "unexpected_answer"
 
 
 # ── pages of a pull ──────────────────────────────────────────────────────────────────────────────────────

@@ -350,6 +350,122 @@ def test_a_comment_is_parked_where_notes_cannot_be_listed(
     assert len(socialboards.tickets[0].comments) == (1 if when == "after" else 0)
 
 
+# ── paths that are guesses ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_updates_at_a_path_that_is_unknown_there_are_rejected_and_close_no_gate(
+    deployment: Deployment, socialboards: SocialboardsSimulator
+) -> None:
+    ticket = _made(deployment, socialboards)
+    socialboards.switches = socialboards.switches.model_copy(update={"unverified_calls": "missing"})
+    deployment.send(*(_update(ticket, sub_status="pending") | {"request_id": f"u-{one}"} for one in range(6)))
+    deployment.send(_update(ticket, comment="c") | {"request_id": "comment"})
+    assert deployment.consume() == []
+    deployment.send(_add(1))
+    assert deployment.consume() == []
+
+    told = deployment.outcomes()
+    assert [event["type"] for event in told] == ["ticket.rejected"] * 7 + ["ticket.added"]
+    assert {event["data"]["code"] for event in told[:7]} == {"not_found"}
+    assert "PATCH /tickets/{ticket_id}/status" in {
+        e["data"]["message"].split(" knows no ")[1] for e in told[:7]
+    }
+
+
+def test_updates_at_such_a_path_wait_where_the_list_is_not_there_either(
+    deployment: Deployment, socialboards: SocialboardsSimulator
+) -> None:
+    ticket = _made(deployment, socialboards)
+    page = Fault(status=404, body="<html>Not Found</html>")
+    socialboards.faults.add(*(FaultRule(operation=one, fault=page) for one in ("set_status", "list")))
+    deployment.send(_update(ticket, sub_status="pending"))
+    assert len(deployment.consume()) == 1
+    assert deployment.outcomes() == []
+
+    socialboards.faults.clear()
+    _until_quiet(deployment)
+
+    assert _types(deployment) == ["ticket.updated"]
+
+
+@pytest.mark.parametrize("body", ['{"data": {}}', '{"data": null, "errorCode": -1}', '{"data": {"id": "x"}}'])
+def test_a_get_that_shows_no_ticket_is_asked_of_the_list(
+    deployment: Deployment, socialboards: SocialboardsSimulator, body: str
+) -> None:
+    ticket = _made(deployment, socialboards)
+    socialboards.faults.add(FaultRule(operation="get", fault=Fault(body=body)))
+    wanted = {"ticket_ids": [str(ticket.ticket_id)], "operation": "get", "helpdesk": "socialboards"}
+    deployment.send({"request_id": "get", **wanted})
+    assert deployment.consume() == []
+
+    assert _types(deployment) == ["ticket.retrieved"]
+
+
+def test_a_list_of_something_else_does_not_mean_that_there_are_no_tickets(
+    deployment: Deployment, socialboards: SocialboardsSimulator
+) -> None:
+    ticket = _made(deployment, socialboards)
+    strange = Fault(body='{"data": [{"name": "of something else"}], "errorCode": -1}')
+    socialboards.faults.add(FaultRule(operation="list", fault=strange))
+    ids = [str(ticket.ticket_id), "1"]
+    deployment.send({"request_id": "g", "operation": "get", "helpdesk": "socialboards", "ticket_ids": ids})
+
+    assert len(deployment.consume()) == 1
+    assert deployment.outcomes() == []
+
+
+# ── notes ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _lose_a_note_among(deployment: Deployment, socialboards: SocialboardsSimulator, others: int) -> Ticket:
+    """A note whose answer was lost, after so many others."""
+    ticket = _made(deployment, socialboards)
+    _said_before(deployment, ticket)
+    for number in range(others - 1):
+        socialboards.note_by_hand(str(ticket.ticket_id), f"note {number}")
+    socialboards.faults.add(FaultRule(operation="add_note", times=1, fault=Fault(reset="after")))
+    deployment.send(_update(ticket, comment="said once"))
+    _until_quiet(deployment)
+    return socialboards.tickets[0]
+
+
+@pytest.mark.parametrize("in_pages", [True, False])
+@pytest.mark.parametrize("others", [60, 120])
+def test_a_lost_note_is_found_among_many_and_not_written_again(
+    deployment: Deployment, socialboards: SocialboardsSimulator, others: int, in_pages: bool
+) -> None:
+    socialboards.switches = socialboards.switches.model_copy(update={"notes_in_pages": in_pages})
+    ticket = _lose_a_note_among(deployment, socialboards, others)
+
+    assert len(ticket.comments) == others + 1
+    assert _types(deployment) == ["ticket.unknown", "ticket.updated"]
+
+
+def test_a_lost_note_is_parked_where_there_may_be_more_than_is_shown(
+    deployment: Deployment, socialboards: SocialboardsSimulator
+) -> None:
+    # A server that knows nothing of pages, and has as many notes as one page holds.
+    socialboards.switches = socialboards.switches.model_copy(update={"notes_in_pages": False})
+    ticket = _lose_a_note_among(deployment, socialboards, 49)
+
+    assert len(ticket.comments) == 50
+    assert _types(deployment) == ["ticket.unknown", "ticket.parked"]
+
+
+def test_a_lost_note_is_parked_where_there_are_too_many_to_read(
+    deployment: Deployment, socialboards: SocialboardsSimulator
+) -> None:
+    ticket = _lose_a_note_among(deployment, socialboards, 1100)
+
+    assert len(ticket.comments) == 1101
+    assert _types(deployment) == ["ticket.unknown", "ticket.parked"]
+    assert _asked(socialboards, "list_notes") == 20
+
+
+def _asked(socialboards: SocialboardsSimulator, operation: str) -> int:
+    return [call.operation for call in socialboards.calls].count(operation)
+
+
 @pytest.mark.parametrize("comment", ["said once", None])
 def test_a_reply_whose_answer_was_lost_is_never_sent_twice(
     deployment: Deployment, socialboards: SocialboardsSimulator, comment: str | None

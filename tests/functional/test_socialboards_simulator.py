@@ -507,6 +507,21 @@ def test_custom_field_and_tags_are_replaced(account: Account) -> None:
     assert (ticket["customFields"][0]["value"], ticket["tags"]) == ("Østfold", ["vip", "new"])
 
 
+def test_notes_are_listed_in_pages_or_all_at_once(account: Account) -> None:
+    path = f"/tickets/{account.added_id()}/notes"
+    for number in range(30):
+        account.result("POST", path, {"message": str(number)})
+
+    def listed(query: str = "") -> list[str]:
+        return [note["message"] for note in account.result("GET", path + query)]
+
+    every = [str(number) for number in range(30)]
+    assert listed() == every[:25]
+    assert listed("?take=50&skip=20") == every[20:]
+    account.switch(notes_in_pages=False)
+    assert listed("?take=5&skip=20") == every
+
+
 def test_notes_are_added_changed_and_deleted(account: Account) -> None:
     path = f"/tickets/{account.added_id()}/notes"
     file = {"url": "https://example.com/a.png", "name": "a.png"}

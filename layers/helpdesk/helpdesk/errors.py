@@ -39,6 +39,10 @@ class UnavailableError(HelpdeskError):
         self.retry_after = retry_after
 
 
+class NotReachedError(UnavailableError):
+    """Something else answered in the helpdesk's place: a web server or a proxy that knows no such call."""
+
+
 class UnauthorizedError(HelpdeskError):
     """The helpdesk refuses our token. Nothing was done."""
 

@@ -30,7 +30,7 @@ from helpdesk.models import (
     TicketLink,
     UpdateRequest,
 )
-from helpdesk.replies import Refusal, answered
+from helpdesk.replies import Refusal, Success, Words, answered
 from helpdesk.settings import KaptureSettings
 from helpdesk.steps import Steps
 from helpdesk.tokens import Secret
@@ -134,7 +134,6 @@ class Kapture:
         """The tickets that exist, in any order; unknown ids are left out. One call for all ids."""
         body = self._call(_GET, {**extra, **_get_body(ticket_ids)}, deadline)
         if not isinstance(body, list):
-            _succeeded(body)
             raise OutcomeUnknownError("unexpected_answer", "kapture's answer holds no list of tickets")
         wanted = set(ticket_ids)
         return [ticket for ticket in self._tickets(body) if ticket.ticket_id in wanted]
@@ -181,9 +180,10 @@ class Kapture:
     def _pulled(self, body: Any) -> list[Ticket]:
         # "message" is seen as a list, as one object, and as a text where there are no tickets.
         message = _succeeded(body).get("message")
-        if not isinstance(message, list | dict | str):
+        items: Any = [message] if isinstance(message, dict) else message
+        if not (items == [] or isinstance(items, str) or _shows_tickets(items)):
             raise OutcomeUnknownError("unexpected_answer", "kapture's answer holds no list of tickets")
-        return self._tickets([message] if isinstance(message, dict) else message)
+        return self._tickets(items)
 
     # ── one call ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -206,7 +206,7 @@ class Kapture:
         body = json.dumps(sent, ensure_ascii=False).encode()
         self._spend()
         reply = self._transport.send("POST", path + self._settings.path_version, body, headers, deadline)
-        return answered(reply, _refusal_in, lambda text: text.replace(token, "[token]"))
+        return answered(reply, _words_in, lambda text: text.replace(token, "[token]"))
 
     # ── normalised tickets ───────────────────────────────────────────────────────────────────────────────
 
@@ -319,21 +319,33 @@ def _shadowing(
 # ── answers in ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _refusal_in(body: Any) -> Refusal | None:
-    answer = _lowered(body)
-    status = answer.get("status")
+def _words_in(body: Any) -> Words:
+    status = _lowered(body).get("status")
+    # A get's answer has no status of its own, and how it shows that there are no tickets is undocumented.
+    if body == [] or _shows_tickets(body) or _is_success(status):
+        return Success()
     if not isinstance(status, str) or not status.lower().startswith("fail"):
         return None
+    answer = _lowered(body)
     # One page names the text after what it is about, so any other text will do.
     texts = [answer.get("message"), *(answer[key] for key in answer if key != "status")]
     message = next((text.strip() for text in texts if isinstance(text, str) and text.strip()), "failed")
     return Refusal(message, bool(_TOKEN_REFUSED.match(message)), bool(_SERVER_FAILED.match(message)))
 
 
+def _shows_tickets(items: Any) -> bool:
+    return isinstance(items, list) and any(
+        {"task_details", "ticketId"} & _mapping(item).keys() for item in items
+    )
+
+
+def _is_success(status: Any) -> bool:
+    return isinstance(status, str) and status.lower() == "success"
+
+
 def _succeeded(body: Any) -> dict[str, Any]:
     answer = _lowered(body)
-    status = answer.get("status")
-    if not isinstance(status, str) or status.lower() != "success":
+    if not _is_success(answer.get("status")):
         raise OutcomeUnknownError("unexpected_answer", "the answer says neither success nor failure")
     return answer
 

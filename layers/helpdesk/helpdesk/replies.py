@@ -1,4 +1,12 @@
-"""What an HTTP reply means, whichever helpdesk it comes from: a body to read, or the error that it is."""
+"""What an HTTP reply means, whichever helpdesk it comes from: a body to read, or the error that it is.
+
+Only a body in the helpdesk's own words is a verdict on a request. Who says anything else is not known: a page
+or JSON of a web server, a proxy or a framework. Its HTTP status then tells one of three things:
+
+    404 405 406 407 410 411 414 415 421 426 431   no such call is known here: the helpdesk was not reached
+    413                                           this request is too large on its way, and stays so: rejected
+    400 409 422 and any other                     somebody has read the request: it may have been done
+"""
 
 import json
 import re
@@ -7,17 +15,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, NoReturn
 
-from helpdesk.errors import OutcomeUnknownError, RejectedError, UnauthorizedError, UnavailableError
+from helpdesk.errors import (
+    NotReachedError,
+    OutcomeUnknownError,
+    RejectedError,
+    UnauthorizedError,
+    UnavailableError,
+)
 from helpdesk.transport import Reply
 
 _LOGIN = re.compile(r"log[\s-]?in\b|sign[\s-]?in\b|password", re.IGNORECASE)
-# Answers that say of themselves that nothing was done, whatever the operation.
-_REFUSED_STATUSES = {400, 404, 405, 406, 409, 410, 411, 413, 414, 415, 422, 431}
+# They are about the address or the form of a call, which all our calls share, and not about one request.
+_NOT_REACHED = {404, 405, 406, 407, 410, 411, 414, 415, 421, 426, 431}
+_TOO_LARGE = 413
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 _LONGEST_MESSAGE = 500
 _LONGEST_RETRY_AFTER_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class Success:
+    """A body tells, in the helpdesk's own words, that what was asked for is done."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +48,9 @@ class Refusal:
     token_refused: bool = False
     # A failure of the helpdesk's own: it says nothing of the request.
     server_failed: bool = False
+
+
+type Words = Success | Refusal | None
 
 
 def json_in(reply: Reply) -> Any:
@@ -48,17 +71,18 @@ def _mended(value: Any) -> Any:
     return [_mended(inner) for inner in value] if isinstance(value, list) else value
 
 
-def answered(reply: Reply, refusal_in: Callable[[Any], Refusal | None], redact: Callable[[str], str]) -> Any:
-    """The JSON of a reply that may be a success; its body is believed before the HTTP status.
+def answered(reply: Reply, words_in: Callable[[Any], Words], redact: Callable[[str], str]) -> Any:
+    """The JSON of a reply that is a success; its body is believed before the HTTP status.
 
-    `refusal_in` finds the failure that a body tells of: helpdesks send them with status 200 as well. `redact`
-    takes the token out of the helpdesk's words. An empty body of a success is None.
+    `words_in` reads a body in the helpdesk's own words, None where they are somebody else's: helpdesks send
+    failures with status 200 as well. `redact` takes the token out of the helpdesk's words.
 
     Raises:
         HelpdeskError: as the class says what is to be done.
     """
     body = json_in(reply)
-    refusal = refusal_in(body)
+    words = words_in(body)
+    refusal = words if isinstance(words, Refusal) else None
     message = redact(refusal.message if refusal else f"HTTP {reply.status}")[:_LONGEST_MESSAGE]
     if reply.status in (401, 403) or (refusal and refusal.token_refused):
         raise UnauthorizedError("token_refused", message)
@@ -69,15 +93,23 @@ def answered(reply: Reply, refusal_in: Callable[[Any], Refusal | None], redact: 
         raise UnavailableError(code, message, _retry_after(reply.headers.get("retry-after")))
     if refusal and refusal.server_failed:
         raise OutcomeUnknownError("helpdesk_failed", message)
-    if reply.status in _REFUSED_STATUSES or (refusal and reply.status < 500):
+    if reply.status == _TOO_LARGE or (refusal and reply.status < 500):
         raise RejectedError(_rejection_code(reply.status), message)
+    if reply.status in _NOT_REACHED and words is None:
+        raise NotReachedError("not_the_helpdesk", f"something else than the helpdesk answers: {message}")
     if not 200 <= reply.status < 300:
         raise OutcomeUnknownError(f"http_{reply.status}", message)
-    if body is None:
-        if _is_login_page(reply.body):
-            raise UnauthorizedError("login_page", "the helpdesk asks us to log in")
-        raise OutcomeUnknownError("unreadable_answer", "the helpdesk's answer is no JSON")
+    if words is None:
+        _raise_unread(reply.body, body)
     return body
+
+
+def _raise_unread(raw: bytes, body: Any) -> NoReturn:
+    if body is not None:
+        raise OutcomeUnknownError("unexpected_answer", "the answer says neither success nor failure")
+    if _is_login_page(raw):
+        raise UnauthorizedError("login_page", "the helpdesk asks us to log in")
+    raise OutcomeUnknownError("unreadable_answer", "the helpdesk's answer is no JSON")
 
 
 def _is_login_page(body: bytes) -> bool:
@@ -86,7 +118,7 @@ def _is_login_page(body: bytes) -> bool:
     return text.lstrip("\ufeff \r\n\t").startswith("<") and _LOGIN.search(text) is not None
 
 
-def _raise_redirected(reply: Reply) -> None:
+def _raise_redirected(reply: Reply) -> NoReturn:
     location = reply.headers.get("location", "")
     if _LOGIN.search(location):
         raise UnauthorizedError("login_page", "the helpdesk asks us to log in")
@@ -94,7 +126,7 @@ def _raise_redirected(reply: Reply) -> None:
 
 
 def _rejection_code(status: int) -> str:
-    return {404: "not_found", 409: "conflict", 413: "too_large"}.get(status, "refused_by_helpdesk")
+    return {404: "not_found", 409: "conflict", _TOO_LARGE: "too_large"}.get(status, "refused_by_helpdesk")
 
 
 def _retry_after(value: str | None) -> float | None:

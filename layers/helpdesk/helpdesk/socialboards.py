@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any, Literal, Self
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from helpdesk.errors import (
     FieldProblem,
+    NotReachedError,
     OutcomeUnknownError,
     RejectedError,
     UnauthorizedError,
@@ -35,7 +37,7 @@ from helpdesk.models import (
     TicketLink,
     UpdateRequest,
 )
-from helpdesk.replies import Refusal, answered
+from helpdesk.replies import Refusal, Success, Words, answered
 from helpdesk.settings import SocialboardsSettings
 from helpdesk.steps import COMMENT, Steps
 from helpdesk.tokens import MintedToken, RefreshCredentials
@@ -45,6 +47,10 @@ from helpdesk.transport import Transport
 _TAKE = 50
 _SUCCESS = -1
 _ANY_TICKET = 1
+# A ticket with more notes than these pages show cannot be said to be without one.
+_MOST_PAGES_OF_NOTES = 20
+# Rows that a call gives unless it is told otherwise, by the pages that say so.
+_DEFAULT_ROWS = 25
 _FIELD_MARKER = "custom_field:"
 
 CALLS = {
@@ -60,6 +66,8 @@ CALLS = {
     "notes": "GET /tickets/{ticket_id}/notes",
     "reply": "POST /tickets/{ticket_id}/replies",
 }
+# Paths that may be wrong; get is one too, and falls back to the list.
+_GUESSED = {"status", "custom_field", "tags", "note", "notes"}
 
 
 class _Extra(BaseModel):
@@ -172,13 +180,24 @@ class Socialboards:
         return self._link(ticket_id)
 
     def comments(self, ticket_id: str, deadline: float) -> list[str] | None:
-        """The notes of a ticket as Socialboards gives them; None where it does not."""
-        try:
-            notes = self._call("notes", deadline, ticket_id=ticket_id)
-        except RejectedError:
-            # No page describes how notes are listed.
-            return None
-        return [json.dumps(note) for note in notes] if isinstance(notes, list) else None
+        """The notes of a ticket as Socialboards gives them; None where it does not, or may not give all."""
+        seen: dict[str, None] = {}
+        for _ in range(_MOST_PAGES_OF_NOTES):
+            try:
+                page = self._call(
+                    "notes", deadline, ticket_id=ticket_id, rows={"take": _TAKE, "skip": len(seen)}
+                )
+            except RejectedError:
+                # No page describes how notes are listed.
+                return None
+            if not isinstance(page, list):
+                return None
+            new = dict.fromkeys(map(json.dumps, page)).keys() - seen.keys()
+            if not new:
+                # A server without pages repeats itself: all notes, unless there are as many as it ever shows.
+                return None if len(page) in (_DEFAULT_ROWS, _TAKE) else list(seen)
+            seen |= dict.fromkeys(new)
+        return None
 
     def get(
         self,
@@ -188,11 +207,7 @@ class Socialboards:
     ) -> list[Ticket]:
         """The tickets that exist, in any order; unknown ids are left out."""
         if len(ticket_ids) == 1:
-            try:
-                found = [self._call("get", deadline, ticket_id=ticket_ids[0])]
-            except RejectedError:
-                # The path of this call is a guess; the list is documented.
-                found = self._listed({"ticketIds": [int(ticket_ids[0])], "take": 1}, deadline)
+            found = self._got(ticket_ids[0], deadline)
         else:
             wanted: list[JsonValue] = [int(one) for one in ticket_ids]
             found = self._listed({"ticketIds": wanted, "take": len(wanted)}, deadline)
@@ -291,15 +306,43 @@ class Socialboards:
 
     # ── one call ─────────────────────────────────────────────────────────────────────────────────────────
 
+    def _got(self, ticket_id: str, deadline: float) -> list[Any]:
+        # The path of this call is a guess; the list is documented.
+        with suppress(RejectedError, NotReachedError):
+            found = self._call("get", deadline, ticket_id=ticket_id)
+            if self._ticket(found):
+                return [found]
+        return self._listed({"ticketIds": [int(ticket_id)], "take": 1}, deadline)
+
     def _listed(self, body: Mapping[str, JsonValue], deadline: float) -> list[Any]:
         found = self._call("list", deadline, body=body)
-        if not isinstance(found, list):
+        if not isinstance(found, list) or (found and not any(map(self._ticket, found))):
             raise OutcomeUnknownError("unexpected_answer", "socialboards' answer holds no list of tickets")
         return found
 
-    def _call(self, name: str, deadline: float, *, ticket_id: str = "", body: Any = None) -> Any:
+    def _call(
+        self,
+        name: str,
+        deadline: float,
+        *,
+        ticket_id: str = "",
+        body: Any = None,
+        rows: Mapping[str, int] | None = None,
+    ) -> Any:
         method, _, path = self._calls[name].partition(" ")
         path = path.replace("{ticket_id}", ticket_id)
+        if rows:
+            path += ("&" if "?" in path else "?") + urlencode(rows)
+        try:
+            return self._sent(method, path, body, deadline)
+        except NotReachedError as error:
+            if name not in _GUESSED:
+                raise
+            # The list is documented: where it answers, there is no outage, only this path is unknown.
+            self.probe(deadline)
+            raise RejectedError("not_found", f"socialboards knows no {self._calls[name]}") from error
+
+    def _sent(self, method: str, path: str, body: Any, deadline: float) -> Any:
         token = self._token.current(deadline)
         began = time.monotonic()
         try:
@@ -313,9 +356,7 @@ class Socialboards:
         sent = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
         self._spend()
         reply = self._transport.send(method, path, sent, headers, deadline)
-        envelope = _folded(answered(reply, _refusal_in, lambda text: text.replace(token, "[token]")))
-        if not isinstance(envelope, dict) or "data" not in envelope:
-            raise OutcomeUnknownError("unexpected_answer", "the answer says neither success nor failure")
+        envelope = _folded(answered(reply, _words_in, lambda text: text.replace(token, "[token]")))
         return envelope["data"]
 
     # ── normalised tickets ───────────────────────────────────────────────────────────────────────────────
@@ -371,7 +412,7 @@ class Minter:
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         try:
             reply = self._transport.send("POST", self._path, urlencode(form).encode(), headers, deadline)
-            body = _folded(answered(reply, _mint_refusal_in, _said_nothing))
+            body = _folded(answered(reply, _mint_words_in, _said_nothing))
         except OutcomeUnknownError as error:
             raise UnavailableError(error.code, "no access token could be minted") from error
         except RejectedError as error:
@@ -461,12 +502,14 @@ def _wrong(model: type[BaseModel], where: str, extra: Mapping[str, JsonValue]) -
 # ── answers in ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _refusal_in(body: Any) -> Refusal | None:
-    envelope = _folded(body)
-    if not isinstance(envelope, dict):
-        return None
+def _words_in(body: Any) -> Words:
+    envelope = _mapping(_folded(body))
     code = envelope.get("errorcode", _SUCCESS)
     if code == _SUCCESS:
+        # An answer without a code may be a success as well; it holds its result in any case.
+        return Success() if "data" in envelope else None
+    if not str(code).removeprefix("-").isdecimal():
+        # Gateways name their errors so, in letters.
         return None
     return Refusal(_text(envelope.get("errortext")) or f"error {code}")
 
@@ -476,12 +519,13 @@ def _said_nothing(_: str) -> str:
     return "the token endpoint refused"
 
 
-def _mint_refusal_in(body: Any) -> Refusal | None:
+def _mint_words_in(body: Any) -> Words:
     # Failures of this endpoint are not described: the OAuth form and the envelope are both understood.
-    answer = _folded(body)
-    if isinstance(answer, dict) and "error" in answer:
+    answer = _mapping(_folded(body))
+    # OAuth's errors are single words; a web server's own JSON says "Not Found".
+    if "error" in answer and " " not in str(answer["error"]):
         return Refusal("refused")
-    return _refusal_in(body)
+    return Success() if "access_token" in answer else _words_in(body)
 
 
 def _folded(value: Any) -> Any:
