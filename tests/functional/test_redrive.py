@@ -44,7 +44,13 @@ def _adds(kapture: KaptureSimulator) -> int:
 
 
 def _refuse_once(kapture: KaptureSimulator) -> None:
-    kapture.faults.add(FaultRule(operation="add", times=1, fault=Fault(status=400)))
+    kapture.faults.add(
+        FaultRule(
+            operation="add",
+            times=1,
+            fault=Fault(status=400, body='{"message": "no such queue", "status": "failed"}'),
+        )
+    )
 
 
 @pytest.mark.parametrize("named", [{}, {"helpdesk": "kapture"}], ids=["default_helpdesk", "named_helpdesk"])

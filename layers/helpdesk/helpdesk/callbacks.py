@@ -1,7 +1,6 @@
 """Takes callbacks of a helpdesk: looks at the ticket that one names, and tells what has changed."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -115,14 +114,20 @@ class Callbacks:
         assert isinstance(request, GetRequest)  # noqa: S101  # the operation above says so
         told: list[str] = []
         for _ in range(_MOST_LOOKS):
-            before = {ticket_id: self._teller.told_of(helpdesk, ticket_id) for ticket_id in ticket_ids}
+            before = self._teller.marks(helpdesk, ticket_ids)
             # A ticket that the helpdesk no longer shows has no state to tell.
             found = self._desks.get(request, deadline).tickets
-            # Another callback or the watch may have told what is newer than this look.
-            with suppress(OvertakenError):
-                for ticket in found:
-                    change = self._teller.tell(ticket, before.get(ticket.ticket_id))
-                    told += [change] if change else []
+            look_again = False
+            for ticket in found:
+                try:
+                    change = self._teller.tell(ticket, before[ticket.ticket_id])
+                except OvertakenError:
+                    # Another callback or the watch may tell what is newer than this look.
+                    look_again = True
+                    continue
+                told += [change.request_id] if change.request_id else []
+                look_again |= change.look_again
+            if not look_again:
                 return told
         raise UnavailableError("overtaken", "the ticket is told of by others; repeat later", 5)
 

@@ -1,7 +1,13 @@
-"""Tells changes that nobody asked for, each once: remembers of every ticket the state that was told last.
+"""Tells changes that nobody asked for, each once and in order.
 
-    pk                               state         number
-    change#<helpdesk>#<ticket_id>    a digest      how many of this ticket's changes have been told
+    pk                               state      number   looks    pending           pending_until   again
+    change#<helpdesk>#<ticket_id>    a digest   counts   counts   the told fields   a time          asked for
+
+A change takes its number by a conditional write, and is published after that: only one look gets a number,
+and only where nothing has been told since before that look began, nor another look has found the old state
+(`looks`). Until a change is published, its item says so by `pending`. Nobody else tells of the ticket
+meanwhile. After `pending_until` its teller is dead: the next one publishes the change first, as the same
+event. Whoever is kept waiting with another state leaves `again`, and the teller looks once more.
 
 The number is part of the event's id: a ticket that comes back to an earlier state has changed again.
 """
@@ -9,9 +15,11 @@ The number is part of the event's id: a ticket that comes back to an earlier sta
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from itertools import batched
+from typing import TYPE_CHECKING, Any
 
 from helpdesk.errors import UnavailableError
 from helpdesk.models import Identity, Outcome, OutcomeKind, Ticket
@@ -21,9 +29,36 @@ from helpdesk.table import ConditionError, table_asked
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
 
+# Longer than any function that tells changes may run: then none of them publishes late.
+_PENDING_S = 70
+# As many items as DynamoDB gives in one call.
+_MOST_READ_AT_ONCE = 100
+_TOLD_FIELDS = {"helpdesk", "ticket_id", "url", "status", "sub_status", "queue", "priority", "assignee"}
+
 
 class OvertakenError(UnavailableError):
-    """Somebody else has told of a ticket in the meantime: it has to be looked at again."""
+    """Somebody else tells of a ticket, or has told since the look: it has to be looked at again."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What has been told of a ticket, as it was before a look; nothing yet without a state."""
+
+    state: str | None = None
+    number: int = 0
+    looks: int = 0
+    pending: str | None = None
+    pending_until: float = 0.0
+
+
+@dataclass(frozen=True)
+class Told:
+    """What came of one look at a ticket."""
+
+    # Of the change that was published, if any.
+    request_id: str | None = None
+    # Somebody has seen another state while this change was published, and has left it to us.
+    look_again: bool = False
 
 
 class ChangeTeller:
@@ -44,76 +79,176 @@ class ChangeTeller:
         self._keep_s = keep_days * 86400
         self._clock = clock
 
-    def told_of(self, helpdesk: str, ticket_id: str) -> int:
-        """How many changes of a ticket have been told. Raises UnavailableError."""
-        return self._last_told(_key(helpdesk, ticket_id))[1]
+    def marks(self, helpdesk: str, ticket_ids: Sequence[str]) -> dict[str, Mark]:
+        """What has been told of each ticket; to be read before a look. Raises UnavailableError."""
+        keys = {_key(helpdesk, ticket_id): ticket_id for ticket_id in ticket_ids}
+        found: dict[str, Mark] = {}
+        for some in batched(keys, _MOST_READ_AT_ONCE, strict=False):
+            wanted: Any = {"Keys": [{"pk": {"S": key}} for key in some], "ConsistentRead": True}
+            with table_asked():
+                answer = self._client.batch_get_item(RequestItems={self._table: wanted})
+            if answer.get("UnprocessedKeys"):
+                raise UnavailableError("ledger_unavailable", "the ledger has answered in part")
+            found |= {keys[item["pk"]["S"]]: _mark_in(item) for item in answer["Responses"][self._table]}
+        return {ticket_id: found.get(ticket_id, Mark()) for ticket_id in ticket_ids}
 
-    def tell(self, ticket: Ticket, before: int | None = None) -> str | None:
-        """The request_id of what was told, or None where there was nothing to tell.
-
-        It is remembered after it is told: told at least once, and always as the same event. `before` is what
-        `told_of` has said before the look at the ticket.
+    def tell(self, ticket: Ticket, before: Mark) -> Told:
+        """Publishes what has changed, at least once and always as the same event.
 
         Raises:
-            OvertakenError: something has been told since, which may be newer than this look.
-            UnavailableError: the table or the topic does not answer; nothing is remembered.
+            OvertakenError: something is being told, or has been told since `before`, and may be newer.
+            UnavailableError: the table or the topic does not answer. What has a number is published later.
         """
         key, state = _key(ticket.helpdesk, ticket.ticket_id), state_of(ticket)
-        last, number = self._last_told(key)
-        if last == state:
-            return None
-        if before is not None and number != before:
-            raise OvertakenError("overtaken", "the ticket has been told of since it was looked at")
-        change = _change(ticket, state, number + 1)
-        if self._topic.publish([change]):
-            raise UnavailableError("topic_unavailable", "the topic does not take the change")
-        self._remember(key, state, number)
-        return change.identity.request_id
+        if before.pending is not None:
+            self._take_over(key, before, state)
+            left = ticket if before.state == state else Ticket.model_validate_json(before.pending)
+            told = self._publish(key, left, before.number)
+            if before.state == state or told.look_again:
+                return told
+        if before.state == state:
+            self._write(key, before, state, "SET #looks = :next", next=_number(before.looks + 1))
+            return Told()
+        self._write(
+            key,
+            before,
+            state,
+            "SET #state = :state, #number = :next, pending = :pending, pending_until = :until,"
+            " expires_at = :expires_at",
+            state={"S": state},
+            next=_number(before.number + 1),
+            pending={"S": ticket.model_dump_json(include=_TOLD_FIELDS, exclude_none=True)},
+            until=self._pending_until(),
+            expires_at=self._expires_at(),
+        )
+        return self._publish(key, ticket, before.number + 1)
 
-    def begin(self, ticket: Ticket) -> str | None:
-        """Remembers a ticket's state as the one that changes are told from. Raises as `tell`.
+    def begin(self, ticket: Ticket) -> None:
+        """Remembers a ticket's state as the one that changes are told from.
 
-        Where something has been told of the ticket before, what has changed since is told, as by `tell`.
+        Raises:
+            OvertakenError: something has been told of the ticket before.
+            UnavailableError: the table does not answer.
         """
+        state = state_of(ticket)
+        self._write(
+            _key(ticket.helpdesk, ticket.ticket_id),
+            Mark(),
+            state,
+            "SET #state = :state, #number = :next, expires_at = :expires_at",
+            state={"S": state},
+            next=_number(0),
+            expires_at=self._expires_at(),
+        )
+
+    def _write(self, key: str, before: Mark, shown: str, update: str, **values: Any) -> None:
+        """Writes where nothing has been told, nor found unchanged, since `before`.
+
+        Raises OvertakenError; where somebody tells of another state than is `shown`, it is left to them.
+        """
+        conditions = ["attribute_not_exists(pending)"]
+        for name, count in (
+            ("number", before.number if before.state else None),
+            ("looks", before.looks or None),
+        ):
+            conditions.append(
+                f"attribute_not_exists(#{name})" if count is None else f"#{name} = :seen_{name}"
+            )
+            if count is not None:
+                values[f"seen_{name}"] = _number(count)
         try:
-            with table_asked():
-                self._client.put_item(
-                    TableName=self._table,
-                    Item={
-                        "pk": {"S": _key(ticket.helpdesk, ticket.ticket_id)},
-                        "state": {"S": state_of(ticket)},
-                        "number": {"N": "0"},
-                        "expires_at": {"N": str(int(self._clock() + self._keep_s))},
+            self._update(key, update, " AND ".join(conditions), values)
+        except ConditionError as refusal:
+            now = _mark_in(refusal.item)
+            if now.pending is not None and now.state != shown:
+                self._leave_to_its_teller(key, now)
+            raise OvertakenError("overtaken", "the ticket has been told of since the look") from refusal
+
+    def _take_over(self, key: str, before: Mark, shown: str) -> None:
+        """The right to publish what a dead teller has left. Raises OvertakenError where it may be alive."""
+        try:
+            if self._clock() >= before.pending_until:
+                return self._update(
+                    key,
+                    "SET pending_until = :until",
+                    "#number = :number AND pending_until = :seen",
+                    {
+                        "until": self._pending_until(),
+                        "number": _number(before.number),
+                        "seen": _number(before.pending_until),
                     },
-                    ConditionExpression="attribute_not_exists(pk)",
                 )
+            if before.state != shown:
+                self._leave_to_its_teller(key, before)
         except ConditionError:
-            return self.tell(ticket)
-        return None
+            # It is done, or somebody else has taken over.
+            pass
+        raise OvertakenError("being_told", "a change of the ticket is being told")
 
-    def _last_told(self, key: str) -> tuple[str | None, int]:
-        """The state that was told last, and how many changes have been told."""
+    def _leave_to_its_teller(self, key: str, told: Mark) -> None:
+        """Lets whoever tells of the ticket know that there may be more, unless it is done."""
+        condition = "#number = :number AND attribute_exists(pending)"
+        with suppress(ConditionError):
+            self._update(
+                key, "SET again = :yes", condition, {"yes": {"BOOL": True}, "number": _number(told.number)}
+            )
+
+    def _publish(self, key: str, ticket: Ticket, number: int) -> Told:
+        """Publishes a change that has its number, and remembers that."""
+        change = _change(ticket, state_of(ticket), number)
+        mine = {"number": _number(number)}
+        if self._topic.publish([change]):
+            # The next one need not wait.
+            with suppress(UnavailableError):
+                self._update(
+                    key, "SET pending_until = :none", "#number = :number", mine | {"none": _number(0)}
+                )
+            raise UnavailableError("topic_unavailable", "the topic does not take the change")
+        look_again = False
+        removes = "REMOVE pending, pending_until, again"
+        # Where the table does not answer, the same event is published again later.
+        with suppress(UnavailableError):
+            try:
+                self._update(key, removes, "#number = :number AND attribute_not_exists(again)", mine)
+            except ConditionError:
+                look_again = True
+                self._update(key, removes, "#number = :number", mine)
+        return Told(change.identity.request_id, look_again)
+
+    def _update(self, key: str, update: str, condition: str, values: Mapping[str, Any]) -> None:
+        used = f"{update} {condition}"
         with table_asked():
-            item = self._client.get_item(TableName=self._table, Key={"pk": {"S": key}}, ConsistentRead=True)
-        found = item.get("Item", {})
-        return found.get("state", {}).get("S"), int(found.get("number", {}).get("N", "0"))
-
-    def _remember(self, key: str, state: str, number: int) -> None:
-        # Where somebody else has told it at the same time, that was the same event.
-        with suppress(ConditionError), table_asked():
             self._client.update_item(
                 TableName=self._table,
                 Key={"pk": {"S": key}},
-                UpdateExpression="SET #state = :state, #number = :next, expires_at = :expires_at",
-                ConditionExpression="attribute_not_exists(#number) OR #number = :number",
-                ExpressionAttributeNames={"#state": "state", "#number": "number"},
-                ExpressionAttributeValues={
-                    ":state": {"S": state},
-                    ":next": {"N": str(number + 1)},
-                    ":number": {"N": str(number)},
-                    ":expires_at": {"N": str(int(self._clock() + self._keep_s))},
+                UpdateExpression=update,
+                ConditionExpression=condition,
+                ExpressionAttributeNames={
+                    f"#{one}": one for one in ("state", "number", "looks") if f"#{one}" in used
                 },
+                ExpressionAttributeValues={f":{name}": value for name, value in values.items()},
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
+
+    def _pending_until(self) -> Any:
+        return _number(self._clock() + _PENDING_S)
+
+    def _expires_at(self) -> Any:
+        return _number(int(self._clock() + self._keep_s))
+
+
+def _number(value: float) -> Any:
+    return {"N": repr(value)}
+
+
+def _mark_in(item: Any) -> Mark:
+    return Mark(
+        state=item.get("state", {}).get("S"),
+        number=int(item.get("number", {}).get("N", "0")),
+        looks=int(item.get("looks", {}).get("N", "0")),
+        pending=item.get("pending", {}).get("S"),
+        pending_until=float(item.get("pending_until", {}).get("N", "0")),
+    )
 
 
 def _key(helpdesk: str, ticket_id: str) -> str:

@@ -3,12 +3,13 @@
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from helpdesk.changes import ChangeTeller, state_of
+from helpdesk.changes import ChangeTeller, Mark, OvertakenError, state_of
 from helpdesk.desks import Desks, Helpdesk
 from helpdesk.errors import HelpdeskError, OutcomeUnknownError
 from helpdesk.models import Ticket
@@ -93,31 +94,55 @@ class Watch:
         self, helpdesk: Helpdesk, pages: Sequence[Page], counts: dict[str, int], deadline: float
     ) -> None:
         watched = _watched(pages)
-        shown = self._desks.look(helpdesk.name, [one.ticket_id for one in watched], deadline)
-        found = {ticket.ticket_id: ticket for ticket in shown}
-        kept = []
-        for one in watched:
-            ticket = found.get(one.ticket_id)
-            is_over = self._clock() - one.since > self._watched_s
-            if ticket is None:
-                # It may be shown again: an answer can be short.
-                kept += [] if is_over else [one]
-                continue
-            is_closed = helpdesk.is_closed(ticket)
-            counts["changed"] += self._told(one, ticket, is_closed=is_closed)
-            if not (is_closed or is_over):
-                kept.append(Watched(one.ticket_id, state_of(ticket), one.since))
-        if self._watchlist.replace(helpdesk.name, pages, kept, self._next_due()):
-            still = {one.ticket_id for one in kept}
-            dropped = [one.ticket_id for one in watched if one.ticket_id not in still]
+        kept, unsettled = self._look_once(helpdesk, watched, counts, deadline)
+        if unsettled:
+            # Others tell of these at the same time.
+            kept |= self._look_once(helpdesk, unsettled, counts, deadline)[0]
+        if self._watchlist.replace(helpdesk.name, pages, list(kept.values()), self._next_due()):
+            dropped = [one.ticket_id for one in watched if one.ticket_id not in kept]
             self._watchlist.forget(helpdesk.name, dropped)
             counts["looked"] += len(watched)
             counts["dropped"] += len(dropped)
 
-    def _told(self, one: Watched, ticket: Ticket, *, is_closed: bool) -> bool:
-        if not one.state and not is_closed:
-            return bool(self._teller.begin(ticket))
-        return one.state != state_of(ticket) and bool(self._teller.tell(ticket))
+    def _look_once(
+        self, helpdesk: Helpdesk, rows: Sequence[Watched], counts: dict[str, int], deadline: float
+    ) -> tuple[dict[str, Watched], list[Watched]]:
+        """The rows to keep, by ticket, and those whose tickets have to be looked at again."""
+        ticket_ids = [one.ticket_id for one in rows]
+        before = self._teller.marks(helpdesk.name, ticket_ids)
+        shown = {ticket.ticket_id: ticket for ticket in self._desks.look(helpdesk.name, ticket_ids, deadline)}
+        kept: dict[str, Watched] = {}
+        unsettled: list[Watched] = []
+        for one in rows:
+            ticket = shown.get(one.ticket_id)
+            is_over = self._clock() - one.since > self._watched_s
+            # A ticket that is not shown may be shown again: an answer can be short.
+            is_closed = ticket is not None and helpdesk.is_closed(ticket)
+            row, look_again = one, False
+            if ticket:
+                row, look_again = self._compared(one, ticket, before[one.ticket_id], counts, is_closed)
+            if look_again:
+                unsettled.append(row)
+            if look_again or not (is_closed or is_over):
+                kept[one.ticket_id] = row
+        return kept, unsettled
+
+    def _compared(
+        self, one: Watched, ticket: Ticket, before: Mark, counts: dict[str, int], is_closed: bool
+    ) -> tuple[Watched, bool]:
+        """The row as it stands after a look, and whether the ticket has to be looked at again."""
+        state = state_of(ticket)
+        row = replace(one, state=state)
+        try:
+            if not (before.state or one.state or is_closed):
+                self._teller.begin(ticket)
+            elif (before.state or one.state) != state or before.pending:
+                told = self._teller.tell(ticket, before)
+                counts["changed"] += told.request_id is not None
+                return row, told.look_again
+        except OvertakenError:
+            return one, True
+        return row, False
 
 
 def _watched(pages: Sequence[Page]) -> list[Watched]:
