@@ -161,6 +161,64 @@ def test_a_connection_that_does_not_come_about_is_unavailable() -> None:
         assert unavailable(transport(f"http://127.0.0.1:{port}", connect_timeout_s=0.2)) == "connect_timeout"
 
 
+def named(monkeypatch: pytest.MonkeyPatch, *ports: int, after_s: float = 0.0) -> str:
+    """The URL of a name that has an address for each of the ports."""
+
+    def addresses(*_: Any, **__: Any) -> list[Any]:
+        time.sleep(after_s)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port)) for port in ports]
+
+    monkeypatch.setattr(socket, "getaddrinfo", addresses)
+    return "http://acme.example.com"
+
+
+def test_all_addresses_of_a_name_share_one_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    with a_port_that_answers_nobody() as port, within(2):
+        url = named(monkeypatch, *[port] * 8)
+        assert unavailable(transport(url, connect_timeout_s=0.5)) == "connect_timeout"
+
+
+def test_a_call_with_little_time_left_ends_in_time_whatever_addresses_are_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with a_port_that_answers_nobody() as port, within(2):
+        url = named(monkeypatch, *[port] * 8)
+        assert unavailable(transport(url, connect_timeout_s=5), seconds=1.5) == "connect_timeout"
+
+
+def test_silent_addresses_leave_time_for_one_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    with a_port_that_answers_nobody() as silent, scripted(Answer(body="here")) as server:
+        port = int(server.url.rpartition(":")[2])
+        over = transport(named(monkeypatch, silent, silent, port), connect_timeout_s=4)
+
+        assert send(over).body == b"here"
+
+
+def test_a_refused_address_leaves_all_time_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    with scripted() as gone:
+        refusing = int(gone.url.rpartition(":")[2])
+    with scripted(Answer(body="here")) as server:
+        port = int(server.url.rpartition(":")[2])
+
+        assert send(transport(named(monkeypatch, refusing, port))).body == b"here"
+
+
+def test_a_name_that_is_looked_up_for_too_long_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    with scripted(Answer()) as server:
+        port = int(server.url.rpartition(":")[2])
+        over = transport(named(monkeypatch, port, after_s=0.4), connect_timeout_s=0.3)
+
+        assert unavailable(over) == "connect_timeout"
+        assert server.connections == 0
+
+
+def test_the_connection_and_its_handshake_share_one_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, within(1.5):
+        url = named(monkeypatch, listener.getsockname()[1], after_s=0.7).replace("http:", "https:")
+
+        assert unavailable(transport(url, connect_timeout_s=1)) == "connect_timeout"
+
+
 def test_a_handshake_that_is_not_answered_is_unavailable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, within(2):
         url = f"https://127.0.0.1:{listener.getsockname()[1]}"

@@ -146,7 +146,7 @@ class ChangeTeller:
 
         Raises OvertakenError; where somebody tells of another state than is `shown`, it is left to them.
         """
-        conditions = ["attribute_not_exists(pending)"]
+        conditions: list[str] = []
         for name, count in (
             ("number", before.number if before.state else None),
             ("looks", before.looks or None),

@@ -15,6 +15,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.connection import allowed_gai_family
 
 from helpdesk.connections import WritesOnce
 from helpdesk.errors import OutcomeUnknownError, UnavailableError
@@ -24,6 +25,8 @@ from helpdesk.tls import tls_context
 MAX_BODY_BYTES = 32 * 1024 * 1024
 # A call with less time than this is not begun: it could only end in doubt.
 MIN_CALL_S = 1.0
+# A packet that was lost on the way to an address is sent again after a second.
+_LEAST_TRY_S = 1.2
 # A connection idle for longer may have been dropped on the way without a word (NAT, a frozen function),
 # and a request sent into it would end in doubt.
 MAX_IDLE_S = 20.0
@@ -84,8 +87,45 @@ class _HttpConnection(WritesOnce, HTTPConnection):
     def connect(self) -> None:
         try:
             super().connect()
-        except (OSError, urllib3.exceptions.HTTPError, ssl.CertificateError) as error:
+        except (OSError, UnicodeError, urllib3.exceptions.HTTPError) as error:
             raise _NotConnectedError(_kind_of(error)) from error
+
+    def _new_conn(self) -> socket.socket:
+        """A connection to one of the name's addresses. All tries and a handshake share one time-out.
+
+        urllib3 gives each address the whole of it. Nothing can cut the look-up of the name short; the time
+        that it takes is taken off, so that a call begins in time or not at all.
+        """
+        connect_by = time.monotonic() + (self.timeout or 0.0)
+        host = self._dns_host.strip("[]")
+        addresses = socket.getaddrinfo(host, self.port, allowed_gai_family(), socket.SOCK_STREAM)
+        failure: OSError = TimeoutError("no time was left to try an address")
+        for place, (family, kind, protocol, _, address) in enumerate(addresses):
+            left = connect_by - time.monotonic()
+            if left <= 0:
+                break
+            # A silent address leaves time for those after it, but a slow one is not given up at once.
+            share = max(left / (len(addresses) - place), min(_LEAST_TRY_S, left))
+            try:
+                return self._connected(socket.socket(family, kind, protocol), address, share, connect_by)
+            except OSError as error:
+                failure = error
+        raise failure
+
+    def _connected(
+        self, connection: socket.socket, address: Any, share_s: float, connect_by: float
+    ) -> socket.socket:
+        try:
+            for option in self.socket_options or ():
+                connection.setsockopt(*option)
+            connection.settimeout(share_s)
+            connection.connect(address)
+            # For the handshake. Zero would not mean that there is no time, but that nothing waits.
+            connection.settimeout(max(connect_by - time.monotonic(), 0.001))
+        except OSError:
+            connection.close()
+            raise
+        return connection
 
     def getresponse(self) -> Any:
         self._used_at = time.monotonic()
@@ -139,24 +179,19 @@ class _Adapter(HTTPAdapter):
 
 
 def _kind_of(error: BaseException) -> str:
-    if isinstance(error, urllib3.exceptions.NameResolutionError):
+    if isinstance(error, socket.gaierror | UnicodeError):
         return "dns_failure"
     if isinstance(error, ssl.SSLError | urllib3.exceptions.SSLError):
         return "tls_failure"
-    # A refused connection is a "time-out" to urllib3 as well; a handshake's time-out is Python's own.
-    if isinstance(error, TimeoutError | urllib3.exceptions.ConnectTimeoutError) and not isinstance(
-        error, urllib3.exceptions.NewConnectionError
-    ):
-        return "connect_timeout"
-    return "connect_refused"
+    return "connect_timeout" if isinstance(error, TimeoutError) else "connect_refused"
 
 
 class Transport:
     """Calls one helpdesk over kept connections; safe to use from many threads.
 
-    It makes one attempt, follows no redirect and never sleeps. `connect_timeout_s` bounds each try of an
-    address, `read_timeout_s` the time from the request to the answer's last byte, and a call's deadline
-    bounds both further.
+    It makes one attempt, follows no redirect and never sleeps. `connect_timeout_s` bounds the way to a
+    connection over all addresses of the name, `read_timeout_s` the time from the request to the answer's last
+    byte, and a call's deadline bounds both further.
     """
 
     def __init__(
