@@ -79,7 +79,7 @@ class Recorder:
 
     def _resource(self, arguments: dict[str, Any]) -> str:
         keys = ("QueueUrl", "TableName", "TopicArn", "SecretId")
-        (physical,) = [arguments[key] for key in keys if key in arguments]
+        (physical,) = [arguments[key] for key in keys if key in arguments] or arguments["RequestItems"]
         index = f"/index/{arguments['IndexName']}" if "IndexName" in arguments else ""
         if "/forms/" in physical:
             return "forms/*"
