@@ -7,8 +7,8 @@ field, tags, note) are proposals by the pattern of the others; `calls` in the se
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from contextlib import suppress
+from copy import copy
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any, Literal, Self
