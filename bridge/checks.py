@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import requests
 from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has no types
 
-from bridge import sam
 from bridge.alarms import alarms
 from bridge.state import PROJECT
 from bridge.subscriptions import OWN_QUEUES
@@ -23,7 +22,7 @@ from helpdesk.models import Ticket
 from helpdesk.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from bridge.target import Target
 
@@ -261,14 +260,11 @@ def template(stack: Examined) -> Iterator[Finding]:
     body = formation.get_template(StackName=stack.target.name, TemplateStage="Original")["TemplateBody"]
     deployed = yaml_helper.yaml_parse(body) if isinstance(body, str) else body
     here = yaml_helper.yaml_parse((PROJECT / "template.yaml").read_text())
-    is_local = stack.target.endpoint_url is not None
-    left_out = {*_PACKAGED, *(sam.LEFT_OUT_LOCALLY if is_local else ())}
     other = [
         f"{part}.{name}"
         for part in ("Parameters", "Resources", "Outputs")
         for name in sorted({*here[part], *deployed.get(part, {})})
-        if _comparable(here[part].get(name), left_out)
-        != _comparable(deployed.get(part, {}).get(name), left_out)
+        if _comparable(here[part].get(name)) != _comparable(deployed.get(part, {}).get(name))
     ]
     if other:
         yield Finding(
@@ -277,15 +273,15 @@ def template(stack: Examined) -> Iterator[Finding]:
             "Docs, alarms and checks speak of what is here.",
             "make deploy, or check out the version that is deployed",
         )
-    if not is_local:
+    if stack.target.endpoint_url is None:
         yield from _drift(formation, stack.target.name)
 
 
-def _comparable(part: Any, left_out: Collection[str]) -> Any:
+def _comparable(part: Any) -> Any:
     """A part of a template without the properties that a deployment changes."""
     if not isinstance(part, dict):
         return part
-    properties = {name: value for name, value in part.get("Properties", {}).items() if name not in left_out}
+    properties = {name: value for name, value in part.get("Properties", {}).items() if name not in _PACKAGED}
     rest = {name: value for name, value in part.items() if name not in ("Properties", "Metadata")}
     return json.loads(json.dumps(rest | {"Properties": properties}, default=str))
 
