@@ -164,7 +164,11 @@ class Deployment:
     def receive(self) -> list[dict[str, Any]]:
         """Up to ten records, as Lambda gives them to the handler."""
         messages = self.sqs.receive_message(
-            QueueUrl=self.requests, MaxNumberOfMessages=10, AttributeNames=["All"], VisibilityTimeout=180
+            QueueUrl=self.requests,
+            MaxNumberOfMessages=10,
+            AttributeNames=["All"],
+            MessageAttributeNames=["All"],
+            VisibilityTimeout=180,
         ).get("Messages", [])
         return [
             {
@@ -172,7 +176,10 @@ class Deployment:
                 "receiptHandle": message["ReceiptHandle"],
                 "body": message["Body"],
                 "attributes": message["Attributes"],
-                "messageAttributes": {},
+                "messageAttributes": {
+                    name: {"stringValue": value["StringValue"], "dataType": value["DataType"]}
+                    for name, value in message.get("MessageAttributes", {}).items()
+                },
                 "eventSource": "aws:sqs",
             }
             for message in messages
