@@ -26,6 +26,9 @@ from bridge.form_signing import proof
 from helpdesk.intake.forms import Form, load_forms
 from helpdesk.wiring import invocation
 
+# From where each call of API Gateway comes: an address that is kept for documentation.
+CALLER = "192.0.2.77"
+
 
 @dataclass
 class Context:
@@ -384,7 +387,11 @@ class Deployment:
             "headers": dict(headers),
             "multiValueHeaders": {name: [value] for name, value in headers.items()},
             "pathParameters": dict(parameters),
-            "requestContext": {"stage": "v1", "requestId": "gateway-request", "identity": {}},
+            "requestContext": {
+                "stage": "v1",
+                "requestId": "gateway-request",
+                "identity": {"sourceIp": CALLER},
+            },
             "body": base64.b64encode(raw).decode() if base64_body else raw.decode(errors="replace"),
             "isBase64Encoded": base64_body,
         }
@@ -430,7 +437,7 @@ class Deployment:
                 "path": f"{base_path or '/v1'}{path}",
                 "stage": "v1",
                 "requestId": "gateway-request",
-                "identity": {},
+                "identity": {"sourceIp": CALLER},
             },
             "body": body if body is None or isinstance(body, str) else json.dumps(body),
             "isBase64Encoded": binary,
