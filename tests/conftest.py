@@ -1,5 +1,6 @@
 """What every kind of test needs."""
 
+from collections import Counter
 from functools import cache
 from typing import Any
 
@@ -48,6 +49,15 @@ class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # as above
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling:
     """Which test goes to which worker."""
     return _Scheduling(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says at the end how many tests did not run, and why."""
+    reasons = Counter(report.longrepr[2] for report in terminalreporter.getreports("skipped"))
+    for reason, count in reasons.items():
+        told = f"{count} not run: {reason.removeprefix('Skipped: ')}"
+        terminalreporter.write_line(told, yellow=True, bold=True)
 
 
 @pytest.fixture(autouse=True)
