@@ -1,6 +1,7 @@
 """What every kind of test needs."""
 
 from collections import Counter
+from collections.abc import Generator
 from functools import cache
 from typing import Any
 
@@ -51,9 +52,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling:
     return _Scheduling(config, log)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says at the end how many tests did not run, and why."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None]:
+    """Says how many tests did not run, and why, below everything but pytest's own last line."""
+    yield
     reasons = Counter(report.longrepr[2] for report in terminalreporter.getreports("skipped"))
     for reason, count in reasons.items():
         told = f"{count} not run: {reason.removeprefix('Skipped: ')}"

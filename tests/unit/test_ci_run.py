@@ -121,7 +121,7 @@ def test_a_browser_test_that_does_not_run_is_told_last_and_fails_in_ci(
 ) -> None:
     test = tmp_path / "test_page.py"
     test.write_text(BROWSER_TEST + "\n\ndef test_other():\n    pass\n")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.conftest"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-ra", "-p", "tests.conftest"]
 
     done = subprocess.run(
         [*command, "--rootdir", str(tmp_path), "-c", os.devnull, str(test)],
