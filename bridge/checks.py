@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _BATCH = 25
 # Lambda takes no fewer.
 _LEAST_CONCURRENCY = 2
+# One run each of the API, forms, callbacks and of what runs by the clock, while the queue takes its share.
+_BESIDE_THE_QUEUE = 5
 # Where no figure tells how long a call takes.
 _USUAL_CALL_S = 1.0
 _CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -87,12 +89,17 @@ class Examined:
         return self._attributes(self.target.dead_letter_queue_url)
 
     @cached_property
-    def concurrency(self) -> int:
-        """How many batches may run at a time."""
-        found = self.client("lambda").list_event_source_mappings(
+    def mapping(self) -> Mapping[str, Any]:
+        """How the queue is read."""
+        found: list[Mapping[str, Any]] = self.client("lambda").list_event_source_mappings(
             EventSourceArn=self.queue["QueueArn"], FunctionName=self.consumer["FunctionName"]
         )["EventSourceMappings"]
-        return int(found[0]["ScalingConfig"]["MaximumConcurrency"])
+        return found[0]
+
+    @property
+    def concurrency(self) -> int:
+        """How many batches may run at a time."""
+        return int(self.mapping["ScalingConfig"]["MaximumConcurrency"])
 
     def client(self, service: Any) -> Any:
         """A client of another service than the target's own."""
@@ -194,6 +201,24 @@ def memory(stack: Examined) -> Iterator[Finding]:
             "Items of the ledger do not expire.",
             "The table grows for ever, and so does its price.",
             "template.yaml: LedgerTable, TimeToLiveSpecification on expires_at; then make deploy",
+        )
+
+
+def reading(stack: Examined) -> Iterator[Finding]:
+    """Whether the queue is read, and whether the account has room for what reads it."""
+    if stack.mapping["State"] in ("Disabled", "Disabling"):
+        yield Finding(
+            "Nobody reads the queue of requests: its event source mapping is disabled.",
+            "Requests are accepted and wait.",
+            f"aws lambda update-event-source-mapping --uuid {stack.mapping['UUID']} --enabled",
+        )
+    limit = stack.client("lambda").get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
+    if stack.concurrency + _BESIDE_THE_QUEUE > limit:
+        yield Finding(
+            f"The queue may take {stack.concurrency} of the {limit} runs at a time that this account has.",
+            "While it does, forms and the API are refused and runs by the clock fall out.",
+            f"QueueConcurrency={max(_LEAST_CONCURRENCY, limit - _BESIDE_THE_QUEUE)} in make deploy,"
+            " or ask AWS for a higher quota of Lambda's concurrent executions",
         )
 
 
@@ -401,6 +426,7 @@ CHECKS: tuple[Callable[[Examined], Iterator[Finding]], ...] = (
     tokens,
     times,
     memory,
+    reading,
     load,
     subscriptions,
     template,
