@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import requests
 from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has no types
 
-from bridge import sam
 from bridge.alarms import alarms
 from bridge.state import PROJECT
 from bridge.subscriptions import OWN_QUEUES
@@ -23,7 +22,7 @@ from helpdesk.models import Ticket
 from helpdesk.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from bridge.target import Target
 
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
 _BATCH = 25
 # Lambda takes no fewer.
 _LEAST_CONCURRENCY = 2
+# One run each of the API, forms, callbacks and of what runs by the clock, while the queue takes its share.
+_BESIDE_THE_QUEUE = 5
 # Where no figure tells how long a call takes.
 _USUAL_CALL_S = 1.0
 _CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -88,12 +89,17 @@ class Examined:
         return self._attributes(self.target.dead_letter_queue_url)
 
     @cached_property
-    def concurrency(self) -> int:
-        """How many batches may run at a time."""
-        found = self.client("lambda").list_event_source_mappings(
+    def mapping(self) -> Mapping[str, Any]:
+        """How the queue is read."""
+        found: list[Mapping[str, Any]] = self.client("lambda").list_event_source_mappings(
             EventSourceArn=self.queue["QueueArn"], FunctionName=self.consumer["FunctionName"]
         )["EventSourceMappings"]
-        return int(found[0]["ScalingConfig"]["MaximumConcurrency"])
+        return found[0]
+
+    @property
+    def concurrency(self) -> int:
+        """How many batches may run at a time."""
+        return int(self.mapping["ScalingConfig"]["MaximumConcurrency"])
 
     def client(self, service: Any) -> Any:
         """A client of another service than the target's own."""
@@ -198,6 +204,24 @@ def memory(stack: Examined) -> Iterator[Finding]:
         )
 
 
+def reading(stack: Examined) -> Iterator[Finding]:
+    """Whether the queue is read, and whether the account has room for what reads it."""
+    if stack.mapping["State"] in ("Disabled", "Disabling"):
+        yield Finding(
+            "Nobody reads the queue of requests: its event source mapping is disabled.",
+            "Requests are accepted and wait.",
+            f"aws lambda update-event-source-mapping --uuid {stack.mapping['UUID']} --enabled",
+        )
+    limit = stack.client("lambda").get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
+    if stack.concurrency + _BESIDE_THE_QUEUE > limit:
+        yield Finding(
+            f"The queue may take {stack.concurrency} of the {limit} runs at a time that this account has.",
+            "While it does, forms and the API are refused and runs by the clock fall out.",
+            f"QueueConcurrency={max(_LEAST_CONCURRENCY, limit - _BESIDE_THE_QUEUE)} in make deploy,"
+            " or ask AWS for a higher quota of Lambda's concurrent executions",
+        )
+
+
 def load(stack: Examined) -> Iterator[Finding]:
     """Concurrency and latency against the budgets."""
     settings = stack.settings
@@ -261,14 +285,11 @@ def template(stack: Examined) -> Iterator[Finding]:
     body = formation.get_template(StackName=stack.target.name, TemplateStage="Original")["TemplateBody"]
     deployed = yaml_helper.yaml_parse(body) if isinstance(body, str) else body
     here = yaml_helper.yaml_parse((PROJECT / "template.yaml").read_text())
-    is_local = stack.target.endpoint_url is not None
-    left_out = {*_PACKAGED, *(sam.LEFT_OUT_LOCALLY if is_local else ())}
     other = [
         f"{part}.{name}"
         for part in ("Parameters", "Resources", "Outputs")
         for name in sorted({*here[part], *deployed.get(part, {})})
-        if _comparable(here[part].get(name), left_out)
-        != _comparable(deployed.get(part, {}).get(name), left_out)
+        if _comparable(here[part].get(name)) != _comparable(deployed.get(part, {}).get(name))
     ]
     if other:
         yield Finding(
@@ -277,15 +298,15 @@ def template(stack: Examined) -> Iterator[Finding]:
             "Docs, alarms and checks speak of what is here.",
             "make deploy, or check out the version that is deployed",
         )
-    if not is_local:
+    if stack.target.endpoint_url is None:
         yield from _drift(formation, stack.target.name)
 
 
-def _comparable(part: Any, left_out: Collection[str]) -> Any:
+def _comparable(part: Any) -> Any:
     """A part of a template without the properties that a deployment changes."""
     if not isinstance(part, dict):
         return part
-    properties = {name: value for name, value in part.get("Properties", {}).items() if name not in left_out}
+    properties = {name: value for name, value in part.get("Properties", {}).items() if name not in _PACKAGED}
     rest = {name: value for name, value in part.items() if name not in ("Properties", "Metadata")}
     return json.loads(json.dumps(rest | {"Properties": properties}, default=str))
 
@@ -405,6 +426,7 @@ CHECKS: tuple[Callable[[Examined], Iterator[Finding]], ...] = (
     tokens,
     times,
     memory,
+    reading,
     load,
     subscriptions,
     template,

@@ -79,12 +79,15 @@ def parked(state_dir: Path, stack: str | None, as_json: bool) -> None:
       bridge parked
       bridge parked --stack ticket-bridge --json
     """
-    copies = operations_on(state_dir, stack).parked()
+    listing = operations_on(state_dir, stack).parked()
+    copies = listing.copies
+    if listing.hidden:
+        click.echo(listing.hidden, err=True)
     if as_json:
         for copy in copies:
             click.echo(_as_object(copy))
         return
-    if not copies:
+    if not listing.about:
         click.echo("Nothing is parked.")
     for code, count in Counter(copy.code for copy in copies).most_common():
         click.echo(f"{count:6}  {code}")
@@ -123,14 +126,19 @@ def redrive(
     """
     if not (code or source or request_id or everything):
         raise click.UsageError("say which: --code, --source, --request-id, or --all")
-    count = operations_on(state_dir, stack).redrive(
-        Wanted(code, source, request_id),
-        told=lambda copy: click.echo(_as_object(copy) if as_json else _told(copy)),
-        dry_run=dry_run,
-    )
+    sent: list[ParkedCopy] = []
+
+    def told(copy: ParkedCopy) -> None:
+        sent.append(copy)
+        click.echo(_as_object(copy) if as_json else _told(copy))
+
+    wanted = Wanted(code, source, request_id)
+    listing = operations_on(state_dir, stack).redrive(wanted, told=told, dry_run=dry_run)
+    if listing.hidden:
+        click.echo(listing.hidden, err=True)
     if as_json:
         return
-    click.echo(f"{count} {'would be sent' if dry_run else 'sent'} again.")
+    click.echo(f"{len(sent)} {'would be sent' if dry_run else 'sent'} again.")
 
 
 @click.command(cls=StackCommand)
@@ -210,5 +218,5 @@ def _as_object(copy: ParkedCopy) -> str:
 
 def _told(copy: ParkedCopy) -> str:
     known = copy.attributes
-    what = " ".join(filter(None, (known.get("operation"), copy.request_id or "(no request_id)")))
+    what = " ".join(filter(None, (known.get("operation"), copy.request_id)))
     return f"{what}  {copy.code}  from {copy.source or 'unknown'}, attempts {known.get('attempts', '0')}"

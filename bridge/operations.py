@@ -15,13 +15,17 @@ from helpdesk.ledger import Ledger, fingerprint
 from helpdesk.proofs import Proof, Proofs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
 
     from bridge.target import Target
     from helpdesk.ledger import Receipt
 
 # Long enough to look through a full queue; what is not taken away is shown again at once.
 _PEEK_S = 120
+# So many in a row say that nothing more is to be had, where there should be.
+_EMPTY_ANSWERS = 3
 _TOLD = "outcome told:"
 _STATES = {
     "claimed": "being carried out",
@@ -46,11 +50,12 @@ class ParkedCopy:
     body: str
     attributes: dict[str, str]
     receipt_handle: str
+    message_id: str
 
     @property
     def request_id(self) -> str:
-        """The request's id; empty for a message that EventBridge or SQS itself has put here."""
-        return self.attributes.get("request_id", "")
+        """The request's id. SQS moves a message as it is: its own id is that of a request without one."""
+        return self.attributes.get("request_id", self.message_id)
 
     @property
     def code(self) -> str:
@@ -61,6 +66,24 @@ class ParkedCopy:
     def source(self) -> str:
         """Who asked."""
         return self.attributes.get("source", "")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The copies that could be seen, and about how many there are."""
+
+    copies: tuple[ParkedCopy, ...]
+    about: int
+
+    @property
+    def hidden(self) -> str:
+        """What to say of those that could not be seen; empty where there are none."""
+        if len(self.copies) == self.about:
+            return ""
+        return (
+            f"{len(self.copies)} of about {self.about} could be seen: somebody else may be looking at"
+            " the rest. Look again in two minutes."
+        )
 
 
 @dataclass(frozen=True)
@@ -104,8 +127,10 @@ class Story:
 class Operations:
     """Works on one stack, with the same ledger and gate as its functions."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, *, wait_s: int = 1) -> None:
         self._target = target
+        # Above 0 all of SQS's servers are asked for messages, and not a sample of them.
+        self._wait_s = wait_s
         self._ledger = Ledger(target.dynamodb, target.ledger_table, lease_s=0, keep_days=28)
 
     def proofs(self, last: date, days: int) -> list[Proof]:
@@ -117,65 +142,74 @@ class Operations:
 
     # ── parked requests ──────────────────────────────────────────────────────────────────────────────────
 
-    def parked(self) -> list[ParkedCopy]:
-        """Every copy in the dead-letter queue; they stay there."""
-        copies = list(self._taken())
-        for copy in copies:
-            self._put_back(copy)
-        return copies
+    def parked(self) -> Listing:
+        """What can be seen of the dead-letter queue; it stays there."""
+        listing = self._taken()
+        self._put_back(listing.copies)
+        return listing
 
-    def redrive(self, wanted: Wanted, *, told: Callable[[ParkedCopy], None], dry_run: bool) -> int:
-        """Sends parked requests through the queue again, by the same ledger; returns how many."""
-        count = 0
-        for copy in list(self._taken()):
-            if not wanted.takes(copy):
-                self._put_back(copy)
-                continue
-            told(copy)
-            count += 1
-            if dry_run:
-                self._put_back(copy)
-            else:
-                self._send_again(copy)
-        return count
+    def redrive(self, wanted: Wanted, *, told: Callable[[ParkedCopy], None], dry_run: bool) -> Listing:
+        """Sends parked requests through the queue again, by the same ledger; returns all that was looked at.
 
-    def _taken(self) -> Iterator[ParkedCopy]:
-        seen: set[str] = set()
-        while messages := self._target.sqs.receive_message(
-            QueueUrl=self._target.dead_letter_queue_url,
-            MaxNumberOfMessages=10,
-            MessageAttributeNames=["All"],
-            VisibilityTimeout=_PEEK_S,
-        ).get("Messages", []):
-            for message in messages:
-                if message["MessageId"] in seen:
-                    return
-                seen.add(message["MessageId"])
-                attributes = message.get("MessageAttributes", {})
-                yield ParkedCopy(
-                    message["Body"],
-                    {name: value.get("StringValue", "") for name, value in attributes.items()},
-                    message["ReceiptHandle"],
-                )
+        What is told has been sent, or would be.
+        """
+        listing = self._taken()
+        kept = {copy.message_id: copy for copy in listing.copies}
+        try:
+            for copy in filter(wanted.takes, listing.copies):
+                told(copy)
+                if not dry_run:
+                    self._send_again(copy)
+                    del kept[copy.message_id]
+        finally:
+            self._put_back(tuple(kept.values()))
+        return listing
 
-    def _put_back(self, copy: ParkedCopy) -> None:
-        self._target.sqs.change_message_visibility(
-            QueueUrl=self._target.dead_letter_queue_url,
-            ReceiptHandle=copy.receipt_handle,
-            VisibilityTimeout=0,
-        )
+    def _taken(self) -> Listing:
+        """Every copy once, hidden from others for a while."""
+        about, empties = self._count_of_parked(), 0
+        found: dict[str, ParkedCopy] = {}
+        # An answer may be empty while there are messages; the count is an estimate, but a hint to look again.
+        while empties < (1 if len(found) >= about else _EMPTY_ANSWERS):
+            messages = self._target.sqs.receive_message(
+                QueueUrl=self._target.dead_letter_queue_url,
+                MaxNumberOfMessages=10,
+                MessageAttributeNames=["All"],
+                VisibilityTimeout=_PEEK_S,
+                WaitTimeSeconds=self._wait_s,
+            ).get("Messages", [])
+            seen = len(found)
+            # One that comes a second time has a new handle, and only that is valid.
+            found |= {message["MessageId"]: _copy_in(message) for message in messages}
+            empties = 0 if len(found) > seen else empties + 1
+        return Listing(tuple(found.values()), max(about, len(found)))
+
+    def _count_of_parked(self) -> int:
+        names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        found: Any = self._target.sqs.get_queue_attributes(
+            QueueUrl=self._target.dead_letter_queue_url, AttributeNames=names
+        )["Attributes"]
+        return sum(int(found[name]) for name in names)
+
+    def _put_back(self, copies: Sequence[ParkedCopy]) -> None:
+        for start in range(0, len(copies), 10):
+            # Those that fail are visible already, or will be when _PEEK_S is over: nothing has to be done.
+            self._target.sqs.change_message_visibility_batch(
+                QueueUrl=self._target.dead_letter_queue_url,
+                Entries=[
+                    {"Id": str(place), "ReceiptHandle": copy.receipt_handle, "VisibilityTimeout": 0}
+                    for place, copy in enumerate(copies[start : start + 10])
+                ],
+            )
 
     def _send_again(self, copy: ParkedCopy) -> None:
         self._free(copy)
         more: dict[str, Any] = {"MessageGroupId": copy.source} if copy.source else {}
-        # A body without an id of its own must not get a new one from the new message.
-        kept = {name: copy.attributes[name] for name in ("request_id",) if name in copy.attributes}
         self._target.sqs.send_message(
             QueueUrl=self._target.requests_queue_url,
             MessageBody=copy.body,
-            MessageAttributes={
-                name: {"DataType": "String", "StringValue": value} for name, value in kept.items()
-            },
+            # A body without an id of its own must not get a new one from the new message.
+            MessageAttributes={"request_id": {"DataType": "String", "StringValue": copy.request_id}},
             **more,
         )
         self._target.sqs.delete_message(
@@ -256,6 +290,16 @@ class Operations:
             except self._target.logs.exceptions.ResourceNotFoundException:
                 # A function that never ran has no log yet.
                 continue
+
+
+def _copy_in(message: MessageTypeDef) -> ParkedCopy:
+    attributes = message.get("MessageAttributes", {})
+    return ParkedCopy(
+        message["Body"],
+        {name: value.get("StringValue", "") for name, value in attributes.items()},
+        message["ReceiptHandle"],
+        message["MessageId"],
+    )
 
 
 def _stands(receipt: Receipt) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import sys
 import time
 from pathlib import Path
@@ -29,9 +28,6 @@ LIMIT_SECONDS = 300.0
 POLL_SECONDS = "0.2"
 # samconfig.toml is written for AWS: this environment is not in it, so that nothing of it applies.
 CONFIG_ENVIRONMENT = "bridge-local"
-# The emulator starts a worker of a published version many seconds later than one of the function itself.
-LEFT_OUT_LOCALLY = ("AutoPublishAlias", "AutoPublishAliasAllProperties")
-_ALIAS = re.compile(rf"^ +({'|'.join(LEFT_OUT_LOCALLY)}):.*\n", re.MULTILINE)
 
 
 def start_build(state: StateFolder) -> Group:
@@ -49,13 +45,10 @@ def start_build(state: StateFolder) -> Group:
 
 
 def start_deploy(state: StateFolder, endpoint_url: str, parameters: Mapping[str, str]) -> Group:
-    """Start `sam deploy` of what was built, without aliases; returns at once."""
-    built = state.sam / "build" / "template.yaml"
-    without_aliases = built.with_name("local.yaml")
-    without_aliases.write_text(_ALIAS.sub("", built.read_text()))
+    """Start `sam deploy` of what was built; returns at once."""
     command = [
         *_sam("deploy"),
-        *("--template-file", str(without_aliases)),
+        *("--template-file", str(state.sam / "build" / "template.yaml")),
         *("--stack-name", STACK_NAME),
         *("--region", emulator.REGION),
         *("--s3-bucket", ARTIFACTS_BUCKET),

@@ -1,5 +1,8 @@
 """What every kind of test needs."""
 
+import os
+from collections import Counter
+from collections.abc import Generator
 from functools import cache
 from typing import Any
 
@@ -48,6 +51,28 @@ class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # as above
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling:
     """Which test goes to which worker."""
     return _Scheduling(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A green run of CI means that everything ran: what would be skipped fails there."""
+    report = yield
+    if report.skipped and "CI" in os.environ:
+        report.outcome, report.longrepr = "failed", f"CI skips nothing: {_reason(report)}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None]:
+    """Says how many tests did not run, and why, below everything but pytest's own last line."""
+    yield
+    for reason, count in Counter(map(_reason, terminalreporter.getreports("skipped"))).items():
+        terminalreporter.write_line(f"{count} not run: {reason}", yellow=True, bold=True)
+
+
+def _reason(report: Any) -> str:
+    reason: str = report.longrepr[2]
+    return reason.removeprefix("Skipped: ")
 
 
 @pytest.fixture(autouse=True)

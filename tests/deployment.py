@@ -26,6 +26,9 @@ from bridge.form_signing import proof
 from helpdesk.intake.forms import Form, load_forms
 from helpdesk.wiring import invocation
 
+# From where each call of API Gateway comes: an address that is kept for documentation.
+CALLER = "192.0.2.77"
+
 
 @dataclass
 class Context:
@@ -164,7 +167,11 @@ class Deployment:
     def receive(self) -> list[dict[str, Any]]:
         """Up to ten records, as Lambda gives them to the handler."""
         messages = self.sqs.receive_message(
-            QueueUrl=self.requests, MaxNumberOfMessages=10, AttributeNames=["All"], VisibilityTimeout=180
+            QueueUrl=self.requests,
+            MaxNumberOfMessages=10,
+            AttributeNames=["All"],
+            MessageAttributeNames=["All"],
+            VisibilityTimeout=180,
         ).get("Messages", [])
         return [
             {
@@ -172,7 +179,10 @@ class Deployment:
                 "receiptHandle": message["ReceiptHandle"],
                 "body": message["Body"],
                 "attributes": message["Attributes"],
-                "messageAttributes": {},
+                "messageAttributes": {
+                    name: {"stringValue": value["StringValue"], "dataType": value["DataType"]}
+                    for name, value in message.get("MessageAttributes", {}).items()
+                },
                 "eventSource": "aws:sqs",
             }
             for message in messages
@@ -377,7 +387,11 @@ class Deployment:
             "headers": dict(headers),
             "multiValueHeaders": {name: [value] for name, value in headers.items()},
             "pathParameters": dict(parameters),
-            "requestContext": {"stage": "v1", "requestId": "gateway-request", "identity": {}},
+            "requestContext": {
+                "stage": "v1",
+                "requestId": "gateway-request",
+                "identity": {"sourceIp": CALLER},
+            },
             "body": base64.b64encode(raw).decode() if base64_body else raw.decode(errors="replace"),
             "isBase64Encoded": base64_body,
         }
@@ -423,7 +437,7 @@ class Deployment:
                 "path": f"{base_path or '/v1'}{path}",
                 "stage": "v1",
                 "requestId": "gateway-request",
-                "identity": {},
+                "identity": {"sourceIp": CALLER},
             },
             "body": body if body is None or isinstance(body, str) else json.dumps(body),
             "isBase64Encoded": binary,

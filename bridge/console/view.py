@@ -101,7 +101,7 @@ class Console:
 
     def parked(self) -> list[dict[str, Any]]:
         """The copies in the dead-letter queue, without what they hold of customers."""
-        return [_told(copy) for copy in self._reach().operations.parked()]
+        return [_told(copy) for copy in self._reach().operations.parked().copies]
 
     # ── what is done ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -118,8 +118,8 @@ class Console:
     def redrive(self, wanted: Wanted, *, dry_run: bool) -> dict[str, Any]:
         """Send parked requests through the queue again, or with `dry_run` only list them."""
         listed: list[ParkedCopy] = []
-        count = self._reach().operations.redrive(wanted, told=listed.append, dry_run=dry_run)
-        return {"count": count, "dry_run": dry_run, "copies": [_told(copy) for copy in listed]}
+        self._reach().operations.redrive(wanted, told=listed.append, dry_run=dry_run)
+        return {"count": len(listed), "dry_run": dry_run, "copies": [_told(copy) for copy in listed]}
 
     def send(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Put a request into the queue. Raises RejectedError that names every wrong field."""

@@ -5,6 +5,7 @@
 
 import heapq
 import math
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -22,6 +23,11 @@ ACCOUNT_CONCURRENCY = 1000
 # Calls a second to one API destination unless AWS has raised it, and how long it waits for an answer.
 # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html
 API_DESTINATION_RATE = 300
+# Messages of a standard queue that may be received and not deleted yet.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+IN_FLIGHT = 120_000
+# A batch that finds its gate closed: the gate is read, and delays are set in tens.
+CLOSED_BATCH_S = 0.1
 # Memory in MB for which a function has a whole processor; it has a share for less.
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 WHOLE_PROCESSOR_MB = 1769
@@ -174,6 +180,55 @@ def simulate(worker: Worker, rate: float, seconds: float, backlog: int = 0) -> C
     return course
 
 
+@dataclass(frozen=True)
+class Neighbour:
+    """How the requests of one helpdesk fare while those of another, which is down, wait in the same queue."""
+
+    in_flight: int
+    half_within_s: float
+    most_within_s: float
+
+
+def beside(waiting: int, rate: float = 10, seconds: int = 7200, longest_s: int = 900) -> Neighbour:
+    """So many wait for a closed gate, and `rate` requests a second come for the other helpdesk.
+
+    What waits is in flight between two receives, for half of `longest_s` to all of it. Messages are received
+    in the order in which they became visible, and none while SQS has as many in flight as it bears.
+    """
+    # Of each second in which they became visible: how many, and the share that is the other helpdesk's.
+    visible = deque([(0, float(waiting), 0.0)])
+    returns = [0.0] * (seconds + longest_s + 1)
+    in_flight, most = 0.0, 0.0
+    told: list[tuple[float, float]] = []
+    for now in range(seconds):
+        in_flight -= returns[now]
+        came = returns[now] + rate
+        visible.append((now, came, rate / came))
+        room = min(FIRST_POLLERS * OURS.batch / CLOSED_BATCH_S, IN_FLIGHT - in_flight)
+        while room > 0 and visible:
+            since, count, share = visible.popleft()
+            taken = min(count, room)
+            room -= taken
+            told.append((float(now - since), taken * share))
+            put_back = taken * (1 - share)
+            in_flight += put_back
+            for delay in range(longest_s // 2, longest_s):
+                returns[now + delay + 1] += put_back / (longest_s - longest_s // 2)
+            if taken < count:
+                visible.appendleft((since, count - taken, share))
+        most = max(most, in_flight)
+    return Neighbour(int(most), _within(told, 0.5), _within(told, 0.99))
+
+
+def _within(told: list[tuple[float, float]], part: float) -> float:
+    left = part * sum(count for _, count in told)
+    for seconds, count in sorted(told):
+        left -= count
+        if left <= 0:
+            return seconds
+    return math.inf
+
+
 def bill(worker: Worker, course: Course) -> dict[str, float]:
     """Dollars for a million requests, line by line."""
     runs = course.invocations / course.requests
@@ -242,6 +297,15 @@ def main() -> None:
     spare = API_DESTINATION_RATE - 50
     drain.add_row("API destination, if all were repeated at once", f"{180_000 / spare / 60:.0f}", "")
     console.print(drain)
+    neighbours = Table(title="one helpdesk is down, and ten requests a second come for the other")
+    for name in ("requests that wait", "in flight", "half within s", "99 % within s"):
+        neighbours.add_column(name, justify="right")
+    for waiting in (50_000, 100_000, 120_000, 180_000, 500_000, 1_000_000):
+        seen = beside(waiting)
+        neighbours.add_row(
+            f"{waiting:,}", f"{seen.in_flight:,}", f"{seen.half_within_s:,.0f}", f"{seen.most_within_s:,.0f}"
+        )
+    console.print(neighbours)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,7 @@ PROGRAM = next((found for name in _NAMES if (found := shutil.which(name))), None
 PATIENCE_MS = 20_000
 
 needs_browser = pytest.mark.skipif(
-    PROGRAM is None,
-    reason=f"no browser: install one of {', '.join(_NAMES)} (for example: apt install chromium)",
+    PROGRAM is None, reason="no browser; mend it with: sudo apt-get install --yes chromium"
 )
 
 

@@ -63,6 +63,26 @@ def test_a_rejected_request_is_listed_redriven_and_traced(
     assert "rejected" in bridge("trace", "ops-1")
 
 
+def test_what_somebody_else_looks_at_is_told_and_not_forgotten(
+    stack: Stack, aws: Clients, state: StateFolder, nothing_parked: None
+) -> None:
+    queue = stack.dead_letter_queue_url
+    aws.sqs.purge_queue(QueueUrl=queue)
+    for name in ("seen", "hidden"):
+        aws.sqs.send_message(QueueUrl=queue, MessageBody=name)
+    (hidden,) = aws.sqs.receive_message(QueueUrl=queue, VisibilityTimeout=600)["Messages"]
+
+    for command in (["parked"], ["parked", "--json"], ["redrive", "--all", "--dry-run"]):
+        result = CliRunner(mix_stderr=False).invoke(cli.bridge, [*command, "--state-dir", str(state.root)])
+        assert "1 of about 2 could be seen" in result.stderr
+        assert result.stdout
+
+    aws.sqs.delete_message(QueueUrl=queue, ReceiptHandle=hidden["ReceiptHandle"])
+    result = CliRunner(mix_stderr=False).invoke(cli.bridge, ["parked", "--state-dir", str(state.root)])
+    assert "     1  undelivered" in result.stdout
+    assert "of about" not in result.stderr
+
+
 def test_the_story_of_an_ordinary_and_of_a_doubled_request(
     stack: Stack, outcomes_queue: OutcomesQueue, bridge: Callable[..., str]
 ) -> None:

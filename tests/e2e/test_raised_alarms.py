@@ -62,7 +62,8 @@ def _on_the_console(stack: Stack) -> dict[str, str]:
 def _first_row(stack: Stack) -> list[str]:
     """The names of the alarms in the dashboard's first row."""
     clients = local(stack).cloudwatch
-    widgets = json.loads(clients.get_dashboard(DashboardName="ticket-bridge")["DashboardBody"])["widgets"]
+    body = clients.get_dashboard(DashboardName=f"ticket-bridge-{stack.region}")["DashboardBody"]
+    widgets = json.loads(body)["widgets"]
     (widget,) = [one for one in widgets if one["type"] == "alarm"]
     assert widget["y"] == 0
     return [arn.rpartition(":")[2].removeprefix("ticket-bridge-") for arn in widget["properties"]["alarms"]]

@@ -16,7 +16,8 @@ import pytest
 import trustme
 
 import certificates
-from tests.bench.artifacts import FUNCTIONS, SDK_IN_LAYER, build_functions, build_layer, zipped
+from bridge.deploy import check_machines
+from tests.bench.artifacts import ARCHITECTURE, FUNCTIONS, SDK_IN_LAYER, build_functions, build_layer, zipped
 from tests.functional.scripted import Reply, scripted
 from tests.unit.test_structure import ON_LAMBDA
 
@@ -113,6 +114,24 @@ def test_a_handler_loads_what_it_uses_and_not_what_the_others_do(
     assert sorted(wrong) == []
     assert loaded[handler] >= OWN.get(handler, set())
     assert len(loaded[handler]) <= (MOST_OF_FORM_INTAKE if handler == "form_intake" else MOST_MODULES)
+
+
+def test_the_layers_libraries_are_for_the_machine_that_is_asked_for(built: Path, tmp_path: Path) -> None:
+    other = "x86_64" if ARCHITECTURE == "arm64" else "arm64"
+    layers = {ARCHITECTURE: built / "layer", other: build_layer(tmp_path / "layer", other)}
+
+    for architecture, layer in layers.items():
+        assert list(layer.rglob("*.so"))
+        check_machines(layer, architecture)
+
+
+def test_a_layer_for_a_machine_that_lambda_does_not_have_is_not_built(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(subprocess.CalledProcessError):
+        build_layer(tmp_path / "layer", "riscv64")
+
+    assert "ARCHITECTURE is arm64 or x86_64, and not riscv64" in capfd.readouterr().err
 
 
 def test_every_module_has_bytecode_that_stays_valid_in_a_zip(built: Path) -> None:

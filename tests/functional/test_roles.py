@@ -83,7 +83,13 @@ class Recorder:
         index = f"/index/{arguments['IndexName']}" if "IndexName" in arguments else ""
         if "/forms/" in physical:
             return "forms/*"
-        return self._names[physical] + index
+        return self._names[physical] + index + self._kind(arguments)
+
+    @staticmethod
+    def _kind(arguments: dict[str, Any]) -> str:
+        """Of which kind an item is; keys begin with it."""
+        key = (arguments.get("Key") or arguments.get("Item") or {}).get("pk", {}).get("S")
+        return f" {key.partition('#')[0]}#*" if key else ""
 
 
 def allowed(function: str, resources: dict[str, Any] = RESOURCES) -> set[Use]:
@@ -92,9 +98,11 @@ def allowed(function: str, resources: dict[str, Any] = RESOURCES) -> set[Use]:
     uses: set[Use] = set()
     for statement in (one for policy in role["Policies"] for one in policy["PolicyDocument"]["Statement"]):
         actions, on = statement["Action"], statement["Resource"]
+        condition = statement.get("Condition", {}).get("ForAllValues:StringLike", {})
+        kinds = [f" {kind}" for kind in condition.get("dynamodb:LeadingKeys", [])]
         for action in actions if isinstance(actions, list) else [actions]:
             for resource in on if isinstance(on, list) else [on]:
-                uses.add((action, _name(resource)))
+                uses |= {(action, _name(resource) + kind) for kind in kinds or [""]}
     return uses
 
 
@@ -113,7 +121,15 @@ def needed(function: str, recorded: set[Use]) -> set[Use]:
     polled = (
         POLLED if any(one["Type"] == "SQS" for one in functions()[function]["Events"].values()) else set()
     )
-    return recorded | polled | {(action, log) for action in LOGGED}
+    # Where a role may touch every kind of item, the kind does not matter.
+    every = {use for use in allowed(function) if " " not in use[1]}
+    own = {(action, on.partition(" ")[0]) for action, on in recorded} & every
+    return (
+        own
+        | {use for use in recorded if (use[0], use[1].partition(" ")[0]) not in every}
+        | polled
+        | {(action, log) for action in LOGGED}
+    )
 
 
 def drive(
@@ -283,3 +299,20 @@ def test_an_action_that_is_used_and_removed_is_missed(function: str, uses: dict[
 
     for place, _ in enumerate(_statements(function)):
         assert does - allowed(function, _without(function, place))
+
+
+WRITES = {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}
+
+
+def test_who_is_called_or_proves_writes_no_items_of_requests(uses: dict[str, set[Use]]) -> None:
+    held = {"TicketApiFunction", "CallbacksFunction", "DailyProofFunction"}
+    for function in held:
+        written = {use for use in allowed(function) if use[0] in WRITES}
+        assert written
+        assert not {on for _, on in written} & {"LedgerTable", "LedgerTable request#*"}
+
+    # One that writes another kind than its role allows is found.
+    stray = uses["TicketApiFunction"] | {("dynamodb:UpdateItem", "LedgerTable request#*")}
+    assert needed("TicketApiFunction", stray) - allowed("TicketApiFunction") == {
+        ("dynamodb:UpdateItem", "LedgerTable request#*")
+    }

@@ -90,3 +90,16 @@ def test_the_runbook_names_every_figure() -> None:
         )
     assert len(figures) > 8
     assert {figure for figure in figures if f"`{figure}`" not in RUNBOOK} == set()
+
+
+def test_what_waits_on_the_dashboard_is_also_what_is_in_flight() -> None:
+    body, _ = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    widgets = json.loads(body.replace("${NoTraffic}", ""))["widgets"]
+    (now,) = [widget["properties"]["metrics"] for widget in widgets if widget["properties"]["title"] == "Now"]
+    hidden = {row[-1]["id"]: (row[1], row[3]) for row in now if row[-1].get("visible") is False}
+
+    (waiting,) = [row[0]["expression"] for row in now if row[0] and "expression" in str(row[0])]
+    assert {hidden[name] for name in waiting.split(" + ")} == {
+        (f"ApproximateNumberOfMessages{kind}", "${RequestsQueue.QueueName}")
+        for kind in ("Visible", "NotVisible")
+    }

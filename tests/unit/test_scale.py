@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.bench.scale import FIRST_POLLERS, OURS, PLAIN, bill, simulate
-from tests.unit.test_template import TEMPLATE, defaults, events
+from tests.bench.scale import FIRST_POLLERS, IN_FLIGHT, OURS, PLAIN, beside, bill, simulate
+from tests.unit.test_template import TEMPLATE, defaults, events, of_type
 
 
 def test_the_simulation_has_the_shipped_defaults() -> None:
@@ -36,3 +36,28 @@ def test_a_million_requests_cost_no_more_than_by_a_plain_handler(rate: int) -> N
 
 def test_no_more_batches_run_at_once_than_the_template_allows() -> None:
     assert simulate(OURS, 10_000, 10).most_at_once == OURS.concurrency == FIRST_POLLERS
+
+
+def test_one_helpdesk_that_is_down_leaves_the_other_alone_until_too_many_wait() -> None:
+    fewer, more = beside(110_000), beside(180_000)
+
+    assert fewer.in_flight < IN_FLIGHT
+    assert fewer.most_within_s < 60
+    # An outage of an hour at fifty a second: the other one is slower, and goes on.
+    assert more.in_flight == IN_FLIGHT
+    assert 60 < more.half_within_s < more.most_within_s < 15 * 60
+
+
+def test_the_alarm_comes_before_too_many_are_in_flight() -> None:
+    alarm = of_type("AWS::CloudWatch::Alarm")["ManyWaitAlarm"]
+
+    assert alarm["MetricName"] == "ApproximateNumberOfMessagesNotVisible"
+    assert 0.5 * IN_FLIGHT < alarm["Threshold"] < IN_FLIGHT
+
+
+def test_what_waits_for_a_helpdesk_is_not_taken_for_a_queue_that_nobody_reads() -> None:
+    alarm = of_type("AWS::CloudWatch::Alarm")["QueueUnreadAlarm"]
+
+    # Two waits, each a tenth longer than the longest: received three times by then, it does not count.
+    assert alarm["MetricName"] == "ApproximateAgeOfOldestMessage"
+    assert alarm["Threshold"] > 2 * 1.1 * defaults().max_delay_s

@@ -1,5 +1,6 @@
 """The template's figures fit together, and its parts are guarded as promised."""
 
+import hashlib
 import json
 import re
 import time
@@ -16,6 +17,7 @@ from samtranslator.translator.translator import Translator  # type: ignore[impor
 from helpdesk.models import HelpdeskName
 from helpdesk.settings import Settings, load_settings
 from helpdesk.wiring.invocation import api_deadline, queue_deadline, schedule_deadline
+from tests.formation import Formation
 from tests.unit.test_settings import NEEDED
 
 _READ_YAML: Any = yaml_helper.yaml_parse
@@ -84,6 +86,10 @@ def statements() -> Iterator[tuple[str, dict[str, Any]]]:
     for name, policy in of_type("AWS::SQS::QueuePolicy").items():
         for statement in policy["PolicyDocument"]["Statement"]:
             yield name, statement
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def is_encrypted(type_: str, resource: dict[str, Any]) -> bool:
@@ -207,7 +213,7 @@ def test_rule_and_schedule_have_a_dead_letter_destination_that_takes_from_them()
             resource
             for _, statement in statements()
             if statement.get("Principal") == principal and "sqs:SendMessage" in statement["Action"]
-            for resource in statement["Resource"]
+            for resource in _listed(statement["Resource"])
         ]
         assert dead in allowed
         assert target["Arn"] in allowed
@@ -354,7 +360,7 @@ def test_the_function_that_takes_forms_can_only_log_queue_and_read_the_forms_sec
     assert allowed[2]["Resource"]["Fn::Sub"].endswith(f":secret:{folder}/*")
 
 
-# ── snapshots ────────────────────────────────────────────────────────────────────────────────────────────
+# ── what CloudFormation makes of it ──────────────────────────────────────────────────────────────────────
 
 
 def transformed(**parameters: str) -> dict[str, Any]:
@@ -376,22 +382,242 @@ def transformed(**parameters: str) -> dict[str, Any]:
     return resources
 
 
+# The functions' own logical names in the transformed template.
+LAMBDA = "AWS::Lambda::Function"
+# A second value of each parameter, where another one is not found by counting on.
+OTHERWISE: dict[str, Any] = {
+    "Helpdesks": "kapture,socialboards",
+    "SocialboardsUrl": "https://other.example",
+    "SocialboardsZone": "Asia/Kolkata",
+    "SocialboardsMarkerField": "title",
+    "KaptureUrl": "https://other.example",
+    "KaptureZone": "UTC",
+    "KaptureHosts": "other.example",
+    "KaptureClosedStatuses": "Done",
+    "MarkerField": "title",
+    "DefaultSource": "other",
+    "AlarmTopicArn": "arn:aws:sns:eu-west-1:123456789012:alarms",
+    "AlarmEmail": "operator@example.com",
+    "NoTrafficSeconds": 900,
+    "LogRetentionDays": 14,
+    "PermissionsBoundaryArn": "arn:aws:iam::123456789012:policy/boundary",
+    "WebAclArn": "arn:aws:wafv2:eu-west-1:123456789012:regional/webacl/name/id",
+    "Architecture": "x86_64",
+}
+
+
+def deployed(stack: str = "one", region: str = "eu-west-1", **parameters: Any) -> dict[str, Any]:
+    """The resources that a deployment with these parameters makes."""
+    given = {name: one.get("Default") for name, one in TEMPLATE["Parameters"].items()} | parameters
+    given |= {"AWS::StackName": stack, "AWS::Region": region, "AWS::Partition": "aws"}
+    resources = transformed(**{name: str(value) for name, value in parameters.items()})
+    return Formation(given, TEMPLATE["Conditions"]).made(resources)
+
+
 def named(resources: dict[str, Any], kind: str) -> set[str]:
     return {name for name, resource in resources.items() if resource["Type"] == kind}
 
 
-def test_a_change_of_the_layer_alone_reaches_the_aliases() -> None:
-    before, after = transformed(), transformed(layer="s3://b/2")
+def referred_to(part: Any) -> set[str]:
+    """The names of all that a part of the template refers to, through conditions too."""
+    found = set(re.findall(r'"(?:Ref|Condition)": "([\w:]+)"', json.dumps(part)))
+    found |= set(re.findall(r"\$\{([\w:]+)", json.dumps(part)))
+    found |= set(re.findall(r'"Fn::If": \["(\w+)"', json.dumps(part)))
+    through = [TEMPLATE["Conditions"][name] for name in found if name in TEMPLATE["Conditions"]]
+    return found | {name for condition in through for name in referred_to(condition)}
 
-    aliases = named(before, "AWS::Lambda::Alias")
-    assert len(aliases) == 4
-    assert aliases == named(after, "AWS::Lambda::Alias")
-    assert not named(before, "AWS::Lambda::Version") & named(after, "AWS::Lambda::Version")
+
+def test_what_runs_is_what_was_deployed_last_and_no_version_of_before() -> None:
+    made = transformed()
+
+    # SAM names a version without looking at parameters: behind an alias a changed one would never run.
+    assert named(made, "AWS::Lambda::Version") == named(made, "AWS::Lambda::Alias") == set()
+    assert all("SnapStart" not in made[name]["Properties"] for name in named(made, LAMBDA))
+    assert len(named(made, LAMBDA)) == len(functions())
 
 
-def test_there_are_no_snapshots_unless_they_are_asked_for() -> None:
-    assert TEMPLATE["Parameters"]["SnapStart"]["Default"] == "None"
-    for function in functions().values():
-        assert function.get("SnapStart", {"ApplyOn": {"Ref": "SnapStart"}}) == {
-            "ApplyOn": {"Ref": "SnapStart"}
+@pytest.mark.parametrize("parameter", TEMPLATE["Parameters"])
+def test_a_changed_parameter_reaches_every_function_that_is_given_it(parameter: str) -> None:
+    default = TEMPLATE["Parameters"][parameter].get("Default")
+    value = OTHERWISE.get(parameter, default + 60 if isinstance(default, (int, float)) else None)
+    assert value not in (None, default), "give OTHERWISE another value of this parameter"
+
+    before, after = deployed(), deployed(**{parameter: value})
+
+    changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
+    assert changed
+    shared = TEMPLATE["Globals"]["Function"]
+    given = {
+        name
+        for name, own in of_type(FUNCTION).items()
+        if parameter in referred_to([shared, {key: one for key, one in own.items() if key != "Events"}])
+    }
+    assert named(after, LAMBDA) & changed == given
+
+
+def test_each_queue_has_a_policy_of_its_own() -> None:
+    policies = of_type("AWS::SQS::QueuePolicy").values()
+    for policy in policies:
+        (queue,) = policy["Queues"]
+        for statement in policy["PolicyDocument"]["Statement"]:
+            assert statement["Resource"] == {"Fn::GetAtt": [referred(queue), "Arn"]}
+    assert sorted(referred(policy["Queues"][0]) for policy in policies) == sorted(of_type("AWS::SQS::Queue"))
+
+
+# By kind: the property that names it in the account, and whether regions share the names.
+NAMES = {
+    "AWS::Lambda::Function": ("FunctionName", False),
+    "AWS::Lambda::LayerVersion": ("LayerName", False),
+    "AWS::Logs::LogGroup": ("LogGroupName", False),
+    "AWS::Events::EventBus": ("Name", False),
+    "AWS::Scheduler::Schedule": ("Name", False),
+    "AWS::CloudWatch::Alarm": ("AlarmName", False),
+    "AWS::CloudWatch::Dashboard": ("DashboardName", True),
+    "AWS::ApiGateway::RestApi": ("Name", False),
+    "AWS::ApiGateway::UsagePlan": ("UsagePlanName", False),
+}
+# Properties that are names of something else, or none in the account.
+NO_NAMES = {"EventBusName", "StageName", "MetricName", "FunctionName", "PolicyName"}
+
+
+def physical_names(resources: dict[str, Any]) -> set[tuple[str, str]]:
+    found = set()
+    for resource in resources.values():
+        kind, properties = resource["Type"], resource.get("Properties", {})
+        named_by = {key for key in properties if key == "Name" or key.endswith("Name")}
+        expected = NAMES[kind][0] if kind in NAMES else None
+        assert named_by - NO_NAMES <= {expected}, f"give NAMES the name of {kind}"
+        if expected:
+            found.add((kind, properties[expected]))
+    return found
+
+
+def test_two_stacks_live_in_one_account() -> None:
+    everything = {name: value for name, value in OTHERWISE.items() if name != "AlarmTopicArn"}
+    one, other = (physical_names(deployed(stack=name, **everything)) for name in ("one", "other"))
+
+    assert {kind for kind, _ in one} == NAMES.keys()
+    assert not one & other
+
+
+def test_one_stack_lives_in_two_regions() -> None:
+    shared = {kind for kind, (_, everywhere) in NAMES.items() if everywhere}
+    here, there = (physical_names(deployed(region=region)) for region in ("eu-west-1", "eu-central-1"))
+
+    assert not {name for name in here & there if name[0] in shared}
+
+
+def test_a_recurring_request_has_the_name_of_no_schedule_of_ours() -> None:
+    ours = [event["Name"]["Fn::Sub"] for _, event in events("ScheduleV2")]
+
+    assert len(ours) == 3
+    # Files of recurring requests are named without it.
+    assert all(name.startswith("${AWS::StackName}_") for name in ours)
+
+
+def test_the_apis_figures_come_under_the_name_of_its_alarm() -> None:
+    (name,) = named(made := deployed(), "AWS::ApiGateway::RestApi")
+    api = made[name]["Properties"]
+    dimensions = {one["Name"]: one["Value"] for one in made["ApiFailingAlarm"]["Properties"]["Dimensions"]}
+
+    # Which of the two it would be, were they different, is not documented.
+    assert api["Name"] == api["Body"]["info"]["title"] == dimensions["ApiName"] == "one"
+
+
+def test_a_web_acl_stands_before_the_api_where_one_is_named() -> None:
+    assert "WebAclAssociation" not in deployed()
+    made = deployed(WebAclArn=OTHERWISE["WebAclArn"])
+
+    association = made["WebAclAssociation"]["Properties"]
+    (stage,) = named(made, "AWS::ApiGateway::Stage")
+    assert association["WebACLArn"] == OTHERWISE["WebAclArn"]
+    assert (
+        association["ResourceArn"]
+        == f"arn:aws:apigateway:eu-west-1::/restapis/${{TicketApi}}/stages/${{{stage}}}"
+    )
+
+
+# ── what stays ───────────────────────────────────────────────────────────────────────────────────────────
+
+KEPT = {"AWS::SQS::Queue", "AWS::DynamoDB::Table", "AWS::SecretsManager::Secret"}
+
+
+def test_what_holds_requests_and_what_operators_have_put_in_stays_when_the_stack_goes() -> None:
+    kept = {name: one for name, one in RESOURCES.items() if one["Type"] in KEPT}
+
+    assert {one["Type"] for one in kept.values()} == KEPT
+    for resource in kept.values():
+        # Except where its very creation is rolled back.
+        assert resource["DeletionPolicy"] == "RetainExceptOnCreate"
+        assert resource["UpdateReplacePolicy"] == "Retain"
+
+
+# Once deployed a block stays as it is, for ever: CloudFormation makes a new secret of a changed one, in place
+# of what its operator has put there. A new secret brings a line of its own.
+FROZEN = {
+    "TokenSecret": "3a28b1aaa818eabf",
+    "KaptureCallbackSecret": "9458f1c54e51d19a",
+    "SocialboardsCallbackSecret": "9458f1c54e51d19a",
+    "SocialboardsSecret": "c63493e901493e69",
+}
+
+
+def test_no_generated_secret_is_ever_made_anew() -> None:
+    blocks = {
+        name: hashlib.sha256(json.dumps(secret["GenerateSecretString"], sort_keys=True).encode()).hexdigest()
+        for name, secret in of_type("AWS::SecretsManager::Secret").items()
+    }
+
+    assert {name: digest[:16] for name, digest in blocks.items()} == FROZEN
+
+
+# ── concurrency ──────────────────────────────────────────────────────────────────────────────────────────
+
+# What AWS gives a new account. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+FRESH_ACCOUNT = 10
+CALLED = {"ticket_api.handler", "form_intake.handler", "callbacks.handler"}
+
+
+def reserved(made: dict[str, Any]) -> dict[str, int]:
+    """Concurrency that only the named function may use."""
+    found = {name: one["Properties"].get("ReservedConcurrentExecutions") for name, one in made.items()}
+    return {name: count for name, count in found.items() if count not in (None, {"Ref": "AWS::NoValue"})}
+
+
+def test_a_fresh_account_runs_the_defaults() -> None:
+    made = deployed()
+    batches = [
+        one["Properties"]["ScalingConfig"]["MaximumConcurrency"]
+        for one in made.values()
+        if one["Type"] == "AWS::Lambda::EventSourceMapping"
+    ]
+    by_the_clock = [
+        name
+        for name, one in made.items()
+        if one["Type"] == "AWS::Scheduler::Schedule"
+        and one["Properties"].get("State") != "DISABLED"
+        and name.startswith(tuple(functions()))
+    ]
+    called = [name for name, one in functions().items() if one["Handler"] in CALLED]
+
+    assert len(called) == len(CALLED)
+    assert sum(batches) + len(by_the_clock) + len(called) <= FRESH_ACCOUNT
+    # Nothing can be reserved there: a hundred must stay unreserved.
+    assert reserved(made) == {}
+
+
+def test_concurrency_can_be_reserved_for_what_is_called() -> None:
+    assert reserved(deployed(ApiConcurrency=40, FormConcurrency=20)) == {
+        "TicketApiFunction": 40,
+        "FormIntakeFunction": 20,
+        "CallbacksFunction": 20,
+    }
+
+
+def test_a_run_by_the_clock_that_finds_no_place_does_not_outlive_the_next() -> None:
+    rates = {"rate(1 minute)": 60, "rate(1 hour)": 3600}
+    for function, event in events("ScheduleV2"):
+        assert function["EventInvokeConfig"] == {
+            "MaximumRetryAttempts": 0,
+            "MaximumEventAgeInSeconds": rates[event["ScheduleExpression"]],
         }

@@ -10,7 +10,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from helpdesk.changes import ChangeTeller, OvertakenError
 from helpdesk.desks import Desks
 from helpdesk.errors import FieldProblem, HelpdeskError, RejectedError, UnavailableError
-from helpdesk.http_answers import answer, call_in, plain_answer, problem_of
+from helpdesk.http_answers import answer, call_in, caller_of, plain_answer, problem_of
 from helpdesk.intake.calls import Call
 from helpdesk.intake.requests import Defaults, read_body
 from helpdesk.intake.shared_secrets import SharedSecrets
@@ -79,7 +79,8 @@ class Callbacks:
             self._count("CallbackRefused")
             # Whatever else stands in the path is anybody's text.
             known = helpdesk if helpdesk in self._senders else "unknown"
-            self._logger.warning("callback refused", extra={"helpdesk": known, "code": error.code})
+            refused = {"helpdesk": known, "code": error.code, "caller": caller_of(event)}
+            self._logger.warning("callback refused", extra=refused)
             return problem_of(error)
         extra = {"helpdesk": helpdesk, "ticket_id": ",".join(ticket_ids), "changed": bool(told)}
         self._logger.info("callback taken", extra=extra)

@@ -12,7 +12,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 
 from helpdesk.errors import FieldProblem, HelpdeskError, RejectedError, UnavailableError
-from helpdesk.http_answers import MAX_BODY_BYTES, answer, call_in, problem_of, too_large
+from helpdesk.http_answers import MAX_BODY_BYTES, answer, call_in, caller_of, problem_of, too_large
 from helpdesk.intake.allowance import Allowance
 from helpdesk.intake.answers import Submission, read_submission
 from helpdesk.intake.calls import Call
@@ -69,9 +69,8 @@ class FormIntake:
             cause = type(error.__cause__).__name__ if error.__cause__ else None
             # An unknown form's name is anybody's text.
             known = name if name in self._forms else None
-            self._logger.warning(
-                "submission refused", extra={"form": known, "code": error.code, "cause": cause}
-            )
+            extra = {"form": known, "code": error.code, "cause": cause, "caller": caller_of(event)}
+            self._logger.warning("submission refused", extra=extra)
             return problem_of(error)
         if request_id is None:
             return answer(200, {"state": "ignored"})

@@ -57,6 +57,15 @@ def too_large() -> RejectedError:
     return RejectedError("too_large", f"the submission is larger than {MAX_BODY_BYTES} bytes")
 
 
+def caller_of(event: Mapping[str, Any]) -> str | None:
+    """The address from which a call came, by which a refused one can be followed and blocked.
+
+    It is personal data: it stands in the lines of refusals only, for as long as logs are kept.
+    """
+    address: str | None = event["requestContext"]["identity"].get("sourceIp")
+    return address
+
+
 def answer(
     status: int,
     body: Mapping[str, Any] | None = None,

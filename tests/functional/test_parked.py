@@ -1,0 +1,178 @@
+"""The dead-letter queue is listed whole, although SQS answers from a sample of its servers."""
+
+import json
+from collections.abc import Callable
+from typing import Any, cast
+
+import boto3
+import pytest
+
+from bridge.operations import Operations, ParkedCopy, Wanted
+from bridge.target import Target
+from tests.deployment import Deployment
+
+ALL = Wanted()
+
+
+class Servers:
+    """SQS with several servers: of each receive it is said how many messages it finds, then all.
+
+    A short poll finds none at all: it asks servers that have none.
+    """
+
+    def __init__(self, sqs: Any, *finds: int) -> None:
+        self._sqs = sqs
+        self._finds = list(finds)
+        self.put_back: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sqs, name)
+
+    def receive_message(self, **asked: Any) -> Any:
+        finds = self._finds.pop(0) if self._finds else 10
+        if not asked.pop("WaitTimeSeconds", 0) or not finds:
+            return {}
+        return self._sqs.receive_message(**asked | {"MaxNumberOfMessages": finds})
+
+    def change_message_visibility_batch(self, **asked: Any) -> Any:
+        self.put_back.append(len(asked["Entries"]))
+        first, *rest = asked["Entries"]
+        if rest:
+            self._sqs.change_message_visibility_batch(**asked | {"Entries": rest})
+        # One of them was hidden for longer than the listing wanted it to be.
+        self._sqs.change_message_visibility(
+            QueueUrl=asked["QueueUrl"], ReceiptHandle=first["ReceiptHandle"], VisibilityTimeout=0
+        )
+        failed = {"Id": first["Id"], "Code": "AWS.SimpleQueueService.MessageNotInflight", "SenderFault": True}
+        return {"Successful": [{"Id": entry["Id"]} for entry in rest], "Failed": [failed]}
+
+
+type Sampled = Callable[..., tuple[Operations, Servers]]
+
+
+@pytest.fixture
+def sampled(deployment: Deployment) -> Sampled:
+    """The operator's commands on a queue whose receives find what is given."""
+
+    def operations(*finds: int) -> tuple[Operations, Servers]:
+        servers = Servers(deployment.sqs, *finds)
+        target = Target(
+            session=boto3.Session(),
+            endpoint_url=None,
+            name="ticket-bridge",
+            requests_queue_url=deployment.requests,
+            dead_letter_queue_url=deployment.dead_letter_queue,
+            ledger_table="ledger",
+            helpdesks=("kapture",),
+        )
+        # In place of the client that the target would make.
+        target.__dict__["sqs"] = servers
+        return Operations(target), servers
+
+    return operations
+
+
+def _park(deployment: Deployment, count: int) -> list[str]:
+    ids = [f"order-{number}" for number in range(count)]
+    for request_id in ids:
+        deployment.sqs.send_message(
+            QueueUrl=deployment.dead_letter_queue,
+            MessageBody=json.dumps({"operation": "add", "ticket": {"title": request_id}}),
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": value}
+                for name, value in {"request_id": request_id, "code": "expired"}.items()
+            },
+        )
+    return ids
+
+
+def _ids(copies: tuple[ParkedCopy, ...]) -> list[str]:
+    return sorted(copy.request_id for copy in copies)
+
+
+def test_an_empty_answer_is_not_the_end_of_the_list(deployment: Deployment, sampled: Sampled) -> None:
+    parked = _park(deployment, 14)
+    operations, _ = sampled(0, 3, 0, 0, 10, 0, 1)
+
+    listing = operations.parked()
+
+    assert _ids(listing.copies) == sorted(parked)
+    assert (listing.about, listing.hidden) == (14, "")
+
+
+def test_all_that_was_looked_at_is_shown_again_at_once(deployment: Deployment, sampled: Sampled) -> None:
+    parked = _park(deployment, 14)
+    operations, servers = sampled()
+
+    for _ in range(3):
+        assert _ids(operations.parked().copies) == sorted(parked)
+
+    assert servers.put_back == [10, 4] * 3
+
+
+def test_a_copy_that_comes_twice_is_listed_once(deployment: Deployment, sampled: Sampled) -> None:
+    parked = _park(deployment, 3)
+    operations, _ = sampled(2)
+    receive = operations._target.sqs.receive_message
+
+    def forgetful(**asked: Any) -> Any:
+        # As when the listing takes longer than messages stay hidden.
+        found = receive(**asked)
+        for message in found.get("Messages", [])[:1]:
+            deployment.sqs.change_message_visibility(
+                QueueUrl=asked["QueueUrl"], ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
+            )
+        return found
+
+    cast("Any", operations._target.sqs).receive_message = forgetful
+
+    assert _ids(operations.parked().copies) == sorted(parked)
+
+
+def test_a_redrive_finds_all_and_puts_the_others_back(deployment: Deployment, sampled: Sampled) -> None:
+    parked = _park(deployment, 14)
+    operations, _ = sampled(0, 5, 0, 7)
+    told: list[ParkedCopy] = []
+
+    listing = operations.redrive(Wanted(request_id="order-13"), told=told.append, dry_run=False)
+
+    assert (len(listing.copies), listing.about) == (14, 14)
+    assert _ids(tuple(told)) == ["order-13"]
+    assert _ids(operations.parked().copies) == sorted(set(parked) - {"order-13"})
+
+
+def test_what_was_not_sent_is_shown_again_when_a_redrive_fails(
+    deployment: Deployment, sampled: Sampled
+) -> None:
+    parked = _park(deployment, 4)
+    operations, _ = sampled()
+
+    def stopped(_: ParkedCopy) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        operations.redrive(ALL, told=stopped, dry_run=False)
+
+    assert _ids(operations.parked().copies) == sorted(parked)
+
+
+def test_what_somebody_else_looks_at_is_told_as_not_seen(deployment: Deployment, sampled: Sampled) -> None:
+    _park(deployment, 14)
+    deployment.sqs.receive_message(
+        QueueUrl=deployment.dead_letter_queue, MaxNumberOfMessages=2, VisibilityTimeout=600
+    )
+    operations, _ = sampled()
+
+    for listing in (operations.parked(), operations.redrive(ALL, told=lambda _: None, dry_run=True)):
+        assert listing.hidden.startswith("12 of about 14 could be seen: ")
+
+
+def test_what_sqs_itself_has_moved_keeps_its_id(deployment: Deployment, sampled: Sampled) -> None:
+    body = json.dumps({"operation": "add", "ticket": {"title": "without an id"}})
+    moved = deployment.sqs.send_message(QueueUrl=deployment.dead_letter_queue, MessageBody=body)["MessageId"]
+    operations, _ = sampled()
+
+    operations.redrive(Wanted(request_id=moved), told=lambda _: None, dry_run=False)
+    deployment.consume()
+
+    assert [event["data"]["request_id"] for event in deployment.outcomes()] == [moved]
