@@ -16,6 +16,12 @@ from tests.faults.checker.turns import KilledError, Turns
 _NEVER_ARRIVES = ("connect_refused", "dns_failure", "tls_failure")
 _REFUSED = re.compile(rb'"status": "failed"|"errorCode": (?!-1)')
 _HTML = {"content-type": "text/html"}
+# A text that helpdesks refuse.
+REFUSED = "refuse-me"
+_REFUSED_REPLIES = {
+    "kapture": Reply(200, {}, b'{"message": "no such state", "status": "failed"}'),
+    "socialboards": Reply(200, {}, b'{"data": null, "errorCode": 7, "errorText": "no such state"}'),
+}
 _REFUSALS: dict[str, Any] = {
     "kapture": Reply(200, {}, json.dumps({"status": "failed", "message": "Invalid Auth Key"}).encode()),
     "socialboards": Reply(
@@ -33,6 +39,10 @@ class Arrived:
     body: Any
     path: str
     acted: bool
+    # What befell it instead of an answer.
+    kind: str
+    # How long the gate had been closed to all but probes when it was begun.
+    closed_s: float
 
 
 class Line:
@@ -45,12 +55,14 @@ class Line:
         simulator: HelpdeskSimulator[Any],
         heard: Callable[[str, Arrived], None],
         *,
+        closed_s: Callable[[str], float],
         read_timeout_s: float,
     ) -> None:
         self._turns = turns
         self._mishaps = mishaps
         self._simulator = simulator
         self._heard = heard
+        self._closed_s = closed_s
         self._read_timeout_s = read_timeout_s
 
     def send(self, method: str, path: str, body: bytes, headers: Mapping[str, str], deadline: float) -> Reply:
@@ -64,6 +76,7 @@ class Line:
         if deadly and not process.acts_first:
             self._mishaps.tell(f"{process.name} is killed before {what}")
             self._die()
+        closed_s = self._closed_s(name)
         left = deadline - self._turns.now
         if left < MIN_CALL_S:
             raise UnavailableError("out_of_time", "too little time was left to begin the call")
@@ -78,7 +91,7 @@ class Line:
         reply = self._reply(method, path, operation, body, headers) if acts else None
         sent = json.loads(body) if body and waits else None
         acted = reply is not None and reply.status == 200 and not _REFUSED.search(reply.body)
-        self._heard(name, Arrived(self._turns.now, operation, sent, path, acted))
+        self._heard(name, Arrived(self._turns.now, operation, sent, path, acted, kind, closed_s))
         said = kind or (reply and reply.body.decode()[:80])
         self._mishaps.tell(f"{process.name}: {what}: {'done' if acts else 'not done'}, {said}")
         if deadly:
@@ -97,6 +110,8 @@ class Line:
     def _reply(
         self, method: str, path: str, operation: str, body: bytes, headers: Mapping[str, str]
     ) -> Reply:
+        if REFUSED.encode() in body:
+            return _REFUSED_REPLIES[self._simulator.name]
         call = ReceivedCall(
             operation=operation,
             method=method,

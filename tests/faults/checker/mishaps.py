@@ -1,6 +1,7 @@
 """What goes wrong, by chance of one seed, until the weather calms down; and the story of what happened."""
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -51,6 +52,10 @@ class Mishaps:
         # Faults that befall single calls of a helpdesk.
         self.kinds: Sequence[str] = (*LOST, *LOST, *REFUSED)
         self.story: list[tuple[float, str]] = []
+        # Calls that are answered by nobody, so many of each.
+        self.lost_operations: set[str] = set()
+        self.most_lost = 0
+        self._lost: Counter[str] = Counter()
         # Helpdesks that showed no list at all, until when.
         self.hidden_until: dict[str, float] = {}
 
@@ -87,6 +92,9 @@ class Mishaps:
                 return outage.kind, outage.kind in LOST and self.chance.random() < outage.acts
         if operation in ("pull", "list", "list_notes") and now < self.hidden_until.get(helpdesk, 0.0):
             return "500", False
+        if operation in self.lost_operations and self._lost[operation] < self.most_lost:
+            self._lost[operation] += 1
+            return "hang", False
         if not self.happens("helpdesk"):
             return None
         kind = self.chance.choice(self.kinds)

@@ -1,9 +1,16 @@
 """What must be true when all is quiet again, whatever has happened."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
-from tests.faults.checker.world import HELPDESKS, Asked, State, World, state_of
+from tests.faults.checker.line import Arrived
+from tests.faults.checker.mishaps import LOST
+from tests.faults.checker.world import HELPDESKS, MOST_ATTEMPTS, Asked, State, World, state_of
+
+# What had been admitted before a gate was closed may still be on its way for so long.
+_UNDER_WAY_S = 45.0
 
 
 def broken(world: World) -> list[str]:
@@ -16,6 +23,8 @@ def broken(world: World) -> list[str]:
         *_in_order(world),
         *_within_budget(world),
         *_changes_told(world),
+        *_spared(world),
+        *_in_time(world),
     ]
 
 
@@ -130,13 +139,59 @@ def _within_budget(world: World) -> Iterator[str]:
                 break
 
 
+def _spared(world: World) -> Iterator[str]:
+    """Nothing that must not be repeated goes into a closed gate, nor more often than it may be tried."""
+    for helpdesk in HELPDESKS:
+        lost: Counter[str] = Counter()
+        for call in world.arrived[helpdesk]:
+            text = _text_of(call)
+            if text is None:
+                continue
+            if call.closed_s > _UNDER_WAY_S:
+                yield f"{text} was sent to {helpdesk}, whose gate had been closed for {call.closed_s:.0f} s"
+            lost[text] += call.kind in LOST
+        for text, times in lost.items():
+            if times > MOST_ATTEMPTS:
+                yield f"{text} was sent to {helpdesk} {times} times, and answered never"
+
+
+def _text_of(call: Arrived) -> str | None:
+    """The title or comment that a call writes; None where it may be made twice."""
+    if call.operation == "add":
+        sent = call.body[0] if isinstance(call.body, list) else call.body
+        return str(sent["title"]).partition(" [tb-")[0]
+    if call.operation == "update" and "comment" in call.body[0]:
+        return str(call.body[0]["comment"])
+    if call.operation == "add_note":
+        return str(call.body["message"]).partition("\n")[0]
+    return None
+
+
+def _in_time(world: World) -> Iterator[str]:
+    """What an outage has kept waiting is done soon after it, and little of it was ever in doubt."""
+    for outage in world.mishaps.outages:
+        mine = [
+            one for one in world.asked.values() if one.helpdesk == outage.helpdesk and one.at < outage.ends
+        ]
+        in_doubt = [one for one in mine if one.was_in_doubt]
+        if len(in_doubt) > world.most_in_doubt:
+            yield f"{len(in_doubt)} of {len(mine)} requests came into doubt: {in_doubt[-1].name} as well"
+        for asked in mine:
+            late_s = asked.finals[0]["at"] - max(outage.ends, asked.at) if asked.finals else 0.0
+            if asked not in in_doubt and late_s > world.soon_s:
+                yield f"{asked.name} ended {late_s:.0f} s after the outage"
+
+
 def _changes_told(world: World) -> Iterator[str]:
     """Each change once and in order, and the last one that there was."""
     for (helpdesk, ticket_id), events in world.changes.items():
-        first: dict[str, str] = {}
+        by_number: dict[int, set[str]] = defaultdict(set)
         for event in events:
-            first.setdefault(event["id"], _state_in(helpdesk, event))
-        told = list(first.values())
+            by_number[_number_of(event)].add(_state_in(helpdesk, event))
+        for number, states in by_number.items():
+            if len(states) > 1:
+                yield f"{helpdesk} {ticket_id}: change {number} is told as {sorted(states)}"
+        told = [state for _, states in sorted(by_number.items()) for state in sorted(states)]
         was = [state_of(helpdesk, one.number) for one in _states(world, helpdesk, ticket_id)]
         for one, other in pairwise(told):
             if one == other:
@@ -147,21 +202,19 @@ def _changes_told(world: World) -> Iterator[str]:
     for helpdesk, ticket_id in world.watched:
         states = _states(world, helpdesk, ticket_id)
         events = world.changes[helpdesk, ticket_id]
-        if states and (
-            not events or _state_in(helpdesk, events[-1]) != state_of(helpdesk, states[-1].number)
-        ):
-            told = [_state_in(helpdesk, event) for event in events]
+        told = [_state_in(helpdesk, event) for event in sorted(events, key=_number_of)]
+        if states and told[-1:] != [state_of(helpdesk, states[-1].number)]:
             yield f"{helpdesk} {ticket_id}: told {told}, and is {state_of(helpdesk, states[-1].number)}"
+
+
+def _number_of(event: dict[str, Any]) -> int:
+    return int(event["data"]["request_id"].split(":")[2])
 
 
 def _states(world: World, helpdesk: str, ticket_id: str) -> list[State]:
     return [one for one in world.states[helpdesk] if one.ticket_id == ticket_id]
 
 
-def _state_in(helpdesk: str, event: dict[str, object]) -> str:
-    data: dict[str, object] = event["data"]  # type: ignore[assignment]  # an event's data is an object
-    ticket: dict[str, object] = data["ticket"]  # type: ignore[assignment]  # a change shows its ticket
-    if helpdesk == "kapture":
-        status: dict[str, object] = ticket.get("sub_status") or {}  # type: ignore[assignment]  # as above
-        return str(status.get("key"))
-    return str(ticket.get("queue"))
+def _state_in(helpdesk: str, event: dict[str, Any]) -> str:
+    ticket = event["data"]["ticket"]
+    return str(ticket.get("sub_status", {}).get("key") if helpdesk == "kapture" else ticket.get("queue"))

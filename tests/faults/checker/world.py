@@ -5,6 +5,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from bridge.simulators.kapture import KaptureSimulator
@@ -14,7 +15,7 @@ from helpdesk.errors import HelpdeskError
 from tests.faults.checker.aws import Client, Queue, Secrets, Sns, Sqs
 from tests.faults.checker.dynamodb import Table
 from tests.faults.checker.functions import CALLBACK_SECRET, Functions, Surroundings
-from tests.faults.checker.line import Arrived, Line
+from tests.faults.checker.line import REFUSED, Arrived, Line
 from tests.faults.checker.mishaps import Mishaps, Risks
 from tests.faults.checker.turns import Process, Turns
 
@@ -46,6 +47,16 @@ class Asked:
     # Whether the helpdesk refuses it.
     is_bad: bool = False
     events: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether its call may be made twice."""
+        return self.operation == "get" or (self.operation == "update" and not self.has_comment)
+
+    @property
+    def was_in_doubt(self) -> bool:
+        """Whether it was told that it may have happened."""
+        return len(self.finals) < len(self.events)
 
     @property
     def finals(self) -> list[dict[str, Any]]:
@@ -95,6 +106,8 @@ class World:
         # Tickets whose every last state must have been told in the end.
         self.watched: list[tuple[str, str]] = []
         # Calls allowed to a helpdesk, and in how many seconds.
+        self.most_in_doubt = 1000
+        self.soon_s = float("inf")
         self.budgets: dict[str, tuple[int, float]] = {}
         self.may_park: Callable[[Asked, Mapping[str, Any]], bool] = lambda asked, data: (
             data["attempts"] >= MOST_ATTEMPTS or (asked.helpdesk == "kapture" and asked.has_comment)
@@ -135,7 +148,14 @@ class World:
             sqs=self._client("sqs", Sqs({"requests": self.queue, "dead-letters": self.letters})),
             secrets=self._client("secretsmanager", self.secrets, waits=False),
             lines={
-                name: Line(self.turns, self.mishaps, simulator, self._heard, read_timeout_s=15.0)
+                name: Line(
+                    self.turns,
+                    self.mishaps,
+                    simulator,
+                    self._heard,
+                    closed_s=self._closed_s,
+                    read_timeout_s=15.0,
+                )
                 for name, simulator in self.simulators.items()
             },
             clock=clock,
@@ -161,17 +181,30 @@ class World:
         return self._ask(helpdesk, "add", name, after_s, {"ticket": ticket, **more})
 
     def update(
-        self, helpdesk: str, after_s: float, target: str, *, comment: bool = False, **more: Any
+        self,
+        helpdesk: str,
+        after_s: float,
+        target: str,
+        *,
+        comment: bool = False,
+        occurred_at: float | None = None,
+        bad: bool = False,
+        **more: Any,
     ) -> Asked:
         """An update of the ticket of this title, which `more` names by an id or a reference."""
         number = len(self.asked)
         name = f"update-{number}"
         key = "sub_status" if helpdesk == "kapture" else "queue"
-        changes = {key: state_of(helpdesk, number)}
+        changes = {key: state_of(helpdesk, number), **more.pop("changes", {})}
         if comment:
             changes["comment"] = f"comment of {name}"
+        if bad:
+            changes = {"sub_status": REFUSED}
+        if occurred_at is not None:
+            more["occurred_at"] = datetime.fromtimestamp(occurred_at, UTC).isoformat()
         asked = self._ask(helpdesk, "update", name, after_s, {"changes": changes, **more})
-        asked.target, asked.has_comment = target, comment
+        asked.target, asked.has_comment, asked.is_bad = target, comment, bad
+        asked.occurred_at = occurred_at
         return asked
 
     def get(self, helpdesk: str, after_s: float, ticket_ids: list[str], **more: Any) -> Asked:
@@ -333,10 +366,15 @@ class World:
         if event["type"] == "ticket.changed":
             self.changes[data["helpdesk"], data["ticket_id"]].append(event)
         elif asked := self.asked.get(data["request_id"]):
-            asked.events.append(event)
+            asked.events.append(event | {"at": self.turns.now})
         else:
             self.broken.append(f"an outcome of nobody's request: {data['request_id']}")
         self.mishaps.tell(f"published: {event['type']} {data['request_id']} {data.get('code', '')}")
+
+    def _closed_s(self, helpdesk: str) -> float:
+        """For how long the gate has been closed."""
+        gate = self.table.items.get(f"gate#{helpdesk}", {})
+        return self.turns.now - float(gate["closed_at"]["N"]) if "closed" in gate else 0.0
 
     def _heard(self, helpdesk: str, call: Arrived) -> None:
         self.arrived[helpdesk].append(call)
@@ -373,7 +411,7 @@ class World:
         return [
             Seen(
                 str(ticket.ticket_id),
-                ticket.title,
+                ticket.title.partition(" [tb-")[0],
                 # A note ends with its request's marker.
                 tuple(comment.partition("\n")[0] for comment in ticket.comments),
             )
