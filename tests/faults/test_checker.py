@@ -55,7 +55,11 @@ def test_every_promise_holds_in_every_schedule(
     family: str, seeds: range, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for seed in seeds:
-        world = FAMILIES[family][0](str(seed))
+        try:
+            world = FAMILIES[family][0](str(seed))
+        except BaseException as error:
+            error.add_note(f"CHECKER_SEED={family}:{seed}")
+            raise
         wrong = broken(world)
         if _TOLD:
             with capsys.disabled():
@@ -158,7 +162,7 @@ def test_the_table_takes_any_condition_and_change_as_moto_does(dynamodb: Any) ->
 
 
 def _any_update(chance: random.Random) -> dict[str, Any]:
-    values = {":n": {"N": str(chance.randint(0, 3))}, ":s": {"S": chance.choice("ab")}}
+    values: dict[str, Any] = {":n": {"N": str(chance.randint(0, 3))}, ":s": {"S": chance.choice("ab")}}
     value = chance.choice(list(values))
     attribute = "a" if value == ":n" else "b"
     # Moto breaks where two kinds are compared.

@@ -82,8 +82,8 @@ class Queue:
             done.append({"Id": entry["Id"]})
         return {"Successful": done, "Failed": failed}
 
-    def receive(self, most: int, seen_again: Callable[[], bool]) -> list[dict[str, Any]]:
-        """Records as Lambda gives them to a function; some of them stay visible for a second receiver."""
+    def receive(self, most: int, seen_again_in_s: Callable[[], float | None]) -> list[dict[str, Any]]:
+        """Records as Lambda gives them to a function; some of them another receiver sees again too soon."""
         now = self._turns.now
         records: list[dict[str, Any]] = []
         for message in list(self.messages.values()):
@@ -93,16 +93,16 @@ class Queue:
                 if message.receives >= self._most_receives:
                     self.moved.append(self.messages.pop(message.message_id))
                 else:
-                    records.append(self._record(message, again=seen_again()))
+                    records.append(self._record(message, seen_again_in_s()))
         return records
 
-    def _record(self, message: Message, *, again: bool) -> dict[str, Any]:
+    def _record(self, message: Message, again_in_s: float | None) -> dict[str, Any]:
         now = self._turns.now
         message.receives += 1
         message.received_at = now
         message.first_received_at = message.first_received_at or now
         message.handles.append(f"{message.message_id}/{message.receives}")
-        message.visible_at = now if again else now + self._visibility_s
+        message.visible_at = now + (self._visibility_s if again_in_s is None else again_in_s)
         self.changed(message.visible_at)
         return {
             "messageId": message.message_id,

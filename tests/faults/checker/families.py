@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from tests.faults.checker.mishaps import LOST, OUTAGES, REFUSED, Outage, Risks
 from tests.faults.checker.world import HELPDESKS, World
@@ -31,7 +32,12 @@ def outage(seed: str) -> World:
     chance = world.chance
     helpdesk, begins = chance.choice(HELPDESKS), world.began_at + chance.uniform(0, 60)
     lasts_s = math.exp(chance.uniform(math.log(5 * _MINUTE_S), math.log(6 * _HOUR_S)))
-    kind = chance.choice(OUTAGES)
+    kind = chance.choice((*OUTAGES, "paused"))
+    if kind == "paused":
+        world.turns.at(begins, lambda: world.pause(helpdesk))
+        world.turns.at(begins + lasts_s, lambda: world.resume(helpdesk))
+        # No call comes in between, but for those that were under way.
+        kind = ""
     world.mishaps.outages.append(Outage(helpdesk, kind, begins, begins + lasts_s))
     world.mishaps.calm_at = begins + lasts_s
     # Each process closes the gate when five calls in a row have failed in it.
@@ -50,7 +56,7 @@ def order(seed: str) -> World:
     risks = replace(_RISKS, helpdesk=0.08, kill=0.1)
     world = World(f"order:{seed}", risks, SETTLE_AFTER_S="30", GIVE_UP_AFTER_HOURS="12")
     chance = world.chance
-    world.batch = chance.choice((3, 10))
+    world.batch = chance.choice((3, 25))
     within_s = chance.choice((0.5, 10.0, 300.0))
     for helpdesk in HELPDESKS:
         ticket_id = world.make_ticket(helpdesk, "before")
@@ -125,8 +131,8 @@ def budgets(seed: str) -> World:
                 many = [str(int(ids[0]) + place) for place in range(chance.choice((1, 60, 100)))]
                 world.get(helpdesk, after_s, [ids[0], *many[1:]])
             else:
-                more = {} if helpdesk == "kapture" else {"changes": {"sub_status": "pending"}}
-                world.update(helpdesk, after_s, "before 0", comment=True, ticket_id=ids[0], **more)
+                status = {} if helpdesk == "kapture" else {"sub_status": "pending"}
+                world.update(helpdesk, after_s, "before 0", comment=True, ticket_id=ids[0], changes=status)
     world.know_markers()
     world.tick("reconcile", _MINUTE_S, world.began_at + 75 * _HOUR_S)
     world.run(76 * _HOUR_S)
@@ -146,8 +152,7 @@ def refield(seed: str) -> World:
         chance.shuffle(fields)
         _refield(world, fields[0])
         for place in (1, 2):
-            field = chance.choice(fields)
-            world.later(chance.uniform(5, 200) * place, lambda field=field: _refield(world, field))
+            world.later(chance.uniform(5, 200) * place, partial(_refield, world, chance.choice(fields)))
     for _ in range(chance.randint(2, 6)):
         world.add(chance.choice(HELPDESKS), 2 + chance.uniform(0, 200))
     if chance.random() < 0.5:
@@ -188,21 +193,26 @@ def doubts(seed: str) -> World:
 
 def _some_requests(world: World, within_s: float, only: str | None = None, most: int = 14) -> None:
     chance = world.chance
-    adds: dict[str, list[tuple[str, str, float]]] = {name: [] for name in HELPDESKS}
+    adds: dict[str, list[tuple[str, str, str, float]]] = {name: [] for name in HELPDESKS}
     ready = {name: world.make_ticket(name, f"{name} before") for name in HELPDESKS}
     for _ in range(chance.randint(2, most)):
         helpdesk, after_s = only or chance.choice(HELPDESKS), chance.uniform(2, within_s)
         kind = chance.choice(("add", "add", "update", "reference", "get"))
         comment = chance.random() < 0.6
         if kind == "add":
-            reference = f"order-{len(world.asked)}"
-            added = world.add(helpdesk, after_s, reference=reference)
-            adds[helpdesk].append((added.name, reference, after_s))
+            # Names that are one where they are only put side by side.
+            place, other = divmod(len(adds[helpdesk]), 2)
+            source, reference = ("shop#1", str(place)) if other else ("shop", f"1#{place}")
+            added = world.add(helpdesk, after_s, reference=reference, source=source)
+            adds[helpdesk].append((added.name, source, reference, after_s))
+            if chance.random() < 0.2:
+                world.send_again(added, after_s + chance.choice((0.0, 1.0, 100.0)))
         elif kind == "update":
             world.update(helpdesk, after_s, f"{helpdesk} before", comment=comment, ticket_id=ready[helpdesk])
         elif kind == "reference" and adds[helpdesk]:
-            title, reference, added_s = chance.choice(adds[helpdesk])
-            world.update(helpdesk, max(after_s, added_s), title, comment=comment, reference=reference)
+            title, source, reference, added_s = chance.choice(adds[helpdesk])
+            after_s = max(after_s, added_s)
+            world.update(helpdesk, after_s, title, comment=comment, reference=reference, source=source)
         else:
             world.get(helpdesk, after_s, [ready[helpdesk]])
 

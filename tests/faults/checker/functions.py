@@ -3,9 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
-
-from aws_lambda_powertools import Logger, Metrics
+from typing import TYPE_CHECKING, Any, cast
 
 from helpdesk import kapture_callback, socialboards_callback
 from helpdesk.callbacks import Callbacks, Sender
@@ -29,6 +27,9 @@ from helpdesk.watchlist import Watchlist, watched_under
 from helpdesk.wiring.invocation import LambdaContext, api_deadline, queue_deadline, schedule_deadline
 from tests.faults.checker.line import Line
 
+if TYPE_CHECKING:
+    from aws_lambda_powertools import Logger, Metrics
+
 CALLBACK_SECRET = "a secret between two"
 ENVIRONMENT = {
     "HELPDESKS": "kapture,socialboards",
@@ -49,7 +50,23 @@ class _NoMetrics:
         """Lets it go."""
 
 
-_logger = Logger(service="checker", level="CRITICAL")
+class _Log:
+    """Hears of faults of our own only; the layer's log lines are not the checker's."""
+
+    def __init__(self, told: Callable[[str], None]) -> None:
+        self._told = told
+
+    def info(self, *_: object, **__: object) -> None:
+        """Lets it go."""
+
+    warning = info
+
+    def error(self, _: str, *, extra: Mapping[str, Any]) -> None:
+        """Tells where something was raised that nobody expected."""
+        if "fault" in extra:
+            self._told(f"a fault of our own: {extra['fault']}")
+
+
 _metrics = cast("Metrics", _NoMetrics())
 
 
@@ -63,6 +80,8 @@ class Surroundings:
     secrets: Any
     lines: Mapping[str, Line]
     clock: Callable[[], float]
+    # Told of faults of our own.
+    fault: Callable[[str], None]
 
 
 @dataclass
@@ -80,6 +99,7 @@ class Functions:
     def __init__(self, around: Surroundings, variables: Mapping[str, str]) -> None:
         self._around = around
         self._settings = load_settings({**ENVIRONMENT, **variables})
+        self._logger = cast("Logger", _Log(around.fault))
 
     # ── what starts them ─────────────────────────────────────────────────────────────────────────────────
 
@@ -114,6 +134,14 @@ class Functions:
             self._ledger.note_marker(name, self._helpdesks[name].marker_field)
             self._ledger.note_marker(name, COMMENT)
 
+    def pause(self, helpdesk: str) -> None:
+        """An operator closes the gate."""
+        self._desks.gate(helpdesk).pause()
+
+    def resume(self, helpdesk: str) -> None:
+        """An operator takes that back."""
+        self._desks.gate(helpdesk).resume()
+
     def _context(self, ends_at: float) -> LambdaContext:
         return _Context(ends_at, self._around.clock)
 
@@ -129,7 +157,7 @@ class Functions:
             Topic(self._around.sns, chosen.outcomes_topic_arn),
             lambda: self._around.sqs,
             chosen,
-            _logger,
+            self._logger,
             _metrics,
             self._around.clock,
         )
@@ -145,7 +173,7 @@ class Functions:
             settle_after_s=chosen.settle_after_s,
             give_up_s=chosen.give_up_after_s,
             most_calls=chosen.reconcile_calls,
-            logger=_logger,
+            logger=self._logger,
             metrics=_metrics,
             clock=self._around.clock,
         )
@@ -162,7 +190,7 @@ class Functions:
             each_s=chosen.watch_each_s,
             days=chosen.ledger_days,
             most_calls=chosen.watch_calls,
-            logger=_logger,
+            logger=self._logger,
             metrics=_metrics,
             clock=self._around.clock,
         )
@@ -175,7 +203,7 @@ class Functions:
             self._teller,
             SharedSecrets(self._around.secrets, self._around.clock),
             {name: Sender(reading, f"{name}-callback") for name, reading in readings.items()},
-            _logger,
+            self._logger,
             _metrics,
             self._around.clock,
         )

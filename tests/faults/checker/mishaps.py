@@ -28,7 +28,10 @@ class Risks:
 
 @dataclass(frozen=True)
 class Outage:
-    """A stretch in which a helpdesk answers nothing but this; a share of calls it `acts` on all the same."""
+    """A stretch in which a helpdesk answers nothing but one kind; a share of calls it acts on all the same.
+
+    Without a kind it answers, and is not asked.
+    """
 
     helpdesk: str
     kind: str
@@ -88,7 +91,7 @@ class Mishaps:
         """What a call of a helpdesk suffers, and whether it is carried out all the same."""
         now = self._clock()
         for outage in self.outages:
-            if outage.helpdesk == helpdesk and outage.begins <= now < outage.ends:
+            if outage.kind and outage.helpdesk == helpdesk and outage.begins <= now < outage.ends:
                 return outage.kind, outage.kind in LOST and self.chance.random() < outage.acts
         if operation in ("pull", "list", "list_notes") and now < self.hidden_until.get(helpdesk, 0.0):
             return "500", False
@@ -99,6 +102,10 @@ class Mishaps:
             return None
         kind = self.chance.choice(self.kinds)
         return kind, kind in LOST and self.chance.random() < 0.5
+
+    def again_in_s(self) -> float | None:
+        """After how long a message is delivered a second time; None where it is not."""
+        return self.chance.choice((0.0, 2.0, 12.0)) if self.happens("twice") else None
 
     def fuse(self) -> tuple[int, bool] | None:
         """At which call an invocation dies, and whether that is still carried out; None where it lives."""

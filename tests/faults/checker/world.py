@@ -94,7 +94,7 @@ class World:
             random.Random(f"{seed} mishaps"), lambda: self.turns.now, risks, self.began_at + calm_after_s
         )
         self.variables = dict(variables)
-        self.batch = self.chance.choice((1, 1, 3, 10))
+        self.batch = self.chance.choice((1, 1, 3, 25))
         self.concurrency = self.chance.choice((1, 2, 4))
         self.tick_s = _MINUTE_S
         self.asked: dict[str, Asked] = {}
@@ -159,6 +159,7 @@ class World:
                 for name, simulator in self.simulators.items()
             },
             clock=clock,
+            fault=self.broken.append,
         )
 
     def _client(self, service: str, api: Any, *, waits: bool = True) -> Client:
@@ -169,6 +170,14 @@ class World:
     def know_markers(self) -> None:
         """Markers have come back from both helpdesks before."""
         self._invoke("setup", lambda functions, _: functions.know_markers(HELPDESKS))
+
+    def pause(self, helpdesk: str) -> None:
+        """An operator closes a gate."""
+        self._invoke("setup", lambda functions, _: functions.pause(helpdesk))
+
+    def resume(self, helpdesk: str) -> None:
+        """An operator opens a gate again."""
+        self._invoke("setup", lambda functions, _: functions.resume(helpdesk))
 
     def later(self, seconds: float, action: Callable[[], object]) -> None:
         """Does something so many seconds after the beginning."""
@@ -218,6 +227,10 @@ class World:
         self.asked[name] = asked
         self.later(after_s, lambda: self.send(asked))
         return asked
+
+    def send_again(self, asked: Asked, after_s: float) -> None:
+        """A producer sends the same request once more, so many seconds after the beginning."""
+        self.later(after_s, lambda: self.send(asked))
 
     def send(self, asked: Asked) -> None:
         """Puts a request into the queue."""
@@ -305,7 +318,7 @@ class World:
     def _poll(self) -> None:
         if self._running >= self.concurrency:
             return
-        records = self.queue.receive(self.batch, lambda: self.mishaps.happens("twice"))
+        records = self.queue.receive(self.batch, self.mishaps.again_in_s)
         if not records:
             return
         self._running += 1
@@ -351,6 +364,8 @@ class World:
                 run(functions, ends_at)
             except HelpdeskError as error:
                 self.mishaps.tell(f"{process.name} fails: {error}")
+            except Exception as error:  # noqa: BLE001  # what no function may raise is a promise broken
+                self.broken.append(f"{process.name} raises {error!r}")
             process.died = lambda: None
             self._warm[kind].append(functions)
             ended()
