@@ -111,11 +111,13 @@ def budgets(seed: str) -> World:
     """Few calls are allowed; requests that take one, many, or one after the other."""
     world = World(f"budgets:{seed}", replace(_RISKS, aws=0.01, helpdesk=0.05, kill=0.05))
     chance = world.chance
-    allowed = chance.choice((1, 4, 10, 30))
+    allowed = chance.choice((1, 4, 10, 30, 300))
     world.restart(
         SETTLE_AFTER_S="30",
+        GIVE_UP_AFTER_HOURS="8",
         KAPTURE_GET_LIMIT=chance.choice(("20", "50")),
-        KAPTURE_PULL_LIMIT=chance.choice(("0", "3")),
+        # A day of more pages than are allowed at once cannot be looked at.
+        KAPTURE_PULL_LIMIT=chance.choice(("0", "3")) if allowed >= 10 else "0",
         KAPTURE_BUDGET=str(allowed),
         SOCIALBOARDS_BUDGET=str(allowed),
     )
@@ -129,19 +131,23 @@ def budgets(seed: str) -> World:
                 world.add(helpdesk, after_s)
             elif kind == "get":
                 many = [str(int(ids[0]) + place) for place in range(chance.choice((1, 60, 100)))]
-                world.get(helpdesk, after_s, [ids[0], *many[1:]])
+                asked = world.get(helpdesk, after_s, [ids[0], *many[1:]])
+                get_limit = 50 if helpdesk == "socialboards" else int(world.variables["KAPTURE_GET_LIMIT"])
+                # What takes more calls than are ever allowed is refused.
+                asked.is_bad = math.ceil(len(many) / get_limit) > allowed
             else:
                 status = {} if helpdesk == "kapture" else {"sub_status": "pending"}
                 world.update(helpdesk, after_s, "before 0", comment=True, ticket_id=ids[0], changes=status)
     world.know_markers()
-    world.tick("reconcile", _MINUTE_S, world.began_at + 75 * _HOUR_S)
-    world.run(76 * _HOUR_S)
+    world.tick("reconcile", _MINUTE_S, world.began_at + 10 * _HOUR_S)
+    world.run(11 * _HOUR_S)
     return world
 
 
 def refield(seed: str) -> World:
     """Another marker field or zone, while it is not known what became of some adds."""
-    world = World(f"refield:{seed}", replace(_RISKS, helpdesk=0.4, kill=0.1), SETTLE_AFTER_S="30")
+    risks = replace(_RISKS, helpdesk=0.4, kill=0.1)
+    world = World(f"refield:{seed}", risks, SETTLE_AFTER_S="30", GIVE_UP_AFTER_HOURS="2")
     chance = world.chance
     world.mishaps.kinds = LOST
     world.may_park = lambda _asked, _data: True
@@ -157,8 +163,8 @@ def refield(seed: str) -> World:
         world.add(chance.choice(HELPDESKS), 2 + chance.uniform(0, 200))
     if chance.random() < 0.5:
         world.know_markers()
-    world.tick("reconcile", _MINUTE_S, world.began_at + 75 * _HOUR_S)
-    world.run(76 * _HOUR_S)
+    world.tick("reconcile", _MINUTE_S, world.began_at + 4 * _HOUR_S)
+    world.run(5 * _HOUR_S)
     return world
 
 

@@ -152,7 +152,12 @@ class Functions:
         chosen = self._settings
         return QueueConsumer(
             TicketService(
-                self._desks, self._ledger, self._markers, doubt_s=chosen.doubt_s, threads=chosen.threads
+                self._desks,
+                self._ledger,
+                self._markers,
+                doubt_s=chosen.doubt_s,
+                threads=chosen.threads,
+                clock=self._around.clock,
             ),
             Topic(self._around.sns, chosen.outcomes_topic_arn),
             lambda: self._around.sqs,
