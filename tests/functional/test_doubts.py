@@ -1,6 +1,8 @@
 """Adds whose answer was lost: said, looked up, and never made twice."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 from moto import mock_aws
@@ -79,3 +81,92 @@ def test_marker_not_returned_parks_and_never_makes_a_second_ticket(
     [letter] = deployment.dead_letters()
     assert letter["code"] == "outcome_unknown"
     assert deployment.waiting() == 0
+
+
+# ── settings that change, or are wrong, while something is in doubt ──────────────────────────────────────
+
+
+def _proved(deployment: Deployment) -> None:
+    """A marker has come back."""
+    deployment.send(
+        {"operation": "add", "request_id": "r-0", "ticket": {"title": "shows that markers come back"}}
+    )
+    deployment.consume()
+    deployment.outcomes()
+
+
+def test_an_add_without_a_marker_is_not_made_again_after_markers_are_switched_on(
+    deployment: Deployment, kapture: KaptureSimulator
+) -> None:
+    deployment.set(MARKER_FIELD="off")
+    kapture.faults.add(FaultRule(operation="add", times=1, fault=Fault(reset="after")))
+    deployment.send(ADD)
+    deployment.consume()
+    deployment.set(MARKER_FIELD="details")
+    _proved(deployment)
+
+    assert deployment.reconcile()["parked"] == 1
+    deployment.show_all()
+    deployment.consume()
+
+    assert [ticket.title for ticket in kapture.tickets].count("lost answer") == 1
+
+
+def test_a_marker_that_comes_back_out_of_one_field_proves_nothing_of_another(
+    deployment: Deployment, kapture: KaptureSimulator
+) -> None:
+    _proved(deployment)
+    # The markers of the tickets before still show in their details.
+    deployment.set(MARKER_FIELD="extra:hidden")
+    kapture.faults.add(FaultRule(operation="add", times=1, fault=Fault(reset="before")))
+    deployment.send(ADD)
+    deployment.consume()
+
+    assert deployment.reconcile()["parked"] == 1
+
+
+def _wrong_zone(kapture: KaptureSimulator) -> str:
+    """A zone in which it is another day now than at the helpdesk."""
+    now = datetime.now(UTC)
+    here = now.astimezone(kapture.zone).date()
+    zones = ("Etc/GMT+12", "Pacific/Kiritimati")
+    return next(zone for zone in zones if now.astimezone(ZoneInfo(zone)).date() != here)
+
+
+def test_a_ticket_is_found_where_the_zone_in_the_settings_is_wrong(
+    deployment: Deployment, kapture: KaptureSimulator
+) -> None:
+    deployment.set(KAPTURE_ZONE=_wrong_zone(kapture))
+    kapture.faults.add(FaultRule(operation="add", times=1, fault=Fault(reset="after")))
+    deployment.send(ADD)
+    deployment.consume()
+
+    assert deployment.reconcile()["found"] == 1
+    assert len(kapture.tickets) == 1
+
+
+def test_while_the_zone_is_contradicted_nothing_counts_as_absent(
+    deployment: Deployment, kapture: KaptureSimulator
+) -> None:
+    test_a_ticket_is_found_where_the_zone_in_the_settings_is_wrong(deployment, kapture)
+    _proved(deployment)
+    kapture.faults.add(FaultRule(operation="add", times=1, fault=Fault(reset="before")))
+    deployment.send(ADD | {"request_id": "r-2"})
+    deployment.consume()
+    assert deployment.reconcile()["waiting"] == 1
+
+    # Another zone has not been contradicted.
+    deployment.set(KAPTURE_ZONE="Asia/Kolkata")
+    assert deployment.reconcile()["absent"] == 1
+
+
+def test_look_ups_of_a_run_are_bounded(deployment: Deployment, kapture: KaptureSimulator) -> None:
+    deployment.set(RECONCILE_CALLS="1")
+    kapture.faults.add(FaultRule(operation="add", times=1, fault=Fault(reset="before")))
+    deployment.send(ADD)
+    deployment.consume()
+    before = [call.operation for call in kapture.calls].count("pull")
+
+    assert deployment.reconcile()["waiting"] == 1
+
+    assert [call.operation for call in kapture.calls].count("pull") - before == 1

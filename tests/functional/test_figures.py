@@ -93,6 +93,7 @@ def test_each_run_tells_how_it_stands_with_zeros_where_all_is_well(
     assert figures[()] == {
         "Checked": [1],
         "TokenRefused": [0],
+        "ZoneContradicted": [0],
         "Paused": [0],
         "DownSeconds": [0],
         "DoubtSeconds": [0],

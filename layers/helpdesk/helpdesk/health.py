@@ -3,13 +3,13 @@
 The alarms watch what is told here without a helpdesk's name: the worst of all helpdesks. Zeros clear them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from helpdesk.desks import Desks
+from helpdesk.desks import Desks, Helpdesk
 from helpdesk.errors import HelpdeskError
 from helpdesk.figures import Figures
 from helpdesk.gate import TOKEN_REFUSED, GateState
@@ -31,7 +31,7 @@ def probe_closed_gates(helpdesks: Iterable[str], desks: Desks, deadline: float) 
 
 
 def tell_health(
-    helpdesks: Iterable[str],
+    helpdesks: Mapping[str, Helpdesk],
     desks: Desks,
     ledger: Ledger,
     metrics: Metrics,
@@ -40,7 +40,7 @@ def tell_health(
     """Reads a gate and the doubts for each helpdesk, and tells them. Raises UnavailableError."""
     now = clock()
     figures = Figures()
-    refused = paused = down_s = doubt_s = 0.0
+    refused = paused = contradicted = down_s = doubt_s = 0.0
     for helpdesk in helpdesks:
         gate = desks.gate(helpdesk)
         state = gate.look()
@@ -50,10 +50,17 @@ def tell_health(
         figures.share(helpdesk, "BudgetPercent", 100 * gate.used(state))
         refused = max(refused, float(state.closed and state.reason == TOKEN_REFUSED))
         paused = max(paused, float(state.paused))
+        contradicted += not ledger.zone_fits(helpdesk, helpdesks[helpdesk].zone)
         down_s = max(down_s, _down_s(state, now))
         doubt_s = max([doubt_s, *(now - doubt.claimed_at for doubt in doubts)])
     figures.tell()
-    for name, value in {"Checked": 1.0, "TokenRefused": refused, "Paused": paused}.items():
+    counts = {
+        "Checked": 1.0,
+        "TokenRefused": refused,
+        "Paused": paused,
+        "ZoneContradicted": float(contradicted),
+    }
+    for name, value in counts.items():
         metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
     for name, seconds in {"DownSeconds": down_s, "DoubtSeconds": doubt_s, "OldestSeconds": doubt_s}.items():
         metrics.add_metric(name=name, unit=MetricUnit.Seconds, value=seconds)
