@@ -17,7 +17,8 @@ from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has 
 from bridge.alarms import alarms
 from bridge.state import PROJECT
 from bridge.subscriptions import OWN_QUEUES
-from helpdesk.marker import OFF, Markers
+from helpdesk.ledger import Ledger
+from helpdesk.marker import OFF, marker_in
 from helpdesk.models import Ticket
 from helpdesk.settings import Settings, load_settings
 
@@ -371,7 +372,7 @@ def probe(stack: Examined, helpdesk: str) -> Iterator[Finding]:
         yield Finding(
             f"No test ticket was made at {helpdesk} in 20 s: {reply.body.get('code', reply.status)}.",
             "Requests go the same way.",
-            f"bridge trace --helpdesk {helpdesk} {request_id}",
+            f"bridge trace {request_id}",
         )
         return
     shown = stack.ask("GET", f"/tickets/{reply.body['ticket_id']}?helpdesk={helpdesk}&include=raw")
@@ -379,20 +380,22 @@ def probe(stack: Examined, helpdesk: str) -> Iterator[Finding]:
         yield Finding(
             f"The test ticket {reply.body['ticket_id']} cannot be read at {helpdesk}: {shown.status}.",
             "What cannot be read cannot be looked up after a lost answer.",
-            f"bridge trace --helpdesk {helpdesk} {request_id}",
+            f"bridge trace {request_id}",
         )
         return
     ticket = Ticket.model_validate(shown.body["tickets"][0])
-    yield from _marker(stack.settings, helpdesk, request_id, ticket)
+    yield from _marker(stack, helpdesk, request_id, ticket)
     yield from _clock(helpdesk, began, ticket)
 
 
-def _marker(settings: Settings, helpdesk: str, request_id: str, ticket: Ticket) -> Iterator[Finding]:
+def _marker(stack: Examined, helpdesk: str, request_id: str, ticket: Ticket) -> Iterator[Finding]:
+    settings = stack.settings
     chosen = settings.kapture if helpdesk == "kapture" else settings.socialboards
     parameter = "MarkerField" if helpdesk == "kapture" else "SocialboardsMarkerField"
     field = chosen.marker_field if chosen else OFF
-    markers = Markers(settings.ledger_table)
-    if markers.of(helpdesk, request_id) in markers.shown_by(ticket):
+    kept = Ledger(stack.target.dynamodb, stack.target.ledger_table, lease_s=0, keep_days=28)
+    receipt = kept.receipt(request_id)
+    if receipt and receipt.claim.marker and marker_in(ticket, field) == receipt.claim.marker:
         return
     why = "After a lost answer a ticket is not found, and its request is parked for a person."
     if field == OFF:

@@ -187,26 +187,25 @@ def resume(state_dir: Path, stack: str | None, helpdesk: str | None, as_json: bo
 
 @click.command(cls=StackCommand)
 @on_a_stack
-@click.option("--helpdesk", help="Only at this one.  [default: at all that the stack serves]")
-@click.option("--json", "as_json", is_flag=True, help="One object in a line for each; times in seconds.")
+@click.option("--json", "as_json", is_flag=True, help="One object; times in seconds.")
 @click.argument("request_id")
-def trace(state_dir: Path, stack: str | None, helpdesk: str | None, as_json: bool, request_id: str) -> None:
+def trace(state_dir: Path, stack: str | None, as_json: bool, request_id: str) -> None:
     """Tell the story of a request: where it stands, and each step that led there. Times are UTC.
 
     \b
     Example:
       bridge trace order-1001
     """
-    for story in operations_on(state_dir, stack).trace(request_id, helpdesk):
-        if as_json:
-            click.echo(json.dumps({"request_id": request_id, **asdict(story)}))
-            continue
-        where = f" at {story.helpdesk}" if story.helpdesk else ""
-        click.echo(f"{request_id}{where}: {story.stands}")
-        for step in story.steps:
-            click.echo(f"  {clock_time(step.at)}  {step.text}")
-        if story.steps:
-            click.echo(f"The last step was {age(story.steps[-1].at)} ago.")
+    story = operations_on(state_dir, stack).trace(request_id)
+    if as_json:
+        click.echo(json.dumps({"request_id": request_id, **asdict(story)}))
+        return
+    where = f" at {story.helpdesk}" if story.helpdesk else ""
+    click.echo(f"{request_id}{where}: {story.stands}")
+    for step in story.steps:
+        click.echo(f"  {clock_time(step.at)}  {step.text}")
+    if story.steps:
+        click.echo(f"The last step was {age(story.steps[-1].at)} ago.")
 
 
 COMMANDS = (parked, redrive, pause, resume, trace)

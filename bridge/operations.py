@@ -63,6 +63,11 @@ class ParkedCopy:
         return self.attributes.get("code", "undelivered")
 
     @property
+    def helpdesk(self) -> str:
+        """The one that was meant; empty where it is not known."""
+        return self.attributes.get("helpdesk", "")
+
+    @property
     def source(self) -> str:
         """Who asked."""
         return self.attributes.get("source", "")
@@ -105,14 +110,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Step:
-    """One line of a request's story; `at` is in seconds since the epoch.
-
-    `helpdesk` is None where the line does not say which one was meant.
-    """
+    """One line of a request's story; `at` is in seconds since the epoch."""
 
     at: float
     text: str
-    helpdesk: str | None = None
 
 
 @dataclass(frozen=True)
@@ -208,8 +209,13 @@ class Operations:
         self._target.sqs.send_message(
             QueueUrl=self._target.requests_queue_url,
             MessageBody=copy.body,
-            # A body without an id of its own must not get a new one from the new message.
-            MessageAttributes={"request_id": {"DataType": "String", "StringValue": copy.request_id}},
+            # A body without an id of its own must not get a new one from the new message, nor one without a
+            # helpdesk go to what is the default by now.
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": value}
+                for name, value in (("request_id", copy.request_id), ("helpdesk", copy.helpdesk))
+                if value
+            },
             **more,
         )
         self._target.sqs.delete_message(
@@ -218,13 +224,13 @@ class Operations:
 
     def _free(self, copy: ParkedCopy) -> None:
         """Lets a request that has ended be carried out anew; it would be answered with its old end."""
-        defaults = Defaults(copy.request_id, copy.source, self.helpdesks[0])
+        defaults = Defaults(copy.request_id, copy.source, copy.helpdesk or self.helpdesks[0])
         try:
             request = read_request(copy.body, defaults)
         except UnreadableRequestError:
             # It never came as far as the ledger.
             return
-        receipt = self._ledger.receipt(request.helpdesk, request.request_id)
+        receipt = self._ledger.receipt(request.request_id)
         # One that used another's id has no claim to that one's item.
         if receipt and receipt.ended and receipt.fingerprint == fingerprint(request):
             self._ledger.free(receipt, "redriven")
@@ -247,30 +253,21 @@ class Operations:
 
     # ── the story of a request ───────────────────────────────────────────────────────────────────────────
 
-    def trace(self, request_id: str, helpdesk: str | None = None) -> list[Story]:
-        """The story of a request, at each helpdesk that was asked for it; never empty.
-
-        An id may name one request at each helpdesk. Raises BridgeError where the helpdesk is not served.
-        """
-        if helpdesk:
-            self._check_served(helpdesk)
-        logged = list(self._logged(request_id))
-        stories: list[Story] = []
-        for name in [helpdesk] if helpdesk else self.helpdesks:
-            if receipt := self._ledger.receipt(name, request_id):
-                # That a doubt was published is in the log's lines as well.
-                steps = [_step(entry) for entry in receipt.history if not entry.endswith(" told")]
-                steps += [step for step in logged if step.helpdesk in (None, name)]
-                stories.append(Story(name, _stands(receipt), sorted(steps, key=lambda step: step.at)))
-        if stories:
-            return stories
-        steps = [step for step in logged if helpdesk is None or step.helpdesk in (None, helpdesk)]
+    def trace(self, request_id: str) -> Story:
+        """The story of a request."""
+        steps = list(self._logged(request_id))
+        if receipt := self._ledger.receipt(request_id):
+            # That a doubt was published is in the log's lines as well.
+            steps += [_step(entry) for entry in receipt.history if not entry.endswith(" told")]
+            helpdesk, stands = receipt.identity.helpdesk, _stands(receipt)
+        else:
+            helpdesk = None
+            stands = "not begun: it waits in the queue, was never accepted, or could not be read"
         steps.sort(key=lambda step: step.at)
-        stands = "not begun: it waits in the queue, was never accepted, or could not be read"
-        if steps and steps[-1].text.startswith(_TOLD):
+        if not helpdesk and steps and steps[-1].text.startswith(_TOLD):
             # A get, or one that was wrong: the ledger has none of these.
             stands = f"{steps[-1].text}; the ledger holds nothing of it"
-        return [Story(None, stands, steps)]
+        return Story(helpdesk, stands, steps)
 
     def _check_served(self, helpdesk: str) -> None:
         if helpdesk not in self.helpdesks:
@@ -327,7 +324,7 @@ def _logged_step(event: Any, request_id: str) -> Iterator[Step]:
         "doubt looked up": f"looked up at the helpdesk: {line.get('settled')}",
     }.get(line.get("message", ""))
     if text:
-        yield Step(_logged_at(line, event), text, line.get("helpdesk"))
+        yield Step(_logged_at(line, event), text)
 
 
 def _logged_at(line: dict[str, Any], event: Any) -> float:

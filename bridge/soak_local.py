@@ -8,6 +8,7 @@ import random
 import sys
 import threading
 import time
+import uuid
 from collections import Counter, deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -390,6 +391,9 @@ class LocalGround:
             )["ARN"]
             for desk in HELPDESKS
         }
+        marker_key = self._clients.secretsmanager.create_secret(
+            Name="soak-marker-key", SecretString=json.dumps({"key": uuid.uuid4().hex})
+        )["ARN"]
         keys: list[tuple[str, Any]] = [("pk", "S"), ("attention", "S"), ("attention_at", "N")]
         self._clients.dynamodb.create_table(
             TableName=_TABLE,
@@ -417,6 +421,7 @@ class LocalGround:
             "DEAD_LETTER_QUEUE_URL": self._dead_letter_queue,
             "OUTCOMES_TOPIC_ARN": topic,
             "LEDGER_TABLE": _TABLE,
+            "MARKER_KEY_SECRET_ARN": marker_key,
         }
 
     def _arn_of(self, queue_url: str) -> str:

@@ -109,6 +109,9 @@ class Deployment:
         self.secret = self.secrets.create_secret(Name="token", SecretString=json.dumps({"token": token}))[
             "ARN"
         ]
+        self.marker_key = self.secrets.create_secret(
+            Name="marker-key", SecretString=json.dumps({"key": "marker-key-of-the-tests-" + 16 * "k"})
+        )["ARN"]
         self.dynamodb.create_table(
             TableName="ledger",
             BillingMode="PAY_PER_REQUEST",
@@ -136,6 +139,7 @@ class Deployment:
             DEAD_LETTER_QUEUE_URL=self.dead_letter_queue,
             OUTCOMES_TOPIC_ARN=self.topic,
             LEDGER_TABLE="ledger",
+            MARKER_KEY_SECRET_ARN=self.marker_key,
             FORM_SECRET_FOLDER="ticket-bridge/forms",
             **variables,
         )

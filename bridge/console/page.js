@@ -201,9 +201,9 @@ const STATES = {
 const seen = new Map();
 let showsAll = false;
 
-async function storyInto(box, helpdesk, requestId) {
+async function storyInto(box, requestId) {
   try {
-    const story = await ask(`trace?${new URLSearchParams({ helpdesk, request_id: requestId })}`);
+    const story = await ask(`trace?${new URLSearchParams({ request_id: requestId })}`);
     box.replaceChildren(make("p", {}, make("strong", {}, requestId), ` – ${story.stands}`),
       make("ol", {}, ...story.steps.map((step) => make("li", {}, moment(step.at), make("span", {}, step.text)))));
   } catch (failure) {
@@ -218,7 +218,7 @@ function requestRow(first) {
   const element = make("li", { "data-request": first.request_id },
     make("div", { className: "row" }, state, make("div", {}, what, why), button), box);
   let last = first, shown = "";
-  const tellStory = () => storyInto(box, last.helpdesk ?? $("find").helpdesk.value, last.request_id);
+  const tellStory = () => storyInto(box, last.request_id);
   button.addEventListener("click", async () => {
     box.hidden = !box.hidden;
     button.setAttribute("aria-expanded", String(!box.hidden));
@@ -264,7 +264,7 @@ $("find").addEventListener("submit", async (event) => {
   const form = event.currentTarget;
   const box = make("div", { className: "story", role: "status" }, make("p", {}, "Looking …"));
   $("found").replaceChildren(box);
-  await acting(event.submitter ?? form.querySelector("button"), () => storyInto(box, form.helpdesk.value, form.request_id.value.trim()));
+  await acting(event.submitter ?? form.querySelector("button"), () => storyInto(box, form.request_id.value.trim()));
 });
 
 // ── parked requests ────────────────────────────────────────────────────────────────────────────────

@@ -114,8 +114,8 @@ class Server:
         return await _told(self._console.choices)
 
     async def _trace(self, request: web.Request) -> web.Response:
-        helpdesk, request_id = request.query.get("helpdesk", ""), request.query.get("request_id", "")
-        return await _told(lambda: self._console.trace(helpdesk, request_id))
+        request_id = request.query.get("request_id", "")
+        return await _told(lambda: self._console.trace(request_id))
 
     async def _parked(self, _: web.Request) -> web.Response:
         return await _told(lambda: {"copies": self._console.parked()})

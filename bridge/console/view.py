@@ -94,9 +94,9 @@ class Console:
             "switches": [{"name": one.name, "label": one.label} for one in simulated.SWITCHES],
         }
 
-    def trace(self, helpdesk: str, request_id: str) -> dict[str, Any]:
+    def trace(self, request_id: str) -> dict[str, Any]:
         """The story of a request; `at` in seconds since the epoch."""
-        story = self._reach().operations.trace(request_id, helpdesk)[0]
+        story = self._reach().operations.trace(request_id)
         return {"stands": story.stands, "steps": [asdict(step) for step in story.steps]}
 
     def parked(self) -> list[dict[str, Any]]:

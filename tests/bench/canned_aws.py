@@ -11,7 +11,9 @@ import sys
 from collections import Counter
 from urllib.parse import parse_qs
 
-_SECRET = b'{"ARN":"token","Name":"token","VersionId":"1","SecretString":"{\\"token\\":\\"bench\\"}"}'
+# A token and a key, so that it is what every secret of ours may hold.
+_HELD = json.dumps({"token": "bench", "key": "a-key-of-the-bench-for-its-markers"})
+_SECRET = json.dumps({"ARN": "token", "Name": "token", "VersionId": "1", "SecretString": _HELD}).encode()
 _BY_OPERATION = {"GetSecretValue": _SECRET, "SendMessage": b'{"MessageId":"1"}'}
 _PUBLISHED = (
     "<{0}Response xmlns='http://sns.amazonaws.com/doc/2010-03-31/'><{0}Result>{1}</{0}Result>"

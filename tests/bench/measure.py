@@ -140,6 +140,7 @@ class Scene:
             "DEAD_LETTER_QUEUE_URL": f"{self._aws_url}/123456789012/dead-letters",
             "OUTCOMES_TOPIC_ARN": "arn:aws:sns:eu-west-1:123456789012:outcomes",
             "LEDGER_TABLE": "ledger",
+            "MARKER_KEY_SECRET_ARN": "marker-key",
             "FORM_SECRET_FOLDER": "bench/forms",
         }
         return environment | ({"PYTHONDONTWRITEBYTECODE": "1"} if artifact.compiles else {})

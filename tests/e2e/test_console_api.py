@@ -115,7 +115,7 @@ def test_a_dry_run_sends_nothing_and_a_redrive_what_is_meant(ask: Ask, aws: Clie
     assert request_id in [copy["request_id"] for copy in parked]
     assert all("body" not in copy for copy in parked), "customers' words stay where they are"
     assert ask("redrive", wanted | {"dry_run": False})["count"] == 1
-    story = ask("trace", helpdesk="kapture", request_id=request_id)
+    story = ask("trace", request_id=request_id)
     assert story["stands"].startswith("outcome told: rejected")
 
 

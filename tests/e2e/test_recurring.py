@@ -109,7 +109,7 @@ def test_the_proof_names_what_the_helpdesk_and_the_ledger_do_not_agree_about(
     requests.delete(f"{control}/{deleted}", timeout=10).raise_for_status()
     copy = requests.post(f"{control}/{copied}/copy", timeout=10).json()["ticket_id"]
     dynamodb = target.local(stack).dynamodb
-    dynamodb.delete_item(TableName=stack.ledger_table, Key={"pk": {"S": "request#kapture#proved-2"}})
+    dynamodb.delete_item(TableName=stack.ledger_table, Key={"pk": {"S": "request#proved-2"}})
 
     # Today is as good as any day that is over.
     with variables(aws, "daily-proof", PROOF_AFTER_HOURS="-24"):

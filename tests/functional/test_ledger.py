@@ -99,7 +99,7 @@ def claimed(ledger: Ledger, request: Change = ADD) -> Claim:
 
 
 def receipt(ledger: Ledger) -> Receipt:
-    found = ledger.receipt("kapture", "r-1")
+    found = ledger.receipt("r-1")
     assert found
     return found
 
@@ -108,7 +108,7 @@ def receipt(ledger: Ledger) -> Receipt:
 
 
 def test_nothing_becomes_claimed(ledger: Ledger) -> None:
-    assert ledger.receipt("kapture", "r-1") is None
+    assert ledger.receipt("r-1") is None
     assert claimed(ledger).attempts == 1
     assert receipt(ledger).state == "claimed"
     assert receipt(ledger).outcome is None
@@ -313,12 +313,12 @@ def test_a_late_finish_and_a_free_that_race_leave_one_truth(ledger: Ledger) -> N
         request = ADD.model_copy(update={"request_id": f"race-{number}"})
         claim = claimed(ledger, request)
         ledger.doubt(claim, UNKNOWN)
-        doubt = ledger.receipt("kapture", request.request_id)
+        doubt = ledger.receipt(request.request_id)
         assert doubt
         finished, freed = _race(
             partial(ledger.finish, claim, SUCCEEDED), partial(ledger.free, doubt, "absent")
         )
-        after = ledger.receipt("kapture", request.request_id)
+        after = ledger.receipt(request.request_id)
         assert after
         if finished is None:
             assert (freed, after.state) == (False, "done")
@@ -503,7 +503,7 @@ def test_items_go_after_28_days(deployment: Deployment) -> None:
 
     items = deployment.dynamodb.scan(TableName="ledger")["Items"]
     ages = {item["pk"]["S"]: float(item["expires_at"]["N"]) - began for item in items if "expires_at" in item}
-    assert set(ages) == {"request#kapture#kept", "reference#kapture#unknown#ours-1"}
+    assert set(ages) == {"request#kept", "reference#kapture#7#unknown#ours-1"}
     assert all(abs(age - 28 * 86400) < 60 for age in ages.values())
 
 
@@ -554,7 +554,7 @@ def test_no_text_of_a_customer_is_kept_even_where_the_helpdesk_quotes_it(
         deployment.consume(records)
 
     kept = _everything_kept(deployment)
-    assert "request#kapture#refused" in kept
+    assert "request#refused" in kept
     assert "canary" not in kept
 
 

@@ -199,7 +199,13 @@ class Bridge:
             KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
         )
         topic_arn = sns.create_topic(Name="outcomes")["TopicArn"]
-        names = ("KAPTURE_SECRET_ARN", "REQUESTS_QUEUE_URL", "DEAD_LETTER_QUEUE_URL", "LEDGER_TABLE")
+        names = (
+            "KAPTURE_SECRET_ARN",
+            "MARKER_KEY_SECRET_ARN",
+            "REQUESTS_QUEUE_URL",
+            "DEAD_LETTER_QUEUE_URL",
+            "LEDGER_TABLE",
+        )
         settings = load_settings(
             {
                 "KAPTURE_URL": "http://127.0.0.1",
@@ -212,7 +218,7 @@ class Bridge:
         service = TicketService(
             Desks({"kapture": self.helpdesk}, {"kapture": gate}),
             self.ledger,
-            Markers("ledger"),
+            Markers(lambda: (b"key",), "ledger"),
             doubt_s=75,
             threads=1,
             clock=self.clock,

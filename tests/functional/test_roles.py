@@ -49,6 +49,7 @@ class Recorder:
             deployment.topic: "OutcomesTopic",
             "ledger": "LedgerTable",
             deployment.secret: "TokenSecret",
+            deployment.marker_key: "MarkerKeySecret",
             "kapture-callback": "KaptureCallbackSecret",
             "socialboards-callback": "SocialboardsCallbackSecret",
         }

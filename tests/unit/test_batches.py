@@ -33,7 +33,10 @@ class _Ledger:
     def __init__(self) -> None:
         self.claimed = threading.Semaphore(0)
 
-    def claim(self, request: Request, _marker_field: str | None = None) -> Claim:
+    def prepare(self) -> None:
+        pass
+
+    def claim(self, request: Request, _marker: str, _field: str | None = None) -> Claim:
         self.claimed.release()
         return Claim(request.request_id, "lease", 1)
 
@@ -80,7 +83,9 @@ def test_no_more_calls_are_made_at_once_than_wanted_and_the_next_are_claimed_mea
     helpdesks: Any = {"kapture": helpdesk}
     gates: Any = {"kapture": _Open()}
     kept: Any = ledger
-    service = TicketService(Desks(helpdesks, gates), kept, Markers("t"), doubt_s=1, threads=THREADS)
+    service = TicketService(
+        Desks(helpdesks, gates), kept, Markers(lambda: (b"key",), "t"), doubt_s=1, threads=THREADS
+    )
     asked = {"operation": "add", "source": "s", "helpdesk": "kapture", "ticket": {"title": "t"}}
     requests = [REQUEST.validate_python({**asked, "request_id": str(number)}) for number in range(6)]
 

@@ -24,6 +24,13 @@ class _Closed:
         return Permit(0, "gate_closed_outage", 5.0)
 
 
+class _NoLedger:
+    """Nothing comes as far as a claim."""
+
+    def prepare(self) -> None:
+        pass
+
+
 class _UnreadableSecret:
     """A helpdesk whose secret is being read, and nobody answers."""
 
@@ -50,8 +57,10 @@ def helpdesk() -> Iterator[_UnreadableSecret]:
 def test_what_a_closed_gate_holds_back_does_not_wait_for_a_secret(helpdesk: _UnreadableSecret) -> None:
     helpdesks: Any = {"kapture": helpdesk}
     gates: Any = {"kapture": _Closed()}
-    no_ledger: Any = None
-    service = TicketService(Desks(helpdesks, gates), no_ledger, Markers("t"), doubt_s=1, threads=2)
+    no_ledger: Any = _NoLedger()
+    service = TicketService(
+        Desks(helpdesks, gates), no_ledger, Markers(lambda: (b"key",), "t"), doubt_s=1, threads=2
+    )
     asked = {"request_id": "1", "source": "s", "helpdesk": "kapture"}
     body = {"operation": "add", "ticket": {"title": "t"}, **asked}
 

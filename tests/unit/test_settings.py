@@ -16,6 +16,7 @@ NEEDED = {
     "DEAD_LETTER_QUEUE_URL": "https://sqs.eu-west-1.amazonaws.com/123456789012/dead",
     "OUTCOMES_TOPIC_ARN": "arn:aws:sns:eu-west-1:123456789012:outcomes",
     "LEDGER_TABLE": "ledger",
+    "MARKER_KEY_SECRET_ARN": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:markers",
 }
 
 

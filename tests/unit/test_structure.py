@@ -164,6 +164,7 @@ ON_LAMBDA = {
     "DEAD_LETTER_QUEUE_URL": "https://dead-letters",
     "OUTCOMES_TOPIC_ARN": "topic",
     "LEDGER_TABLE": "ledger",
+    "MARKER_KEY_SECRET_ARN": "marker-key",
     "FORM_SECRET_FOLDER": "forms",
     "WATCH_MINUTES": "15",
 }

@@ -158,8 +158,7 @@ class TicketApi:
         return answer(200, {"tickets": tickets, "missing": missing})
 
     def _receipt(self, _: _Call, wanted: str) -> Answer:
-        found = (self._ledger.receipt(helpdesk, wanted) for helpdesk in self._settings.helpdesks)
-        receipt = next(filter(None, found), None) if len(wanted) <= LONGEST_ID else None
+        receipt = self._ledger.receipt(wanted) if len(wanted) <= LONGEST_ID else None
         if receipt is None:
             detail = "No request of this id has been begun: it may still wait in the queue."
             raise RejectedError("unknown_request", detail)
@@ -195,7 +194,7 @@ class TicketApi:
 
     def _refuse_reuse(self, request: Request) -> None:
         try:
-            receipt = self._ledger.receipt(request.helpdesk, request.request_id)
+            receipt = self._ledger.receipt(request.request_id)
         except UnavailableError:
             # The look only makes the answer earlier: the queue's consumer asks the ledger again.
             return
@@ -222,7 +221,7 @@ class TicketApi:
             time.sleep(min(pause, left))
             pause = min(pause * 1.3, 0.5)
             try:
-                outcome = self._ledger.outcome_of(request.helpdesk, request.request_id)
+                outcome = self._ledger.outcome_of(request.request_id)
             except UnavailableError:
                 return None
             if outcome:

@@ -106,9 +106,9 @@ class QueueConsumer:
         received_before: set[str] = set()
         for record in records:
             defaults = Defaults(
-                request_id=_named_id(record) or record["messageId"],
+                request_id=_named(record, "request_id") or record["messageId"],
                 source=self._settings.default_source,
-                helpdesk=self._settings.default_helpdesk,
+                helpdesk=_named(record, "helpdesk") or self._settings.default_helpdesk,
             )
             try:
                 request = read_request(record["body"], defaults)
@@ -120,7 +120,7 @@ class QueueConsumer:
                     received_before.add(request.request_id)
                 record_of[id(request)] = record
         for carried in self._service.carry_out(requests, deadline, received_before):
-            record = record_of[id(carried.request)]
+            record = record_of[id(carried.asked or carried.request)]
             identity = identity_of(carried.request)
             work.append(_Work(record, identity, carried.result, carried.request, carried.milliseconds))
         return work
@@ -255,9 +255,9 @@ def _receives(one: _Work) -> int:
     return int(one.record["attributes"]["ApproximateReceiveCount"])
 
 
-def _named_id(record: SqsRecord) -> str | None:
-    """The id in the message's attributes: a redriven request keeps the one it had."""
-    attribute = record.get("messageAttributes", {}).get("request_id", {})
+def _named(record: SqsRecord, name: str) -> str | None:
+    """What the message's attributes say: a redriven request keeps the id and the helpdesk that it had."""
+    attribute = record.get("messageAttributes", {}).get(name, {})
     return attribute.get("stringValue") or None
 
 

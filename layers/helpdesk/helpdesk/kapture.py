@@ -109,8 +109,11 @@ class Kapture:
         return TicketLink(ticket_id=ticket_id, url=self._absolute(url))
 
     def marked(self, ticket: NewTicket, marker: str) -> NewTicket:
-        """The ticket with its marker."""
-        return planted(ticket, marker, self._settings.marker_field)
+        """The ticket with its marker, which stands behind all that comes from outside."""
+        if self.marker_field == "details":
+            whole = {"details": _details_of(ticket), "tags": (), "attachments": ()}
+            ticket = ticket.model_copy(update=whole)
+        return planted(ticket, marker, self.marker_field)
 
     def comments(self, ticket_id: str, deadline: float) -> list[str] | None:  # noqa: ARG002  # the port's
         """None: comments do not come back in a way that any page describes."""
@@ -268,17 +271,9 @@ _UPDATED_KEYS = ("lastFollowUp", "lastConvesationTime", "lastConversationTime")
 
 def _add_body(ticket: NewTicket) -> dict[str, JsonValue]:
     requester = ticket.requester or Requester()
-    # Tags and attachments have no documented field; as lines of the text they are at least not lost.
-    lines = [ticket.details] if ticket.details else []
-    if ticket.tags:
-        lines.append("Tags: " + ", ".join(ticket.tags))
-    lines += [
-        f"Attachment: {one.name} {one.url}" if one.name else f"Attachment: {one.url}"
-        for one in ticket.attachments
-    ]
     fields: dict[str, JsonValue] = {
         "title": ticket.title,
-        "ticket_details": "\n".join(lines),
+        "ticket_details": _details_of(ticket),
         "due_date": ticket.due_date.isoformat() if ticket.due_date else None,
         "email_id": requester.email,
         "customer_name": requester.name,
@@ -288,6 +283,18 @@ def _add_body(ticket: NewTicket) -> dict[str, JsonValue]:
         "disposition": ticket.disposition,
     }
     return {key: value for key, value in fields.items() if value}
+
+
+def _details_of(ticket: NewTicket) -> str:
+    # Tags and attachments have no documented field; as lines of the text they are at least not lost.
+    lines = [ticket.details] if ticket.details else []
+    if ticket.tags:
+        lines.append("Tags: " + ", ".join(ticket.tags))
+    lines += [
+        f"Attachment: {one.name} {one.url}" if one.name else f"Attachment: {one.url}"
+        for one in ticket.attachments
+    ]
+    return "\n".join(lines)
 
 
 def _get_body(ticket_ids: Sequence[str]) -> dict[str, JsonValue]:

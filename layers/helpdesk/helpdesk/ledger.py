@@ -12,6 +12,7 @@ A request's item moves through these states; each arrow is one conditional write
     unknown ── free ─────► released                                  proved absent: may be called again
     done (rejected, parked) ── free ──► released                     an operator asks for it again
 
+A request is known by its id alone, and belongs to the helpdesk of its first claim.
 Items hold ids, codes and the helpdesk's own messages with the request's texts masked: no customer text.
 Each keeps a short history of its states for people to read.
 """
@@ -25,13 +26,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from helpdesk.errors import FieldProblem, RejectedError, UnavailableError
 from helpdesk.models import (
     AddRequest,
     GetRequest,
+    HelpdeskName,
     Identity,
     Operation,
     Outcome,
@@ -59,6 +62,8 @@ _CLAIMABLE = (
     "attribute_not_exists(pk) OR fingerprint = :fingerprint AND (#state = :released OR "
     "#state = :claimed AND lease_until < :now AND repeatable = :yes AND attempts < :most)"
 )
+# A request stays at the helpdesk of its first claim.
+_PINNED = "(attribute_not_exists(pk) OR helpdesk = :helpdesk)"
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,8 @@ class Claim:
     steps: frozenset[str] = frozenset()
     # Since when no ticket has been found under its reference.
     unresolved_since: float | None = None
+    # The mark that its ticket or comment carries: that of the first claim, whatever the key is by now.
+    marker: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,14 @@ class Reused:
     """The request_id belongs to another request."""
 
 
-type Answer = Claim | Busy | Abandoned | Settled | Reused
+@dataclass(frozen=True)
+class Elsewhere:
+    """The request was first claimed for another helpdesk, and stays there."""
+
+    helpdesk: str
+
+
+type Answer = Claim | Busy | Abandoned | Settled | Reused | Elsewhere
 
 
 @dataclass(frozen=True)
@@ -156,18 +170,25 @@ class Ledger:
         self._watched_under = watched_under
         self._keep_s = keep_days * 86400
         self._clock = clock
+        self._earlier: tuple[str, ...] | None = None
+        self._reading_earlier = Lock()
 
     # ── what a worker does ───────────────────────────────────────────────────────────────────────────────
 
-    def claim(self, request: Request, marker_field: str | None = None) -> Answer:
+    def prepare(self) -> None:
+        """Reads what a process reads once; what goes wrong shows when it is needed."""
+        with suppress(UnavailableError):
+            self._earlier_helpdesks()
+
+    def claim(self, request: Request, marker: str = "", marker_field: str | None = None) -> Answer:
         """The right to carry the request out, or why there is none.
 
-        `marker_field` says where its ticket is going to carry a marker: another setting later must not make
-        this ticket count as absent.
+        A first claim remembers its `marker`, which later ones keep. `marker_field` says where its ticket is
+        going to carry it: another setting later must not make this ticket count as absent.
         """
         now = self._clock()
-        key = request_key(request.helpdesk, request.request_id)
         lease = uuid.uuid4().hex
+        key, condition = request_key(request.request_id), f"{_PINNED} AND ({_CLAIMABLE})"
         sets: dict[str, AttributeValueTypeDef] = {
             "state": {"S": "claimed"},
             "fingerprint": {"S": fingerprint(request)},
@@ -193,22 +214,33 @@ class Ledger:
             ":most": _number(MAX_ATTEMPTS),
             ":fingerprint": sets["fingerprint"],
         }
+        if earlier := self._earlier_item(request.request_id):
+            key, condition = _of(earlier, "pk", "S") or "", _CLAIMABLE
+            if _receipt_in(earlier).identity.helpdesk != request.helpdesk:
+                return self._why_not(request, earlier, lease, now)
+        else:
+            sets["helpdesk"] = values[":helpdesk"] = {"S": request.helpdesk}
+        first: dict[str, AttributeValueTypeDef] = {"marker": {"S": marker}} if marker else {}
         try:
-            before = self._write(key, "claimed", sets, _CLAIMABLE, values, attempts=1, returns="ALL_OLD")
+            before = self._write(
+                key, "claimed", sets, condition, values, keeps=first, attempts=1, returns="ALL_OLD"
+            )
         except ConditionError as refusal:
             return self._why_not(request, refusal.item, lease, now)
-        return _claim_in(key, lease, before, int(_of(before, "attempts", "N") or 0) + 1)
+        return _claim_in(key, lease, before, int(_of(before, "attempts", "N") or 0) + 1, marker)
 
     def _why_not(self, request: Request, found: Item, lease: str, now: float) -> Answer:
-        if _of(found, "fingerprint", "S") != fingerprint(request):
+        receipt = _receipt_in(found)
+        if receipt.fingerprint != fingerprint(request):
             return Reused()
-        receipt = _receipt_in(request.helpdesk, request.request_id, found)
         if receipt.outcome and receipt.state != "claimed":
             return Settled(receipt.outcome, told=bool(found.get("told")))
         if receipt.claim.lease == lease:
             # Our own write, whose answer was lost on the way.
             return receipt.claim
-        left = float(_of(found, "lease_until", "N") or 0) - now
+        left = float(_of(found, "lease_until", "N") or 0) - now if receipt.state == "claimed" else -1.0
+        if left < 0 and receipt.identity.helpdesk and receipt.identity.helpdesk != request.helpdesk:
+            return Elsewhere(receipt.identity.helpdesk)
         if left >= 0 or (request.repeatable and receipt.claim.attempts < MAX_ATTEMPTS):
             return Busy(max(left, 0.0))
         return Abandoned(receipt.claim)
@@ -253,7 +285,8 @@ class Ledger:
 
     def note_told(self, outcome: Outcome) -> None:
         """Remembers that a doubt has been published, so that it is said once."""
-        key = request_key(outcome.identity.helpdesk or "", outcome.identity.request_id)
+        request_id = outcome.identity.request_id
+        key = _of(self._earlier_item(request_id), "pk", "S") or request_key(request_id)
         with suppress(ConditionError):
             self._write(
                 key, "told", {"told": {"BOOL": True}}, "#state = :unknown", {":unknown": {"S": "unknown"}}
@@ -272,13 +305,16 @@ class Ledger:
 
     def ticket_of(self, helpdesk: str, source: str, reference: str) -> str | None:
         """The ticket that was added under a source's own reference, or None."""
-        return _of(self._get(_reference_key(helpdesk, source, reference)), "ticket_id", "S")
+        found = self._get(_reference_key(helpdesk, source, reference))
+        if not found and "#" not in source + reference and self._earlier_helpdesks():
+            found = self._get(f"reference#{helpdesk}#{source}#{reference}")
+        return _of(found, "ticket_id", "S")
 
-    def expect_ticket(self, request: AddRequest) -> None:
+    def expect_ticket(self, claim: Claim, request: AddRequest) -> None:
         """Remembers that an add with a reference has begun and not ended, so that updates wait for it."""
         item: dict[str, AttributeValueTypeDef] = {
             "pk": {"S": _reference_key(request.helpdesk, request.source, request.reference or "")},
-            "expected_by": {"S": request_key(request.helpdesk, request.request_id)},
+            "expected_by": {"S": claim.key},
             "expires_at": _number(int(self._clock() + self._keep_s)),
         }
         with suppress(ConditionError), table_asked():
@@ -359,14 +395,14 @@ class Ledger:
 
     # ── what is read, settled and freed ──────────────────────────────────────────────────────────────────
 
-    def receipt(self, helpdesk: str, request_id: str) -> Receipt | None:
+    def receipt(self, request_id: str) -> Receipt | None:
         """What is known of a request, or None."""
-        found = self._get(request_key(helpdesk, request_id))
-        return _receipt_in(helpdesk, request_id, found) if found else None
+        found = self._get(request_key(request_id)) or self._earlier_item(request_id)
+        return _receipt_in(found) if found else None
 
-    def outcome_of(self, helpdesk: str, request_id: str) -> Outcome | None:
+    def outcome_of(self, request_id: str) -> Outcome | None:
         """How a request ended, final or in doubt, or None where it has not."""
-        receipt = self.receipt(helpdesk, request_id)
+        receipt = self.receipt(request_id)
         return receipt.outcome if receipt else None
 
     def doubts(self, helpdesk: str, most: int) -> list[Receipt]:
@@ -379,11 +415,7 @@ class Ledger:
                 ExpressionAttributeValues={":helpdesk": {"S": helpdesk}},
                 Limit=most,
             )
-        prefix = request_key(helpdesk, "")
-        return [
-            _receipt_in(helpdesk, (_of(item, "pk", "S") or "").removeprefix(prefix), item)
-            for item in found["Items"]
-        ]
+        return [_receipt_in(item) for item in found["Items"]]
 
     def note_marker(self, helpdesk: str, field: str) -> None:
         """Remembers that a marker has come back from this helpdesk, out of this field."""
@@ -449,9 +481,31 @@ class Ledger:
                 ExpressionAttributeValues={":requests": {"S": _REQUESTS}},
             )
             for page in pages:
-                for item in page["Items"]:
-                    helpdesk, _, request_id = (_of(item, "pk", "S") or "")[len(_REQUESTS) :].partition("#")
-                    yield _receipt_in(helpdesk, request_id, item)
+                yield from map(_receipt_in, page["Items"])
+
+    # ── items of before ──────────────────────────────────────────────────────────────────────────────────
+    # Earlier versions named an item by helpdesk and id. Those items keep their keys, and are done with when
+    # the last has expired: docs/decisions.md says when this can go.
+
+    def _earlier_item(self, request_id: str) -> Item:
+        for helpdesk in self._earlier_helpdesks():
+            item = self._get(f"{_REQUESTS}{helpdesk}#{request_id}")
+            if item and "helpdesk" not in item:
+                return item
+        return {}
+
+    def _earlier_helpdesks(self) -> tuple[str, ...]:
+        """The helpdesks of which the table may hold such items; read once."""
+        with self._reading_earlier:
+            if self._earlier is None:
+                self._earlier = tuple(name for name in get_args(HelpdeskName) if self._may_hold_earlier(name))
+            return self._earlier
+
+    def _may_hold_earlier(self, helpdesk: str) -> bool:
+        # Each version's daily proof notes when it has begun; ours notes as well since when it runs here.
+        begun = self._get(f"proof#{helpdesk}")
+        upgraded_at = _of(begun, "upgraded_at", "N")
+        return bool(begun) and (upgraded_at is None or self._clock() < float(upgraded_at) + self._keep_s)
 
     # ── DynamoDB ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -487,17 +541,21 @@ class Ledger:
         condition: str,
         condition_values: Mapping[str, "AttributeValueTypeDef"],
         *,
+        keeps: Mapping[str, "AttributeValueTypeDef"] | None = None,
         removes: Sequence[str] = (),
         attempts: int = 0,
         returns: Literal["NONE", "ALL_OLD"] = "NONE",
     ) -> Item:
-        """What the item was before, where `returns` says so.
+        """What the item was before, where `returns` says so. What is there of `keeps` stays as it is.
 
         Raises:
             UnavailableError: DynamoDB does not answer, or (as ConditionError) the condition does not hold.
         """
         now = self._clock()
-        values: dict[str, AttributeValueTypeDef] = {f":set_{name}": value for name, value in sets.items()}
+        keeps = keeps or {}
+        values: dict[str, AttributeValueTypeDef] = {
+            f":set_{name}": value for name, value in (*sets.items(), *keeps.items())
+        }
         values |= {
             ":set_updated_at": _number(now),
             ":entry": {"L": [{"S": f"{now:.3f} {entry}"}]},
@@ -505,7 +563,10 @@ class Ledger:
             **condition_values,
         }
         expression = "SET history = list_append(if_not_exists(history, :none), :entry), " + ", ".join(
-            f"#{name} = :set_{name}" for name in (*sets, "updated_at")
+            [
+                *(f"#{name} = :set_{name}" for name in (*sets, "updated_at")),
+                *(f"#{name} = if_not_exists(#{name}, :set_{name})" for name in keeps),
+            ]
         )
         if removes:
             expression += " REMOVE " + ", ".join(f"#{name}" for name in removes)
@@ -520,7 +581,7 @@ class Ledger:
                 ConditionExpression=condition,
                 ExpressionAttributeNames={
                     f"#{name}": name
-                    for name in (*sets, *removes, "updated_at", "state")
+                    for name in (*sets, *keeps, *removes, "updated_at", "state")
                     if f"#{name}" in expression + condition
                 },
                 ExpressionAttributeValues=values,
@@ -591,7 +652,11 @@ def _fields_of(outcome: Outcome) -> dict[str, str | None]:
     }
 
 
-def _receipt_in(helpdesk: str, request_id: str, item: Item) -> Receipt:
+def _receipt_in(item: Item) -> Receipt:
+    key = _of(item, "pk", "S") or ""
+    request_id, helpdesk = key.removeprefix(_REQUESTS), _of(item, "helpdesk", "S")
+    if helpdesk is None:
+        helpdesk, _, request_id = request_id.partition("#")
     identity = Identity(
         request_id=request_id,
         operation=Operation(_of(item, "operation", "S") or ""),
@@ -604,7 +669,7 @@ def _receipt_in(helpdesk: str, request_id: str, item: Item) -> Receipt:
     history: Any = item.get("history", {}).get("L", [])
     state = _of(item, "state", "S") or ""
     return Receipt(
-        claim=_claim_in(request_key(helpdesk, request_id), _of(item, "lease", "S") or "", item, attempts),
+        claim=_claim_in(key, _of(item, "lease", "S") or "", item, attempts),
         identity=identity,
         state=state,
         fingerprint=_of(item, "fingerprint", "S") or "",
@@ -633,9 +698,9 @@ def _outcome_in(item: Item, identity: Identity, kind: OutcomeKind, attempts: int
     )
 
 
-def request_key(helpdesk: str, request_id: str) -> str:
+def request_key(request_id: str) -> str:
     """The key of a request's item."""
-    return f"{_REQUESTS}{helpdesk}#{request_id}"
+    return f"{_REQUESTS}{request_id}"
 
 
 def _ticket_key(helpdesk: str, ticket_id: str) -> str:
@@ -643,13 +708,15 @@ def _ticket_key(helpdesk: str, ticket_id: str) -> str:
 
 
 def _reference_key(helpdesk: str, source: str, reference: str) -> str:
-    return f"reference#{helpdesk}#{source}#{reference}"
+    # Source and reference may hold any sign: the length says where one ends.
+    return f"reference#{helpdesk}#{len(source)}#{source}#{reference}"
 
 
-def _claim_in(key: str, lease: str, item: Item, attempts: int) -> Claim:
+def _claim_in(key: str, lease: str, item: Item, attempts: int, marker: str = "") -> Claim:
     steps: Any = item.get("steps", {}).get("SS", [])
     since = _of(item, "unresolved_since", "N")
-    return Claim(key, lease, attempts, frozenset(steps), float(since) if since else None)
+    marker = _of(item, "marker", "S") or marker
+    return Claim(key, lease, attempts, frozenset(steps), float(since) if since else None, marker)
 
 
 def _of(item: Item, name: str, kind: str) -> str | None:

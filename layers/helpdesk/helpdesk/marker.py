@@ -1,69 +1,93 @@
-"""A mark in each ticket that we add, by which it is found again when its answer was lost."""
+"""A mark in each ticket that we add, by which it is found again when its answer was lost.
+
+A marker is made from the request with a key that outsiders do not know, so nobody can plant another's. What
+they can do is to quote one that they have seen: ours is the last one in its field, since we write it after
+all that comes from outside, and of several tickets that end with one marker the oldest is meant.
+"""
 
 import hashlib
-import json
+import hmac
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
 
-from pydantic import JsonValue
-
+from helpdesk.errors import HelpdeskError
 from helpdesk.models import NewTicket, Ticket
 
 OFF = "off"
-_MARKER = re.compile(r"\btb-[0-9a-f]{16}\b")
-_SEAL_LENGTH = 6
+_CUSTOM_FIELD = "custom_field:"
+# 96 bits that name the request, and 32 that say that it is ours.
+_NAME_DIGITS, _SEAL_DIGITS = 24, 8
+_DIGITS = _NAME_DIGITS + _SEAL_DIGITS
+# Those of before there was a key.
+_OLD_DIGITS, _OLD_SEAL_DIGITS = 16, 6
+# However its letters are written, and where a mail's line was broken behind the hyphen.
+_MARKER = re.compile(
+    rf"(?<![0-9a-z])tb-\s?((?:[0-9a-f]{{{_DIGITS}}})|(?:[0-9a-f]{{{_OLD_DIGITS}}}))(?![0-9a-z])",
+    re.IGNORECASE,
+)
+# What may follow a marker at the end of its text, and what stands before one that is quoted in a mail.
+_TAIL = re.compile(r"\]?(\s|<[^>]*>|&nbsp;)*")
+_QUOTED = re.compile(r"\s*(>|&gt;)")
 
 
-@dataclass(frozen=True)
 class Markers:
-    """The markers of one deployment. `seal` is a text that outsiders do not know, such as its table's name.
+    """The markers of one deployment.
 
-    The last digits are sealed, so that a text that only looks like a marker is not taken for one of ours.
+    `keys` are those of now, the newest first: it writes the markers, and all recognise them. It may raise
+    UnavailableError. `reread` looks for newer ones. `old_seal` is what sealed the markers of before.
     """
 
-    seal: str
+    def __init__(
+        self,
+        keys: Callable[[], Sequence[bytes]],
+        old_seal: str,
+        reread: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._keys = keys
+        self._old_seal = old_seal
+        self.reread = reread
+
+    def prepare(self) -> None:
+        """Reads the keys if this process has not read them yet; what goes wrong shows when one is needed."""
+        with suppress(HelpdeskError):
+            self._keys()
 
     def of(self, helpdesk: str, request_id: str) -> str:
-        """The same for the same request, and practically never for another."""
-        digits = hashlib.sha256(f"{helpdesk}#{request_id}".encode()).hexdigest()[: 16 - _SEAL_LENGTH]
-        return f"tb-{digits}{self._sealed(digits)}"
+        """The same for the same request while the key is the same, and practically never for another."""
+        key = self._keys()[0]
+        name = _hmac(key, b"request", helpdesk.encode(), request_id.encode())[:_NAME_DIGITS]
+        return f"tb-{name}{_sealed(key, name)}"
 
-    def shown_by(self, ticket: Ticket) -> set[str]:
-        """Every marker of ours that shows anywhere in a ticket as the helpdesk gives it back."""
-        return self.in_text(json.dumps(ticket.raw))
+    def old_of(self, helpdesk: str, request_id: str) -> str:
+        """The marker that versions without a key gave the request."""
+        digits = hashlib.sha256(f"{helpdesk}#{request_id}".encode()).hexdigest()
+        digits = digits[: _OLD_DIGITS - _OLD_SEAL_DIGITS]
+        return f"tb-{digits}{self._old_sealed(digits)}"
 
-    def shown_in(self, ticket: Ticket, field: str) -> bool:
-        """Whether a marker of ours comes back out of this field, one of those that `planted` knows."""
-        match field.partition(":"):
-            case ("details", _, _):
-                text = ticket.details or ""
-            case ("title", _, _):
-                text = ticket.title or ""
-            case (_, _, name):
-                text = json.dumps(list(_values_of(name, ticket.raw)))
-        return bool(self.in_text(text))
+    def is_ours(self, marker: str | None) -> bool:
+        """Whether it is one of ours, and not a text that only looks like one."""
+        if not marker:
+            return False
+        digits = marker.removeprefix("tb-")
+        if len(digits) == _OLD_DIGITS:
+            return digits.endswith(self._old_sealed(digits[:-_OLD_SEAL_DIGITS]))
+        name = digits[:_NAME_DIGITS]
+        return any(hmac.compare_digest(digits[_NAME_DIGITS:], _sealed(key, name)) for key in self._keys())
 
-    def in_text(self, text: str) -> set[str]:
-        """Every marker of ours in a text."""
-        found = set(_MARKER.findall(text))
-        return {marker for marker in found if marker.endswith(self._sealed(marker[3:-_SEAL_LENGTH]))}
-
-    def _sealed(self, digits: str) -> str:
-        return hashlib.sha256(f"{self.seal}#{digits}".encode()).hexdigest()[:_SEAL_LENGTH]
+    def _old_sealed(self, digits: str) -> str:
+        return hashlib.sha256(f"{self._old_seal}#{digits}".encode()).hexdigest()[:_OLD_SEAL_DIGITS]
 
 
-def _values_of(name: str, value: JsonValue) -> Iterator[JsonValue]:
-    """What stands under a key of this name, or beside this name as an id."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if key.casefold() == name.casefold() or str(value.get("id")) == name:
-                yield inner
-            else:
-                yield from _values_of(name, inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _values_of(name, inner)
+def _hmac(key: bytes, *parts: bytes) -> str:
+    # No part can hold the separator: ids are printable.
+    return hmac.new(key, b"\0".join(parts), hashlib.sha256).hexdigest()
+
+
+def _sealed(key: bytes, name: str) -> str:
+    return _hmac(key, b"seal", name.encode())[:_SEAL_DIGITS]
 
 
 def planted(ticket: NewTicket, marker: str, field: str) -> NewTicket:
@@ -76,3 +100,73 @@ def planted(ticket: NewTicket, marker: str, field: str) -> NewTicket:
     if field.startswith("extra:"):
         return ticket.model_copy(update={"extra": ticket.extra | {field.removeprefix("extra:"): marker}})
     return ticket
+
+
+# ── reading them ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def last_marker(text: str | None) -> str | None:
+    """The last marker in a text: those before it are quoted."""
+    found = _MARKER.findall(text or "")
+    return f"tb-{found[-1].lower()}" if found else None
+
+
+def without_markers(text: str) -> str:
+    """The text without any."""
+    return _MARKER.sub("", text).replace("[]", "")
+
+
+def marker_in(ticket: Ticket, field: str) -> str | None:
+    """What a ticket carries in a field as its own marker, as the helpdesk gives the ticket back."""
+    if field == "details":
+        return last_marker(ticket.details)
+    if field == "title":
+        return last_marker(ticket.title)
+    return last_marker("\n".join(_texts_in(ticket.raw, field)))
+
+
+def own_marker(ticket: Ticket, field: str) -> str | None:
+    """The ticket's own marker: in `field`, or else where another setting would have put it."""
+    shown = (marker_in(ticket, place) for place in dict.fromkeys((field, "details", "title")))
+    return next(filter(None, shown), None)
+
+
+def ends_with_marker(ticket: Ticket, field: str) -> bool:
+    """Whether the ticket shows a marker as we plant it: at the end, and in no line of a quoted mail."""
+    if field not in ("details", "title"):
+        return marker_in(ticket, field) is not None
+    text = (ticket.details if field == "details" else ticket.title) or ""
+    *_, last = [None, *_MARKER.finditer(text)]
+    if last is None or not _TAIL.fullmatch(text, last.end()):
+        return False
+    return not _QUOTED.match(text[: last.start()].rpartition("\n")[2])
+
+
+def oldest_first(tickets: Iterable[Ticket]) -> list[Ticket]:
+    """By their creation, and by their ids where that does not tell."""
+
+    def age(ticket: Ticket) -> tuple[datetime, int, str]:
+        return ticket.created_at or datetime.max.replace(tzinfo=UTC), len(ticket.ticket_id), ticket.ticket_id
+
+    return sorted(tickets, key=age)
+
+
+def _texts_in(raw: Any, field: str) -> Iterator[str]:
+    """The texts of an extra field, wherever the helpdesk shows it."""
+    if isinstance(raw, dict):
+        for name, value in raw.items():
+            if name.casefold() == field.removeprefix("extra:").casefold():
+                yield from _all_texts(value)
+        if "value" in raw and f"{_CUSTOM_FIELD}{raw.get('id')}" == field:
+            yield from _all_texts(raw["value"])
+    if isinstance(raw, dict | list):
+        for value in raw.values() if isinstance(raw, dict) else raw:
+            yield from _texts_in(value, field)
+
+
+def _all_texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _all_texts(inner)

@@ -103,12 +103,14 @@ class Proofs:
 
     def begun_at(self, helpdesk: str, day: str, now: float) -> tuple[str, float]:
         """The first day that is to be proved, and when it was said so; said here where it was not yet."""
-        first = {"pk": {"S": f"proof#{helpdesk}"}, "day": {"S": day}, "begun_at": {"N": repr(now)}}
-        item = self._item(f"proof#{helpdesk}")
-        if item is None:
+        key = f"proof#{helpdesk}"
+        first = {"pk": {"S": key}, "day": {"S": day}, "begun_at": {"N": repr(now)}, "upgraded_at": {"N": "0"}}
+        item = self._item(key)
+        if item is None or "upgraded_at" not in item:
+            # An item of an earlier version: the ledger reads from it how long there are others of that kind.
+            item = item | {"upgraded_at": {"N": repr(now)}} if item else first
             with table_asked():
-                self._client.put_item(TableName=self._table, Item=first)
-            item = first
+                self._client.put_item(TableName=self._table, Item=item)
         return item["day"]["S"], float(item["begun_at"]["N"])
 
     def _item(self, key: str) -> Any:

@@ -4,14 +4,15 @@ A day is one of the helpdesk's own zone. It is proved once it is some hours over
 the day before is looked at again with it. What is odd is one of these:
 
     missing            a ticket that was added is not shown, neither by the pull of its day nor by its id
-    not_in_ledger      a ticket carries a marker of ours that belongs to no request
-    added_twice        a ticket carries the marker of a request whose ticket is another
+    not_in_ledger      a ticket ends with a marker of ours that belongs to no request
+    added_twice        a ticket has the marker and the title of a request whose ticket is another
     added_though_ended a ticket carries the marker of a request that was rejected or parked
 """
 
+import html
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, date, datetime, timedelta
 from itertools import batched
@@ -22,8 +23,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 from helpdesk.desks import Desks, Helpdesk
 from helpdesk.errors import HelpdeskError, UnavailableError
 from helpdesk.ledger import Ledger, Receipt
-from helpdesk.marker import Markers
-from helpdesk.models import Operation, OutcomeKind
+from helpdesk.marker import Markers, ends_with_marker, oldest_first, own_marker, without_markers
+from helpdesk.models import Operation, OutcomeKind, Ticket
 from helpdesk.outcomes import Topic
 from helpdesk.proofs import Odd, Proof, Proofs, Tally
 
@@ -35,6 +36,14 @@ _MOST_SOURCES = 200
 _SHOWN_S = 86400.0
 
 
+@dataclass(frozen=True)
+class _Carrier:
+    """A ticket with a marker of its own; `is_planted` where that stands as we write it."""
+
+    ticket_id: str
+    is_planted: bool
+
+
 @dataclass
 class _Day:
     """What is gathered of one day while the ledger is read."""
@@ -44,11 +53,15 @@ class _Day:
     # Ids, and how many of them carry a marker of ours.
     shown: set[str]
     ours: int
-    # Every marker of ours that shows on the day or the day before, and the tickets that carry it.
-    marked: dict[str, list[str]]
+    # What shows on the day or the day before: titles, and by their own markers the tickets, oldest first.
+    # Whole tickets would not fit into memory.
+    titles: dict[str, str]
+    marked: dict[str, list[_Carrier]]
     tallies: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
     not_shown: dict[str, str] = field(default_factory=dict)
     odd: list[Odd] = field(default_factory=list)
+    # Tickets with the marker of a request whose ticket is another: a request's id, its ticket's, and theirs.
+    doubles: list[tuple[str, str, list[str]]] = field(default_factory=list)
 
 
 class Prover:
@@ -83,6 +96,8 @@ class Prover:
 
     def run(self, deadline: float) -> dict[str, int]:
         """How many days were proved, how many oddities they showed, and how many days still wait."""
+        # A process that began before the key was changed would not know what the others plant.
+        self._markers.reread()
         days = [day for helpdesk in self._helpdesks.values() for day in self._due(helpdesk, deadline)]
         counts = {"proved": 0, "odd": 0, "waiting": sum(day is None for day in days)}
         pulled = [day for day in days if day is not None]
@@ -150,13 +165,17 @@ class Prover:
     def _pulled(self, helpdesk: Helpdesk, day: date, deadline: float) -> _Day:
         before = self._desks.pull(helpdesk.name, day - timedelta(days=1), deadline)
         shown = self._desks.pull(helpdesk.name, day, deadline)
-        marked: dict[str, list[str]] = defaultdict(list)
-        for ticket in {ticket.ticket_id: ticket for ticket in (*before, *shown)}.values():
-            for marker in self._markers.shown_by(ticket):
-                marked[marker].append(ticket.ticket_id)
+        tickets = oldest_first({ticket.ticket_id: ticket for ticket in (*before, *shown)}.values())
         ids = {ticket.ticket_id for ticket in shown}
-        ours = ids & {ticket_id for carriers in marked.values() for ticket_id in carriers}
-        return _Day(helpdesk, day, ids, len(ours), marked)
+        marked: dict[str, list[_Carrier]] = defaultdict(list)
+        ours = 0
+        for ticket in tickets:
+            marker = own_marker(ticket, helpdesk.marker_field)
+            if marker:
+                is_planted = ends_with_marker(ticket, helpdesk.marker_field)
+                marked[marker].append(_Carrier(ticket.ticket_id, is_planted))
+            ours += ticket.ticket_id in ids and self._markers.is_ours(marker)
+        return _Day(helpdesk, day, ids, ours, {one.ticket_id: _title_of(one) for one in tickets}, marked)
 
     def _take_in(self, day: _Day, receipt: Receipt) -> None:
         """What one request says of the day."""
@@ -171,12 +190,14 @@ class Prover:
         ticket_id = outcome.ticket_id if outcome and outcome.kind is OutcomeKind.SUCCEEDED else None
         if ticket_id and ticket_id not in day.shown and self._is_of(day, receipt.claimed_at):
             day.not_shown[ticket_id] = identity.request_id
-        carriers = day.marked.pop(self._markers.of(day.helpdesk.name, identity.request_id), [])
-        for carrier in carriers:
-            if ticket_id and carrier != ticket_id:
-                day.odd.append(Odd("added_twice", carrier, identity.request_id))
-            elif receipt.ended and not ticket_id:
-                day.odd.append(Odd("added_though_ended", carrier, identity.request_id))
+        old = self._markers.old_of(day.helpdesk.name, identity.request_id)
+        carriers = day.marked.pop(receipt.claim.marker or old, [])
+        if carriers and receipt.ended and not ticket_id:
+            day.odd.append(Odd("added_though_ended", carriers[0].ticket_id, identity.request_id))
+            ticket_id = carriers[0].ticket_id
+        others = [carrier.ticket_id for carrier in carriers if carrier.ticket_id != ticket_id]
+        if ticket_id and others:
+            day.doubles.append((identity.request_id, ticket_id, others))
 
     def _is_of(self, day: _Day, moment: float) -> bool:
         return datetime.fromtimestamp(moment, day.helpdesk.zone).date() == day.day
@@ -185,8 +206,15 @@ class Prover:
         late = self._shown_by_id(day, deadline)
         odd = [
             *day.odd,
+            *self._made_twice(day, deadline),
             *(Odd("missing", one, request) for one, request in day.not_shown.items() if one not in late),
-            *(Odd("not_in_ledger", one) for carriers in day.marked.values() for one in carriers),
+            *(
+                Odd("not_in_ledger", one.ticket_id)
+                for marker, carriers in day.marked.items()
+                if self._markers.is_ours(marker)
+                for one in carriers
+                if one.is_planted
+            ),
         ]
         # What the day before has told already is not told again.
         previous = self._proofs.of(day.helpdesk.name, (day.day - timedelta(days=1)).isoformat())
@@ -214,15 +242,32 @@ class Prover:
         return proof
 
     def _shown_by_id(self, day: _Day, deadline: float) -> set[str]:
-        return {
-            ticket.ticket_id
-            for part in batched(day.not_shown, day.helpdesk.get_limit, strict=False)
+        return {ticket.ticket_id for ticket in self._looked_at(day, day.not_shown, deadline)}
+
+    def _made_twice(self, day: _Day, deadline: float) -> Iterator[Odd]:
+        """Tickets that are a request's ticket once more. One that only quotes it has another title."""
+        not_pulled = [one for _, one, _ in day.doubles if one not in day.titles]
+        looked_at = self._looked_at(day, not_pulled, deadline)
+        titles = day.titles | {one.ticket_id: _title_of(one) for one in looked_at}
+        for request_id, ticket_id, others in day.doubles:
+            for other in others:
+                if titles.get(ticket_id) in (None, titles[other]):
+                    yield Odd("added_twice", other, request_id)
+
+    def _looked_at(self, day: _Day, ticket_ids: Iterable[str], deadline: float) -> list[Ticket]:
+        return [
+            ticket
+            for part in batched(ticket_ids, day.helpdesk.get_limit, strict=False)
             for ticket in self._desks.look(day.helpdesk.name, part, deadline)
-        }
+        ]
 
     def _waits(self, helpdesk: Helpdesk, day: date, error: HelpdeskError) -> None:
         extra = {"helpdesk": helpdesk.name, "day": day.isoformat(), "code": error.code}
         self._logger.warning("the proof of a day waits", extra=extra)
+
+
+def _title_of(ticket: Ticket) -> str:
+    return " ".join(html.unescape(without_markers(ticket.title or "")).casefold().split())
 
 
 def _most(tallies: Mapping[str, Tally]) -> dict[str, Tally]:

@@ -1,8 +1,8 @@
 """Settles requests of which it is not known whether they happened, by looking for their markers."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 from aws_lambda_powertools import Logger, Metrics
@@ -11,7 +11,7 @@ from helpdesk.desks import Desks, Helpdesk
 from helpdesk.errors import HelpdeskError, RejectedError, UnavailableError
 from helpdesk.health import probe_closed_gates, tell_health
 from helpdesk.ledger import MAX_ATTEMPTS, Ledger, Receipt
-from helpdesk.marker import OFF, Markers
+from helpdesk.marker import OFF, Markers, last_marker, marker_in, oldest_first, own_marker
 from helpdesk.models import Operation, Outcome, OutcomeKind, Ticket
 from helpdesk.steps import COMMENT
 
@@ -31,9 +31,19 @@ class _Seen:
     # When the look began: what came about later need not be in it.
     at: float
     days: set[date]
-    tickets: dict[str, Ticket]
     # Calls that this run may still make.
     calls: int
+    tickets: list[Ticket] = field(default_factory=list)
+    _owners: dict[object, dict[str | None, Ticket]] = field(default_factory=dict)
+
+    def ticket_of(
+        self, marker: str, place: str, shown: Callable[[Ticket, str], str | None] = marker_in
+    ) -> Ticket | None:
+        """The oldest ticket whose own marker it is: others only quote it."""
+        if (shown, place) not in self._owners:
+            youngest_first = reversed(oldest_first(self.tickets))
+            self._owners[shown, place] = {shown(one, place): one for one in youngest_first}
+        return self._owners[shown, place].get(marker)
 
 
 class Reconciler:
@@ -97,8 +107,11 @@ class Reconciler:
         return counts
 
     def _look(self, helpdesk: Helpdesk, doubts: Sequence[Receipt], deadline: float) -> _Seen:
-        seen = _Seen(self._clock(), set(), {}, self._most_calls)
+        # A process that began before the key was changed would not know what the others plant.
+        self._markers.reread()
+        seen = _Seen(self._clock(), set(), self._most_calls)
         adds = [doubt for doubt in doubts if _is_add(doubt)]
+        places = {doubt.marker_field or helpdesk.marker_field for doubt in adds} | {helpdesk.marker_field}
         days = dict.fromkeys(day for doubt in adds for day in self._days_of(helpdesk, doubt))
         # Of those that are about to count as absent the days beside are looked at too: nothing else tells
         # that the helpdesk's zone is another one.
@@ -118,26 +131,30 @@ class Reconciler:
             except HelpdeskError as error:
                 self._logger.warning("pull failed", extra={"helpdesk": helpdesk.name, "code": error.code})
                 break
+            seen.tickets += [one for one in pulled if any(own_marker(one, place) for place in places)]
+            try:
+                self._learn(helpdesk, places, pulled, seen.at)
+            except UnavailableError as error:
+                self._logger.warning("nothing is learnt", extra={"code": error.code})
+                # What is found is found, and nothing counts as absent.
+                continue
             seen.days.add(day)
-            self._learn(helpdesk, adds, pulled, seen.at)
-            for ticket in pulled:
-                seen.tickets |= dict.fromkeys(self._markers.shown_by(ticket), ticket)
         return seen
 
     def _learn(
-        self, helpdesk: Helpdesk, adds: Sequence[Receipt], pulled: Sequence[Ticket], now: float
+        self, helpdesk: Helpdesk, places: Collection[str], pulled: Sequence[Ticket], now: float
     ) -> None:
         """Remembers out of which fields markers come back, and whether days begin where the settings say."""
-        for field in {helpdesk.marker_field, *(doubt.marker_field for doubt in adds)} - {None, OFF}:
-            if field and any(self._markers.shown_in(ticket, field) for ticket in pulled):
-                self._ledger.note_marker(helpdesk.name, field)
+        for place in places:
+            if place != OFF and any(self._markers.is_ours(marker_in(ticket, place)) for ticket in pulled):
+                self._ledger.note_marker(helpdesk.name, place)
         if any(ticket.created_at and ticket.created_at.timestamp() > now + _FITS_S for ticket in pulled):
             self._ledger.note_zone(helpdesk.name, helpdesk.zone, fits=False)
 
     def _settle(self, helpdesk: Helpdesk, doubt: Receipt, seen: _Seen, deadline: float) -> str:
         if not _is_add(doubt):
             return self._settle_update(helpdesk, doubt, seen, deadline)
-        ticket = seen.tickets.get(self._markers.of(helpdesk.name, doubt.identity.request_id))
+        ticket = self._ticket_of(helpdesk, doubt, seen)
         if ticket:
             if ticket.created_at:
                 fits = abs(ticket.created_at.timestamp() - doubt.claimed_at) <= _FITS_S
@@ -158,6 +175,15 @@ class Reconciler:
             return self._park(doubt, "it was tried too often without an answer")
         self._ledger.free(doubt, "absent")
         return "absent"
+
+    def _ticket_of(self, helpdesk: Helpdesk, doubt: Receipt, seen: _Seen) -> Ticket | None:
+        if doubt.claim.marker:
+            return seen.ticket_of(doubt.claim.marker, doubt.marker_field or helpdesk.marker_field)
+        return seen.ticket_of(self._old_marker_of(helpdesk, doubt), helpdesk.marker_field, own_marker)
+
+    def _old_marker_of(self, helpdesk: Helpdesk, doubt: Receipt) -> str:
+        """What versions without a key have planted: their items hold no marker."""
+        return self._markers.old_of(helpdesk.name, doubt.identity.request_id)
 
     def _settle_update(self, helpdesk: Helpdesk, doubt: Receipt, seen: _Seen, deadline: float) -> str:
         steps = doubt.claim.steps
@@ -182,12 +208,15 @@ class Reconciler:
             return "waiting" if age < self._give_up_s else self._park(doubt, "could not be asked")
         if comments is None:
             return self._park(doubt, "whether the comment was written cannot be looked up")
-        return self._settle_comment(helpdesk, doubt, self._markers.in_text("\n".join(comments)), seen.at)
+        return self._settle_comment(helpdesk, doubt, {last_marker(one) for one in comments}, seen.at)
 
-    def _settle_comment(self, helpdesk: Helpdesk, doubt: Receipt, shown: set[str], now: float) -> str:
+    def _settle_comment(
+        self, helpdesk: Helpdesk, doubt: Receipt, markers: set[str | None], now: float
+    ) -> str:
+        shown = any(map(self._markers.is_ours, markers))
         if shown:
             self._ledger.note_marker(helpdesk.name, COMMENT)
-        if self._markers.of(helpdesk.name, doubt.identity.request_id) in shown:
+        if (doubt.claim.marker or self._old_marker_of(helpdesk, doubt)) in markers:
             self._ledger.mark(doubt.claim, COMMENT)
             self._ledger.free(doubt, "found")
             return "found"

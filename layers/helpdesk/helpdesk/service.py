@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import BoundedSemaphore, Event
@@ -19,7 +19,7 @@ from helpdesk.errors import (
     UnavailableError,
 )
 from helpdesk.gate import OUTAGE, OVER_BUDGET, Permit
-from helpdesk.ledger import Abandoned, Busy, Claim, Ledger, Reused, Settled, masked
+from helpdesk.ledger import Abandoned, Busy, Claim, Elsewhere, Ledger, Reused, Settled, masked
 from helpdesk.marker import Markers
 from helpdesk.models import (
     AddRequest,
@@ -49,6 +49,8 @@ class Deferred:
     held: bool = False
     # Of a fault of our own: the kind of the exception and where it was raised, without its text.
     fault: str | None = None
+    # The helpdesk to which the request belongs, where it was sent to another one.
+    elsewhere: str | None = None
 
 
 type Result = Outcome | Deferred
@@ -56,11 +58,15 @@ type Result = Outcome | Deferred
 
 @dataclass(frozen=True)
 class Carried:
-    """A request, what became of it, and how long that took."""
+    """A request, what became of it, and how long that took.
+
+    `asked` is the request as it came, where it is carried out at another helpdesk: that of its first claim.
+    """
 
     request: Request
     result: Result
     milliseconds: int
+    asked: Request | None = None
 
 
 # Compared by identity: two copies of one request are two pieces of work.
@@ -116,6 +122,24 @@ class TicketService:
         the requests with an id in `received_before`, those whose call has died before come last and one by
         one: one that kills its function must not take others with it, time and again.
         """
+        carried = self._carry_out(requests, deadline, received_before)
+        asked: dict[int, Request] = {}
+        moved: list[Request] = []
+        for one in carried:
+            if isinstance(one.result, Deferred) and one.result.elsewhere:
+                moved.append(_at(one.result.elsewhere, one.request))
+                asked[id(moved[-1])] = one.request
+        if moved:
+            carried = [
+                one for one in carried if not (isinstance(one.result, Deferred) and one.result.elsewhere)
+            ]
+            again = self._carry_out(moved, deadline, received_before)
+            carried += [replace(one, asked=asked[id(one.request)]) for one in again]
+        return carried
+
+    def _carry_out(
+        self, requests: Sequence[Request], deadline: float, received_before: Collection[str]
+    ) -> list[Carried]:
         carried: list[Carried] = []
         fit: dict[str, list[Request]] = {}
         for request in requests:
@@ -125,6 +149,8 @@ class TicketService:
             except RejectedError as error:
                 carried.append(Carried(request, _result_of(request, error), 0))
         # While the gates are read. What goes wrong shows in the calls, where any are made.
+        for prepare in (self._markers.prepare, self._ledger.prepare) if fit else ():
+            self._pool.submit(prepare)
         for helpdesk in fit:
             self._pool.submit(self._desks.prepare, helpdesk)
         if len(fit) < 2:
@@ -169,14 +195,20 @@ class TicketService:
         try:
             answer = self._ledger.claim(request)
             if at_once and isinstance(answer, Settled) and answer.outcome.kind is OutcomeKind.UNKNOWN:
-                receipt = self._ledger.receipt(request.helpdesk, request.request_id)
+                receipt = self._ledger.receipt(request.request_id)
                 message = "it may have happened, and could not be looked up in time"
-                doubt = outcome.model_copy(update={"code": "outcome_unknown", "message": message})
+                identity = receipt.identity if receipt else outcome.identity
+                said = {"identity": identity, "code": "outcome_unknown", "message": message}
+                doubt = outcome.model_copy(update=said)
                 return self._record(receipt.claim, request, doubt) if receipt else doubt
         except UnavailableError as error:
             return Deferred(error.code)
         if isinstance(answer, Claim):
             return self._record(answer, request, outcome)
+        if isinstance(answer, Elsewhere):
+            there = _at(answer.helpdesk, request)
+            outcome = outcome.model_copy(update={"identity": identity_of(there)})
+            return self.end(there, outcome, at_once=at_once)
         return self._without_call(request, answer)
 
     # ── the gate ─────────────────────────────────────────────────────────────────────────────────────────
@@ -243,7 +275,7 @@ class TicketService:
 
     def _times_begun(self, work: _Work) -> int:
         try:
-            receipts = [self._ledger.receipt(one.helpdesk, one.request_id) for one in work.requests]
+            receipts = [self._ledger.receipt(one.request_id) for one in work.requests]
         except UnavailableError:
             return 0
         return max([0, *(one.attempts for one in receipts if one and not one.ended)])
@@ -289,7 +321,9 @@ class TicketService:
     def _change(self, request: AddRequest | UpdateRequest, turn: _Turn) -> tuple[list[Result], Heard]:
         field = self._desks[request.helpdesk].marker_field if isinstance(request, AddRequest) else None
         try:
-            answer = self._ledger.claim(request, field)
+            # Before the claim: without its marker no call is made.
+            marker = self._markers.of(request.helpdesk, request.request_id)
+            answer = self._ledger.claim(request, marker, field)
         except UnavailableError as error:
             return [Deferred(error.code)], NOTHING
         if not isinstance(answer, Claim):
@@ -299,7 +333,7 @@ class TicketService:
         return [self._record(answer, request, result)], heard
 
     def _without_call(
-        self, request: AddRequest | UpdateRequest, answer: Busy | Abandoned | Settled | Reused
+        self, request: AddRequest | UpdateRequest, answer: Busy | Abandoned | Settled | Reused | Elsewhere
     ) -> Result:
         match answer:
             case Settled(outcome, told) if outcome.kind is OutcomeKind.UNKNOWN and told:
@@ -308,6 +342,8 @@ class TicketService:
                 return outcome
             case Reused():
                 return rejected(request, "request_id_reused", "the request_id belongs to another request")
+            case Elsewhere(helpdesk):
+                return Deferred("belongs_elsewhere", elsewhere=helpdesk)
             case Busy(seconds):
                 return Deferred("in_flight", max(seconds, 1.0))
             case Abandoned(claim) if request.repeatable:
@@ -336,11 +372,10 @@ class TicketService:
 
     def _made(self, request: AddRequest | UpdateRequest, claim: Claim, turn: _Turn) -> TicketLink:
         helpdesk = self._desks.client(request.helpdesk, turn.permit)
-        marker = self._markers.of(request.helpdesk, request.request_id)
         if isinstance(request, AddRequest):
-            return helpdesk.add(helpdesk.marked(request.ticket, marker), turn.deadline)
+            return helpdesk.add(helpdesk.marked(request.ticket, claim.marker), turn.deadline)
         ticket_id = self._ticket_id(request, claim, turn)
-        steps = _LedgerSteps(self._ledger, claim, marker)
+        steps = _LedgerSteps(self._ledger, claim)
         if not request.occurred_at:
             return helpdesk.update(ticket_id, request.changes, turn.deadline, steps)
         ticket = (claim, request.helpdesk, ticket_id, request.occurred_at)
@@ -384,7 +419,7 @@ class TicketService:
     def _record(self, claim: Claim, request: AddRequest | UpdateRequest, result: Result) -> Result:
         try:
             if isinstance(request, AddRequest) and request.reference and not _is_over(result):
-                self._ledger.expect_ticket(request)
+                self._ledger.expect_ticket(claim, request)
             if isinstance(result, Deferred):
                 self._ledger.release(claim, result.code, unresolved=result.code == "unknown_reference")
             else:
@@ -422,10 +457,10 @@ class TicketService:
 class _LedgerSteps:
     """The steps of one request, remembered in its item."""
 
-    def __init__(self, ledger: Ledger, claim: Claim, marker: str) -> None:
+    def __init__(self, ledger: Ledger, claim: Claim) -> None:
         self._ledger = ledger
         self._claim = claim
-        self.marker = marker
+        self.marker = claim.marker
         # Whether any step has been taken, now or before.
         self.begun = bool(claim.steps)
 
@@ -439,6 +474,10 @@ class _LedgerSteps:
     def mark_done(self, step: str) -> None:
         self.begun = True
         self._ledger.mark(self._claim, step)
+
+
+def _at(helpdesk: str, request: Request) -> Request:
+    return request.model_copy(update={"helpdesk": helpdesk})
 
 
 def _raised_at(error: Exception) -> str:

@@ -92,6 +92,7 @@ class _Variables(_Base):
     DEAD_LETTER_QUEUE_URL: str
     OUTCOMES_TOPIC_ARN: str
     LEDGER_TABLE: str
+    MARKER_KEY_SECRET_ARN: str
     CONNECT_TIMEOUT_S: Annotated[float, Field(gt=0, le=10)] = 3.0
     READ_TIMEOUT_S: Annotated[float, Field(gt=0, le=25)] = 15.0
     SETTLE_AFTER_S: Annotated[float, Field(ge=0)] = 900
@@ -223,6 +224,8 @@ class Settings:
     dead_letter_queue_url: str
     outcomes_topic_arn: str
     ledger_table: str
+    # What markers are made with; only functions that plant or look for them may read it.
+    marker_key_secret_arn: str
     connect_timeout_s: float
     read_timeout_s: float
     # How long a helpdesk may take to show a new ticket; only then is an absent one called absent.
@@ -269,6 +272,7 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         dead_letter_queue_url=variables.DEAD_LETTER_QUEUE_URL,
         outcomes_topic_arn=variables.OUTCOMES_TOPIC_ARN,
         ledger_table=variables.LEDGER_TABLE,
+        marker_key_secret_arn=variables.MARKER_KEY_SECRET_ARN,
         connect_timeout_s=variables.CONNECT_TIMEOUT_S,
         read_timeout_s=variables.READ_TIMEOUT_S,
         settle_after_s=variables.SETTLE_AFTER_S,

@@ -145,10 +145,15 @@ class Socialboards:
     def marked(self, ticket: NewTicket, marker: str) -> NewTicket:
         """The ticket with its marker, in a custom field of its own if one is configured."""
         field = self._settings.marker_field
+        if field == "details":
+            # Behind all that comes from outside.
+            ticket = ticket.model_copy(update={"details": _message_of(ticket), "due_date": None})
         if not field.startswith(_FIELD_MARKER):
             return planted(ticket, marker, field)
-        given = _list(ticket.extra.get("custom_fields"))
         added = {"id": int(field.removeprefix(_FIELD_MARKER)), "value": marker}
+        given = [
+            one for one in _list(ticket.extra.get("custom_fields")) if _mapping(one).get("id") != added["id"]
+        ]
         return ticket.model_copy(update={"extra": {**ticket.extra, "custom_fields": [*given, added]}})
 
     def add(self, ticket: NewTicket, deadline: float) -> TicketLink:
@@ -432,13 +437,9 @@ class Minter:
 def _add_body(ticket: NewTicket) -> dict[str, JsonValue]:
     extra = _TicketExtra.model_validate(ticket.extra)
     requester = ticket.requester or Requester()
-    lines = [ticket.details or ""]
-    if ticket.due_date:
-        # There is no field for it; as a line of the text it is at least not lost.
-        lines.append(f"Due: {ticket.due_date.isoformat()}")
     body: dict[str, JsonValue] = {
         "title": ticket.title,
-        "message": "\n\n".join(filter(None, lines)),
+        "message": _message_of(ticket),
         # The default is true, which would read "<" and "&" of a plain text as HTML.
         "isHtml": extra.is_html,
         "creator": {
@@ -458,6 +459,12 @@ def _add_body(ticket: NewTicket) -> dict[str, JsonValue]:
         "attachments": [{"url": one.url, "name": one.name or one.url} for one in ticket.attachments],
     }
     return {key: value for key, value in body.items() if value not in (None, [], "")}
+
+
+def _message_of(ticket: NewTicket) -> str:
+    # There is no field for the due date; as a line of the text it is at least not lost.
+    due = f"Due: {ticket.due_date.isoformat()}" if ticket.due_date else None
+    return "\n\n".join(filter(None, (ticket.details, due)))
 
 
 def _note_body(comment: str, marker: str, author_email: str | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A helpdesk's token: read from its secret once, and again as soon as the helpdesk refuses it."""
+"""What secrets hold: a helpdesk's token, read once and again when it is refused, and the markers' keys."""
 
 import json
 import re
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # It goes into a header: a blank line or a letter beyond ASCII would break the call itself.
 _TOKEN = re.compile(r"[\x20-\x7e]+")
+_SHORTEST_KEY = 32
 
 
 class Secret[T]:
@@ -140,6 +141,19 @@ def refresh_credentials_in(text: str) -> RefreshCredentials:
         wanted = '{"refresh_token": "...", "client_id": "..."}'
         raise UnauthorizedError("secret_malformed", f"the secret does not hold {wanted}")
     return RefreshCredentials(refresh_token, client_id)
+
+
+def marker_keys_in(text: str) -> tuple[bytes, ...]:
+    """The keys in a secret's text, the newest first: `{"key": "..."}` or `{"keys": ["...", "..."]}`."""
+    fields = _fields_in(text)
+    given = fields.get("keys", [fields.get("key")])
+    keys = [_usable(key) or "" for key in given] if isinstance(given, list) else []
+    if not keys or min(map(len, keys)) < _SHORTEST_KEY:
+        wanted = f'{{"key": "..."}} with {_SHORTEST_KEY} characters or more'
+        raise UnavailableError(
+            "marker_key_malformed", f"the secret of the markers' key does not hold {wanted}"
+        )
+    return tuple(key.encode() for key in keys)
 
 
 def _expires_on_in(text: str) -> date | None:

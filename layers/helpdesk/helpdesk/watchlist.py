@@ -3,7 +3,7 @@
     pk                                attention                    attention_at
     watch#<helpdesk>#<id>             watch#<helpdesk>#<shard>     when it is due
     asked#<helpdesk>#<ticket_id>      watch#<helpdesk>#<shard>     when it was asked for: lists one ticket
-    request#<helpdesk>#<request_id>   watch#<helpdesk>#<shard>     when it ended: lists its own, new ticket
+    request#<request_id>              watch#<helpdesk>#<shard>     when it ended: lists its own, new ticket
 
 A page holds `tickets`, a list of [ticket_id, state, since]. It is never written again: the next look puts
 another in its place. A request that has made a ticket lists it by its own item, in the write that ends it;

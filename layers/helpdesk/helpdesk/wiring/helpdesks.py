@@ -1,6 +1,6 @@
 """The helpdesks that are served here, and what asks them."""
 
-from functools import cache
+from functools import cache, partial
 
 from helpdesk.desks import Desks, Helpdesk
 from helpdesk.gate import Budget, Gate
@@ -9,7 +9,7 @@ from helpdesk.ledger import Ledger
 from helpdesk.marker import Markers
 from helpdesk.settings import KaptureSettings, SocialboardsSettings
 from helpdesk.socialboards import Minter, Socialboards
-from helpdesk.tokens import MintedToken, Secret, refresh_credentials_in, token_in
+from helpdesk.tokens import MintedToken, Secret, marker_keys_in, refresh_credentials_in, token_in
 from helpdesk.transport import Transport
 from helpdesk.watchlist import Watchlist, watched_under
 from helpdesk.wiring import invocation
@@ -64,7 +64,9 @@ def watchlist() -> Watchlist | None:
 @cache
 def markers() -> Markers:
     """The marks that our tickets carry."""
-    return Markers(settings().ledger_table)
+    chosen = settings()
+    secret = Secret(clients().secretsmanager, chosen.marker_key_secret_arn, marker_keys_in)
+    return Markers(secret.current, chosen.ledger_table, partial(secret.version, fresh=True))
 
 
 @cache
