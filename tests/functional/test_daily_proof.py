@@ -13,6 +13,7 @@ from moto import mock_aws
 from bridge import contracts
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.server import running
+from helpdesk.marker import last_marker
 from tests.accounts import ACCOUNTS, Account
 from tests.deployment import Clock, Deployment
 
@@ -133,6 +134,55 @@ def test_a_ticket_whose_row_is_gone_from_the_ledger_is_named(scene: Scene) -> No
     scene.deployment.dynamodb.delete_item(TableName="ledger", Key=key)
 
     assert scene.odd() == [("not_in_ledger", None, ticket_id)]
+
+
+QUOTATIONS = {
+    "in-a-sentence": "My number is [{0}], where is it?",
+    "in-a-quoted-mail": "Where is it?\n> Dear customer\n> [{0}]",
+    "at-the-end": "My number is [{0}]",
+    "alone": "[{0}]",
+}
+
+
+def by_hand(scene: Scene, name: str, details: str) -> str:
+    """The id of a ticket that somebody else has made."""
+    scene.deployment.set(**{scene.account.marker_variable: "off"})
+    scene.send({"operation": "add", "request_id": name, "ticket": {"title": name, "details": details}})
+    scene.deployment.dynamodb.delete_item(TableName="ledger", Key={"pk": {"S": f"request#{name}"}})
+    scene.deployment.set(**{scene.account.marker_variable: "details"})
+    return next(one.ticket_id for one in scene.account.tickets() if one.title == name)
+
+
+@pytest.mark.parametrize("text", QUOTATIONS.values(), ids=QUOTATIONS)
+@pytest.mark.parametrize("days", [0, 3], ids=["the-same-day", "days-later"])
+def test_a_customer_who_quotes_a_marker_raises_no_alarm(scene: Scene, text: str, days: int) -> None:
+    scene.add("first")
+    marker = last_marker(scene.account.tickets()[0].details)
+    scene.proofs(days=days)
+    scene.send(
+        {"operation": "add", "request_id": "q", "ticket": {"title": "q", "details": text.format(marker)}}
+    )
+    by_hand(scene, "mail", text.format(marker))
+
+    assert [proof["odd"] for proof in scene.proofs()] == [[]]
+
+
+def test_a_quoted_mail_with_a_marker_that_the_ledger_has_forgotten_raises_no_alarm(scene: Scene) -> None:
+    scene.add("first")
+    marker = last_marker(scene.account.tickets()[0].details)
+    scene.proofs(days=3)
+    scene.deployment.dynamodb.delete_item(TableName="ledger", Key={"pk": {"S": "request#first"}})
+    by_hand(scene, "mail", QUOTATIONS["in-a-quoted-mail"].format(marker))
+
+    assert [proof["odd"] for proof in scene.proofs()] == [[]]
+
+
+def test_a_ticket_that_is_made_again_days_later_is_named(scene: Scene) -> None:
+    [ticket_id] = scene.add("one")
+    scene.proofs(days=3)
+    copied = scene.account.simulator.copy_by_hand(ticket_id)
+
+    assert scene.odd() == [("added_twice", "one", copied)]
 
 
 def test_a_ticket_of_a_request_that_was_given_up_is_named(scene: Scene) -> None:
