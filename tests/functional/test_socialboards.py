@@ -208,8 +208,7 @@ def test_every_field_of_a_new_ticket_arrives(
         },
     )
 
-    assert ticket.details.startswith("1 < 2\n\n[tb-")
-    assert ticket.details.endswith("\n\nDue: 2030-01-31")
+    assert ticket.details.startswith("1 < 2\n\nDue: 2030-01-31\n\n[tb-")
     assert not ticket.is_html
     assert (ticket.creator.name, ticket.creator.email) == ("A", "a@example.com")
     assert (ticket.creator.custom_identifier, ticket.phone) == ("c-1", "+47 1")
