@@ -56,7 +56,7 @@ def start_ready(state: StateFolder, *, enforce_iam: bool = False) -> str:
     """
     for attempt in range(1, PORT_ATTEMPTS + 1):
         port = _free_port()
-        command = [sys.executable, "-m", "ministack"]
+        command = [sys.executable, "-m", "bridge.guarded_emulator"]
         env = {**_environment(state, port), "AUTH": str(enforce_iam).lower()}
         group = state.start(EMULATOR, command, env=env, cwd=state.root)
         endpoint_url = f"http://127.0.0.1:{port}"

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from bridge.loopback import is_own_host
+
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
 
@@ -52,24 +54,19 @@ class Guard:
         return guarded
 
     def _refusal(self, request: web.Request) -> web.Response | None:
-        hosts = _hosts(request)
-        if request.host not in hosts:
+        port = request.transport.get_extra_info("sockname")[1] if request.transport else 0
+        if not is_own_host(request.host, port):
             return _refused(403, "The console answers to its own address only.")
+        origin = request.headers.get("Origin")
+        if origin is not None and origin != f"http://{request.host}":
+            return _refused(403, "Only the console's own page may do this.")
         if not hmac.compare_digest(request.path.split("/")[1].encode(), self.key.encode()):
             return _refused(404, "The address is not complete: use the whole of what bridge has printed.")
         if request.method == "GET":
             return None
-        origin = request.headers.get("Origin")
-        if origin is not None and origin not in {f"http://{host}" for host in hosts}:
-            return _refused(403, "Only the console's own page may do this.")
         if not hmac.compare_digest(request.headers.get(TOKEN_HEADER, "").encode(), self.token.encode()):
             return _refused(403, "The page is of an earlier start of the console: load it anew.")
         return None
-
-
-def _hosts(request: web.Request) -> set[str]:
-    port = request.transport.get_extra_info("sockname")[1] if request.transport else 0
-    return {f"127.0.0.1:{port}", f"localhost:{port}"}
 
 
 def _refused(status: int, words: str) -> web.Response:

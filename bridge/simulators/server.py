@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, RootModel
 
+from bridge.loopback import guarded_here
 from bridge.simulators.faults import Answer, ControlError, FaultScript, deliver, posted
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class HelpdeskSimulator[SwitchesT: HelpdeskSwitches](ABC):
 
     def app(self) -> web.Application:
         """A new application on the same state; one is needed for each run of a server."""
-        app = web.Application(client_max_size=_MAX_BODY_BYTES)
+        app = web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=[guarded_here])
         control = _Control(self)
         app.add_routes(
             [
