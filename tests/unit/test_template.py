@@ -556,6 +556,7 @@ def test_what_holds_requests_and_what_operators_have_put_in_stays_when_the_stack
 # of what its operator has put there. A new secret brings a line of its own.
 FROZEN = {
     "TokenSecret": "3a28b1aaa818eabf",
+    "MarkerKeySecret": "bb858ae723d6f3f5",
     "KaptureCallbackSecret": "9458f1c54e51d19a",
     "SocialboardsCallbackSecret": "9458f1c54e51d19a",
     "SocialboardsSecret": "c63493e901493e69",

@@ -26,7 +26,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
@@ -171,7 +170,6 @@ class Ledger:
         self._keep_s = keep_days * 86400
         self._clock = clock
         self._earlier: tuple[str, ...] | None = None
-        self._reading_earlier = Lock()
 
     # ── what a worker does ───────────────────────────────────────────────────────────────────────────────
 
@@ -496,10 +494,9 @@ class Ledger:
 
     def _earlier_helpdesks(self) -> tuple[str, ...]:
         """The helpdesks of which the table may hold such items; read once."""
-        with self._reading_earlier:
-            if self._earlier is None:
-                self._earlier = tuple(name for name in get_args(HelpdeskName) if self._may_hold_earlier(name))
-            return self._earlier
+        if self._earlier is None:
+            self._earlier = tuple(name for name in get_args(HelpdeskName) if self._may_hold_earlier(name))
+        return self._earlier
 
     def _may_hold_earlier(self, helpdesk: str) -> bool:
         # Each version's daily proof notes when it has begun; ours notes as well since when it runs here.

@@ -3,7 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -149,27 +149,34 @@ class TicketService:
             except RejectedError as error:
                 carried.append(Carried(request, _result_of(request, error), 0))
         # While the gates are read. What goes wrong shows in the calls, where any are made.
-        for prepare in (self._markers.prepare, self._ledger.prepare) if fit else ():
-            self._pool.submit(prepare)
+        ready = self._pool.submit(self._ledger.prepare)
+        self._pool.submit(self._markers.prepare)
         for helpdesk in fit:
             self._pool.submit(self._desks.prepare, helpdesk)
+        serve = partial(self._serve, ready, deadline, received_before)
         if len(fit) < 2:
-            served = [self._serve(deadline, received_before, some) for some in fit.values()]
+            served = [serve(some) for some in fit.values()]
         else:
             with ThreadPoolExecutor(len(fit)) as each:
-                served = list(each.map(partial(self._serve, deadline, received_before), fit.values()))
+                served = list(each.map(serve, fit.values()))
         return [*carried, *(one for some in served for one in some)]
 
     def _serve(
-        self, deadline: float, received_before: Collection[str], requests: Sequence[Request]
+        self,
+        ready: Future[None],
+        deadline: float,
+        received_before: Collection[str],
+        requests: Sequence[Request],
     ) -> list[Carried]:
-        """What became of the requests for one helpdesk."""
+        """What became of the requests for one helpdesk. Nothing is claimed before the ledger is `ready`."""
         helpdesk = requests[0].helpdesk
         carried: list[Carried] = []
         waiting = self._work_of(helpdesk, requests)
         while waiting:
             permit, now, waiting = self._admitted(helpdesk, waiting, deadline)
             turn = _Turn(permit, deadline, Event())
+            if now:
+                ready.result()
             suspects = self._suspects([one for one in now if _ids_in(one) & set(received_before)])
             beside = [one for one in now if one not in suspects]
             done = list(self._pool.map(partial(self._do, turn), beside))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
 from helpdesk import kapture_callback, socialboards_callback
@@ -21,7 +21,7 @@ from helpdesk.service import TicketService
 from helpdesk.settings import KaptureSettings, SocialboardsSettings, load_settings
 from helpdesk.socialboards import Minter, Socialboards
 from helpdesk.steps import COMMENT
-from helpdesk.tokens import MintedToken, Secret, refresh_credentials_in, token_in
+from helpdesk.tokens import MintedToken, Secret, marker_keys_in, refresh_credentials_in, token_in
 from helpdesk.watch import Watch
 from helpdesk.watchlist import Watchlist, watched_under
 from helpdesk.wiring.invocation import LambdaContext, api_deadline, queue_deadline, schedule_deadline
@@ -37,6 +37,7 @@ ENVIRONMENT = {
     "DEAD_LETTER_QUEUE_URL": "dead-letters",
     "OUTCOMES_TOPIC_ARN": "outcomes",
     "LEDGER_TABLE": "ledger",
+    "MARKER_KEY_SECRET_ARN": "marker-key",
     "KAPTURE_URL": "https://acme.kapturecrm.com",
     "KAPTURE_SECRET_ARN": "kapture",
     "SOCIALBOARDS_SECRET_ARN": "socialboards",
@@ -247,7 +248,9 @@ class Functions:
 
     @cached_property
     def _markers(self) -> Markers:
-        return Markers(self._settings.ledger_table)
+        chosen = self._settings
+        secret = Secret(self._around.secrets, chosen.marker_key_secret_arn, marker_keys_in)
+        return Markers(secret.current, chosen.ledger_table, partial(secret.version, fresh=True))
 
     @cached_property
     def _desks(self) -> Desks:

@@ -136,6 +136,7 @@ class World:
             "kapture": kapture,
             "socialboards": socialboards,
         }
+        self.secrets.put("marker-key", json.dumps({"key": "k" * 40}))
         self.secrets.put("kapture", json.dumps({"token": kapture.token}))
         credentials = {"refresh_token": socialboards.token, "client_id": socialboards.client_id}
         self.secrets.put("socialboards", json.dumps(credentials))
