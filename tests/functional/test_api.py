@@ -298,18 +298,48 @@ CLOUD_EVENT = {"specversion": "1.0", "type": "t", "id": "event-1", "source": "/s
 BUS_EVENT = {"id": "event-1", "source": "/shop", "detail-type": "Ticket Requested", "detail": ADD}
 
 
-@pytest.mark.parametrize("envelope", [CLOUD_EVENT, BUS_EVENT])
+@pytest.mark.parametrize(("envelope", "request_id"), [(CLOUD_EVENT, "/shop#event-1"), (BUS_EVENT, "event-1")])
 def test_an_event_lends_its_id_and_source_so_that_its_repeat_is_the_same_request(
-    deployment: Deployment, envelope: Mapping[str, Any]
+    deployment: Deployment, envelope: Mapping[str, Any], request_id: str
 ) -> None:
-    assert deployment.call("POST", "/tickets", envelope).body["request_id"] == "event-1"
+    assert deployment.call("POST", "/tickets", envelope).body["request_id"] == request_id
 
     [request] = queued(deployment)
     assert (request["request_id"], request["source"], request["ticket"]) == (
-        "event-1",
+        request_id,
         "/shop",
         {"title": "Printer on fire"},
     )
+
+
+@pytest.mark.parametrize(
+    ("headers", "request_id", "source"),
+    [
+        ({"id": "event-1", "source": "/shop"}, "/shop#event-1", "/shop"),
+        ({"id": "event%201", "source": "/shop"}, None, "/shop"),
+        ({"id": "x" * 200, "source": "https://example.com/" + "y" * 80}, None, "unknown"),
+    ],
+)
+def test_an_event_whose_attributes_stand_in_headers_is_the_same_request_when_it_is_repeated(
+    deployment: Deployment, headers: Mapping[str, str], request_id: str | None, source: str
+) -> None:
+    sent = {"ce-specversion": "1.0", **{f"Ce-{name.title()}": value for name, value in headers.items()}}
+    first, again = (deployment.call("POST", "/tickets", ADD, sent).body["request_id"] for _ in range(2))
+
+    assert first == again == (request_id or first)
+    assert {request["source"] for request in queued(deployment)} == {source}
+
+
+def test_two_sources_events_of_one_id_are_two_tickets(
+    deployment: Deployment, kapture: KaptureSimulator
+) -> None:
+    for source in ("/shop", "/crm"):
+        deployment.call("POST", "/tickets", CLOUD_EVENT | {"source": source})
+        deployment.send(CLOUD_EVENT | {"source": source})
+
+    deployment.consume()
+
+    assert len(kapture.tickets) == 2
 
 
 def test_the_idempotency_key_goes_before_the_id_of_an_event(deployment: Deployment) -> None:
@@ -410,13 +440,13 @@ def test_a_body_of_the_largest_size_fits_into_the_queue(deployment: Deployment) 
 def test_characters_that_sqs_refuses_reach_the_helpdesk_all_the_same(
     deployment: Deployment, kapture: KaptureSimulator
 ) -> None:
-    title = "a\uffff\ufffe\x07z"
-    assert deployment.call("POST", "/tickets", {"ticket": {"title": title}}).status == 202
+    details = "a\uffff\ufffe\x07z"
+    assert deployment.call("POST", "/tickets", {"ticket": {"title": "T", "details": details}}).status == 202
 
     records = deployment.receive()
     assert not {"\uffff", "\ufffe", "\x07"} & set(records[0]["body"])
     deployment.consume(records)
-    assert [ticket.title for ticket in kapture.tickets] == [title]
+    assert [ticket.details.partition("\n")[0] for ticket in kapture.tickets] == [details]
 
 
 # ── fields that are wrong ────────────────────────────────────────────────────────────────────────────────
@@ -824,6 +854,8 @@ def test_an_unknown_path_is_404(deployment: Deployment, path: str) -> None:
         ("OPTIONS", "/tickets/5", "GET, PATCH"),
         ("POST", "/requests/r1", "GET"),
         ("PATCH", "/requests/r1", "GET"),
+        ("PUT", "/callbacks/kapture", "GET, POST"),
+        ("GET", "/forms/contact", "POST"),
     ],
 )
 def test_a_wrong_method_is_405_and_tells_which_are_allowed(
@@ -834,6 +866,16 @@ def test_a_wrong_method_is_405_and_tells_which_are_allowed(
     problem(answer, 405, "method_not_allowed")
     assert answer.headers["allow"] == allowed
     assert deployment.waiting() == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/callbacks/kapture/"), ("POST", "/callbacks/kapture/secret/"), ("POST", "/forms/contact/")],
+)
+def test_a_method_that_the_path_takes_elsewhere_is_not_called_wrong(
+    deployment: Deployment, method: str, path: str
+) -> None:
+    problem(deployment.call(method, path, ADD), 404, "unknown_path")
 
 
 # ── logs ─────────────────────────────────────────────────────────────────────────────────────────────────
