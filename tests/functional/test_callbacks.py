@@ -349,8 +349,10 @@ def test_the_secret_may_stand_in_the_path(deployment: Deployment, account: Accou
 
 def test_a_changed_secret_is_read_at_once(deployment: Deployment, account: Account, ticket_id: str) -> None:
     call_back(deployment, account, account.callback(ticket_id))
-    deployment.put_callback_secret(account.name, "another")
-    assert call_back(deployment, account, account.callback(ticket_id), "another").status == 200
+    deployment.put_callback_secret(account.name, "another-callback-secret")
+    assert (
+        call_back(deployment, account, account.callback(ticket_id), "another-callback-secret").status == 200
+    )
 
 
 def test_an_unknown_helpdesk_is_not_found(deployment: Deployment) -> None:
