@@ -14,6 +14,7 @@ import click
 
 from bridge import form_files, samples
 from bridge.errors import BridgeError
+from bridge.plain import plain_lines
 from bridge.state import PROJECT
 from helpdesk.errors import RejectedError
 from helpdesk.intake.answers import read_submission
@@ -134,4 +135,6 @@ def _committed(path: Path) -> str:
 
 
 def _shown(request: Any) -> str:
-    return json.dumps(request, indent=2, ensure_ascii=False) if request else "(no finished submission)"
+    if not request:
+        return "(no finished submission)"
+    return plain_lines(json.dumps(request, indent=2, ensure_ascii=False))

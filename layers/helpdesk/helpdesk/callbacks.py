@@ -105,7 +105,7 @@ class Callbacks:
         return plain_answer(challenge)
 
     def _tell(self, helpdesk: str, ticket_ids: Sequence[str], deadline: float) -> list[str]:
-        body = {"operation": Operation.GET, "ticket_ids": list(ticket_ids)}
+        body = {"operation": Operation.GET, "ticket_ids": list(ticket_ids), "include": ["raw"]}
         request = read_body(body, Defaults(f"callback:{ticket_ids[0]}", f"callback/{helpdesk}", helpdesk))
         assert isinstance(request, GetRequest)  # noqa: S101  # the operation above says so
         told: list[str] = []
