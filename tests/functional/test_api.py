@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import ticket_api
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture import KaptureSimulator
 from helpdesk.wiring import invocation
@@ -152,6 +153,14 @@ def test_behind_the_base_path_of_a_custom_domain_all_paths_work_and_the_location
     assert answer.headers["location"] == "/helpdesk/requests/r1"
     assert deployment.call("PATCH", "/tickets/5", UPDATE, base_path="/helpdesk").status == 202
     assert deployment.call("GET", "/requests/r2", base_path="/helpdesk").body["code"] == "unknown_request"
+
+
+def test_the_location_begins_with_what_the_stage_says_that_stands_before_it(deployment: Deployment) -> None:
+    event = deployment.api_event("POST", "/tickets", ADD, {"Idempotency-Key": "r1"})
+    answer = ticket_api.handler(event | {"stageVariables": {"base_path": "/behind/v1"}}, Context(29_000))
+
+    assert answer["headers"]["Location"] == "/behind/v1/requests/r1"
+    assert json.loads(answer["body"])["receipt"] == "/behind/v1/requests/r1"
 
 
 def test_a_repeated_request_is_accepted_again_and_makes_no_second_ticket(

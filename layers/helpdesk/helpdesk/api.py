@@ -403,8 +403,10 @@ def _idempotency_key(call: _Call) -> str | None:
 
 
 def _address(call: _Call, kind: str, name: str) -> str:
-    # What stands before our own path: the stage, or a custom domain's base path.
-    base = call.event["requestContext"]["path"].removesuffix(call.path)
+    # What stands before our own path: the stage, or a custom domain's base path. Of anything else we are told by
+    # a variable of the stage only.
+    told = (call.event.get("stageVariables") or {}).get("base_path")
+    base = told or call.event["requestContext"]["path"].removesuffix(call.path)
     return f"{base}/{kind}/{quote(name, safe='')}"
 
 
