@@ -88,6 +88,7 @@ def api_document(schemas: dict[str, Any]) -> dict[str, Any]:
             "version": project["version"],
             "summary": "Requests become helpdesk tickets, once each.",
             "description": _DESCRIPTION,
+            "contact": {"name": "Whoever has deployed the stack"},
         },
         "servers": [
             {
@@ -142,6 +143,7 @@ def _paths() -> dict[str, Any]:
                 "operationId": "updateTicket",
                 "tags": ["tickets"],
                 "summary": "Update a ticket",
+                "description": "What is left out stays. A comment is appended each time that it is sent.",
                 "parameters": _asked_by("TicketId", "IdempotencyKey", "Prefer"),
                 "requestBody": _body(
                     "UpdateRequest",
@@ -160,6 +162,7 @@ def _paths() -> dict[str, Any]:
                 "operationId": "getTickets",
                 "tags": ["tickets"],
                 "summary": "Get tickets from the helpdesk",
+                "description": "Read at the helpdesk at once, and so with its answer or its trouble.",
                 "parameters": _asked_by("TicketIds", "Include", "AskedHelpdesk"),
                 "responses": {
                     "200": _json("Those that there are, and the ids of those that are not.", "Tickets")
@@ -186,6 +189,7 @@ def _paths() -> dict[str, Any]:
                 "operationId": "getDocument",
                 "tags": ["requests"],
                 "summary": "Read this document",
+                "description": "As OpenAPI 3.1.",
                 "responses": {
                     "200": {
                         "description": "This document.",
@@ -306,7 +310,7 @@ def _any_body() -> dict[str, Any]:
     return {
         "required": True,
         "content": {
-            "application/json": {"schema": {"type": ["object", "array"]}},
+            "application/json": {"schema": {"anyOf": [{"type": "object"}, {"type": "array", "items": {}}]}},
             "application/x-www-form-urlencoded": fields,
             "multipart/form-data": fields,
         },

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from bridge import target
 from bridge.operate import StackCommand, on_a_stack, operations_on
+from bridge.plain import plain
 from bridge.schedules import every, read_all
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def _show_proofs(found: list[Proof]) -> None:
     for one in found:
         for odd in one.odd:
             request = f"request {odd.request_id}" if odd.request_id else "no request"
-            click.echo(f"{one.day}  {one.helpdesk} ticket {odd.ticket_id}, {request}: {_ODD[odd.what]}")
+            told = f"{one.day}  {one.helpdesk} ticket {odd.ticket_id}, {request}: {_ODD[odd.what]}"
+            click.echo(plain(told))
 
 
 @click.command(cls=StackCommand)

@@ -16,6 +16,7 @@ from bridge import by_the_clock, doctor, emulator, mapping, operate, outcomes, s
 from bridge.console import command as console_command
 from bridge.errors import BridgeError
 from bridge.local_helpdesks import HELPDESKS, Wish
+from bridge.plain import plain_lines
 from bridge.processes import stop_signals_raise
 from bridge.progress import at_work
 from bridge.state import PROJECT, StateFolder
@@ -287,7 +288,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except BridgeError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {plain_lines(str(error))}", err=True)
         sys.exit(1)
     except OSError as error:
         # A full disk, a folder that may not be written to.
@@ -312,7 +313,8 @@ def _filled(sample: Sample, ticket_id: str | None) -> Sample:
 def _environment(running: Stack) -> dict[str, str]:
     named = {name.upper(): value for name, value in asdict(running).items() if isinstance(value, str)}
     named["AWS_ENDPOINT_URL"] = named.pop("ENDPOINT_URL")
-    named["AWS_DEFAULT_REGION"] = named.pop("REGION")
+    # Most SDKs read the first, and boto3 the second.
+    named["AWS_REGION"] = named["AWS_DEFAULT_REGION"] = named.pop("REGION")
     return named | emulator.CREDENTIALS
 
 

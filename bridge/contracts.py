@@ -78,7 +78,7 @@ class _Published(GenerateJsonSchema):
             case models._number_as_text:
                 return inner | {"type": ["string", "integer"]}
             case models._one_or_many:
-                text = {"type": "string", "description": "Ids with commas between."}
+                text = {"type": "string", "pattern": r"[^\s,]", "description": "Ids with commas between."}
                 return {"anyOf": [inner, text, {"type": "integer"}]}
         return inner
 
@@ -109,7 +109,10 @@ def request_schema() -> dict[str, Any]:
     schema = REQUEST.json_schema(schema_generator=_Published)
     schema.pop("discriminator")
     _as_producers_may_send(schema["$defs"])
-    schema["$defs"]["UpdateRequest"]["anyOf"] = [{"required": ["ticket_id"]}, {"required": ["reference"]}]
+    schema["$defs"]["UpdateRequest"]["anyOf"] = [
+        {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
+        for name in ("ticket_id", "reference")
+    ]
     return {
         "$schema": DIALECT,
         "$id": f"urn:ticket-bridge:request:{SCHEMA_VERSION}",
@@ -229,7 +232,7 @@ def _outcome_content(ref_template: str) -> tuple[dict[str, Any], dict[str, Any]]
     ]
     definitions = models_json_schema(told, schema_generator=_Published, ref_template=ref_template)[1]["$defs"]
     # Producers' requests have a definition of this name, which says more than we promise of answers.
-    definitions["TicketRequester"] = definitions.pop("Requester")
+    definitions["TicketRequester"] = definitions.pop("Requester") | {"title": "TicketRequester"}
     requester = ref_template.format(model="TicketRequester")
     definitions["Ticket"]["properties"]["requester"] = {"$ref": requester}
     identity = definitions.pop("Identity")["properties"]
@@ -281,8 +284,13 @@ def _outcome_content(ref_template: str) -> tuple[dict[str, Any], dict[str, Any]]
 
 def _as_producers_may_send(definitions: dict[str, Any]) -> None:
     for definition in definitions.values():
-        if _FILLED_IN & set(definition.get("required", ())):
-            definition["required"] = [key for key in definition["required"] if key not in _FILLED_IN]
+        if not _FILLED_IN & set(definition.get("required", ())):
+            continue
+        definition["required"] = [key for key in definition["required"] if key not in _FILLED_IN]
+        for key, value in definition["properties"].items():
+            # At the top of a request null is as good as nothing.
+            if key not in definition["required"] and {"type": "null"} not in value.get("anyOf", ()):
+                definition["properties"][key] = {"anyOf": [value, {"type": "null"}]}
     definitions["Changes"]["minProperties"] = 1
     # `Any` would do, but generators of code like a name.
     definitions["JsonValue"] = {"description": "Any JSON."}

@@ -16,6 +16,7 @@ from bridge import checks, form_files, target
 from bridge.checks import Examined, Finding
 from bridge.errors import BridgeError
 from bridge.operate import on_a_stack
+from bridge.plain import plain
 from bridge.state import PROJECT, StateFolder
 from helpdesk.errors import SettingsError
 
@@ -98,7 +99,7 @@ def doctor(
         click.echo("No stack is running: only the form files are looked at.", err=True)
     found += form_findings(forms)
     for finding in found:
-        told = json.dumps(asdict(finding)) if as_json else "\n  ".join(asdict(finding).values())
+        told = json.dumps(asdict(finding)) if as_json else "\n  ".join(map(plain, asdict(finding).values()))
         click.echo(told)
     if found:
         raise click.exceptions.Exit(FINDINGS_STATUS)

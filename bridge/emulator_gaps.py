@@ -104,7 +104,16 @@ def _complete_api(aws: Clients, api_id: str, body: Mapping[str, Any], ids: Mappi
     for kind, response in body.get(_GATEWAY_RESPONSES, {}).items():
         aws.apigateway.put_gateway_response(restApiId=api_id, responseType=kind, **response)
     for stage in aws.apigateway.get_stages(restApiId=api_id)["item"]:
-        aws.apigateway.create_deployment(restApiId=api_id, stageName=stage["stageName"])
+        name = stage["stageName"]
+        aws.apigateway.create_deployment(restApiId=api_id, stageName=name)
+        # Its addresses hold more than the stage, and a function is not told.
+        variable = {"op": "replace", "path": "/variables/base_path", "value": base_path(api_id, name)}
+        aws.apigateway.update_stage(restApiId=api_id, stageName=name, patchOperations=[variable])
+
+
+def base_path(api_id: str, stage: str) -> str:
+    """What stands before an API's own paths: so no Host header and no DNS entry is needed."""
+    return f"/_aws/execute-api/{api_id}/{stage}"
 
 
 def _put_any(

@@ -14,6 +14,7 @@ import click
 
 from bridge import form_files, samples
 from bridge.errors import BridgeError
+from bridge.plain import plain_lines
 from bridge.state import PROJECT
 from helpdesk.errors import RejectedError
 from helpdesk.intake.answers import read_submission
@@ -56,7 +57,7 @@ def map_command(form: str, file: Path, content_type: str | None, diff: bool, ans
     if isinstance(chosen.file.verify, Unverified):
         click.echo(f"{path.name}: anybody may send submissions of this form (verify: none)", err=True)
     if answers:
-        submission = read_submission(chosen.file.service, kind, raw)
+        submission = read_submission(chosen.file.service, kind, raw, chosen.uploads)
         click.echo(_shown({"answers": submission.answers, "files": submission.files} if submission else None))
         return
     request, problems = request_of(chosen, kind, raw)
@@ -77,19 +78,21 @@ COMMANDS = (map_command,)
 def request_of(form: Form, content_type: str, raw: bytes) -> tuple[dict[str, Any] | None, Sequence[str]]:
     """The body of the request (None for no finished submission), and all that is wrong with it."""
     try:
-        submission = read_submission(form.file.service, content_type, raw)
+        submission = read_submission(form.file.service, content_type, raw, form.uploads)
     except RejectedError as error:
         raise BridgeError(f"{form.name}: {'; '.join(_told(error))}") from error
     if submission is None:
         return None, ()
     # What the function makes of the bytes and the day says nothing here.
-    body, failures = form.request_of(replace(submission, id=submission.id or "(of-the-body)"))
-    problems = [f"this expression fails: {expression}" for expression in failures]
+    mapped = form.request_of(replace(submission, id=submission.id or "(of-the-body)"))
+    problems = [f"this expression fails: {expression}" for expression in mapped.failures]
     try:
-        read_body(body, Defaults(body["request_id"], form.source, "kapture"))
+        read_body(mapped.body, Defaults(mapped.body["request_id"], form.source, "kapture"))
     except RejectedError as error:
         problems += _told(error)
-    return body, problems
+    if mapped.is_unmapped:
+        problems.append("no answer is mapped: `bridge map --answers` shows what there is")
+    return mapped.body, problems
 
 
 def _told(error: RejectedError) -> list[str]:
@@ -132,4 +135,6 @@ def _committed(path: Path) -> str:
 
 
 def _shown(request: Any) -> str:
-    return json.dumps(request, indent=2, ensure_ascii=False) if request else "(no finished submission)"
+    if not request:
+        return "(no finished submission)"
+    return plain_lines(json.dumps(request, indent=2, ensure_ascii=False))

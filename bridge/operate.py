@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from bridge import target
 from bridge.errors import BridgeError
 from bridge.operations import Operations, ParkedCopy, Wanted, age, clock_time
+from bridge.plain import plain
 from bridge.progress import at_work
 from bridge.state import PROJECT, StateFolder
 from helpdesk.errors import HelpdeskError
@@ -90,7 +91,7 @@ def parked(state_dir: Path, stack: str | None, as_json: bool) -> None:
     if not listing.about:
         click.echo("Nothing is parked.")
     for code, count in Counter(copy.code for copy in copies).most_common():
-        click.echo(f"{count:6}  {code}")
+        click.echo(plain(f"{count:6}  {code}"))
         for copy in [copy for copy in copies if copy.code == code][:5]:
             click.echo(f"        {_told(copy)}")
         if count > 5:
@@ -201,9 +202,9 @@ def trace(state_dir: Path, stack: str | None, as_json: bool, request_id: str) ->
         click.echo(json.dumps({"request_id": request_id, **asdict(story)}))
         return
     where = f" at {story.helpdesk}" if story.helpdesk else ""
-    click.echo(f"{request_id}{where}: {story.stands}")
+    click.echo(plain(f"{request_id}{where}: {story.stands}"))
     for step in story.steps:
-        click.echo(f"  {clock_time(step.at)}  {step.text}")
+        click.echo(plain(f"  {clock_time(step.at)}  {step.text}"))
     if story.steps:
         click.echo(f"The last step was {age(story.steps[-1].at)} ago.")
 
@@ -218,4 +219,5 @@ def _as_object(copy: ParkedCopy) -> str:
 def _told(copy: ParkedCopy) -> str:
     known = copy.attributes
     what = " ".join(filter(None, (known.get("operation"), copy.request_id)))
-    return f"{what}  {copy.code}  from {copy.source or 'unknown'}, attempts {known.get('attempts', '0')}"
+    told = f"{what}  {copy.code}  from {copy.source or 'unknown'}, attempts {known.get('attempts', '0')}"
+    return plain(told)

@@ -9,6 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge.emulator import Clients
 from bridge.errors import BridgeError
+from bridge.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,4 +67,4 @@ def line(event: dict[str, Any]) -> str:
         f"{content.get('code', '')}: {content['message']}" if content.get("message") else "",
     ]
     parts += [f"{error.get('field')}: {error.get('problem')}" for error in content.get("errors", [])]
-    return "  ".join(part for part in parts if part)
+    return plain("  ".join(part for part in parts if part))

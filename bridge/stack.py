@@ -281,8 +281,7 @@ def _describe(
 
 
 def _local_api_url(endpoint_url: str, output: str) -> str:
-    """The emulator answers for an API under a path, so that no Host header and no DNS entry is needed."""
     match = _API_OUTPUT.fullmatch(output)
     if match is None:
         raise BridgeError(f"The output ApiUrl is not the address of an API: {output}")
-    return f"{endpoint_url}/_aws/execute-api/{match['api']}/{match['stage']}"
+    return endpoint_url + emulator_gaps.base_path(match["api"], match["stage"])

@@ -57,6 +57,32 @@ def test_every_address_names_the_emulator_on_loopback(stack: Stack) -> None:
     assert emulator.startswith("127.0.0.1:")
 
 
+def test_the_location_and_the_receipt_of_an_accepted_request_can_be_followed(stack: Stack) -> None:
+    headers = {"x-api-key": stack.api_key, "Idempotency-Key": "to-be-followed"}
+    body = {"ticket": {"title": "T"}}
+    sent = requests.post(f"{stack.api_url}/tickets", headers=headers, json=body, timeout=30)
+    for link in (sent.headers["Location"], sent.json()["receipt"]):
+        read = requests.get(urllib.parse.urljoin(stack.api_url, link), headers=headers, timeout=30)
+        # It may not have begun yet; then it is this API that says so.
+        assert read.status_code == 200 or read.json()["code"] == "unknown_request"
+
+
+@pytest.mark.parametrize("path", ["/callbacks/kapture", "/callbacks/kapture/guessed"])
+def test_a_get_that_the_document_shows_is_not_refused_as_a_method_with_or_without_a_key(
+    stack: Stack, path: str
+) -> None:
+    for headers in ({}, {"x-api-key": stack.api_key}):
+        assert requests.get(stack.api_url + path, headers=headers, timeout=30).status_code == 401
+
+
+def test_what_bridge_env_prints_names_the_region_to_every_sdk(state: StateFolder, stack: Stack) -> None:
+    command = [sys.executable, "-m", "bridge.cli", "env", "--state-dir", str(state.stack_file.parent)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert {f"export AWS_REGION={stack.region}", f"export AWS_DEFAULT_REGION={stack.region}"} <= {
+        *printed.splitlines()
+    }
+
+
 def test_values_work_with_a_plain_boto3_client(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "AWS_ENDPOINT_URL": stack.endpoint_url,

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import ticket_api
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture import KaptureSimulator
 from helpdesk.wiring import invocation
@@ -152,6 +153,14 @@ def test_behind_the_base_path_of_a_custom_domain_all_paths_work_and_the_location
     assert answer.headers["location"] == "/helpdesk/requests/r1"
     assert deployment.call("PATCH", "/tickets/5", UPDATE, base_path="/helpdesk").status == 202
     assert deployment.call("GET", "/requests/r2", base_path="/helpdesk").body["code"] == "unknown_request"
+
+
+def test_the_location_begins_with_what_the_stage_says_that_stands_before_it(deployment: Deployment) -> None:
+    event = deployment.api_event("POST", "/tickets", ADD, {"Idempotency-Key": "r1"})
+    answer = ticket_api.handler(event | {"stageVariables": {"base_path": "/behind/v1"}}, Context(29_000))
+
+    assert answer["headers"]["Location"] == "/behind/v1/requests/r1"
+    assert json.loads(answer["body"])["receipt"] == "/behind/v1/requests/r1"
 
 
 def test_a_repeated_request_is_accepted_again_and_makes_no_second_ticket(
@@ -298,18 +307,48 @@ CLOUD_EVENT = {"specversion": "1.0", "type": "t", "id": "event-1", "source": "/s
 BUS_EVENT = {"id": "event-1", "source": "/shop", "detail-type": "Ticket Requested", "detail": ADD}
 
 
-@pytest.mark.parametrize("envelope", [CLOUD_EVENT, BUS_EVENT])
+@pytest.mark.parametrize(("envelope", "request_id"), [(CLOUD_EVENT, "/shop#event-1"), (BUS_EVENT, "event-1")])
 def test_an_event_lends_its_id_and_source_so_that_its_repeat_is_the_same_request(
-    deployment: Deployment, envelope: Mapping[str, Any]
+    deployment: Deployment, envelope: Mapping[str, Any], request_id: str
 ) -> None:
-    assert deployment.call("POST", "/tickets", envelope).body["request_id"] == "event-1"
+    assert deployment.call("POST", "/tickets", envelope).body["request_id"] == request_id
 
     [request] = queued(deployment)
     assert (request["request_id"], request["source"], request["ticket"]) == (
-        "event-1",
+        request_id,
         "/shop",
         {"title": "Printer on fire"},
     )
+
+
+@pytest.mark.parametrize(
+    ("headers", "request_id", "source"),
+    [
+        ({"id": "event-1", "source": "/shop"}, "/shop#event-1", "/shop"),
+        ({"id": "event%201", "source": "/shop"}, None, "/shop"),
+        ({"id": "x" * 200, "source": "https://example.com/" + "y" * 80}, None, "unknown"),
+    ],
+)
+def test_an_event_whose_attributes_stand_in_headers_is_the_same_request_when_it_is_repeated(
+    deployment: Deployment, headers: Mapping[str, str], request_id: str | None, source: str
+) -> None:
+    sent = {"ce-specversion": "1.0", **{f"Ce-{name.title()}": value for name, value in headers.items()}}
+    first, again = (deployment.call("POST", "/tickets", ADD, sent).body["request_id"] for _ in range(2))
+
+    assert first == again == (request_id or first)
+    assert {request["source"] for request in queued(deployment)} == {source}
+
+
+def test_two_sources_events_of_one_id_are_two_tickets(
+    deployment: Deployment, kapture: KaptureSimulator
+) -> None:
+    for source in ("/shop", "/crm"):
+        deployment.call("POST", "/tickets", CLOUD_EVENT | {"source": source})
+        deployment.send(CLOUD_EVENT | {"source": source})
+
+    deployment.consume()
+
+    assert len(kapture.tickets) == 2
 
 
 def test_the_idempotency_key_goes_before_the_id_of_an_event(deployment: Deployment) -> None:
@@ -410,13 +449,13 @@ def test_a_body_of_the_largest_size_fits_into_the_queue(deployment: Deployment) 
 def test_characters_that_sqs_refuses_reach_the_helpdesk_all_the_same(
     deployment: Deployment, kapture: KaptureSimulator
 ) -> None:
-    title = "a\uffff\ufffe\x07z"
-    assert deployment.call("POST", "/tickets", {"ticket": {"title": title}}).status == 202
+    details = "a\uffff\ufffe\x07z"
+    assert deployment.call("POST", "/tickets", {"ticket": {"title": "T", "details": details}}).status == 202
 
     records = deployment.receive()
     assert not {"\uffff", "\ufffe", "\x07"} & set(records[0]["body"])
     deployment.consume(records)
-    assert [ticket.title for ticket in kapture.tickets] == [title]
+    assert [ticket.details.partition("\n")[0] for ticket in kapture.tickets] == [details]
 
 
 # ── fields that are wrong ────────────────────────────────────────────────────────────────────────────────
@@ -824,6 +863,8 @@ def test_an_unknown_path_is_404(deployment: Deployment, path: str) -> None:
         ("OPTIONS", "/tickets/5", "GET, PATCH"),
         ("POST", "/requests/r1", "GET"),
         ("PATCH", "/requests/r1", "GET"),
+        ("PUT", "/callbacks/kapture", "GET, POST"),
+        ("GET", "/forms/contact", "POST"),
     ],
 )
 def test_a_wrong_method_is_405_and_tells_which_are_allowed(
@@ -834,6 +875,16 @@ def test_a_wrong_method_is_405_and_tells_which_are_allowed(
     problem(answer, 405, "method_not_allowed")
     assert answer.headers["allow"] == allowed
     assert deployment.waiting() == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/callbacks/kapture/"), ("POST", "/callbacks/kapture/secret/"), ("POST", "/forms/contact/")],
+)
+def test_a_method_that_the_path_takes_elsewhere_is_not_called_wrong(
+    deployment: Deployment, method: str, path: str
+) -> None:
+    problem(deployment.call(method, path, ADD), 404, "unknown_path")
 
 
 # ── logs ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -97,6 +97,19 @@ def test_a_callback_tells_the_tickets_state_as_the_helpdesk_shows_it(
     assert "operation" not in told
 
 
+@pytest.mark.parametrize("with_raw", [False, True])
+def test_a_change_holds_the_helpdesks_own_fields_only_where_the_stack_is_told_so(
+    deployment: Deployment, account: Account, ticket_id: str, *, with_raw: bool
+) -> None:
+    deployment.set(CHANGES_WITH_RAW="true" if with_raw else "false")
+    change(deployment, ticket_id, account.states[0])
+
+    call_back(deployment, account, account.callback(ticket_id))
+
+    (event,) = deployment.outcomes()
+    assert ("raw" in event["data"]["ticket"]) is with_raw
+
+
 def test_subscribers_can_select_changes(deployment: Deployment, account: Account, ticket_id: str) -> None:
     queue = deployment.subscribe("changes", {"type": ["ticket.changed"], "helpdesk": [account.name]})
     call_back(deployment, account, account.callback(ticket_id))
@@ -349,8 +362,10 @@ def test_the_secret_may_stand_in_the_path(deployment: Deployment, account: Accou
 
 def test_a_changed_secret_is_read_at_once(deployment: Deployment, account: Account, ticket_id: str) -> None:
     call_back(deployment, account, account.callback(ticket_id))
-    deployment.put_callback_secret(account.name, "another")
-    assert call_back(deployment, account, account.callback(ticket_id), "another").status == 200
+    deployment.put_callback_secret(account.name, "another-callback-secret")
+    assert (
+        call_back(deployment, account, account.callback(ticket_id), "another-callback-secret").status == 200
+    )
 
 
 def test_an_unknown_helpdesk_is_not_found(deployment: Deployment) -> None:

@@ -40,7 +40,8 @@ def test_a_canary_token_and_canary_texts_are_in_no_log_line(
     deployment: Deployment, kapture: KaptureSimulator, log: io.StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ticket = {"title": TITLE, "details": DETAILS, "requester": {"email": EMAIL, "name": "canary-name"}}
-    refusal = json.dumps({"message": f"{ECHO} {TITLE} {TOKEN}", "status": "failed"})
+    spellings = (TOKEN, TOKEN.upper(), TOKEN.replace("-", "%2D"), TOKEN[:12])
+    refusal = json.dumps({"message": f"{ECHO} {TITLE} {' '.join(spellings)}", "status": "failed"})
     kapture.faults.add(
         FaultRule(operation="add", match="refused", fault=Fault(status=200, body=refusal)),
         FaultRule(operation="add", match="broken", fault=Fault(status=500, body=f"{ECHO} {TOKEN}")),
@@ -81,7 +82,7 @@ def test_a_canary_token_and_canary_texts_are_in_no_log_line(
 
     told = json.dumps(deployment.outcomes())
     assert ECHO in told, "the helpdesk's own message is part of the outcome"
-    for secret in (TOKEN, "canary-wrong-token"):
+    for secret in (*spellings, "canary-wrong-token"):
         assert secret not in told
         assert secret not in json.dumps(deployment.dead_letters())
 

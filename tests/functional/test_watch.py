@@ -93,6 +93,18 @@ def test_a_change_of_a_ticket_that_was_added_here_is_told_once(scene: Scene) -> 
     assert scene.changes() == [(ticket_id, state)]
 
 
+def test_a_change_holds_normalised_fields_only(scene: Scene) -> None:
+    [ticket_id] = scene.make("one")
+    scene.look()
+    scene.change(ticket_id, scene.account.states[0])
+    scene.look(rounds=2)
+
+    scene.changes()
+    (event,) = scene.told
+    assert event["data"]["ticket"]["title"] == "one"
+    assert "raw" not in event["data"]["ticket"]
+
+
 def test_a_ticket_that_comes_back_to_an_earlier_state_has_changed_again(scene: Scene) -> None:
     [ticket_id] = scene.make("one")
     scene.look()

@@ -1,6 +1,9 @@
 """The published contracts: as generated, valid, and true of samples and of what the API can answer."""
 
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +11,12 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it has no types
 
 from bridge import contracts, samples
+from helpdesk.errors import RejectedError
 from helpdesk.http_answers import STATUS_OF_CODE
 from helpdesk.intake.envelopes import unwrap
+from helpdesk.intake.requests import Defaults, read_request
 from helpdesk.kapture_native import neutral
+from tests.unit.test_requests import FULL, with_each_part_replaced
 
 ROOT = Path(__file__).parents[2]
 REQUEST = Draft202012Validator(contracts.request_schema())
@@ -94,6 +100,65 @@ def test_what_is_no_request_is_none_by_the_schema(request_body: dict[str, Any]) 
 )
 def test_what_is_taken_besides_is_told_by_the_schema(request_body: dict[str, Any]) -> None:
     assert REQUEST.is_valid(request_body)
+
+
+def _without_dates(value: Any) -> Any:
+    dates = ("due_date", "occurred_at", "callback_at")
+    if not isinstance(value, dict):
+        return value
+    return {key: _without_dates(inner) for key, inner in value.items() if key not in dates}
+
+
+@pytest.mark.parametrize("nothing", [None, "", " ", "\n", "\0", "\x1b", "\u2028"], ids=repr)
+@pytest.mark.parametrize("full", FULL, ids=lambda full: full["operation"])
+def test_of_nothing_in_place_of_a_value_the_schema_thinks_as_the_reader(full: Any, nothing: Any) -> None:
+    if nothing is not None:
+        # Whether a text is a date is no matter of a schema.
+        full = _without_dates(full)
+    for body in with_each_part_replaced(full, nothing):
+        try:
+            read_request(json.dumps(body), Defaults("message", "unknown", "kapture"))
+            is_read = True
+        except RejectedError:
+            is_read = False
+        assert REQUEST.is_valid(body) is is_read, body
+
+
+def test_no_two_schemas_of_the_document_have_one_title() -> None:
+    """Generators of clients name classes by it, and drop the second."""
+    schemas = DOCUMENT["components"]["schemas"]
+    assert {
+        name: schema["title"] for name, schema in schemas.items() if schema.get("title", name) != name
+    } == {}
+
+
+def test_every_array_of_the_document_says_what_is_in_it() -> None:
+    def arrays(node: Any) -> Iterator[Any]:
+        if isinstance(node, dict):
+            kinds = node.get("type")
+            if "array" in (kinds if isinstance(kinds, list) else [kinds]):
+                yield node
+            for inner in node.values():
+                yield from arrays(inner)
+        elif isinstance(node, list):
+            for inner in node:
+                yield from arrays(inner)
+
+    assert [found for found in arrays(DOCUMENT) if "items" not in found] == []
+
+
+def test_a_client_can_be_generated_from_the_document_without_a_warning(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    # Without its tidying, which would say that it misses a tool.
+    config.write_text('{"post_hooks": []}')
+    command = [sys.executable, "-m", "openapi_python_client", "generate", "--fail-on-warning"]
+    where = ["--path", str(ROOT / "docs" / "openapi.json"), "--output-path", str(tmp_path / "client")]
+    done = subprocess.run(
+        [*command, *where, "--config", str(config)], capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, "arning" in done.stdout + done.stderr) == (0, False), done.stdout + done.stderr
+    assert (tmp_path / "client" / "ticket_bridge_client" / "models" / "ticket.py").exists()
 
 
 def test_every_reference_of_the_document_leads_somewhere() -> None:

@@ -50,7 +50,7 @@ def becomes(ticket: str, answers: dict[str, Any], **more: Any) -> dict[str, Any]
     """The ticket of a form whose fields are given in YAML's flow style."""
     text = f"service: json\nverify: {{scheme: none}}\nrequest: {{operation: add, ticket: {ticket}}}\n"
     form = form_files.parse("form", "form.yaml", text)
-    body, _ = form.request_of(Submission(answers=answers, id="1", **more))
+    body = form.request_of(Submission(answers=answers, id="1", **more)).body
     ticket_of: dict[str, Any] = body["ticket"]
     return ticket_of
 
@@ -68,13 +68,13 @@ def test_every_form_file_has_a_sample(path: Path) -> None:
 def test_a_sample_becomes_exactly_the_request_that_it_says(sample: Sample) -> None:
     assert isinstance(sample.send, FormSend)
     form = form_files.read(ROOT / "functions" / "forms" / f"{sample.send.form}.yaml")
-    submission = read_submission(form.file.service, sample.send.content_type, sample.send.raw)
+    submission = read_submission(form.file.service, sample.send.content_type, sample.send.raw, form.uploads)
     assert submission
 
-    body, failures = form.request_of(submission)
+    mapped = form.request_of(submission)
 
-    assert (body, failures) == (sample.becomes, [])
-    read_body(body, Defaults("x", form.source, "kapture"))
+    assert (mapped.body, mapped.failures, mapped.is_unmapped) == (sample.becomes, [], False)
+    read_body(mapped.body, Defaults("x", form.source, "kapture"))
 
 
 def test_the_build_and_the_function_read_the_same() -> None:
@@ -213,8 +213,8 @@ def test_an_answer_is_data_and_never_an_expression() -> None:
 def test_an_expression_that_fails_leaves_its_field_out_and_is_told() -> None:
     text = GOOD.replace("answers.message", '"length(answers.number)"')
     form = form_files.parse("form", "form.yaml", text)
-    body, failures = form.request_of(Submission(answers={"subject": "T", "number": 5}, id="1"))
-    assert (body["ticket"], failures) == ({"title": "T"}, ["length(answers.number)"])
+    mapped = form.request_of(Submission(answers={"subject": "T", "number": 5}, id="1"))
+    assert (mapped.body["ticket"], mapped.failures) == ({"title": "T"}, ["length(answers.number)"])
 
 
 @pytest.mark.parametrize(
@@ -225,11 +225,12 @@ def test_a_request_id_names_the_form_and_always_fits(own: str, request_id: str |
     form = form_files.parse("form", "form.yaml", GOOD)
     submission = Submission(answers={"subject": "T"}, id=own)
 
-    body, _ = form.request_of(submission)
+    body = form.request_of(submission).body
 
     assert body["request_id"] == request_id or (request_id is None and len(body["request_id"]) == 37)
     assert (
-        form.request_of(replace(submission, answers={"subject": "U"}))[0]["request_id"] == body["request_id"]
+        form.request_of(replace(submission, answers={"subject": "U"})).body["request_id"]
+        == body["request_id"]
     )
 
 
@@ -246,7 +247,6 @@ def test_map_shows_the_request_of_a_sample() -> None:
     "saved",
     [
         "subject=Help&message=Me",
-        '{"subject": "Help", "message": "Me"}',
         '--b\r\nContent-Disposition: form-data; name="subject"\r\n\r\nHelp\r\n'
         '--b\r\nContent-Disposition: form-data; name="message"\r\n\r\nMe\r\n--b--\r\n',
     ],

@@ -284,6 +284,12 @@ def test_the_people_of_a_ticket_are_found_under_every_spelling() -> None:
     )
 
 
+def test_who_has_closed_a_ticket_is_told_once_it_is_closed() -> None:
+    assert got(status="Complete", ticketCloseEmpId=209803).closed_by == "209803"
+    assert got(status="Complete", ticketCloseEmpId=0).closed_by is None
+    assert got(status="Pending", ticketCloseEmpId=209803).closed_by is None
+
+
 def test_the_queues_key_is_preferred_to_its_name() -> None:
     assert got(queueKey="q_1", queueName="Queue 1").queue == "q_1"
     assert got(queueKey="", queueName="Queue 1").queue == "Queue 1"

@@ -1,11 +1,16 @@
 """What `bridge outcomes` writes for people."""
 
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from click.testing import CliRunner
 
+from bridge.mapping import map_command
 from bridge.outcomes import line
 
+ESC = "\x1b]0;owned\x07\x1b[2J"
 ADDED: dict[str, Any] = {
     "type": "ticket.added",
     "subject": "713",
@@ -45,3 +50,22 @@ PROVED: dict[str, Any] = {
 )
 def test_an_event_is_one_line(event: dict[str, Any], told: str) -> None:
     assert line(event) == told
+
+
+def test_a_helpdesks_words_do_not_steer_the_terminal() -> None:
+    said = f"{ESC}\r\n2026-11-21T10:00:00  ticket.added\u202e\x9b31m"
+    told = line({**REJECTED, "data": {**REJECTED["data"], "message": said, "errors": [{"field": said}]}})
+
+    assert told.isprintable()
+    assert r"\x1b[2J" in told
+
+
+def test_a_persons_words_do_not_steer_the_terminal(tmp_path: Path) -> None:
+    body = tmp_path / "body"
+    body.write_bytes(b"subject=" + quote(ESC + "\x9b31m").encode())
+    form = Path(__file__).parents[2] / "functions" / "forms" / "contact.yaml"
+
+    shown = CliRunner().invoke(map_command, [str(form), str(body), "--answers"]).output
+
+    assert shown.replace("\n", "").isprintable()
+    assert "owned" in shown

@@ -2,13 +2,16 @@
 
 import base64
 import json
+import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 
+from helpdesk.errors import RejectedError
 from helpdesk.intake.requests import Defaults, UnreadableRequestError, read_request
 from helpdesk.models import AddRequest, GetRequest, Identity, Operation, Request, UpdateRequest
 
@@ -102,7 +105,8 @@ def test_an_envelope_in_more_depth_than_any_real_one_is_not_opened() -> None:
         (NAMELESS, "message-1", "unknown"),
         (sns(NAMELESS), "sns-1", "unknown"),
         (eventbridge(NAMELESS), "event-1", "com.example.shop"),
-        (cloudevent(data=NAMELESS), "cloud-1", "https://example.com/sensors"),
+        (cloudevent(data=NAMELESS), "https://example.com/sensors#cloud-1", "https://example.com/sensors"),
+        (eventbridge(cloudevent(data=NAMELESS, source="a/b")), "a/b#cloud-1", "a/b"),
         # A rule that publishes to a topic gives each delivery another MessageId, but the event keeps its id.
         (sns(eventbridge(NAMELESS)), "event-1", "com.example.shop"),
         (eventbridge(NAMELESS | {"request_id": "own", "source": "own"}), "own", "own"),
@@ -116,10 +120,32 @@ def test_the_body_names_itself_else_its_envelope_does_else_the_trigger(
     assert (request.request_id, request.source) == (request_id, source)
 
 
-def test_names_of_an_envelope_that_we_cannot_use_are_passed_over() -> None:
-    request = read(eventbridge(NAMELESS) | {"id": "two words", "source": "ü" * 80})
+def test_a_name_of_an_envelope_that_does_not_fit_still_names_the_request() -> None:
+    ids = set()
+    for event_id in ("two words", "ü", "x" * 200, "two  words"):
+        for wrapped in (eventbridge(NAMELESS), cloudevent(data=NAMELESS)):
+            first, again = (read(wrapped | {"id": event_id, "source": "ü" * 80}) for _ in range(2))
+            assert (first.request_id, first.source) == (again.request_id, "unknown")
+            ids.add(first.request_id)
 
-    assert (request.request_id, request.source) == ("message-1", "unknown")
+    assert len(ids) == 8
+    assert "message-1" not in ids
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"source": "shop", "id": "1"}, {"source": "crm", "id": "1"}),
+        ({"source": "a#b", "id": "1"}, {"source": "a", "id": "b#1"}),
+        ({"source": "a/b", "id": "1"}, {"source": "a", "id": "b/1"}),
+        ({"source": "x" * 130, "id": "1"}, {"source": "x" * 131, "id": "1"}),
+        ({"source": "a #", "id": "1"}, {"source": "a", "id": "# 1"}),
+    ],
+)
+def test_two_sources_events_of_one_id_are_two_requests(one: dict[str, str], other: dict[str, str]) -> None:
+    requests = [read(cloudevent(data=NAMELESS, **names)) for names in (one, other)]
+
+    assert len({request.request_id for request in requests}) == 2
 
 
 @pytest.mark.parametrize("absent", ["request_id", "source", "helpdesk"])
@@ -242,6 +268,64 @@ def test_an_error_quotes_nothing_of_the_request() -> None:
 
     for one in (error, unreadable):
         assert "canary" not in "".join(traceback.format_exception(one))
+
+
+FULL: list[dict[str, Any]] = [
+    {
+        "operation": "add",
+        "request_id": "r",
+        "helpdesk": "kapture",
+        "source": "s",
+        "reference": "1",
+        "occurred_at": "2026-01-01T00:00:00Z",
+        "ticket": {
+            "title": "t",
+            "details": "d",
+            "due_date": "2026-01-01",
+            "requester": {"email": "a@b", "name": "n", "phone": "1", "customer_id": "2"},
+            "tags": ["a"],
+            "attachments": [{"url": "https://a/b", "name": "x"}],
+            "extra": {},
+        },
+    },
+    {"operation": "update", "ticket_id": "1", "changes": {"comment": "c", "callback_at": "2026-01-01"}},
+    {"operation": "get", "ticket_ids": ["1"], "include": ["raw"], "extra": {}},
+]
+_ODD = [
+    [],
+    {},
+    1,
+    True,
+    "",
+    "\0",
+    "x" * 400,
+    "2026-12-31T09:00:00",
+    "2026-13-31",
+    ["x"] * 200,
+    [[]],
+    {"a": 1},
+]
+
+
+def with_each_part_replaced(value: Any, odd: Any) -> Iterator[Any]:
+    yield odd
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from ({**value, key: other} for other in with_each_part_replaced(inner, odd))
+
+
+def test_what_is_wrong_is_never_said_in_the_words_of_a_library() -> None:
+    said = set()
+    for body in FULL:
+        for odd in _ODD:
+            for changed in with_each_part_replaced(body, odd):
+                with suppress(RejectedError):
+                    read(changed)
+                    continue
+                said |= {problem.problem for problem in refused(changed).problems}
+
+    assert len(said) > 15
+    assert [one for one in said if re.search(r"valid|Input|instance|dictionary|tuple|None|match", one)] == []
 
 
 def test_dates_are_never_guessed_from_numbers() -> None:
@@ -379,6 +463,26 @@ def test_kaptures_own_get_becomes_our_get_and_keeps_its_switches() -> None:
     assert read(native) == read(ours)
 
 
+def test_what_producers_send_to_kaptures_own_api_besides_is_passed_on() -> None:
+    passed_on = {
+        "status": "OP",
+        "associate_objects": "12",
+        "order_details": [{"number": "5"}],
+        "block": {"a": 1},
+    }
+    native = {"ticket_id": "1", "sub_status": "PS", **passed_on}
+    changes = {"sub_status": "PS", "extra": passed_on}
+    assert read(native) == read({"operation": "update", "ticket_id": "1", "changes": changes})
+    assert read({"ticket_id": "1", "status": "OP"}) == read(
+        {"operation": "update", "ticket_id": "1", "changes": {"extra": {"status": "OP"}}}
+    )
+
+    switches = {"read_ticket_history_details": "1", "filter": {"a": [1]}}
+    assert read({"ticket_ids": "1", **switches}) == read(
+        {"operation": "get", "ticket_ids": ["1"], "extra": switches}
+    )
+
+
 def test_kaptures_spelling_is_taken_inside_our_own_request() -> None:
     native = {"title": "x", "ticket_details": "d", "email_id": "a@b", "due_date": "", "phone": 123}
     ours = {"title": "x", "details": "d", "requester": {"email": "a@b", "phone": "123"}}
@@ -431,5 +535,6 @@ def test_an_identity_that_is_itself_wrong_falls_back_to_the_triggers() -> None:
 def test_an_invalid_request_in_an_envelope_is_answered_under_the_envelopes_names() -> None:
     error = refused(cloudevent(data={"operation": "add"}))
 
-    assert (error.identity.request_id, error.identity.source) == ("cloud-1", "https://example.com/sensors")
+    source = "https://example.com/sensors"
+    assert (error.identity.request_id, error.identity.source) == (f"{source}#cloud-1", source)
     assert error.code == "invalid_request"

@@ -403,6 +403,7 @@ OTHERWISE: dict[str, Any] = {
     "PermissionsBoundaryArn": "arn:aws:iam::123456789012:policy/boundary",
     "WebAclArn": "arn:aws:wafv2:eu-west-1:123456789012:regional/webacl/name/id",
     "Architecture": "x86_64",
+    "ChangesWithRaw": "true",
 }
 
 

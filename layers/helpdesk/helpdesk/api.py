@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 MAX_WAIT_S = 25
 # What an answer needs after the last look at the ledger.
 _RESERVE_S = 2.0
-# Posts to the last go to functions of their own; only what they do not take comes here.
+# These are functions of their own; only what they do not take comes here.
+_FOREIGN_METHODS = {"forms": ("POST",), "callbacks": ("GET", "POST")}
 _FOREIGN = re.compile(r"/(forms|callbacks)/[^/]+(/[^/]+)?/*")
 _STATES = {"claimed": "in_progress", "released": "waiting"}
 
@@ -124,8 +125,10 @@ class TicketApi:
                 if call.event["httpMethod"] in methods:
                     return methods[call.event["httpMethod"]](call, *map(unquote, found.groups()))
                 return _not_allowed(", ".join(methods))
-        if _FOREIGN.fullmatch(path):
-            return _not_allowed("POST")
+        foreign = _FOREIGN.fullmatch(path)
+        methods_there = _FOREIGN_METHODS[foreign[1]] if foreign else ()
+        if methods_there and call.event["httpMethod"] not in methods_there:
+            return _not_allowed(", ".join(methods_there))
         return _problem(404, "unknown_path", "Nothing answers at this path.")
 
     # ── routes ───────────────────────────────────────────────────────────────────────────────────────────
@@ -386,7 +389,9 @@ def _unwrapped(call: _Call) -> Unwrapped:
     if len(raw) > MAX_BODY_BYTES:
         problem = FieldProblem("body", f"is larger than {MAX_BODY_BYTES} bytes")
         raise RejectedError("too_large", "the body is too large", (problem,))
-    return unwrap(text)
+    # A CloudEvent in binary mode: its attributes stand in headers, as in a URL.
+    attributes = {name: unquote(call.header(f"ce-{name}") or "") for name in ("id", "source")}
+    return unwrap(text, attributes if call.header("ce-specversion") else None)
 
 
 def _idempotency_key(call: _Call) -> str | None:
@@ -397,8 +402,10 @@ def _idempotency_key(call: _Call) -> str | None:
 
 
 def _address(call: _Call, kind: str, name: str) -> str:
-    # What stands before our own path: the stage, or a custom domain's base path.
-    base = call.event["requestContext"]["path"].removesuffix(call.path)
+    # What stands before our own path: the stage, or a custom domain's base path. Only a variable of the stage
+    # can tell of anything else.
+    told = (call.event.get("stageVariables") or {}).get("base_path")
+    base = told or call.event["requestContext"]["path"].removesuffix(call.path)
     return f"{base}/{kind}/{quote(name, safe='')}"
 
 

@@ -10,11 +10,11 @@ from aws_lambda_powertools.metrics import MetricUnit
 from helpdesk.changes import ChangeTeller, OvertakenError
 from helpdesk.desks import Desks
 from helpdesk.errors import FieldProblem, HelpdeskError, RejectedError, UnavailableError
-from helpdesk.http_answers import answer, call_in, caller_of, plain_answer, problem_of
+from helpdesk.http_answers import answer, call_in, caller_of, plain_answer, problem_of, unknown_path
 from helpdesk.intake.calls import Call
 from helpdesk.intake.requests import Defaults, read_body
 from helpdesk.intake.shared_secrets import SharedSecrets
-from helpdesk.intake.signatures import SecretHeader, SecretPath, refusal
+from helpdesk.intake.signatures import SecretHeader, SecretPath
 from helpdesk.models import GetRequest, Operation
 
 _IN_HEADER = SecretHeader(scheme="header", header="x-callback-secret")
@@ -65,10 +65,11 @@ class Callbacks:
     def answer(self, event: Mapping[str, Any], deadline: float) -> dict[str, Any]:
         """The answer to one event of API Gateway. `deadline` is a moment of `time.monotonic()`."""
         helpdesk = str((event.get("pathParameters") or {}).get("helpdesk"))
+        sender = self._senders.get(helpdesk)
+        if sender is None:
+            # Anybody may try any path, so it is neither counted nor logged.
+            return problem_of(unknown_path())
         try:
-            sender = self._senders.get(helpdesk)
-            if sender is None:
-                raise RejectedError("unknown_path", "Nothing answers at this path.")
             call = call_in(event)
             self._verify(sender, call)
             if event["httpMethod"] == "GET":
@@ -77,9 +78,7 @@ class Callbacks:
             told = self._tell(helpdesk, ticket_ids, deadline)
         except HelpdeskError as error:
             self._count("CallbackRefused")
-            # Whatever else stands in the path is anybody's text.
-            known = helpdesk if helpdesk in self._senders else "unknown"
-            refused = {"helpdesk": known, "code": error.code, "caller": caller_of(event)}
+            refused = {"helpdesk": helpdesk, "code": error.code, "caller": caller_of(event)}
             self._logger.warning("callback refused", extra=refused)
             return problem_of(error)
         extra = {"helpdesk": helpdesk, "ticket_id": ",".join(ticket_ids), "changed": bool(told)}
@@ -89,12 +88,8 @@ class Callbacks:
         return answer(200, {"ticket_id": ticket_ids[0], "changed": bool(told), **named})
 
     def _verify(self, sender: Sender, call: Call) -> None:
-        secret_id = sender.secret_id
         scheme = _IN_PATH if call.path_secret is not None else _IN_HEADER
-        secrets = self._secrets.current(secret_id)
-        why = refusal(scheme, secrets, call, self._clock())
-        if why == "wrong_secret" and (newer := self._secrets.newer(secret_id, secrets)):
-            why = refusal(scheme, newer, call, self._clock())
+        why = self._secrets.refusal(scheme, sender.secret_id, call, self._clock())
         if why:
             raise RejectedError(why, "the sender is not verified")
 
@@ -102,7 +97,7 @@ class Callbacks:
         """The challenge of a check of our address. Its token is the secret too, wherever else that stands."""
         check = sender.reading.address_check_in(query)
         if check is None:
-            raise RejectedError("unknown_path", "Nothing answers at this path.")
+            raise unknown_path()
         token, challenge = check
         self._verify(sender, replace(call, path_secret=token))
         self._logger.info("address proved", extra={"helpdesk": helpdesk})
@@ -110,7 +105,7 @@ class Callbacks:
         return plain_answer(challenge)
 
     def _tell(self, helpdesk: str, ticket_ids: Sequence[str], deadline: float) -> list[str]:
-        body = {"operation": Operation.GET, "ticket_ids": list(ticket_ids)}
+        body = {"operation": Operation.GET, "ticket_ids": list(ticket_ids), "include": ["raw"]}
         request = read_body(body, Defaults(f"callback:{ticket_ids[0]}", f"callback/{helpdesk}", helpdesk))
         assert isinstance(request, GetRequest)  # noqa: S101  # the operation above says so
         told: list[str] = []

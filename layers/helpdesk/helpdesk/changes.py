@@ -34,6 +34,7 @@ _PENDING_S = 70
 # As many items as DynamoDB gives in one call.
 _MOST_READ_AT_ONCE = 100
 _TOLD_FIELDS = {"helpdesk", "ticket_id", "url", "status", "sub_status", "queue", "priority", "assignee"}
+_TOLD_FIELDS |= {"closed_by"}
 
 
 class OvertakenError(UnavailableError):
@@ -71,12 +72,14 @@ class ChangeTeller:
         topic: Topic,
         *,
         keep_days: int,
+        with_raw: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
         self._table = table
         self._topic = topic
         self._keep_s = keep_days * 86400
+        self._with_raw = with_raw
         self._clock = clock
 
     def marks(self, helpdesk: str, ticket_ids: Sequence[str]) -> dict[str, Mark]:
@@ -195,7 +198,9 @@ class ChangeTeller:
 
     def _publish(self, key: str, ticket: Ticket, number: int) -> Told:
         """Publishes a change that has its number, and remembers that."""
-        change = _change(ticket, state_of(ticket), number)
+        # The helpdesk's own fields hold more of the customer than anybody has asked for.
+        shown = ticket if self._with_raw else ticket.model_copy(update={"raw": None})
+        change = _change(shown, state_of(ticket), number)
         mine = {"number": _number(number)}
         if self._topic.publish([change]):
             # The next one need not wait.

@@ -11,15 +11,24 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 
-from helpdesk.errors import FieldProblem, HelpdeskError, RejectedError, UnavailableError
-from helpdesk.http_answers import MAX_BODY_BYTES, answer, call_in, caller_of, problem_of, too_large
+from helpdesk.errors import HelpdeskError, RejectedError, UnavailableError
+from helpdesk.http_answers import (
+    MAX_BODY_BYTES,
+    answer,
+    call_in,
+    caller_of,
+    problem_of,
+    too_large,
+    unknown_path,
+)
 from helpdesk.intake.allowance import Allowance
 from helpdesk.intake.answers import Submission, read_submission
+from helpdesk.intake.bodies import URLENCODED, without_boundary
 from helpdesk.intake.calls import Call
 from helpdesk.intake.forms import Form
 from helpdesk.intake.requests import Defaults, read_body
 from helpdesk.intake.shared_secrets import SharedSecrets
-from helpdesk.intake.signatures import SecretPath, Unverified, refusal
+from helpdesk.intake.signatures import SecretPath, call_id, signature_scheme
 from helpdesk.models import queued
 
 if TYPE_CHECKING:
@@ -57,9 +66,12 @@ class FormIntake:
 
     def answer(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to one event of API Gateway."""
-        name = str((event.get("pathParameters") or {}).get("form"))
+        parameters = event.get("pathParameters") or {}
+        form = self._forms.get(str(parameters.get("form")))
+        if form is None or ("secret" in parameters and not isinstance(form.file.verify, SecretPath)):
+            # Anybody may try any path, so it is neither counted nor logged.
+            return problem_of(unknown_path())
         try:
-            form = self._form(name, event)
             call = call_in(event)
             self._verify(form, call)
             self._allow(form)
@@ -67,9 +79,7 @@ class FormIntake:
         except HelpdeskError as error:
             self._count("FormRefused")
             cause = type(error.__cause__).__name__ if error.__cause__ else None
-            # An unknown form's name is anybody's text.
-            known = name if name in self._forms else None
-            extra = {"form": known, "code": error.code, "cause": cause, "caller": caller_of(event)}
+            extra = {"form": form.name, "code": error.code, "cause": cause, "caller": caller_of(event)}
             self._logger.warning("submission refused", extra=extra)
             return problem_of(error)
         if request_id is None:
@@ -81,26 +91,9 @@ class FormIntake:
         # Without a Location: some senders would follow one and wait there.
         return answer(to_sender.status, {"request_id": request_id, "state": "accepted"}, named)
 
-    def _form(self, name: str, event: Mapping[str, Any]) -> Form:
-        form = self._forms.get(name)
-        has_path_secret = "secret" in (event.get("pathParameters") or {})
-        if form is None or (has_path_secret and not isinstance(form.file.verify, SecretPath)):
-            raise RejectedError("unknown_path", "Nothing answers at this path.")
-        return form
-
     def _verify(self, form: Form, call: Call) -> None:
-        scheme = form.file.verify
-        if isinstance(scheme, Unverified):
-            return
         secret_id = f"{self._secret_folder}/{form.name}"
-        secrets = self._secrets.current(secret_id)
-        try:
-            why = refusal(scheme, secrets, call, self._clock())
-            if why in ("wrong_secret", "wrong_signature"):
-                newer = self._secrets.newer(secret_id, secrets)
-                why = refusal(scheme, newer, call, self._clock()) if newer else why
-        except ValueError as error:
-            raise UnavailableError("secret_malformed", "the secret is not in its encoding") from error
+        why = self._secrets.refusal(form.file.verify, secret_id, call, self._clock())
         if why:
             raise RejectedError(why, "the sender is not verified")
 
@@ -112,16 +105,12 @@ class FormIntake:
 
     def _accept(self, form: Form, call: Call) -> str | None:
         """The request's id once the queue has it; None for what is no finished submission."""
-        try:
-            submission = read_submission(form.file.service, call.headers.get("content-type", ""), call.raw)
-            if submission is None:
-                self._logger.info("no finished submission", extra={"form": form.name})
-                self._count("FormIgnored")
-                return None
-            text, request_id = self._message(form, self._named(form, submission, call))
-        except RecursionError as error:
-            problem = FieldProblem("body", "is nested too deeply")
-            raise RejectedError("not_json", "the body is nested too deeply", (problem,)) from error
+        submission = read_submission(form.file.service, _content_type(form, call), call.raw, form.uploads)
+        if submission is None:
+            self._logger.info("no finished submission", extra={"form": form.name})
+            self._count("FormIgnored")
+            return None
+        text, request_id = self._message(form, self._named(form, submission, call))
         if len(text.encode()) > MAX_BODY_BYTES:
             raise too_large()
         self._enqueue(text, form.source)
@@ -134,17 +123,24 @@ class FormIntake:
 
     def _named(self, form: Form, submission: Submission, call: Call) -> Submission:
         """A submission without an id of its own gets one that the same submission gets again."""
-        own_id = submission.id or call.headers.get("idempotency-key") or call.headers.get("webhook-id")
+        own_id = submission.id or call_id(form.file.verify, call)
         if own_id is None:
             # A double click is one request; the same words on another day are a new wish.
-            day = datetime.fromtimestamp(self._clock(), UTC).date().isoformat()
-            own_id = sha256(f"{form.name} {day} ".encode() + call.raw).hexdigest()[:32]
+            day, raw = datetime.fromtimestamp(self._clock(), UTC).date().isoformat(), call.raw
+            if signature_scheme(form.file.verify):
+                # Whoever has overheard a signed call can send it again on any day.
+                day = ""
+            else:
+                raw = without_boundary(call.headers.get("content-type", ""), raw)
+            own_id = sha256(f"{form.name} {day} ".encode() + raw).hexdigest()[:32]
         return replace(submission, id=own_id)
 
     def _message(self, form: Form, submission: Submission) -> tuple[str, str]:
-        body, failures = form.request_of(submission)
-        if failures:
-            self._logger.warning("expressions failed", extra={"form": form.name, "expressions": failures})
+        mapped = form.request_of(submission)
+        body = mapped.body
+        if mapped.failures:
+            fields = {"form": form.name, "expressions": mapped.failures}
+            self._logger.warning("expressions failed", extra=fields)
         defaults = Defaults(body["request_id"], form.source, self._default_helpdesk)
         try:
             request = read_body(body, defaults)
@@ -162,6 +158,11 @@ class FormIntake:
             # The consumer rejects it, and its copy shows a person everything that was filled in.
             kept = {**body, "submission": {"answers": submission.answers, "files": submission.files}}
             return json.dumps(kept, ensure_ascii=True), body["request_id"]
+        if mapped.is_unmapped:
+            self._logger.warning(
+                "no answer is mapped", extra={"form": form.name, "request_id": request.request_id}
+            )
+            self._count("FormUnmapped")
         return queued(request), request.request_id
 
     def _enqueue(self, text: str, source: str) -> None:
@@ -174,3 +175,11 @@ class FormIntake:
 
     def _count(self, name: str) -> None:
         self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=1)
+
+
+def _content_type(form: Form, call: Call) -> str:
+    """How to read the body: of a signed call nothing that is not signed may decide that."""
+    given = call.headers.get("content-type", "")
+    if signature_scheme(form.file.verify) is None:
+        return given
+    return URLENCODED if given.lower().startswith(URLENCODED) else ""

@@ -17,6 +17,7 @@ STATUS_OF_CODE = {
     "invalid_prefer": 400,
     "not_json": 400,
     "unexpected_body": 400,
+    "no_secret": 401,
     "secret_missing": 401,
     "signature_missing": 401,
     "timestamp_missing": 401,
@@ -64,6 +65,11 @@ def caller_of(event: Mapping[str, Any]) -> str | None:
     """
     address: str | None = event["requestContext"]["identity"].get("sourceIp")
     return address
+
+
+def unknown_path() -> RejectedError:
+    """What is said of a path at which there is nothing."""
+    return RejectedError("unknown_path", "Nothing answers at this path.")
 
 
 def answer(

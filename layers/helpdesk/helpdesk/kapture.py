@@ -30,6 +30,7 @@ from helpdesk.models import (
     TicketLink,
     UpdateRequest,
 )
+from helpdesk.redaction import redacted
 from helpdesk.replies import Refusal, Success, Words, answered
 from helpdesk.settings import KaptureSettings
 from helpdesk.steps import Steps
@@ -160,7 +161,10 @@ class Kapture:
 
     def is_closed(self, ticket: Ticket) -> bool:
         """Whether its status is one of those that close a ticket; accounts name them as they like."""
-        return (ticket.status or "").casefold() in self._settings.closed_statuses
+        return self._closes(ticket.status)
+
+    def _closes(self, status: str | None) -> bool:
+        return (status or "").casefold() in self._settings.closed_statuses
 
     def probe(self, deadline: float) -> None:
         """Asks for a ticket: whether there is one of this id does not matter."""
@@ -209,7 +213,7 @@ class Kapture:
         body = json.dumps(sent, ensure_ascii=False).encode()
         self._spend()
         reply = self._transport.send("POST", path + self._settings.path_version, body, headers, deadline)
-        return answered(reply, _words_in, lambda text: text.replace(token, "[token]"))
+        return answered(reply, _words_in, lambda text: redacted(text, token))
 
     # ── normalised tickets ───────────────────────────────────────────────────────────────────────────────
 
@@ -236,6 +240,8 @@ class Kapture:
             queue=_text(details.get("queueKey")) or _name(details.get("queueName")),
             priority=_text(details.get("priority")),
             assignee=_name(details.get("assignedToName")),
+            # In the samples it is set for open tickets as well.
+            closed_by=_id(details.get("ticketCloseEmpId")) if self._closes(status) else None,
             requester=_requester(details),
             created_at=self._time(details.get("date")),
             updated_at=max(

@@ -16,7 +16,7 @@ def ticket_ids_in(content_type: str, raw: bytes) -> tuple[str, ...]:
     Raises RejectedError where the body cannot be read.
     """
     is_form = content_type.startswith(_FORMS)
-    found = _ticket_id_in(read_fields(content_type, raw) if is_form else read_json(raw), _MOST_LEVELS)
+    found = _ticket_id_in(read_fields(content_type, raw).fields if is_form else read_json(raw), _MOST_LEVELS)
     return (found,) if found else ()
 
 

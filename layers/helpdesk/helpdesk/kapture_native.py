@@ -1,6 +1,6 @@
 """Requests in Kapture's own spelling, so that producers written for its API work unchanged."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 _REQUESTER = {"email_id": "email", "customer_name": "name", "phone": "phone", "customer_id": "customer_id"}
@@ -20,7 +20,9 @@ _CHANGES = {
 }
 # Fields without a counterpart of ours that are seen in add bodies; objects and lists are associate blocks.
 _TICKET_EXTRA = {"address", "type", "flow_id", "webform", "transaction_id"}
-# The switches that the get page names.
+# As above, in update bodies.
+_CHANGES_EXTRA = {"status", "associate_objects"}
+# The switches that the get page names, and one that accounts use.
 _GET_EXTRA = {
     "conversation_type",
     "history_type",
@@ -31,6 +33,7 @@ _GET_EXTRA = {
     "create",
     "resolved",
     "include_emailbody",
+    "read_ticket_history_details",
 }
 _ENVELOPE = {"request_id", "helpdesk", "source", "reference", "occurred_at"}
 _OURS = {"operation", "ticket", "changes"}
@@ -62,14 +65,10 @@ def neutral(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _neutral_add(body: Mapping[str, Any]) -> dict[str, Any]:
     request, fields = _split(body)
-    extra = {
-        key: value
-        for key, value in fields.items()
-        if key in _TICKET_EXTRA or (isinstance(value, dict | list) and key not in _TICKET | _REQUESTER)
-    }
+    extra = _passed_on(fields, _TICKET_EXTRA, _TICKET | _REQUESTER)
     known = {key: value for key, value in fields.items() if key in _TICKET | _REQUESTER}
     ticket = _respelled(_without_empty(known), _TICKET, _REQUESTER)
-    if extra := _without_empty(extra):
+    if extra:
         ticket["extra"] = extra
     unknown = {key: value for key, value in fields.items() if key not in known and key not in extra}
     return request | _without_empty(unknown) | {"operation": "add", "ticket": ticket}
@@ -80,14 +79,32 @@ def _neutral_update(body: Mapping[str, Any]) -> dict[str, Any]:
     changes = _respelled(
         _without_empty({key: value for key, value in fields.items() if key in _CHANGES}), _CHANGES, {}
     )
-    rest = _without_empty({key: value for key, value in fields.items() if key not in _CHANGES})
+    # The ticket's id may come as a list: reading the request tells what is wrong with it.
+    extra = _passed_on(fields, _CHANGES_EXTRA, {*_CHANGES, "ticket_id"})
+    if extra:
+        changes["extra"] = extra
+    rest = _without_empty(
+        {key: value for key, value in fields.items() if key not in _CHANGES and key not in extra}
+    )
     return request | rest | {"operation": "update", "changes": changes}
 
 
 def _neutral_get(body: Mapping[str, Any]) -> dict[str, Any]:
-    rest = _without_empty({key: value for key, value in body.items() if key not in _GET_EXTRA})
-    extra = _without_empty({key: value for key, value in body.items() if key in _GET_EXTRA})
-    return {"extra": extra} | rest | {"operation": "get"}
+    request, fields = _split(body)
+    extra = _passed_on(fields, _GET_EXTRA, {"ticket_ids", "include", "extra"})
+    rest = _without_empty({key: value for key, value in fields.items() if key not in extra})
+    return {"extra": extra} | request | rest | {"operation": "get"}
+
+
+def _passed_on(fields: Mapping[str, Any], named: Collection[str], ours: Collection[str]) -> dict[str, Any]:
+    """What goes to Kapture as it is: fields without a counterpart of ours, and associate blocks."""
+    return _without_empty(
+        {
+            key: value
+            for key, value in fields.items()
+            if key in named or (isinstance(value, dict | list) and key not in ours)
+        }
+    )
 
 
 def _split(body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

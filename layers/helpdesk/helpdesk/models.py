@@ -34,6 +34,15 @@ def _number_as_text(value: Any) -> Any:
     return str(value) if type(value) is int else value
 
 
+def one_line(text: str) -> str:
+    """The text without breaks and control characters, which would begin another line or another header."""
+    return _BREAKS.sub(" ", text)
+
+
+def _line(value: Any) -> Any:
+    return one_line(value) if isinstance(value, str) else value
+
+
 def _written_out(value: Any) -> Any:
     """Keeps numbers from being read as seconds since 1970."""
     if isinstance(value, int | float) or (isinstance(value, str) and not _YEAR_FIRST.match(value)):
@@ -54,6 +63,7 @@ def _not_empty(ids: tuple[str, ...]) -> tuple[str, ...]:
     return ids
 
 
+_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _YEAR_FIRST = re.compile(r"\s*\d{4}-")
 
 _NumberAsText = BeforeValidator(_number_as_text)
@@ -66,7 +76,18 @@ Identifier = Annotated[
 ]
 Source = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:@/+=#-]+$")]
 TicketId = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\s,]+$"), _NumberAsText]
-Text = Annotated[str, StringConstraints(min_length=1)]
+_VISIBLE = StringConstraints(min_length=1, pattern=r"[^\s\x00-\x1f\x7f-\x9f]")
+Text = Annotated[str, _VISIBLE]
+# Of one line.
+Line = Annotated[str, _VISIBLE, BeforeValidator(_line)]
+# Without quoted names, of which mail is not made any more, and without what means something in a page.
+Email = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"""^[^@\s\x00-\x1f\x7f-\x9f"(),:;<>\[\\\]]+@[^@\s\x00-\x2c/\x3a-\x40\x5b-\x60\x7b-\x9f]+$""",
+        max_length=254,
+    ),
+]
 
 
 class Operation(StrEnum):
@@ -96,29 +117,29 @@ class _Model(BaseModel):
 class Requester(_Model):
     """The person for whom a ticket is made."""
 
-    email: Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)] | None = None
-    name: Text | None = None
-    phone: Annotated[Text, _NumberAsText] | None = None
-    customer_id: Annotated[Text, _NumberAsText] | None = None
+    email: Email | None = None
+    name: Line | None = None
+    phone: Annotated[Line, _NumberAsText] | None = None
+    customer_id: Annotated[Line, _NumberAsText] | None = None
 
 
 class Attachment(_Model):
     """A file that can be had at `url`."""
 
     url: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
-    name: Text | None = None
+    name: Line | None = None
 
 
 class NewTicket(_Model):
     """What a ticket is to hold. `extra` goes to the helpdesk as it is."""
 
-    title: Text
+    title: Line
     details: str | None = None
     due_date: Annotated[date, _WrittenOut] | None = None
     requester: Requester | None = None
-    queue: Text | None = None
-    disposition: Text | None = None
-    tags: tuple[Text, ...] = ()
+    queue: Line | None = None
+    disposition: Line | None = None
+    tags: tuple[Line, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     extra: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -126,13 +147,13 @@ class NewTicket(_Model):
 class Changes(_Model):
     """What an update is to change; what is left out stays. A comment is appended each time it is sent."""
 
-    sub_status: Text | None = None
-    queue: Text | None = None
+    sub_status: Line | None = None
+    queue: Line | None = None
     comment: Text | None = None
     # Without an offset the moment is meant in the helpdesk's own zone.
     callback_at: Annotated[datetime, _WrittenOut] | None = None
-    disposition: Text | None = None
-    assignee: Text | None = None
+    disposition: Line | None = None
+    assignee: Line | None = None
     extra: dict[str, JsonValue] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -247,6 +268,7 @@ class Ticket(_Model):
     priority: str | None = None
     assignee: str | None = None
     requester: Requester | None = None
+    closed_by: str | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
     url: str | None = None

@@ -106,6 +106,8 @@ class _Variables(_Base):
     # How often each ticket is looked at; 0 watches nothing.
     WATCH_MINUTES: Annotated[float, Field(ge=0, le=1440)] = 0
     WATCH_CALLS: Annotated[int, Field(ge=1)] = 60
+    # Whether told changes hold the helpdesk's own fields too.
+    CHANGES_WITH_RAW: bool = False
     # Below 0 a day is proved before it is over, which is for trying it out.
     PROOF_AFTER_HOURS: Annotated[float, Field(ge=-24, le=72)] = 6
     PROOF_DAYS: Annotated[int, Field(ge=1)] = 400
@@ -242,6 +244,7 @@ class Settings:
     watch_each_s: float
     # The most calls to a helpdesk of one run of the watch.
     watch_calls: int
+    changes_with_raw: bool
     # How long after its end a day is proved, since tickets show late; and how long its proof is kept.
     proof_after_hours: float
     proof_days: int
@@ -284,6 +287,7 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         give_up_after_s=variables.GIVE_UP_AFTER_HOURS * 3600,
         watch_each_s=variables.WATCH_MINUTES * 60,
         watch_calls=variables.WATCH_CALLS,
+        changes_with_raw=variables.CHANGES_WITH_RAW,
         proof_after_hours=variables.PROOF_AFTER_HOURS,
         proof_days=variables.PROOF_DAYS,
         threads=variables.THREADS,

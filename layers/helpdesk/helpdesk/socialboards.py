@@ -37,6 +37,7 @@ from helpdesk.models import (
     TicketLink,
     UpdateRequest,
 )
+from helpdesk.redaction import redacted
 from helpdesk.replies import Refusal, Success, Words, answered
 from helpdesk.settings import SocialboardsSettings
 from helpdesk.steps import COMMENT, Steps
@@ -361,7 +362,7 @@ class Socialboards:
         sent = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
         self._spend()
         reply = self._transport.send(method, path, sent, headers, deadline)
-        envelope = _folded(answered(reply, _words_in, lambda text: text.replace(token, "[token]")))
+        envelope = _folded(answered(reply, _words_in, lambda text: redacted(text, token)))
         return envelope["data"]
 
     # ── normalised tickets ───────────────────────────────────────────────────────────────────────────────

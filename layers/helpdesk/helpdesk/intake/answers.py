@@ -5,15 +5,14 @@ compound one (a name, an address) is a text, and each part stands under `name.pa
 left out. The shapes are those of the services' public documentation.
 """
 
-import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, time
 from typing import Any
 
 from helpdesk.errors import FieldProblem, RejectedError
-from helpdesk.intake.bodies import mapping, read_fields, read_json
+from helpdesk.intake.bodies import WebForm, mapping, read_fields, read_json
 
 # What Gravity Forms says of the entry itself; everything else in it is an answer.
 _GRAVITY_ENTRY = {
@@ -42,76 +41,103 @@ _GRAVITY_ENTRY = {
 _JOTFORM_QUESTION = re.compile(r"q\d+_(?P<name>.+)")
 _GRAVITY_PART = re.compile(r"(?P<field>\d+)\.\d+")
 _URL = re.compile(r"https?://\S+")
+# All names of all answers together: a part's name holds the names of what it is a part of.
+_LONGEST_NAMES = 500_000
 
 
 @dataclass(frozen=True)
 class Submission:
-    """One filled-in form. `id` is the service's own; `at` is when, where it says so beyond doubt."""
+    """One filled-in form. `id` is the service's own; `at` is when, where it says so beyond doubt.
+
+    `files` can be had at their URLs; of those in `left_behind` only the name has come.
+    """
 
     answers: dict[str, Any] = field(default_factory=dict)
     files: list[dict[str, str]] = field(default_factory=list)
+    left_behind: tuple[str, ...] = ()
     id: str | None = None
     at: str | None = None
 
 
-def read_submission(service: str, content_type: str, raw: bytes) -> Submission | None:
+def read_submission(
+    service: str, content_type: str, raw: bytes, uploads: Collection[str] = ()
+) -> Submission | None:
     """What was filled in; None for an event that is no finished submission.
+
+    `uploads` names the questions for files, for services that do not say of an answer whether it is one.
 
     Raises:
         RejectedError: the body is not what this service sends.
     """
+    collected = _Collected(uploads)
     if service in _FIELDS_READERS:
-        return _FIELDS_READERS[service](read_fields(content_type, raw))
+        return _FIELDS_READERS[service](read_fields(content_type, raw), collected)
     body = read_json(raw)
     if not isinstance(body, dict):
         raise _unlike("must be a JSON object")
-    return _JSON_READERS[service](body)
+    return _JSON_READERS[service](body, collected)
 
 
 class _Collected:
     """Answers on the way, each with its names; earlier kinds of names go before later ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, uploads: Collection[str]) -> None:
+        self.uploads = uploads
         self._entries: list[tuple[Any, tuple[Any, ...]]] = []
+        self._room = _LONGEST_NAMES
         self.files: list[dict[str, str]] = []
+        self.left_behind: list[str] = []
 
     def put(self, value: Any, *names: Any) -> None:
         self._entries.append((value, names))
+
+    def put_answer(self, value: Any, *names: Any) -> None:
+        """Files where the form says that the question is for files: else a link is somebody's text."""
+        if any(name in self.uploads for name in names if isinstance(name, str)):
+            self.put_files(_list_in(value) or [value], *names)
+        else:
+            self.put(value, *names)
 
     def put_files(self, found: Iterable[Any], *names: Any) -> None:
         """Files as URLs, or as objects that hold a URL and perhaps a name."""
         urls = []
         for one in found:
             url = one if isinstance(one, str) else mapping(one).get("url") or mapping(one).get("link")
+            name = mapping(one).get("name")
             if isinstance(url, str) and _URL.fullmatch(url):
-                name = mapping(one).get("name") or url.partition("?")[0].rpartition("/")[2]
+                name = name or url.partition("?")[0].rpartition("/")[2]
                 self.files.append({"url": url, **({"name": name} if name else {})})
                 urls.append(url)
+            elif one:
+                self.left_behind.append(str(name or url or "a file"))
         self.put(urls, *names)
 
     def answers(self) -> dict[str, Any]:
+        """By name. Raises RejectedError where there are more and longer names than any form has."""
         found: dict[str, Any] = {}
         for place in range(max((len(names) for _, names in self._entries), default=0)):
             for value, names in self._entries:
                 name = names[place].strip() if place < len(names) and isinstance(names[place], str) else ""
                 if name:
-                    _spread(found, name, value)
+                    self._spread(found, name, value)
         return found
 
-
-def _spread(found: dict[str, Any], name: str, value: Any) -> None:
-    if isinstance(value, dict):
-        for part, inner in value.items():
-            _spread(found, f"{name}.{part}", inner)
-        value = " ".join(str(inner).strip() for inner in value.values() if _is_scalar(inner)).strip()
-    elif isinstance(value, list):
-        value = [inner for inner in value if inner not in (None, "")]
-        value = value[0] if len(value) == 1 and _is_scalar(value[0]) else value
-    elif isinstance(value, str):
-        # Browsers send the lines of a text area with a carriage return each.
-        value = value.strip().replace("\r\n", "\n")
-    if value not in (None, "", []):
-        found.setdefault(name, value)
+    def _spread(self, found: dict[str, Any], name: str, value: Any) -> None:
+        self._room -= len(name)
+        if self._room < 0:
+            raise _unlike("has more and longer names than a form's answers")
+        if isinstance(value, dict):
+            for part, inner in value.items():
+                self._spread(found, f"{name}.{part}", inner)
+            value = " ".join(str(inner).strip() for inner in value.values() if _is_scalar(inner)).strip()
+        elif isinstance(value, list):
+            value = [inner for inner in value if inner not in (None, "")]
+            value = value[0] if len(value) == 1 and _is_scalar(value[0]) else value
+        elif isinstance(value, str):
+            # Browsers send the lines of a text area with a carriage return each.
+            value = value.strip().replace("\r\n", "\n")
+        if value not in (None, "", []):
+            found.setdefault(name, value)
 
 
 def _is_scalar(value: Any) -> bool:
@@ -121,16 +147,17 @@ def _is_scalar(value: Any) -> bool:
 # ── services ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _typeform(body: Mapping[str, Any]) -> Submission | None:
+def _typeform(body: Mapping[str, Any], collected: _Collected) -> Submission | None:
     if body.get("event_type") != "form_response":
         return None
     response = mapping(body.get("form_response"))
-    asked = _list(mapping(response.get("definition")).get("fields"))
-    titles = {mapping(one).get("id"): mapping(one).get("title") for one in asked}
-    collected = _Collected()
+    # An answer need not say its question's reference: the definition does.
+    questions = _by_id(mapping(response.get("definition")).get("fields"))
     for answer in map(mapping, _list(response.get("answers"))):
         asked_by = mapping(answer.get("field"))
-        names = (asked_by.get("ref"), asked_by.get("id"), titles.get(asked_by.get("id")))
+        field_id = asked_by.get("id")
+        question = questions.get(field_id, {}) if isinstance(field_id, str) else {}
+        names = (asked_by.get("ref") or question.get("ref"), field_id, question.get("title"))
         kind = answer.get("type")
         value = answer.get(kind) if isinstance(kind, str) else None
         if kind == "file_url":
@@ -148,81 +175,74 @@ def _typeform(body: Mapping[str, Any]) -> Submission | None:
     return _submission(collected, response.get("token"), response.get("submitted_at"))
 
 
-def _tally(body: Mapping[str, Any]) -> Submission | None:
+def _tally(body: Mapping[str, Any], collected: _Collected) -> Submission | None:
     if body.get("eventType") != "FORM_RESPONSE":
         return None
     response = mapping(body.get("data"))
-    collected = _Collected()
     for one in map(mapping, _list(response.get("fields"))):
         names, value = (one.get("key"), one.get("label")), one.get("value")
         if one.get("type") in ("FILE_UPLOAD", "SIGNATURE"):
             collected.put_files(_list(value), *names)
         elif one.get("type") == "MATRIX":
-            rows, columns = _texts_by_id(one.get("rows")), _texts_by_id(one.get("columns"))
+            rows, columns = _by_id(one.get("rows")), _by_id(one.get("columns"))
             chosen = {
-                rows.get(row, row): [columns.get(column, column) for column in _list(picked)]
+                str(_text_of(rows, row)): [_text_of(columns, column) for column in _list(picked)]
                 for row, picked in mapping(value).items()
             }
             collected.put(chosen, *names)
         else:
-            options = _texts_by_id(one.get("options"))
+            options = _by_id(one.get("options"))
             chosen_ids = value if isinstance(value, list) else [value]
-            chosen_texts = [options.get(item, item) if isinstance(item, str) else item for item in chosen_ids]
+            chosen_texts = [_text_of(options, item) for item in chosen_ids]
             collected.put(chosen_texts if isinstance(value, list) else chosen_texts[0], *names)
     submission_id = response.get("submissionId") or response.get("responseId")
     return _submission(collected, submission_id, response.get("createdAt"))
 
 
-def _jotform(fields: Mapping[str, Any]) -> Submission | None:
-    collected = _Collected()
-    answers = fields.get("rawRequest")
+def _jotform(sent: WebForm, collected: _Collected) -> Submission | None:
+    answers = sent.fields.get("rawRequest")
     if not isinstance(answers, str):
         raise _unlike("has no rawRequest")
     for key, value in mapping(read_json(answers.encode())).items():
         question = _JOTFORM_QUESTION.fullmatch(key)
-        if isinstance(value, list) and value and all(_is_url(one) for one in value):
-            collected.put_files(value, question["name"] if question else key)
-        elif question:
-            collected.put(_date_in(value) or value, question["name"], key)
-    return _submission(collected, fields.get("submissionID"), None)
+        # Questions for files may come without their number; all else without one is Jotform's own.
+        if question or key in collected.uploads:
+            collected.put_answer(
+                _moment_in(value) or value, *((question["name"], key) if question else (key,))
+            )
+    return _submission(collected, sent.fields.get("submissionID"), None)
 
 
-def _google(body: Mapping[str, Any]) -> Submission | None:
+def _google(body: Mapping[str, Any], collected: _Collected) -> Submission | None:
     named = body.get("namedValues")
     if not isinstance(named, dict):
         raise _unlike("has no namedValues")
-    collected = _Collected()
     for title, value in named.items():
         collected.put(value, title)
     collected.put(body.get("respondentEmail"), "respondentEmail")
     return _submission(collected, body.get("responseId"), body.get("timestamp"))
 
 
-def _microsoft(body: Mapping[str, Any]) -> Submission | None:
+def _microsoft(body: Mapping[str, Any], collected: _Collected) -> Submission | None:
     # The flow sends the details beside the id; as the whole body they are understood too.
     details = mapping(body.get("details")) or body
-    collected = _Collected()
     for key, value in details.items():
-        found = _list_in(value)
-        if any(isinstance(one, dict) for one in found):
-            collected.put_files(found, key)
+        if key in collected.uploads:
+            collected.put_answer(value, key)
         elif key not in ("responseId", "submitDate"):
-            collected.put(found or value, key)
+            # Several choices come as a list that is written out.
+            chosen = _list_in(value)
+            collected.put(chosen if chosen and all(isinstance(one, str) for one in chosen) else value, key)
     return _submission(collected, body.get("responseId"), details.get("submitDate"))
 
 
-def _gravity(body: Mapping[str, Any]) -> Submission | None:
+def _gravity(body: Mapping[str, Any], collected: _Collected) -> Submission | None:
     is_entry = "form_id" in body
-    collected = _Collected()
     parts: dict[str, list[Any]] = {}
     for key, value in body.items():
         if is_entry and key in _GRAVITY_ENTRY:
             continue
-        found = _list_in(value) or [value]
-        if found and all(_is_url(one) for one in found):
-            collected.put_files(found, key)
-        else:
-            collected.put(value, key)
+        collected.put_answer(value, key)
         if part := _GRAVITY_PART.fullmatch(key):
             parts.setdefault(part["field"], []).append(value)
     for field_id, values in parts.items():
@@ -231,23 +251,23 @@ def _gravity(body: Mapping[str, Any]) -> Submission | None:
     return _submission(collected, body.get("id"), _as_utc(body.get("date_created")))
 
 
-def _html(fields: Mapping[str, Any]) -> Submission | None:
-    collected = _Collected()
-    for name, value in fields.items():
+def _html(sent: WebForm, collected: _Collected) -> Submission | None:
+    for name, value in sent.fields.items():
         collected.put(value, name)
+    collected.left_behind += sent.files
     return _submission(collected, None, None)
 
 
-def _json_body(body: Mapping[str, Any]) -> Submission | None:
+def _json_body(body: Mapping[str, Any], _: _Collected) -> Submission | None:
     # A program's own objects keep their shape: expressions reach into them by themselves.
     return Submission(answers=dict(body))
 
 
-_FIELDS_READERS: dict[str, Callable[[Mapping[str, Any]], Submission | None]] = {
+_FIELDS_READERS: dict[str, Callable[[WebForm, _Collected], Submission | None]] = {
     "jotform": _jotform,
     "html": _html,
 }
-_JSON_READERS: dict[str, Callable[[Mapping[str, Any]], Submission | None]] = {
+_JSON_READERS: dict[str, Callable[[Mapping[str, Any], _Collected], Submission | None]] = {
     "typeform": _typeform,
     "tally": _tally,
     "google": _google,
@@ -261,6 +281,7 @@ def _submission(collected: _Collected, own_id: Any, at: Any) -> Submission:
     return Submission(
         answers=collected.answers(),
         files=collected.files,
+        left_behind=tuple(collected.left_behind),
         id=str(own_id) if _is_scalar(own_id) else None,
         at=at if _has_offset(at) else None,
     )
@@ -274,32 +295,44 @@ def _list_in(value: Any) -> list[Any]:
     """A list, also one that comes written out as JSON."""
     if isinstance(value, str) and value.startswith("["):
         try:
-            return _list(json.loads(value))
-        except (ValueError, RecursionError):
+            return _list(read_json(value.encode(errors="replace")))
+        except RejectedError:
             return []
     return _list(value)
 
 
-def _texts_by_id(options: Any) -> dict[Any, Any]:
-    return {
-        option["id"]: option.get("text")
-        for option in map(mapping, _list(options))
-        if isinstance(option.get("id"), str)
-    }
+def _by_id(described: Any) -> dict[str, Mapping[str, Any]]:
+    """What a service says of its questions or choices."""
+    return {one["id"]: one for one in map(mapping, _list(described)) if isinstance(one.get("id"), str)}
 
 
-def _is_url(value: Any) -> bool:
-    return isinstance(value, str) and _URL.fullmatch(value) is not None
+def _text_of(choices: Mapping[str, Mapping[str, Any]], chosen: Any) -> Any:
+    return choices[chosen].get("text") if isinstance(chosen, str) and chosen in choices else chosen
 
 
-def _date_in(value: Any) -> str | None:
-    """Jotform sends a date as its parts."""
+def _moment_in(value: Any) -> str | None:
+    """Jotform sends a date, and a time of day, as its parts."""
     parts = mapping(value)
-    if not {"year", "month", "day"} <= parts.keys():
+    day = None
+    if {"year", "month", "day"} <= parts.keys():
+        try:
+            day = date(int(parts["year"]), int(parts["month"]), int(parts["day"])).isoformat()
+        except (OverflowError, TypeError, ValueError):
+            return None
+    elif not {"hour", "hourSelect", "timeInput"} & parts.keys():
         return None
+    return " ".join(filter(None, (day, _time_in(parts)))) or None
+
+
+def _time_in(parts: Mapping[str, Any]) -> str | None:
+    hour, _, minute = str(parts.get("timeInput") or "").partition(":")
+    hour, minute = parts.get("hour") or parts.get("hourSelect") or hour, parts.get("min") or minute
     try:
-        return date(int(parts["year"]), int(parts["month"]), int(parts["day"])).isoformat()
-    except (TypeError, ValueError):
+        number, half = int(hour), str(parts.get("ampm") or "").upper()
+        if half in ("AM", "PM"):
+            number = number % 12 + (12 if half == "PM" else 0)
+        return time(number, int(minute or parts.get("minuteSelect") or 0)).strftime("%H:%M")
+    except (OverflowError, TypeError, ValueError):
         return None
 
 

@@ -2,71 +2,158 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
 from helpdesk.errors import FieldProblem, RejectedError
 
+URLENCODED = "application/x-www-form-urlencoded"
 _MOST_FIELDS = 1000
+# No form has as many; what is read on from here copies names and values several times.
+_MOST_VALUES = 50_000
+_MOST_LEVELS = 64
 _BOUNDARY = re.compile(r';\s*boundary=(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
-_FIELD_NAME = re.compile(r';\s*name="((?:[^"\\]|\\.)*)"', re.IGNORECASE)
-_FILE_NAME = re.compile(r';\s*filename="((?:[^"\\]|\\.)*)"', re.IGNORECASE)
+_CHARSET = re.compile(r';\s*charset="?([\w-]{1,40})', re.IGNORECASE)
+_FIELD_NAME = re.compile(rb';\s*name=(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))', re.IGNORECASE)
+_FILE_NAME = re.compile(
+    rb""";\s*filename(?:=(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))|\*=(?:[\w-]*'[\w-]*')?([^\s;]+))""", re.IGNORECASE
+)
+_FIELD_OF_CHARSET = b"_charset_"
+# The encodings of pages on the web, by their usual names. Python knows others that are no letters at all.
+_CHARSETS = {
+    **{name: name for name in ("utf-8", "utf8", "koi8-r", "koi8-u", "big5", "gbk", "gb18030", "gb2312")},
+    **{name: name for name in ("shift_jis", "euc-jp", "iso-2022-jp", "euc-kr")},
+    **{name: name for name in (f"iso-8859-{part}" for part in range(2, 17) if part != 12)},
+    **{name: name for name in (f"windows-{page}" for page in range(1250, 1259))},
+    # Browsers read the first three as the fourth.
+    **dict.fromkeys(("us-ascii", "iso-8859-1", "latin1", "windows-1252"), "windows-1252"),
+}
+
+
+@dataclass(frozen=True)
+class WebForm:
+    """The fields of a web form: a text for each, a list of texts where a name comes more than once.
+
+    Of an uploaded file only the name is kept: as the field's text, and in `files`.
+    """
+
+    fields: dict[str, Any]
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Pair:
+    name: bytes
+    value: bytes
+    is_file: bool = False
 
 
 def read_json(raw: bytes) -> Any:
-    """The value in a JSON body. Raises RejectedError `not_json`."""
+    """The value in a JSON body. Raises RejectedError `not_json`, or `unexpected_body` beyond measure."""
     try:
-        return json.loads(raw.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        value = json.loads(raw.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         problem = FieldProblem("body", "is not JSON in UTF-8")
         raise RejectedError("not_json", "the body is not JSON", (problem,)) from error
+    _check_measure(value)
+    return value
 
 
-def read_fields(content_type: str, raw: bytes) -> dict[str, Any]:
-    """The fields of a web form: a text for each, a list of texts where a name comes more than once.
+def _check_measure(value: Any) -> None:
+    level, left = [value], _MOST_VALUES
+    for _ in range(_MOST_LEVELS):
+        blocks = [one for one in level if isinstance(one, dict | list)]
+        level = [inner for one in blocks for inner in (one.values() if isinstance(one, dict) else one)]
+        left -= len(level)
+        if left < 0:
+            raise _unlike(f"holds more than {_MOST_VALUES} values")
+        if not level:
+            return
+    raise _unlike("is nested too deeply")
 
-    Of an uploaded file only the name is kept. Raises RejectedError where the body is of another kind.
+
+def read_fields(content_type: str, raw: bytes) -> WebForm:
+    """The fields of a web form.
+
+    Raises RejectedError where the body is of another kind, or its letters cannot be told.
     """
     kind = content_type.partition(";")[0].strip().lower()
-    if kind == "application/json" or kind.endswith("+json"):
-        body = read_json(raw)
-        if not isinstance(body, dict):
-            raise _unlike("must be a JSON object")
-        return body
-    if kind == "application/x-www-form-urlencoded":
-        try:
-            pairs = parse_qsl(
-                raw.decode(errors="replace"), keep_blank_values=True, max_num_fields=_MOST_FIELDS
-            )
-        except ValueError as error:
-            raise _unlike(f"has more than {_MOST_FIELDS} fields") from error
-        return _together(pairs)
-    boundary = _BOUNDARY.search(content_type) if kind == "multipart/form-data" else None
-    if boundary is None:
-        detail = "send application/x-www-form-urlencoded, multipart/form-data or application/json"
+    boundary = _boundary_in(content_type)
+    if kind == URLENCODED:
+        pairs = _urlencoded(raw)
+    elif boundary:
+        pairs = list(_parts(raw, boundary))
+    else:
+        detail = f"send {URLENCODED} or multipart/form-data"
         problem = FieldProblem("Content-Type", "is not one of a form")
         raise RejectedError("unsupported_media_type", detail, (problem,))
-    return _together(_parts(raw, (boundary[1] or boundary[2]).encode()))
+    if len(pairs) > _MOST_FIELDS:
+        raise _unlike(f"has more than {_MOST_FIELDS} fields")
+    said = _CHARSET.search(content_type)
+    names, values = _in_letters(pairs, said[1] if said else None)
+    files = tuple(value for pair, value in zip(pairs, values, strict=True) if pair.is_file and value)
+    return WebForm(_together(names, values), files)
 
 
-def _parts(raw: bytes, boundary: bytes) -> Iterable[tuple[str, str]]:
-    for part in (b"\r\n" + raw).split(b"\r\n--" + boundary, _MOST_FIELDS + 1)[1:]:
+def without_boundary(content_type: str, raw: bytes) -> bytes:
+    """The body without what a browser makes up anew each time that it sends the same form."""
+    boundary = _boundary_in(content_type)
+    return raw.replace(boundary, b"") if boundary else raw
+
+
+def _boundary_in(content_type: str) -> bytes | None:
+    is_multipart = content_type.partition(";")[0].strip().lower() == "multipart/form-data"
+    found = _BOUNDARY.search(content_type) if is_multipart else None
+    return (found[1] or found[2]).encode(errors="replace") if found else None
+
+
+def _urlencoded(raw: bytes) -> list[_Pair]:
+    try:
+        # Byte by byte: which letters they are is known when all are there.
+        pairs = parse_qsl(
+            raw.decode("latin-1"), keep_blank_values=True, encoding="latin-1", max_num_fields=_MOST_FIELDS
+        )
+    except ValueError as error:
+        raise _unlike(f"has more than {_MOST_FIELDS} fields") from error
+    return [_Pair(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
+
+
+def _parts(raw: bytes, boundary: bytes) -> Iterator[_Pair]:
+    for part in (b"\r\n" + raw).split(b"\r\n--" + boundary, _MOST_FIELDS + 2)[1:]:
         if part.startswith(b"--"):
             return
         head, _, content = part.partition(b"\r\n\r\n")
-        described = head.decode(errors="replace")
-        name = _FIELD_NAME.search(described)
-        if name is None:
+        name, file = _FIELD_NAME.search(head), _FILE_NAME.search(head)
+        if name is not None:
+            # Browsers write a quotation mark in a name as %22.
+            label = (name[1] or name[2] or b"").replace(b"%22", b'"')
+            sent = content if file is None else file[1] or file[2] or file[3] or b""
+            yield _Pair(label, sent, is_file=file is not None)
+
+
+def _in_letters(pairs: list[_Pair], said: str | None) -> tuple[list[str], list[str]]:
+    """Names and values, none of their letters replaced.
+
+    The page or the sender declares the charset; else it is UTF-8, else what browsers take for a page that
+    declares none.
+    """
+    by_page = (pair.value for pair in pairs if pair.name == _FIELD_OF_CHARSET)
+    declared = next(by_page, b"").decode("latin-1") or said
+    charsets = [_CHARSETS.get(declared.strip().lower(), "")] if declared else ["utf-8", "windows-1252"]
+    for charset in filter(None, charsets):
+        try:
+            names = [pair.name.decode(charset) for pair in pairs]
+            return names, [pair.value.decode(charset) for pair in pairs]
+        except ValueError:
             continue
-        file = _FILE_NAME.search(described)
-        # Browsers write a quotation mark in a name as %22.
-        yield name[1].replace("%22", '"'), file[1] if file else content.decode(errors="replace")
+    raise _unlike("is not in the charset that it declares" if declared else "is not in UTF-8")
 
 
-def _together(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+def _together(names: list[str], values: list[str]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
-    for name, value in pairs:
+    for name, value in zip(names, values, strict=True):
         # Some frameworks ask for the brackets; without them the name reads as people wrote it.
         is_list = name.endswith("[]")
         key = name.removesuffix("[]")

@@ -5,35 +5,56 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, NoReturn
 
+from pydantic import TypeAdapter, ValidationError
+
 from helpdesk.errors import FieldProblem, RejectedError
+from helpdesk.models import Identifier, Source
+
+_IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
+_SOURCE: TypeAdapter[str] = TypeAdapter(Source)
 
 
 @dataclass(frozen=True)
 class Unwrapped:
-    """A request's own body, and what its envelope says of it where the body is silent."""
+    """A request's own body, and what its envelope says of it where the body is silent: both fit a request."""
 
     body: dict[str, Any]
     event_id: str | None = None
     source: str | None = None
 
 
-def unwrap(text: str) -> Unwrapped:
+def unwrap(text: str, attributes: Mapping[str, str] | None = None) -> Unwrapped:
     """The request inside `text`: bare, an SNS notification, an EventBridge event, a CloudEvent, or a list of
     one as Kapture's API takes it. Envelopes may be nested.
+
+    `attributes` are those of a CloudEvent whose data alone is the text.
 
     Raises:
         RejectedError: the text is no JSON object.
     """
-    found = Unwrapped(_only(_parse(text)))
+    event = attributes or {}
+    found = Unwrapped(_only(_parse(text)), _cloudevent_id(event), _text(event, "source"))
     # An SNS notification of an event of a bus is as deep as it gets; the bound only stops mischief.
     for _ in range(4):
         inner = _opened(found)
         if inner is None:
-            return found
+            break
         found = inner
-    return found
+    event_id = found.event_id
+    if event_id is not None and fitting(_IDENTIFIER, event_id) is None:
+        event_id = _digest(event_id)
+    return Unwrapped(found.body, event_id, fitting(_SOURCE, found.source))
+
+
+def fitting(adapter: TypeAdapter[str], value: Any) -> str | None:
+    """The value where it is as the adapter wants it."""
+    try:
+        return adapter.validate_python(value)
+    except ValidationError:
+        return None
 
 
 def _opened(outer: Unwrapped) -> Unwrapped | None:
@@ -43,21 +64,33 @@ def _opened(outer: Unwrapped) -> Unwrapped | None:
             _only(_parse(body["Message"])), outer.event_id or _text(body, "MessageId"), outer.source
         )
     if "detail-type" in body and "detail" in body:
-        return _inside(body, "detail", outer)
+        return _inside(body, "detail", _text(body, "id"), outer)
     if "specversion" in body and "data" in body:
-        return _inside(body, "data", outer)
+        return _inside(body, "data", _cloudevent_id(body), outer)
     if "specversion" in body and "data_base64" in body:
-        return _inside(body | {"data_base64": _decoded(body["data_base64"])}, "data_base64", outer)
+        decoded = body | {"data_base64": _decoded(body["data_base64"])}
+        return _inside(decoded, "data_base64", _cloudevent_id(body), outer)
     return None
 
 
-def _inside(body: Mapping[str, Any], key: str, outer: Unwrapped) -> Unwrapped:
+def _inside(body: Mapping[str, Any], key: str, event_id: str | None, outer: Unwrapped) -> Unwrapped:
     inner = body[key]
     if isinstance(inner, str):
         inner = _parse(inner)
-    return Unwrapped(
-        _only(inner, key), _text(body, "id") or outer.event_id, _text(body, "source") or outer.source
-    )
+    return Unwrapped(_only(inner, key), event_id or outer.event_id, _text(body, "source") or outer.source)
+
+
+def _cloudevent_id(event: Mapping[str, Any]) -> str | None:
+    """Only source and id together name a CloudEvent: each source counts for itself."""
+    event_id, source = _text(event, "id"), _text(event, "source") or ""
+    if event_id is None:
+        return None
+    # With another # in it nobody could tell where the source ends.
+    return _digest(f"{source} {event_id}") if "#" in source else f"{source}#{event_id}"
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode(errors="replace")).hexdigest()[:32]
 
 
 def _parse(text: str) -> Any:

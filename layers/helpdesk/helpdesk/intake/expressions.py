@@ -3,6 +3,7 @@
 Expressions come from form files only and are data: JMESPath selects and cannot call out, loop or assign.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -11,6 +12,8 @@ from typing import Annotated, Any
 import jmespath  # type: ignore[import-untyped]  # it has no types
 from jmespath.exceptions import JMESPathError  # type: ignore[import-untyped]  # as above
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
+
+_FILLED_IN = re.compile(r"\b(answers|files)\b")
 
 
 @cache
@@ -110,10 +113,15 @@ type Leaf = Annotated[
 
 @dataclass
 class Evaluation:
-    """Evaluates the leaves of one form against one submission; `failures` tells expressions that failed."""
+    """Evaluates the leaves of one form against one submission; `failures` tells expressions that failed.
+
+    `asked` and `answered` say whether any expression looked for something that was filled in, and found it.
+    """
 
     context: Mapping[str, Any]
     failures: list[str] = field(default_factory=list)
+    asked: bool = False
+    answered: bool = False
 
     def value(self, leaf: Any) -> Any:
         """What the leaf stands for; None where there is nothing."""
@@ -141,11 +149,15 @@ class Evaluation:
 
     def _searched(self, expression: str) -> Any:
         try:
-            return _compiled(expression).search(self.context)
+            found = _compiled(expression).search(self.context)
         except JMESPathError:
             # Its message would quote the answers.
             self.failures.append(expression)
-            return None
+            found = None
+        if _FILLED_IN.search(expression):
+            self.asked = True
+            self.answered |= found not in (None, "", [], {})
+        return found
 
 
 def as_text(value: Any) -> str | None:

@@ -21,10 +21,11 @@ from helpdesk.errors import SettingsError
 from helpdesk.intake.answers import Submission
 from helpdesk.intake.expressions import KINDS, Evaluation, Leaf, Part, as_text, kind_of
 from helpdesk.intake.signatures import SCHEMES, Verification
-from helpdesk.models import HelpdeskName, Operation, Source
+from helpdesk.models import HelpdeskName, Operation, Source, one_line
 
 # Secrets and paths hold it.
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
+_DAY_OF_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[T ]\d\d:\d\d")
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 Service = Literal["typeform", "tally", "jotform", "google", "microsoft", "gravity", "html", "json"]
@@ -136,6 +137,8 @@ class FormFile(Part):
     source: Source | None = None
     # Readable names for answers whose service gives them ids only.
     names: dict[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
+    # The questions for files, by either name: elsewhere a link is what a person has typed.
+    uploads: tuple[str, ...] = ()
     # A submission that makes no valid request: refused with 422, or kept for a person to see.
     when_invalid: Literal["refuse", "keep"] | None = None
     answer: SenderAnswer = SenderAnswer()
@@ -146,6 +149,15 @@ class FormFile(Part):
 FORM_FILE: TypeAdapter[FormFile] = TypeAdapter(FormFile)
 
 type Lines = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """The body of a request, the expressions that failed, and whether nothing that was filled in is in it."""
+
+    body: dict[str, Any]
+    failures: list[str]
+    is_unmapped: bool
 
 
 @dataclass(frozen=True)
@@ -167,15 +179,22 @@ class Form:
             return self.file.when_invalid == "keep"
         return self.file.service in _SERVICES_THAT_ONLY_REPEAT
 
-    def request_of(self, submission: Submission) -> tuple[dict[str, Any], list[str]]:
-        """The body of the request that a submission becomes, and the expressions that failed on it."""
+    @property
+    def uploads(self) -> frozenset[str]:
+        """The questions for files, by the names that their service gives them."""
+        named = self.file.uploads
+        return frozenset(named) | {name for name, readable in self.file.names.items() if readable in named}
+
+    def request_of(self, submission: Submission) -> Mapped:
+        """The request that a submission becomes."""
         asked = self.file.request
         answers = dict(submission.answers)
         for name, readable in self.file.names.items():
             if name in answers:
                 answers[readable] = answers[name]
         about = {"id": submission.id, "at": submission.at, "form": self.name}
-        evaluation = Evaluation({"answers": answers, "files": submission.files, "submission": about})
+        context = {"answers": answers, "files": submission.files, "submission": about}
+        evaluation, content = Evaluation(context), Evaluation(context)
         body: dict[str, Any] = {
             "operation": asked.operation.value,
             "request_id": self._request_id(evaluation.text(asked.request_id) or submission.id),
@@ -185,11 +204,21 @@ class Form:
             "occurred_at": evaluation.text(asked.occurred_at),
         }
         if isinstance(asked, AddFields):
-            body["ticket"] = _ticket(asked.ticket, evaluation)
+            body["ticket"] = _ticket(asked.ticket, content)
         else:
             body["ticket_id"] = evaluation.text(asked.ticket_id)
-            body["changes"] = _changes(asked.changes, evaluation)
-        return _there(body), evaluation.failures
+            body["changes"] = _changes(asked.changes, content)
+        is_unmapped = content.asked and not content.answered and bool(submission.answers)
+        notes = [
+            f"Uploaded file that was not taken over: {one_line(name)}" for name in submission.left_behind
+        ]
+        if is_unmapped:
+            notes += [_UNMAPPED, *_listed(submission.answers)]
+        if notes:
+            key, text = ("ticket", "details") if isinstance(asked, AddFields) else ("changes", "comment")
+            told = "\n".join(notes)[:_LONGEST_NOTES]
+            body[key][text] = "\n\n".join(filter(None, (body[key].get(text), told)))
+        return Mapped(_there(body), [*evaluation.failures, *content.failures], is_unmapped)
 
     def _request_id(self, own_id: str | None) -> str:
         """Two forms may count their submissions alike, so the id begins with the form's name."""
@@ -198,6 +227,19 @@ class Form:
         if _REQUEST_ID.fullmatch(request_id):
             return request_id
         return f"{self.name}:{sha256(given.encode(errors='replace')).hexdigest()[:32]}"
+
+
+_UNMAPPED = "The form file names none of this submission's answers. They are:"
+_LONGEST_NOTES = 20_000
+
+
+def _listed(answers: Mapping[str, Any]) -> list[str]:
+    """A line for each answer, with all of its names."""
+    names: dict[str, list[str]] = {}
+    for name, value in answers.items():
+        if text := as_text(value):
+            names.setdefault(text, []).append(name)
+    return [f"{' / '.join(map(one_line, named))}: {text}" for text, named in names.items()]
 
 
 def read_form(name: str, content: JsonValue, file: str, lines: Lines) -> Form:
@@ -259,6 +301,8 @@ def _place(steps: Iterable[str], lines: Lines) -> tuple[str, int]:
 def _ticket(fields: TicketFields, evaluation: Evaluation) -> dict[str, Any]:
     texts = ("title", "details", "due_date", "queue", "disposition")
     ticket: dict[str, Any] = {name: evaluation.text(getattr(fields, name)) for name in texts}
+    if moment := _DAY_OF_MOMENT.match(ticket["due_date"] or ""):
+        ticket["due_date"] = moment[1]
     if fields.requester:
         person = {
             name: evaluation.text(getattr(fields.requester, name)) for name in RequesterFields.model_fields

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from helpdesk.errors import FieldProblem, RejectedError
-from helpdesk.intake.envelopes import unwrap
+from helpdesk.intake.envelopes import fitting, unwrap
 from helpdesk.kapture_native import neutral
 from helpdesk.models import REQUEST, Identifier, Identity, Operation, Request, Source
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+_A_DATE = "must be a date, for example 2026-12-31"
+_A_MOMENT = "must be a moment, for example 2026-12-31T09:00:00Z"
 _PROBLEMS = {
     "missing": "is missing",
     "extra_forbidden": "is not a known key",
@@ -27,10 +29,14 @@ _PROBLEMS = {
     "model_type": "must be an object",
     "too_short": "must not be empty",
     "timezone_aware": "must carry an offset, for example Z or +05:30",
-    "date_from_datetime_parsing": "must be a date, for example 2026-12-31",
-    "date_parsing": "must be a date, for example 2026-12-31",
-    "datetime_from_date_parsing": "must be a moment, for example 2026-12-31T09:00:00Z",
-    "datetime_parsing": "must be a moment, for example 2026-12-31T09:00:00Z",
+    "too_long": "must hold at most 100 of them",
+    "date_type": _A_DATE,
+    "datetime_type": _A_MOMENT,
+    "date_from_datetime_parsing": _A_DATE,
+    "date_from_datetime_inexact": "must be a date without a time of day, for example 2026-12-31",
+    "date_parsing": _A_DATE,
+    "datetime_from_date_parsing": _A_MOMENT,
+    "datetime_parsing": _A_MOMENT,
 }
 # What pydantic's texts begin with.
 _SUBJECT = re.compile(r"^[A-Z][a-z]+ should ")
@@ -38,6 +44,7 @@ _SUBJECT = re.compile(r"^[A-Z][a-z]+ should ")
 _MOST_PROBLEMS = 50
 _LONGEST_PATH = 200
 _FORMS = {
+    "comment": "must not be empty",
     "email": "must be an e-mail address",
     "url": "must be an http or https URL",
     "request_id": "must be printable ASCII without blanks",
@@ -84,8 +91,8 @@ def read_request(text: str, defaults: Defaults) -> Request:
     return read_body(
         unwrapped.body,
         Defaults(
-            request_id=_fitting(_IDENTIFIER, unwrapped.event_id) or defaults.request_id,
-            source=_fitting(_SOURCE, unwrapped.source) or defaults.source,
+            request_id=unwrapped.event_id or defaults.request_id,
+            source=unwrapped.source or defaults.source,
             helpdesk=defaults.helpdesk,
         ),
     )
@@ -131,16 +138,9 @@ def _problem(found: "ErrorDetails") -> FieldProblem:
 def _identity(filled: Mapping[str, Any], defaults: Defaults) -> Identity:
     operation = filled.get("operation")
     return Identity(
-        request_id=_fitting(_IDENTIFIER, filled.get("request_id")) or defaults.request_id,
+        request_id=fitting(_IDENTIFIER, filled.get("request_id")) or defaults.request_id,
         operation=Operation(operation) if operation in list(Operation) else None,
         helpdesk=defaults.helpdesk,
-        source=_fitting(_SOURCE, filled.get("source")) or defaults.source,
-        reference=_fitting(_IDENTIFIER, filled.get("reference")),
+        source=fitting(_SOURCE, filled.get("source")) or defaults.source,
+        reference=fitting(_IDENTIFIER, filled.get("reference")),
     )
-
-
-def _fitting(adapter: TypeAdapter[str], value: Any) -> str | None:
-    try:
-        return adapter.validate_python(value)
-    except ValidationError:
-        return None

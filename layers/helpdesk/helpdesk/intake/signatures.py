@@ -29,6 +29,8 @@ from helpdesk.intake.expressions import Part
 _PLACES = re.compile(r"(\{(?:body|timestamp|id)\})")
 # Beyond this a number of seconds would be one of milliseconds.
 _MOST_SECONDS = 100_000_000_000
+# In bytes, as they are used: without a prefix, and out of their encoding.
+SHORTEST_SECRET = 16
 # A header with more is not one that a sender makes.
 _MOST_SIGNATURES = 10
 
@@ -38,6 +40,9 @@ HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$", t
 def _is_template(text: str) -> str:
     if text.count("{body}") != 1 or re.search(r"[{}]", _PLACES.sub("", text)):
         raise ValueError("holds {body} once, and else only {timestamp}, {id} and plain text")
+    if text.count("{id}") > 1 or re.search(r"\}\{id\}|\{id\}\{", text):
+        # Else letters could move between the id and what stands beside it.
+        raise ValueError("holds {id} once, with plain text between it and the rest")
     return text
 
 
@@ -68,10 +73,18 @@ class Hmac(Part):
     prefix: str = ""
     # What the signature is over.
     signed: Annotated[str, AfterValidator(_is_template)] = "{body}"
-    id_header: HeaderName | None = None
+    id_header: Annotated[HeaderName | None, Field(validate_default=True)] = None
     key_encoding: Literal["text", "base64"] = "text"
     key_prefix: str = ""
     timestamp: Annotated[Timestamp | None, Field(validate_default=True)] = None
+
+    @field_validator("id_header")
+    @classmethod
+    def _id_is_signed(cls, id_header: str | None, info: ValidationInfo) -> str | None:
+        # One that is not signed would be anybody's to choose, and with it what is a repetition.
+        if (id_header is not None) != ("{id}" in info.data.get("signed", "")):
+            raise ValueError("goes with {id} in signed")
+        return id_header
 
     @field_validator("timestamp")
     @classmethod
@@ -108,6 +121,7 @@ class Unverified(Part):
     scheme: Literal["none"]
 
 
+DEPENDS_ON_SECRET = ("wrong_secret", "wrong_signature")
 SCHEMES = ("hmac", "known", "header", "path", "none")
 _KNOWN = ("typeform", "tally", "standard_webhooks")
 
@@ -158,10 +172,20 @@ def signature_scheme(scheme: Verification) -> Hmac | None:
     return scheme if isinstance(scheme, Hmac) else None
 
 
+def call_id(scheme: Verification, call: Call) -> str | None:
+    """What the sender calls this submission outside of its body.
+
+    Of a signed call only what is signed counts: any other header may be added to a call that was overheard.
+    """
+    signature = signature_scheme(scheme)
+    names = (signature.id_header,) if signature else ("idempotency-key", "webhook-id")
+    return next((given for name in names if name and (given := call.headers.get(name))), None)
+
+
 def refusal(scheme: Verification, secrets: Sequence[str], call: Call, now: float) -> str | None:
     """Why the call is not to be trusted, as a code; None where it is. `now` is in seconds since 1970.
 
-    `wrong_secret` and `wrong_signature` alone may be due to a secret that has changed since it was read.
+    What is in `DEPENDS_ON_SECRET` alone may be due to a secret that has changed since it was read.
     """
     if isinstance(scheme, Unverified):
         return None
@@ -180,9 +204,18 @@ def mac(scheme: Hmac, secret: str, raw: bytes, timestamp: str = "", call_id: str
     """The bytes of the signature. Raises ValueError where the secret is not in its encoding."""
     texts = {"{timestamp}": timestamp.encode(), "{id}": call_id.encode(), "{body}": raw}
     signed = b"".join(texts.get(part, part.encode()) for part in _PLACES.split(scheme.signed))
+    return hmac.digest(_key(scheme, secret), signed, scheme.algorithm)
+
+
+def is_long_enough(scheme: Verification, secret: str) -> bool:
+    """Whether nobody guesses the secret. Raises ValueError where it is not in its encoding."""
+    signature = signature_scheme(scheme)
+    return len(_key(signature, secret) if signature else secret.encode()) >= SHORTEST_SECRET
+
+
+def _key(scheme: Hmac, secret: str) -> bytes:
     key = secret.removeprefix(scheme.key_prefix)
-    key_bytes = base64.b64decode(key, validate=True) if scheme.key_encoding == "base64" else key.encode()
-    return hmac.digest(key_bytes, signed, scheme.algorithm)
+    return base64.b64decode(key, validate=True) if scheme.key_encoding == "base64" else key.encode()
 
 
 def encoded(scheme: Hmac, signature: bytes) -> str:
@@ -213,10 +246,19 @@ def _wrong_signature(scheme: Hmac, secrets: Sequence[str], call: Call, now: floa
         if abs(now - sent_at) > scheme.timestamp.window_s:
             return "timestamp_outside_window"
     given = list(_signatures_in(scheme, header))
-    call_id = call.headers.get(scheme.id_header, "") if scheme.id_header else ""
-    ours = [mac(scheme, secret, call.raw, timestamp, call_id) for secret in secrets]
+    sent_id = call.headers.get(scheme.id_header, "") if scheme.id_header else ""
+    if any(text in sent_id for text in _beside_id(scheme)):
+        # The same bytes could be signed as another id and another body.
+        return "wrong_signature"
+    ours = [mac(scheme, secret, call.raw, timestamp, sent_id) for secret in secrets]
     fits = [hmac.compare_digest(one, signature) for one in ours for signature in given]
     return None if any(fits) else "wrong_signature"
+
+
+def _beside_id(scheme: Hmac) -> list[str]:
+    parts = ["", *_PLACES.split(scheme.signed), ""]
+    places = [place for place, part in enumerate(parts) if part == "{id}"]
+    return [text for place in places for text in (parts[place - 1], parts[place + 1]) if text]
 
 
 def _signatures_in(scheme: Hmac, header: str) -> Iterator[bytes]:

@@ -15,5 +15,6 @@ def change_teller() -> ChangeTeller:
         Topic(clients().sns, chosen.outcomes_topic_arn),
         # It outlives the watch of its ticket.
         keep_days=2 * chosen.ledger_days,
+        with_raw=chosen.changes_with_raw,
         clock=invocation.clock,
     )
