@@ -277,5 +277,7 @@ def _about(asked: dict[str, Any]) -> str:
         key = (asked.get("Key") or asked["Item"])["pk"]["S"]
         state = asked.get("ExpressionAttributeValues", {}).get(":set_state", {}).get("S", "")
         return f"{key} {state}".rstrip()
+    if "RequestItems" in asked:
+        return " ".join(key["pk"]["S"] for wanted in asked["RequestItems"].values() for key in wanted["Keys"])
     values = asked.get("ExpressionAttributeValues", {}).values()
     return " ".join(str(value["S"]) for value in values if "S" in value)
