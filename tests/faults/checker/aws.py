@@ -222,6 +222,8 @@ class Client:
             self._die()
         self._pause()
         happened = self._mishaps.of_aws(self._service)
+        if happened:
+            self._mishaps.struck.add(_about(asked))
         if happened in ("throttled", "unreachable"):
             self._mishaps.tell(f"{process.name}: {what} is {happened}")
             raise _throttled(name) if happened == "throttled" else EndpointConnectionError(endpoint_url="aws")
