@@ -35,6 +35,9 @@ test: setup lint ## Lint, types, template, unit, functional and end-to-end tests
 soak: setup ## Thousands of requests, a third of the calls faulty, workers killed; options in SOAK="--requests 500"
 	@exec python -m bridge.soak $(SOAK)
 
+protocol: setup ## 20,000 seeded schedules of kills, outages and doubled calls on a virtual clock (ten minutes)
+	@CHECKER_SCHEDULES=20000 exec python -m pytest tests/faults/test_checker.py -n auto
+
 year: setup ## 365 days of watching and proving on a clock that is put forward (a quarter of an hour)
 	@YEAR_DAYS=365 exec python -m pytest tests/functional/test_a_year.py -n auto
 
@@ -74,4 +77,4 @@ deploy: setup schedules ## Build and deploy into your AWS account; what PARAMETE
 clean: ## Remove what was built
 	rm -rf .venv .aws-sam .bridge .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup demo up down test soak year bench scale lint scan format contracts schedules lock deploy clean
+.PHONY: help setup demo up down test soak protocol year bench scale lint scan format contracts schedules lock deploy clean

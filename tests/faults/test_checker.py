@@ -77,7 +77,15 @@ def test_a_seed_tells_the_same_story_each_time() -> None:
 # ── the table is DynamoDB's ──────────────────────────────────────────────────────────────────────────────
 
 
-_CALLS = ("get_item", "put_item", "update_item", "delete_item", "query", "transact_write_items")
+_CALLS = (
+    "get_item",
+    "batch_get_item",
+    "put_item",
+    "update_item",
+    "delete_item",
+    "query",
+    "transact_write_items",
+)
 
 
 def _answer(call: Callable[..., Any], asked: dict[str, Any]) -> Any:
@@ -86,7 +94,7 @@ def _answer(call: Callable[..., Any], asked: dict[str, Any]) -> Any:
         answer = call(**asked)
     except ClientError as error:
         return error.response["Error"]["Code"], _plain(error.response.get("Item"))
-    return {key: _plain(answer[key]) for key in ("Item", "Items", "Attributes") if key in answer}
+    return {key: _plain(answer[key]) for key in ("Item", "Items", "Attributes", "Responses") if key in answer}
 
 
 def _plain(value: Any) -> Any:
@@ -175,11 +183,14 @@ def _any_update(chance: random.Random) -> dict[str, Any]:
             f"SET {attribute} = if_not_exists({attribute}, {value}), d = {value} REMOVE c",
             f"SET d = {value} REMOVE {attribute}",
             "ADD e :n",
+            "ADD f :f",
+            "DELETE f :f",
             "SET l = list_append(if_not_exists(l, :l), :l)",
         )
     )
     expressions = condition + change
     used = {name: given for name, given in values.items() if name in expressions}
+    used |= {":f": {"SS": [chance.choice("xyz")]}} if ":f" in change else {}
     used |= {":l": {"L": [{"S": "x"}]}} if ":l" in change else {}
     return {
         "TableName": "ledger",

@@ -222,6 +222,8 @@ class Client:
             self._die()
         self._pause()
         happened = self._mishaps.of_aws(self._service)
+        if happened:
+            self._mishaps.struck.add(_about(asked))
         if happened in ("throttled", "unreachable"):
             self._mishaps.tell(f"{process.name}: {what} is {happened}")
             raise _throttled(name) if happened == "throttled" else EndpointConnectionError(endpoint_url="aws")
@@ -277,5 +279,7 @@ def _about(asked: dict[str, Any]) -> str:
         key = (asked.get("Key") or asked["Item"])["pk"]["S"]
         state = asked.get("ExpressionAttributeValues", {}).get(":set_state", {}).get("S", "")
         return f"{key} {state}".rstrip()
+    if "RequestItems" in asked:
+        return " ".join(key["pk"]["S"] for wanted in asked["RequestItems"].values() for key in wanted["Keys"])
     values = asked.get("ExpressionAttributeValues", {}).values()
     return " ".join(str(value["S"]) for value in values if "S" in value)

@@ -11,6 +11,7 @@ from tests.faults.checker.expressions import Item, NotSpokenError, Value, condit
 _INDEX = "attention"
 _KNOWN = {
     "get_item": {"TableName", "Key", "ConsistentRead"},
+    "batch_get_item": {"RequestItems"},
     "put_item": {"TableName", "Item"},
     "update_item": {"TableName", "Key", "UpdateExpression", "ReturnValues"},
     "delete_item": {"TableName", "Key"},
@@ -39,6 +40,23 @@ class Table:
         key = _key_in(asked["Key"])
         found = self.items.get(key) if asked.get("ConsistentRead") else self._shown(key)
         return {"Item": dict(found)} if found is not None else {}
+
+    def batch_get_item(self, **asked: Any) -> dict[str, Any]:
+        """Up to a hundred items."""
+        _check("batch_get_item", asked)
+        [(table, wanted)] = asked["RequestItems"].items()
+        keys = [_key_in(key) for key in wanted["Keys"]]
+        if (
+            set(wanted) != {"Keys", "ConsistentRead"}
+            or len(set(keys)) < len(keys)
+            or not 0 < len(keys) <= 100
+        ):
+            raise NotSpokenError("batch_get_item as DynamoDB refuses it")
+        shown = [self.items.get(key) if wanted["ConsistentRead"] else self._shown(key) for key in keys]
+        return {
+            "Responses": {table: [dict(item) for item in shown if item is not None]},
+            "UnprocessedKeys": {},
+        }
 
     def put_item(self, **asked: Any) -> dict[str, Any]:
         """An item in the place of another, or of none."""

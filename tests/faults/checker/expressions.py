@@ -191,7 +191,7 @@ class _Reader:
         seen: set[str] = set()
         while self._tokens:
             verb = self._next().upper()
-            if verb in seen or verb not in ("SET", "REMOVE", "ADD"):
+            if verb in seen or verb not in ("SET", "REMOVE", "ADD", "DELETE"):
                 self._refuse()
             seen.add(verb)
             while True:
@@ -214,6 +214,9 @@ class _Reader:
     def _step(self, verb: str, path: str) -> Callable[[Item, Item, Mapping[str, Value]], None]:
         if verb == "REMOVE":
             return lambda old, new, values: _without(new, path)
+        if verb == "DELETE":
+            taken = self._operand()
+            return lambda old, new, values: _taken_out(new, path, old.get(path), _there(taken(old, values)))
         if verb == "ADD":
             added = self._operand()
             return lambda old, new, values: new.__setitem__(
@@ -266,6 +269,15 @@ def _not_known(expression: str) -> NotSpokenError:
 
 def _without(item: Item, path: str) -> None:
     item.pop(path, None)
+
+
+def _taken_out(new: Item, path: str, old: Value | None, taken: Value) -> None:
+    left = sorted({*(old or {"SS": []})["SS"]} - {*taken["SS"]})
+    if left:
+        new[path] = {"SS": left}
+    else:
+        # There are no empty sets.
+        new.pop(path, None)
 
 
 def _there(value: Value | None) -> Value:

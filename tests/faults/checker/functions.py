@@ -122,6 +122,7 @@ class Functions:
         event = {
             "httpMethod": "POST",
             "pathParameters": {"helpdesk": helpdesk},
+            "requestContext": {"identity": {}},
             "headers": {"Content-Type": "application/json", "X-Callback-Secret": CALLBACK_SECRET},
             "body": body,
         }

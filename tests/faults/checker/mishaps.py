@@ -55,6 +55,8 @@ class Mishaps:
         # Faults that befall single calls of a helpdesk.
         self.kinds: Sequence[str] = (*LOST, *LOST, *REFUSED)
         self.story: list[tuple[float, str]] = []
+        # Items that a call of AWS could not write, or nobody knows whether it did.
+        self.struck: set[str] = set()
         # Calls that are answered by nobody, so many of each.
         self.lost_operations: set[str] = set()
         self.most_lost = 0

@@ -55,6 +55,9 @@ def _is_out_of_date(world: World, asked: Asked, code: str | None) -> bool:
     """Whether a newer update of its ticket has happened."""
     if code != "out_of_date" or asked.occurred_at is None:
         return False
+    if any(what.startswith(f"ticket#{asked.helpdesk}#") for what in world.mishaps.struck):
+        # That a newer one was refused could not be remembered.
+        return True
     newer = (one for one in world.asked.values() if _is_newer(one, asked))
     happened = {state.number for state in world.states[asked.helpdesk]}
     return any(one.number in happened or _commented(world, one) for one in newer)

@@ -115,7 +115,7 @@ class World:
         self._minted = 0
         self._running = 0
         self._invocations = 0
-        self._ticking: set[str] = set()
+        self._ticking = 0
         self._warm: dict[str, list[Functions]] = defaultdict(list)
         self.table = Table(lambda: self.turns.now, lambda: self.mishaps.chance.uniform(0.0, 0.4))
         self.queue = Queue(self.turns, "m")
@@ -297,13 +297,19 @@ class World:
     def tick(self, kind: str, every_s: float, stops_at: float) -> None:
         """Starts a schedule's function again and again."""
 
+        def over() -> None:
+            self._ticking -= 1
+
         def due() -> None:
             if self.turns.now < stops_at:
                 self.turns.at(self.turns.now + every_s, due)
-            if kind not in self._ticking and self._has_work(kind):
-                self._ticking.add(kind)
-                over = lambda: self._ticking.discard(kind)  # noqa: E731  # whether it lives or dies
-                self._invoke(kind, lambda functions, ends_at: getattr(functions, kind)(ends_at), over, over)
+            # The schedule may start a second one beside the first.
+            for _ in range(1 + self.mishaps.happens("twice")):
+                if self._has_work(kind):
+                    self._ticking += 1
+                    self._invoke(
+                        kind, lambda functions, ends_at: getattr(functions, kind)(ends_at), over, over
+                    )
 
         self.turns.at(self.turns.now + self.chance.uniform(0, every_s), due)
 
