@@ -36,7 +36,7 @@ class _Ledger:
     def prepare(self) -> None:
         pass
 
-    def claim(self, request: Request, _marker: str, _field: str | None = None) -> Claim:
+    def claim(self, request: Request, *_: object) -> Claim:
         self.claimed.release()
         return Claim(request.request_id, "lease", 1)
 

@@ -39,7 +39,6 @@ from helpdesk.models import (
     Outcome,
     OutcomeKind,
     Request,
-    UpdateRequest,
 )
 from helpdesk.table import ConditionError, Item, table_asked
 
@@ -78,6 +77,8 @@ class Claim:
     unresolved_since: float | None = None
     # The mark that its ticket or comment carries: that of the first claim, whatever the key is by now.
     marker: str = ""
+    # The ticket that an update changes, once it is known.
+    target: str | None = None
 
 
 @dataclass(frozen=True)
@@ -127,8 +128,7 @@ class Receipt:
     fingerprint: str
     claimed_at: float
     updated_at: float
-    # The ticket that an update names by its id, and the field that carries an add's marker.
-    target: str | None
+    # The field that carries an add's marker.
     marker_field: str | None
     outcome: Outcome | None
     history: tuple[str, ...]
@@ -178,10 +178,17 @@ class Ledger:
         with suppress(UnavailableError):
             self._earlier_helpdesks()
 
-    def claim(self, request: Request, marker: str = "", marker_field: str | None = None) -> Answer:
+    def claim(
+        self,
+        request: Request,
+        marker: str = "",
+        marker_field: str | None = None,
+        target: str | None = None,
+    ) -> Answer:
         """The right to carry the request out, or why there is none.
 
-        A first claim remembers its `marker`, which later ones keep. `marker_field` says where its ticket is
+        A first claim remembers its `marker` and, of an update, its ticket as `target`; later ones keep both,
+        for a reference may mean another ticket by then. `marker_field` says where its ticket is
         going to carry it: another setting later must not make this ticket count as absent.
         """
         now = self._clock()
@@ -200,8 +207,6 @@ class Ledger:
         }
         if request.reference:
             sets["reference"] = {"S": request.reference}
-        if isinstance(request, UpdateRequest) and request.ticket_id:
-            sets["target"] = {"S": request.ticket_id}
         if marker_field:
             sets["marker_field"] = {"S": marker_field}
         values: dict[str, AttributeValueTypeDef] = {
@@ -218,14 +223,16 @@ class Ledger:
                 return self._why_not(request, earlier, lease, now)
         else:
             sets["helpdesk"] = values[":helpdesk"] = {"S": request.helpdesk}
-        first: dict[str, AttributeValueTypeDef] = {"marker": {"S": marker}} if marker else {}
+        once = {"marker": marker, "target": target}
+        first: dict[str, AttributeValueTypeDef] = {name: {"S": one} for name, one in once.items() if one}
         try:
             before = self._write(
                 key, "claimed", sets, condition, values, keeps=first, attempts=1, returns="ALL_OLD"
             )
         except ConditionError as refusal:
             return self._why_not(request, refusal.item, lease, now)
-        return _claim_in(key, lease, before, int(_of(before, "attempts", "N") or 0) + 1, marker)
+        attempts = int(_of(before, "attempts", "N") or 0) + 1
+        return _claim_in(key, lease, {**first, **before}, attempts)
 
     def _why_not(self, request: Request, found: Item, lease: str, now: float) -> Answer:
         receipt = _receipt_in(found)
@@ -337,8 +344,9 @@ class Ledger:
         now, moment = self._clock(), occurred_at.timestamp()
         found = self._get(_ticket_key(helpdesk, ticket_id))
         holder = _of(found, "holder", "S")
+        mine = _open_moment(claim, moment)
         open_moments: Any = found.get("open_moments", {}).get("SS", [])
-        is_newer_open = any(float(one) > moment for one in open_moments)
+        is_newer_open = any(float(one.partition(" ")[0]) > moment for one in open_moments)
         is_open = now < float(_of(found, "open_until", "N") or 0)
         if float(_of(found, "applied_at", "N") or "-inf") > moment or (is_newer_open and not is_open):
             raise RejectedError("out_of_date", "a newer update of this ticket has been made")
@@ -349,7 +357,7 @@ class Ledger:
             ":lease": {"S": claim.lease},
             ":held_until": _number(now + self._lease_s),
             ":open_until": _number(now + _OPEN_S),
-            ":moment": {"SS": [repr(moment)]},
+            ":moment": {"SS": [mine]},
             ":expires_at": _number(int(now + self._keep_s)),
         }
         unchanged = "holder = :holder" if holder else "attribute_not_exists(holder)"
@@ -367,7 +375,7 @@ class Ledger:
                 )
         except ConditionError as error:
             raise UnavailableError("ticket_busy", "another update of this ticket was quicker", 1.0) from error
-        return repr(moment) in open_moments
+        return mine in open_moments
 
     def end_update(
         self, claim: Claim, helpdesk: str, ticket_id: str, occurred_at: datetime, *, made: bool | None
@@ -381,7 +389,7 @@ class Ledger:
             values[":applied_at"] = _number(moment)
         if made is not None:
             expression += " DELETE open_moments :moment"
-            values[":moment"] = {"SS": [repr(moment)]}
+            values[":moment"] = {"SS": [_open_moment(claim, moment)]}
         with suppress(ConditionError), table_asked():
             self._client.update_item(
                 TableName=self._table,
@@ -672,7 +680,6 @@ def _receipt_in(item: Item) -> Receipt:
         fingerprint=_of(item, "fingerprint", "S") or "",
         claimed_at=float(_of(item, "claimed_at", "N") or 0),
         updated_at=float(_of(item, "updated_at", "N") or 0),
-        target=_of(item, "target", "S"),
         marker_field=_of(item, "marker_field", "S"),
         outcome=_outcome_in(item, identity, OutcomeKind(kind), attempts)
         if kind and state in ("done", "unknown")
@@ -700,6 +707,10 @@ def request_key(request_id: str) -> str:
     return f"{_REQUESTS}{request_id}"
 
 
+def _open_moment(claim: Claim, moment: float) -> str:
+    return f"{moment!r} {claim.key}"
+
+
 def _ticket_key(helpdesk: str, ticket_id: str) -> str:
     return f"ticket#{helpdesk}#{ticket_id}"
 
@@ -709,11 +720,18 @@ def _reference_key(helpdesk: str, source: str, reference: str) -> str:
     return f"reference#{helpdesk}#{len(source)}#{source}#{reference}"
 
 
-def _claim_in(key: str, lease: str, item: Item, attempts: int, marker: str = "") -> Claim:
+def _claim_in(key: str, lease: str, item: Item, attempts: int) -> Claim:
     steps: Any = item.get("steps", {}).get("SS", [])
     since = _of(item, "unresolved_since", "N")
-    marker = _of(item, "marker", "S") or marker
-    return Claim(key, lease, attempts, frozenset(steps), float(since) if since else None, marker)
+    return Claim(
+        key,
+        lease,
+        attempts,
+        frozenset(steps),
+        float(since) if since else None,
+        _of(item, "marker", "S") or "",
+        _of(item, "target", "S"),
+    )
 
 
 def _of(item: Item, name: str, kind: str) -> str | None:

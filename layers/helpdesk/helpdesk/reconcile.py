@@ -24,16 +24,22 @@ _FITS_S = 1200
 _MOST_DOUBTS = 500
 
 
+@dataclass(frozen=True)
+class _Day:
+    """What a day's list has shown, and when the look began: what came about later need not be in it."""
+
+    at: float
+    tickets: Sequence[Ticket]
+
+
 @dataclass
 class _Seen:
-    """What the pulls of one run have shown."""
+    """What is known in one run. A day that was listed in an earlier one counts with the time of that look."""
 
-    # When the look began: what came about later need not be in it.
     at: float
-    days: set[date]
+    days: dict[date, _Day]
     # Calls that this run may still make.
     calls: int
-    tickets: list[Ticket] = field(default_factory=list)
     _owners: dict[object, dict[str | None, Ticket]] = field(default_factory=dict)
 
     def ticket_of(
@@ -41,7 +47,8 @@ class _Seen:
     ) -> Ticket | None:
         """The oldest ticket whose own marker it is: others only quote it."""
         if (shown, place) not in self._owners:
-            youngest_first = reversed(oldest_first(self.tickets))
+            tickets = [one for day in self.days.values() for one in day.tickets]
+            youngest_first = reversed(oldest_first(tickets))
             self._owners[shown, place] = {shown(one, place): one for one in youngest_first}
         return self._owners[shown, place].get(marker)
 
@@ -77,6 +84,8 @@ class Reconciler:
         self._logger = logger
         self._metrics = metrics
         self._clock = clock
+        # By helpdesk: a budget may allow fewer calls in a minute than there are days to look at.
+        self._days: dict[str, dict[date, _Day]] = {}
 
     def run(self, deadline: float) -> dict[str, int]:
         """How many requests were found, absent, parked, and still have to wait."""
@@ -109,15 +118,19 @@ class Reconciler:
     def _look(self, helpdesk: Helpdesk, doubts: Sequence[Receipt], deadline: float) -> _Seen:
         # A process that began before the key was changed would not know what the others plant.
         self._markers.reread()
-        seen = _Seen(self._clock(), set(), self._most_calls)
+        now = self._clock()
         adds = [doubt for doubt in doubts if _is_add(doubt)]
         places = {doubt.marker_field or helpdesk.marker_field for doubt in adds} | {helpdesk.marker_field}
         days = dict.fromkeys(day for doubt in adds for day in self._days_of(helpdesk, doubt))
         # Of those that are about to count as absent the days beside are looked at too: nothing else tells
         # that the helpdesk's zone is another one.
-        late = [doubt for doubt in adds if seen.at - doubt.claimed_at >= self._settle_after_s]
+        late = [doubt for doubt in adds if now - doubt.claimed_at >= self._settle_after_s]
         days |= dict.fromkeys(day for doubt in late for day in self._days_around(helpdesk, doubt))
-        for day in days:
+        known = self._days.get(helpdesk.name, {})
+        seen = _Seen(now, {day: known[day] for day in days if day in known}, self._most_calls)
+        self._days[helpdesk.name] = seen.days
+        # The longest not looked at first.
+        for day in sorted(days, key=lambda day: known[day].at if day in known else 0.0):
             if not seen.calls:
                 break
             seen.calls -= 1
@@ -131,14 +144,15 @@ class Reconciler:
             except HelpdeskError as error:
                 self._logger.warning("pull failed", extra={"helpdesk": helpdesk.name, "code": error.code})
                 break
-            seen.tickets += [one for one in pulled if any(own_marker(one, place) for place in places)]
+            ours = [one for one in pulled if any(own_marker(one, place) for place in places)]
             try:
                 self._learn(helpdesk, places, pulled, seen.at)
             except UnavailableError as error:
                 self._logger.warning("nothing is learnt", extra={"code": error.code})
                 # What is found is found, and nothing counts as absent.
+                seen.days[day] = _Day(0.0, ours)
                 continue
-            seen.days.add(day)
+            seen.days[day] = _Day(now, ours)
         return seen
 
     def _learn(
@@ -162,10 +176,12 @@ class Reconciler:
             self._ledger.finish(doubt.claim, _found(doubt, ticket))
             return "found"
         age = seen.at - doubt.claimed_at
-        days = {*self._days_of(helpdesk, doubt), *self._days_around(helpdesk, doubt)}
         if age < self._settle_after_s:
             return "waiting"
-        if not seen.days.issuperset(days) or not self._ledger.zone_fits(helpdesk.name, helpdesk.zone):
+        since = doubt.claimed_at + self._settle_after_s
+        days = (*self._days_of(helpdesk, doubt), *self._days_around(helpdesk, doubt))
+        looked = all(day in seen.days and seen.days[day].at >= since for day in days)
+        if not looked or not self._ledger.zone_fits(helpdesk.name, helpdesk.zone):
             if age < self._give_up_s:
                 return "waiting"
             return self._park(doubt, "the helpdesk could not be asked for too long")
@@ -192,9 +208,7 @@ class Reconciler:
             # Only what may be made twice was under way.
             self._ledger.free(doubt, "resumed")
             return "absent"
-        ticket_id = doubt.target or self._ledger.ticket_of(
-            helpdesk.name, doubt.identity.source or "", doubt.identity.reference or ""
-        )
+        ticket_id = doubt.claim.target
         if not (begun <= {COMMENT} and ticket_id):
             return self._park(doubt, "whether it was made cannot be looked up")
         if not seen.calls:

@@ -330,7 +330,8 @@ class TicketService:
         try:
             # Before the claim: without its marker no call is made.
             marker = self._markers.of(request.helpdesk, request.request_id)
-            answer = self._ledger.claim(request, marker, field)
+            target = self._target(request) if isinstance(request, UpdateRequest) else None
+            answer = self._ledger.claim(request, marker, field, target)
         except UnavailableError as error:
             return [Deferred(error.code)], NOTHING
         if not isinstance(answer, Claim):
@@ -409,13 +410,15 @@ class TicketService:
                 self._ledger.end_update(*ticket, made=made)
         return link
 
+    def _target(self, request: UpdateRequest) -> str | None:
+        return request.ticket_id or self._ledger.ticket_of(
+            request.helpdesk, request.source, request.reference or ""
+        )
+
     def _ticket_id(self, request: UpdateRequest, claim: Claim, turn: _Turn) -> str:
-        if request.ticket_id:
-            return request.ticket_id
+        if claim.target:
+            return claim.target
         reference = (request.helpdesk, request.source, request.reference or "")
-        found = self._ledger.ticket_of(*reference)
-        if found is not None:
-            return found
         # Its add may still be on its way. While requests are held back, it may be held back as well.
         since = max(claim.unresolved_since or self._clock(), turn.permit.calm_since)
         if self._clock() - since > _REFERENCE_WAIT_S and not self._ledger.is_ticket_expected(*reference):
