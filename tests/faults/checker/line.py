@@ -30,7 +30,7 @@ _REFUSALS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class Arrived:
     """A call that has reached the helpdesk, and whether that has carried it out."""
 
@@ -38,11 +38,11 @@ class Arrived:
     operation: str
     body: Any
     path: str
-    acted: bool
+    acted: bool = False
     # What befell it instead of an answer.
-    kind: str
+    kind: str = ""
     # How long the gate had been closed to all but probes when it was begun.
-    closed_s: float
+    closed_s: float = 0.0
 
 
 class Line:
@@ -88,24 +88,39 @@ class Line:
         if kind in _NEVER_ARRIVES:
             self._mishaps.tell(f"{process.name}: {what}: {kind}")
             raise UnavailableError(kind, "no connection to the helpdesk")
-        reply = self._reply(method, path, operation, body, headers) if acts else None
-        sent = json.loads(body) if body and waits else None
-        acted = reply is not None and reply.status == 200 and not _REFUSED.search(reply.body)
-        self._heard(name, Arrived(self._turns.now, operation, sent, path, acted, kind, closed_s))
-        said = kind or (reply and reply.body.decode()[:80])
-        self._mishaps.tell(f"{process.name}: {what}: {'done' if acts else 'not done'}, {said}")
+        longest_s = min(self._read_timeout_s, left)
+        lasts_s = {"hang": longest_s, "slow": 0.9 * longest_s}.get(kind, self._mishaps.helpdesk_s())
+        call = Arrived(self._turns.now, operation, json.loads(body) if body and waits else None, path)
+        call.kind, call.closed_s = kind, closed_s
+        replies: list[Reply | None] = []
+
+        def act() -> None:
+            reply = self._reply(method, path, operation, body, headers) if acts else None
+            call.acted = reply is not None and reply.status == 200 and not _REFUSED.search(reply.body)
+            self._heard(name, call)
+            said = kind or (reply and reply.body.decode()[:80])
+            self._mishaps.tell(f"{process.name}: {what}: {'done' if acts else 'not done'}, {said}")
+            replies.append(reply)
+
+        if kind in ("hang", "slow") and waits:
+            # It is carried out in the meantime, also where the caller has died.
+            self._turns.at(self._turns.now + lasts_s * self._mishaps.chance.random(), act)
+        else:
+            act()
         if deadly:
             self._mishaps.tell(f"{process.name} is killed after it")
             self._die()
         if waits:
-            self._turns.wait(
-                min(self._read_timeout_s, left) if kind == "hang" else self._mishaps.helpdesk_s()
-            )
+            self._turns.wait(lasts_s)
+        return self._received(kind, replies)
+
+    def _received(self, kind: str, replies: list[Reply | None]) -> Reply:
         if kind == "hang":
             raise OutcomeUnknownError("read_timeout", "the helpdesk did not answer in time")
         if kind == "reset":
             raise OutcomeUnknownError("connection_lost", "the connection broke before the answer")
-        return _instead(kind, name) if kind or reply is None else reply
+        [reply] = replies
+        return reply if reply and kind in ("", "slow") else _instead(kind, self._simulator.name)
 
     def _reply(
         self, method: str, path: str, operation: str, body: bytes, headers: Mapping[str, str]

@@ -53,7 +53,7 @@ class Mishaps:
         self.calm_at = calm_at
         self.outages: list[Outage] = []
         # Faults that befall single calls of a helpdesk.
-        self.kinds: Sequence[str] = (*LOST, *LOST, *REFUSED)
+        self.kinds: Sequence[str] = (*LOST, *LOST, *REFUSED, "slow", "slow", "slow")
         self.story: list[tuple[float, str]] = []
         # Items that a call of AWS could not write, or nobody knows whether it did.
         self.struck: set[str] = set()
@@ -103,7 +103,7 @@ class Mishaps:
         if not self.happens("helpdesk"):
             return None
         kind = self.chance.choice(self.kinds)
-        return kind, kind in LOST and self.chance.random() < 0.5
+        return kind, kind == "slow" or (kind in LOST and self.chance.random() < 0.5)
 
     def again_in_s(self) -> float | None:
         """After how long a message is delivered a second time; None where it is not."""

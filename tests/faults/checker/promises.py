@@ -134,7 +134,7 @@ def _in_order(world: World) -> Iterator[str]:
 def _within_budget(world: World) -> Iterator[str]:
     """Never more calls in any stretch of a period's length."""
     for helpdesk, (limit, period_s) in world.budgets.items():
-        times = [call.at for call in world.arrived[helpdesk] if call.operation != "token"]
+        times = sorted(call.at for call in world.arrived[helpdesk] if call.operation != "token")
         first = 0
         for last, at in enumerate(times):
             while times[first] <= at - period_s:
@@ -149,7 +149,7 @@ def _spared(world: World) -> Iterator[str]:
     for helpdesk in HELPDESKS:
         lost: Counter[str] = Counter()
         calls = [call for call in world.arrived[helpdesk] if call.operation != "token"]
-        probes = [call.at for call in calls if call.closed_s > _UNDER_WAY_S]
+        probes = sorted(call.at for call in calls if call.closed_s > _UNDER_WAY_S)
         # One get may take two calls.
         for one, other in zip(probes, probes[2:], strict=False):
             if other - one < _FIRST_PROBE_S:

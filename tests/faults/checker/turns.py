@@ -39,8 +39,8 @@ class Process:
 class Turn(greenlet):  # type: ignore[misc]  # as above
     """One thread of a function."""
 
-    def __init__(self, process: Process, run: Callable[[], None]) -> None:
-        super().__init__(run)
+    def __init__(self, process: Process, run: Callable[[], None], clockwork: greenlet) -> None:
+        super().__init__(run, clockwork)
         self.process = process
 
 
@@ -49,6 +49,8 @@ class Turns:
 
     def __init__(self, chance: random.Random, start: float) -> None:
         self.now = start
+        # Where everybody who waits hands the turn back.
+        self._clockwork = getcurrent()
         self._chance = chance
         self._due: list[tuple[float, float, int, Callable[[], object]]] = []
         self._places = 0
@@ -85,7 +87,7 @@ class Turns:
             except KilledError:
                 self.kill(process)
 
-        turn = Turn(process, lives)
+        turn = Turn(process, lives, self._clockwork)
         self.at(self.now, turn.switch)
 
     def wait(self, seconds: float) -> None:
@@ -95,7 +97,7 @@ class Turns:
         until = min(self.now + seconds, turn.process.ends_at)
         if self._due and self._due[0][0] <= until:
             self.at(until, turn.switch)
-            turn.parent.switch()
+            self._clockwork.switch()
         else:
             self.now = until
         if self.now >= turn.process.ends_at:
@@ -158,7 +160,7 @@ class Turns:
         while not job.done():
             job.waiting.append(turn)
             turn.process.parked.add(turn)
-            turn.parent.switch()
+            self._clockwork.switch()
             self.check(turn.process)
 
 

@@ -405,10 +405,10 @@ class World:
         if call.operation == "update":
             sent = call.body[0]
             number = int(sent["sub_status"].removeprefix("S"))
-            self.states[helpdesk].append(State(call.at, sent["ticket_id"], number))
+            self.states[helpdesk].append(State(self.turns.now, sent["ticket_id"], number))
         elif call.operation == "set_category":
             ticket_id = call.path.split("/")[2]
-            self.states[helpdesk].append(State(call.at, ticket_id, call.body["id"] - _FIRST_CATEGORY))
+            self.states[helpdesk].append(State(self.turns.now, ticket_id, call.body["id"] - _FIRST_CATEGORY))
 
     # ── until all is quiet ───────────────────────────────────────────────────────────────────────────────
 
