@@ -404,8 +404,8 @@ def _idempotency_key(call: _Call) -> str | None:
 def _address(call: _Call, kind: str, name: str) -> str:
     # What stands before our own path: the stage, or a custom domain's base path. Only a variable of the stage
     # can tell of anything else.
-    told = (call.event.get("stageVariables") or {}).get("base_path")
-    base = told or call.event["requestContext"]["path"].removesuffix(call.path)
+    base_path = (call.event.get("stageVariables") or {}).get("base_path")
+    base = base_path or call.event["requestContext"]["path"].removesuffix(call.path)
     return f"{base}/{kind}/{quote(name, safe='')}"
 
 

@@ -84,8 +84,8 @@ def answered(reply: Reply, words_in: Callable[[Any], Words], redact: Callable[[s
     words = words_in(body)
     refusal = words if isinstance(words, Refusal) else None
     # Cut before as well: looking for the token takes its time. What is left of one that is cut is too little.
-    said = refusal.message[: 2 * _LONGEST_MESSAGE] if refusal else f"HTTP {reply.status}"
-    message = redact(said)[:_LONGEST_MESSAGE]
+    message = refusal.message[: 2 * _LONGEST_MESSAGE] if refusal else f"HTTP {reply.status}"
+    message = redact(message)[:_LONGEST_MESSAGE]
     if reply.status in (401, 403) or (refusal and refusal.token_refused):
         raise UnauthorizedError("token_refused", message)
     if 300 <= reply.status < 400:

@@ -115,13 +115,13 @@ type Leaf = Annotated[
 class Evaluation:
     """Evaluates the leaves of one form against one submission; `failures` tells expressions that failed.
 
-    `asked` and `answered` say whether any expression looked for something that was filled in, and found it.
+    `reads_answers` says whether any expression looks for answers, and `found_answers` whether one found some.
     """
 
     context: Mapping[str, Any]
     failures: list[str] = field(default_factory=list)
-    asked: bool = False
-    answered: bool = False
+    reads_answers: bool = False
+    found_answers: bool = False
 
     def value(self, leaf: Any) -> Any:
         """What the leaf stands for; None where there is nothing."""
@@ -155,8 +155,8 @@ class Evaluation:
             self.failures.append(expression)
             found = None
         if _FILLED_IN.search(expression):
-            self.asked = True
-            self.answered |= found not in (None, "", [], {})
+            self.reads_answers = True
+            self.found_answers |= found not in (None, "", [], {})
         return found
 
 

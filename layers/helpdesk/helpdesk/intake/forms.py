@@ -208,7 +208,7 @@ class Form:
         else:
             body["ticket_id"] = evaluation.text(asked.ticket_id)
             body["changes"] = _changes(asked.changes, content)
-        is_unmapped = content.asked and not content.answered and bool(submission.answers)
+        is_unmapped = content.reads_answers and not content.found_answers and bool(submission.answers)
         notes = [
             f"Uploaded file that was not taken over: {one_line(name)}" for name in submission.left_behind
         ]
