@@ -107,6 +107,8 @@ def test_what_is_still_open_is_counted_as_such(scene: Scene) -> None:
         FaultRule(operation=scene.account.adds, times=1, fault=Fault(status=500))
     )
     scene.send({"operation": "add", "request_id": "open", "source": "shop", "ticket": {"title": "open"}})
+    # The failure has closed the gate; each minute it is probed.
+    scene.deployment.reconcile()
 
     [proof] = scene.proofs()
 
