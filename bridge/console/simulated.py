@@ -31,8 +31,15 @@ class Switch:
     rule: Mapping[str, Any]
 
 
+# A refusal in the words of either helpdesk: in other words it would be no verdict.
+_REFUSAL = {"status": "failed", "message": "no such queue", "errorCode": 7, "errorText": "no such queue"}
+
 SWITCHES = (
-    Switch("refuse", "Refuse new tickets (400)", {"operation": "add", "fault": {"status": 400}}),
+    Switch(
+        "refuse",
+        "Refuse new tickets (400)",
+        {"operation": "add", "fault": {"status": 400, "body": json.dumps(_REFUSAL)}},
+    ),
     Switch("down", "Down (503)", {"fault": {"status": 503}}),
     Switch(
         "busy",

@@ -77,7 +77,7 @@ def test_a_probe_finds_a_marker_that_does_not_come_back_and_a_wrong_zone(
 
 
 def test_a_probe_that_makes_no_ticket_says_where_to_look(doctor: Doctor, stack: Stack) -> None:
-    _control(stack, "POST", "faults", {"operation": "add", "fault": {"status": 400, "body": "{}"}})
+    _control(stack, "POST", "faults", {"operation": "add", "fault": {"body": '{"status": "failed"}'}})
     try:
         (found,) = doctor("--probe", "--helpdesk", "kapture")
     finally:
