@@ -13,7 +13,7 @@ type Family = Callable[[str], World]
 _HOUR_S = 3600.0
 _DAY_S = 24 * _HOUR_S
 _MINUTE_S = 60.0
-_RISKS = Risks(aws=0.02, helpdesk=0.15, kill=0.2, twice=0.1, kept=0.05)
+_RISKS = Risks(aws=0.02, helpdesk=0.15, kill=0.2, twice=0.2, kept=0.05)
 
 
 def basic(seed: str) -> World:
@@ -22,7 +22,7 @@ def basic(seed: str) -> World:
     world = World(f"basic:{seed}", _RISKS, SETTLE_AFTER_S="0", GIVE_UP_AFTER_HOURS="12")
     _some_requests(world, world.chance.choice((2.0, 5.0, 60.0, 700.0)), most=18)
     world.know_markers()
-    world.tick("reconcile", _MINUTE_S, world.began_at + 13 * _HOUR_S)
+    world.tick("reconcile", world.chance.choice((15.0, _MINUTE_S)), world.began_at + 13 * _HOUR_S)
     world.run(14 * _HOUR_S)
     return world
 
