@@ -88,7 +88,7 @@ def changes(seed: str) -> World:
             world.get(helpdesk, 2, [ticket_id], include=["watch"])
         world.watched.append((helpdesk, ticket_id))
         # After the first look, from which changes are told.
-        after_s = chance.uniform(150, 250)
+        after_s = chance.uniform(500, 600)
         for _ in range(chance.randint(1, 6)):
             number += 1
             after_s += chance.choice((0.2, 1.0, 5.0, 90.0)) * chance.uniform(0.2, 2)
