@@ -52,10 +52,13 @@ class SharedSecrets:
 
     def _current(self, scheme: Verification, secret_id: str) -> tuple[str, ...]:
         """The secrets as last read; none where there is no such secret."""
-        known = self._known.get(secret_id, ())
+        known = self._known.get(secret_id)
         is_usable = isinstance(known, tuple) and known
         if not is_usable and self._is_due(self._read_at, secret_id):
             self._known[secret_id] = known = self._read(scheme, secret_id)
+        if known is None:
+            # The read that was begun a moment ago has not ended.
+            known = _unusable("secret_unreadable")
         if isinstance(known, UnavailableError):
             raise UnavailableError(known.code, known.message) from known.__cause__
         return known
