@@ -1,7 +1,7 @@
 """Adds whose answer was lost: said, looked up, and never made twice."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -158,6 +158,36 @@ def test_while_the_zone_is_contradicted_nothing_counts_as_absent(
     # Another zone has not been contradicted.
     deployment.set(KAPTURE_ZONE="Asia/Kolkata")
     assert deployment.reconcile()["absent"] == 1
+
+
+def test_a_day_that_cannot_be_listed_does_not_stand_before_the_others(
+    deployment: Deployment, kapture: KaptureSimulator
+) -> None:
+    _proved(deployment)
+    tomorrow = (datetime.now(kapture.zone) + timedelta(days=1)).date()
+    kapture.faults.add(FaultRule(operation="pull", match=str(tomorrow), fault=Fault(status=500)))
+    kapture.faults.add(FaultRule(operation="add", times=1, fault=Fault(reset="before")))
+    deployment.send(ADD)
+    deployment.consume()
+    assert deployment.reconcile()["waiting"] == 1
+    # One that succeeds opens the gate.
+    deployment.send(ADD | {"request_id": "r-1b"})
+    deployment.consume()
+    deployment.send(ADD | {"request_id": "r-2"})
+    kapture.faults.add(FaultRule(operation="add", times=1, fault=Fault(reset="after")))
+    deployment.consume()
+
+    assert deployment.reconcile()["found"] == 1
+
+
+def test_an_update_of_the_future_is_refused_and_keeps_no_other_out(deployment: Deployment) -> None:
+    later = {"operation": "update", "ticket_id": "1", "changes": {"sub_status": "PS"}}
+    deployment.send(later | {"request_id": "far", "occurred_at": "9999-12-31T00:00:00Z"})
+
+    assert deployment.consume() == []
+
+    [event] = deployment.outcomes()
+    assert event["data"]["errors"] == [{"field": "occurred_at", "problem": "must not lie in the future"}]
 
 
 def test_look_ups_of_a_run_are_bounded(deployment: Deployment, kapture: KaptureSimulator) -> None:

@@ -86,6 +86,9 @@ def account() -> Iterator[Account]:
 def _closed_for_the_token(account: Account) -> Gate:
     gate = account.gate()
     account.report(gate, account.admit(gate), *REFUSED)
+    # It is probed soon: it might have been a matter of one request.
+    account.clock.now += 5
+    account.report(gate, account.admit(gate), *REFUSED)
     return gate
 
 
@@ -191,6 +194,14 @@ def test_failures_beside_answers_leave_the_gate_open(account: Account) -> None:
     assert account.admit(gate).calls == 10
 
 
+def test_one_call_that_is_refused_beside_answers_closes_nothing(account: Account) -> None:
+    gate = account.gate()
+
+    account.report(gate, account.admit(gate), *REFUSED, answered=True)
+
+    assert account.admit(gate).calls == 10
+
+
 # ── trials ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -235,6 +246,14 @@ def test_where_only_reads_are_answered_trials_become_rarer_up_to_one_in_a_quarte
         waits.append(account.clock.now - began)
 
     assert waits == pytest.approx([5, 10, 20, 40, 80, 160, 320, 640, 900, 900], abs=1)
+
+
+def test_reads_that_fail_during_a_trial_close_the_gate_again(account: Account) -> None:
+    gate = _probed(account)
+
+    account.report(gate, gate.admit(1, account.token_version, harmless=True), Failure(retry_after=600))
+
+    assert account.admit(gate).code == "gate_closed_asked_to_wait"
 
 
 def test_a_trial_that_needed_no_call_gives_its_turn_away_at_once(account: Account) -> None:
@@ -395,6 +414,16 @@ def test_a_batch_gets_what_is_left_of_the_budget(account: Account) -> None:
 
     assert calls == [10, 10, 5, 0]
     assert account.admit(gate).code == "over_budget"
+
+
+@pytest.mark.parametrize(("before_s", "after_s"), [(60, 3600), (3600, 60)])
+def test_a_period_that_is_changed_does_not_close_the_budget(
+    account: Account, before_s: float, after_s: float
+) -> None:
+    account.admit(account.gate(Budget(10, before_s)))
+
+    account.clock.now += max(before_s, after_s) + 60
+    assert account.admit(account.gate(Budget(10, after_s))).calls == 10
 
 
 def test_a_used_up_budget_comes_back_after_the_period(account: Account) -> None:

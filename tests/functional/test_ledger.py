@@ -441,6 +441,22 @@ def test_a_newer_update_that_is_refused_does_not_end_the_doubt_about_another(led
         _begin(ledger, EARLIER, "older")
 
 
+def test_an_older_update_does_not_slip_in_behind_a_newer_one_that_was_quicker(ledger: Ledger) -> None:
+    def newer(**_: Any) -> None:
+        events.unregister("after-call.dynamodb.GetItem", newer)
+        _begin(ledger, NOON, "newer")
+        _end(ledger, NOON, "newer", made=True)
+
+    events = ledger._client.meta.events
+    events.register("after-call.dynamodb.GetItem", newer)
+
+    # It has read the ticket's item before the newer one came and went.
+    with pytest.raises(UnavailableError, match="ticket_busy"):
+        _begin(ledger, EARLIER, "older")
+    with pytest.raises(RejectedError, match="out_of_date"):
+        _begin(ledger, EARLIER, "older")
+
+
 @pytest.mark.parametrize("moment", [EARLIER, NOON, NOON + timedelta(hours=1)])
 def test_updates_of_one_ticket_are_made_one_at_a_time(ledger: Ledger, moment: datetime) -> None:
     _begin(ledger, NOON, "first")

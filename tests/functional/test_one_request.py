@@ -11,7 +11,7 @@ from moto import mock_aws
 from bridge.operations import Operations, Wanted
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.server import running
-from tests.accounts import ACCOUNTS, Account, deployed
+from tests.accounts import ACCOUNTS, Account, KaptureAccount, deployed
 from tests.deployment import Clock, Deployment
 from tests.functional.test_redrive import operations_on
 
@@ -99,6 +99,18 @@ def test_a_request_that_comes_again_after_the_default_has_moved_makes_one_ticket
 def test_a_copy_that_names_another_helpdesk_is_answered_with_the_ticket_that_there_is(move: Move) -> None:
     move.send(ADD)
     move.send(ADD | {"helpdesk": move.new.name})
+
+    assert move.titles() == [["Parcel"], []]
+    assert move.told() == [("ticket.added", move.old.name)] * 2
+
+
+@pytest.mark.parametrize("move", [KaptureAccount], indirect=True)
+def test_a_copy_that_the_new_default_cannot_take_is_answered_as_the_first_was(move: Move) -> None:
+    ticket = {"title": "Parcel", "disposition": "lost"}
+    move.send({**ADD, "ticket": ticket})
+    move.move()
+
+    move.send({**ADD, "ticket": ticket})
 
     assert move.titles() == [["Parcel"], []]
     assert move.told() == [("ticket.added", move.old.name)] * 2

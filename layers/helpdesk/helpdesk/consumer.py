@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
     from mypy_boto3_sqs.type_defs import MessageAttributeValueTypeDef
 
-# Spreads load. The usual generator would be the same in every start from one snapshot.
+# Spreads load.
 _random = random.SystemRandom()
 
 type SqsRecord = Mapping[str, Any]

@@ -41,6 +41,7 @@ _OUR_CODES = {
     "ledger_unavailable",
     "ledger_moved_on",
     OVER_BUDGET,
+    "step_not_recorded",
     "out_of_date",
     "secret_unreadable",
     "ticket_busy",
@@ -255,8 +256,11 @@ class Desks:
         if permit.kind == "probe":
             self._probe(helpdesk, permit, deadline)
             permit = gate.admit(calls, version, harmless=harmless)
-        # Where a second probe is due already, somebody has changed the secret once more: the next batch sees.
-        return Permit(0, permit.code, permit.retry_after) if permit.kind == "probe" else permit
+        if permit.kind != "probe":
+            return permit
+        # A second one is due already: the first heard nothing, or the secret has changed since.
+        self.report(helpdesk, permit, [])
+        return Permit(0, permit.code, permit.retry_after)
 
     def _probe(self, helpdesk: str, permit: Permit, deadline: float) -> None:
         signal = ANSWERED
@@ -275,7 +279,10 @@ class Desks:
         return math.ceil(ids / self._helpdesks[helpdesk].get_limit)
 
     def report(self, helpdesk: str, permit: Permit, signals: Sequence[Heard]) -> bool:
-        """Lets the gate know how calls went. Whether the others of a batch may follow its trial."""
+        """Lets the gate know how calls went. Whether the next of a batch may follow its trial.
+
+        One that needed no call has given its turn back.
+        """
         if not permit.calls:
             return False
         failures = [signal.failure for signal in signals if signal.failure]
@@ -284,7 +291,7 @@ class Desks:
         with suppress(HelpdeskError):
             version = self._helpdesks[helpdesk].token_version(fresh=False)
             self._gates[helpdesk].report(permit, failures, answered, version)
-            return permit.kind == "trial" and answered and not failures
+            return permit.kind == "trial" and not failures
         return False
 
     def retrieved(self, request: GetRequest, found: Mapping[str, Ticket]) -> Outcome:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
 
-# Spreads load. The usual generator would be the same in every start from one snapshot.
+# Spreads load.
 _random = random.SystemRandom()
 
 TOKEN_REFUSED = "token_refused"  # noqa: S105  # a reason, not a token
@@ -52,7 +52,7 @@ _SLOTS = 240
 _SLOTS_COUNTED = _SLOTS + 3
 # A call that was drawn longer ago would be counted too early: one slot to spend it, one for its way.
 _SLOTS_FRESH = 1
-# Times are given out closer than calls are allowed, so that somebody is there whenever one comes free.
+# Retry times are spaced at half of the budget's interval: somebody is there when a call comes free.
 _CLOSER = 0.5
 # The share of the budget that calls which can wait do not touch.
 _KEPT_FOR_REQUESTS = 0.5
@@ -288,8 +288,13 @@ class Gate:
                 # It goes for reads alone: requests find out for themselves.
                 wait_s = min(max(*asked, 1.0), _LONGEST_WAIT_S)
                 self._write({"reads_at": _number(self._clock() + wait_s)})
-        elif any(failure.token_refused for failure in failures):
-            self._close(TOKEN_REFUSED, _LAST_PROBE_S, permit, token_version)
+        elif any(failure.token_refused for failure in failures) and not (
+            # One request that is refused beside others is no matter of the token.
+            answered and permit.kind == "calls"
+        ):
+            # Until a probe is refused as well, it may be a matter of one request.
+            probe_s = _LAST_PROBE_S if permit.kind == "probe" else max(_longer(permit), _FIRST_PROBE_S)
+            self._close(TOKEN_REFUSED, probe_s, permit, token_version)
         elif asked:
             self._close(ASKED_TO_WAIT, min(max(*asked, 1.0), _LONGEST_WAIT_S), permit)
         elif failures and not answered:
@@ -308,8 +313,8 @@ class Gate:
 
     def resume(self) -> None:
         """Takes an operator's pause back. Where the gate was closed as well, one request is let through."""
-        if self._write({"opened_at": self._now()}, {"closed": None}, removes=("paused",)):
-            self._begin_trial("paused")
+        self._write({"opened_at": self._now()}, removes=("paused",))
+        self._begin_trial()
 
     def _close(self, reason: str, probe_s: float, permit: Permit, token_version: str | None = None) -> None:
         now = self._clock()
@@ -324,18 +329,21 @@ class Gate:
         if permit.kind == "probe":
             self._write(sets, {"closed": _YES})
         elif permit.kind == "trial":
-            trial_s = probe_s if reason == OUTAGE else permit.waited_s
-            more = {"closed_at": _number(now), "trial_s": _number(trial_s)}
+            trial_s = permit.waited_s if reason == ASKED_TO_WAIT else probe_s
+            more = {"trial_s": _number(trial_s)}
             self._write(sets | more, {"trial": _YES}, removes=("trial", "trial_at"))
         else:
-            self._write({**sets, "closed_at": _number(now)}, {"closed": None, "trial": None})
+            # During a trial these are reads, which may fail as well.
+            sets["closed_at"] = _number(now)
+            self._write(sets, {"closed": None}, removes=("trial", "trial_at"))
 
-    def _begin_trial(self, *more: str) -> None:
+    def _begin_trial(self) -> None:
         sets = {"trial": _YES, "trial_at": self._now(), "opened_at": self._now()}
-        self._write(sets, {"closed": _YES}, removes=(*_CLOSED, *more))
+        self._write(sets, {"closed": _YES}, removes=_CLOSED)
 
     def _open(self) -> None:
-        self._write({"opened_at": self._now()}, {"trial": _YES}, removes=("trial", "trial_at", "trial_s"))
+        removes = ("trial", "trial_at", "trial_s", "closed_at")
+        self._write({"opened_at": self._now()}, {"trial": _YES}, removes=removes)
 
     def _probe(self, state: GateState, token_version: Callable[[], str | None]) -> Permit | GateState:
         """The right to probe if it is time, or the reason why not, or what stands there instead."""
@@ -415,8 +423,13 @@ class Gate:
 
     def _counted(self, state: GateState, now: float) -> tuple[dict[int, int], int]:
         """What has been drawn in the slots that count, and what is left."""
-        since = int(now / self._slot_s) - _SLOTS_COUNTED
-        drawn = {slot: calls for slot, calls in state.drawn if slot > since and calls}
+        slot_now = int(now / self._slot_s)
+        # What lies in the future was drawn in slots of another length, before the period was changed.
+        drawn = {
+            slot: calls
+            for slot, calls in state.drawn
+            if slot_now - _SLOTS_COUNTED < slot <= slot_now + 1 and calls
+        }
         return drawn, self._budget.limit - sum(drawn.values()) if self._budget.limit else 1
 
     def _frees_in(self, drawn: Mapping[int, int], now: float) -> float:
@@ -477,7 +490,7 @@ class Gate:
 
 
 _YES: "AttributeValueTypeDef" = {"BOOL": True}
-_CLOSED = ("closed", "reason", "next_probe_at", "probe_s", "closed_at", "refused_version")
+_CLOSED = ("closed", "reason", "next_probe_at", "probe_s", "refused_version")
 
 
 def _longer(permit: Permit) -> float:

@@ -94,7 +94,9 @@ class Kapture:
             else:
                 problems += _shadowing("changes.extra", request.changes.extra, sent)
         else:
-            problems += _shadowing("ticket.extra", request.ticket.extra, _add_body(request.ticket))
+            problems += _shadowing(
+                "ticket.extra", request.ticket.extra, _add_body(self.marked(request.ticket, "marker"))
+            )
         if problems:
             raise RejectedError("invalid_request", "kapture cannot take this request", tuple(problems))
 

@@ -349,7 +349,7 @@ class Ledger:
         is_newer_open = any(float(one.partition(" ")[0]) > moment for one in open_moments)
         is_open = now < float(_of(found, "open_until", "N") or 0)
         if float(_of(found, "applied_at", "N") or "-inf") > moment or (is_newer_open and not is_open):
-            raise RejectedError("out_of_date", "a newer update of this ticket has been made")
+            raise RejectedError("out_of_date", "a newer update of this ticket has been made, or may be")
         if is_newer_open or (holder and now <= float(_of(found, "held_until", "N") or 0)):
             message = "another update of this ticket is being made"
             raise UnavailableError("ticket_busy", message, _OPEN_EACH_S if is_newer_open else 1.0)
@@ -382,7 +382,8 @@ class Ledger:
     ) -> None:
         """Lets the ticket go. No older update follows one that was `made`; they wait where it is None."""
         moment = occurred_at.timestamp()
-        expression = "REMOVE holder, held_until"
+        # The holder stays, so that whoever has read the item before notices that somebody was here.
+        expression = "REMOVE held_until"
         values: dict[str, AttributeValueTypeDef] = {":lease": {"S": claim.lease}}
         if made:
             expression = f"SET applied_at = :applied_at {expression}"

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from aws_lambda_powertools import Logger, Metrics
 
 from helpdesk.desks import Desks, Helpdesk
-from helpdesk.errors import HelpdeskError, RejectedError, UnavailableError
+from helpdesk.errors import HelpdeskError, OutcomeUnknownError, RejectedError, UnavailableError
 from helpdesk.health import probe_closed_gates, tell_health
 from helpdesk.ledger import MAX_ATTEMPTS, Ledger, Receipt
 from helpdesk.marker import OFF, Markers, last_marker, marker_in, oldest_first, own_marker
@@ -138,11 +138,14 @@ class Reconciler:
                 pulled = self._desks.pull(helpdesk.name, day, deadline)
             except RejectedError:
                 if day <= datetime.fromtimestamp(seen.at, helpdesk.zone).date():
-                    break
+                    continue
                 # A day that has not begun may be refused: there is nothing in it.
                 pulled = []
             except HelpdeskError as error:
                 self._logger.warning("pull failed", extra={"helpdesk": helpdesk.name, "code": error.code})
+                if isinstance(error, OutcomeUnknownError):
+                    # One day that cannot be read does not stand before the others.
+                    continue
                 break
             ours = [one for one in pulled if any(own_marker(one, place) for place in places)]
             try:
@@ -252,7 +255,7 @@ class Reconciler:
         """The days on which the helpdesk may say that the ticket was made."""
         called = datetime.fromtimestamp(doubt.claimed_at, UTC)
         last = called + max(_AFTER, timedelta(seconds=self._settle_after_s))
-        first_day, last_day = ((at).astimezone(helpdesk.zone).date() for at in (called - _BEFORE, last))
+        first_day, last_day = (at.astimezone(helpdesk.zone).date() for at in (called - _BEFORE, last))
         return [first_day + number * _DAY for number in range((last_day - first_day).days + 1)]
 
     def _days_around(self, helpdesk: Helpdesk, doubt: Receipt) -> list[date]:

@@ -12,6 +12,7 @@ from threading import BoundedSemaphore, Event
 
 from helpdesk.desks import ANSWERED, NOTHING, Desks, Heard, fetch, heard_in, rejected
 from helpdesk.errors import (
+    FieldProblem,
     HelpdeskError,
     OutcomeUnknownError,
     RejectedError,
@@ -19,7 +20,17 @@ from helpdesk.errors import (
     UnavailableError,
 )
 from helpdesk.gate import OUTAGE, OVER_BUDGET, Permit
-from helpdesk.ledger import Abandoned, Busy, Claim, Elsewhere, Ledger, Reused, Settled, masked
+from helpdesk.ledger import (
+    Abandoned,
+    Busy,
+    Claim,
+    Elsewhere,
+    Ledger,
+    Reused,
+    Settled,
+    fingerprint,
+    masked,
+)
 from helpdesk.marker import Markers
 from helpdesk.models import (
     AddRequest,
@@ -33,6 +44,8 @@ from helpdesk.models import (
     identity_of,
 )
 
+# By how much a sender's clock may be ahead of ours.
+_MOST_AHEAD_S = 300
 # An update waits so long for the add that its reference names, and asks for it so often.
 _REFERENCE_WAIT_S = 3600
 _REFERENCE_EACH_S = 60.0
@@ -143,11 +156,11 @@ class TicketService:
         carried: list[Carried] = []
         fit: dict[str, list[Request]] = {}
         for request in requests:
-            try:
-                self._desks.check(request)
+            refused = self._refusal_of(request)
+            if refused:
+                carried.append(Carried(request, refused, 0))
+            else:
                 fit.setdefault(request.helpdesk, []).append(request)
-            except RejectedError as error:
-                carried.append(Carried(request, _result_of(request, error), 0))
         # While the gates are read. What goes wrong shows in the calls, where any are made.
         ready = self._pool.submit(self._ledger.prepare)
         self._pool.submit(self._markers.prepare)
@@ -160,6 +173,36 @@ class TicketService:
             with ThreadPoolExecutor(len(fit)) as each:
                 served = list(each.map(serve, fit.values()))
         return [*carried, *(one for some in served for one in some)]
+
+    def _refusal_of(self, request: Request) -> Result | None:
+        """Why a request is not taken up; None where it is.
+
+        One that was taken up before stays so, at the helpdesk of that time: defaults and settings change.
+        """
+        try:
+            self._desks.check(request)
+            self._check_moment(request)
+        except RejectedError as error:
+            rejection = _result_of(request, error)
+            if isinstance(request, GetRequest):
+                return rejection
+            try:
+                receipt = self._ledger.receipt(request.request_id)
+            except UnavailableError as unavailable:
+                return Deferred(unavailable.code)
+            if receipt is None or receipt.fingerprint != fingerprint(request):
+                return rejection
+            helpdesk = receipt.identity.helpdesk
+            if helpdesk and helpdesk != request.helpdesk:
+                return Deferred("belongs_elsewhere", elsewhere=helpdesk)
+        return None
+
+    def _check_moment(self, request: Request) -> None:
+        """An update of the far future would keep all others of its ticket out."""
+        moment = request.occurred_at if isinstance(request, UpdateRequest) else None
+        if moment and moment.timestamp() > self._clock() + _MOST_AHEAD_S:
+            problem = FieldProblem("occurred_at", "must not lie in the future")
+            raise RejectedError("invalid_request", "this update has not happened yet", (problem,))
 
     def _serve(
         self,
@@ -182,7 +225,7 @@ class TicketService:
             done = list(self._pool.map(partial(self._do, turn), beside))
             done += [self._do(turn, one) for one in suspects]
             carried += [one for pieces, _ in done for one in pieces]
-            # A trial that was answered lets the others of its batch follow at once.
+            # A trial that was answered, or needed no call, lets the next of its batch follow at once.
             if not self._desks.report(helpdesk, permit, [heard for _, heard in done]):
                 break
         return carried + _held(waiting, permit) if waiting else carried

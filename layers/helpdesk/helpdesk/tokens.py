@@ -218,7 +218,7 @@ class MintedToken:
         with self._lock:
             if self._token is not None and self._clock() < self._ends_at - self._MARGIN_S:
                 return self._token
-            # What came of a try for which we have waited is our answer too, whenever it began.
+            # If another thread minted while we waited, its result is ours.
             return self._minted(since if self._ended_at <= since else float("-inf"), deadline)
 
     def newer(self, refused: str, since: float, deadline: float) -> str:

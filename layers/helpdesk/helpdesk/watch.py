@@ -17,7 +17,7 @@ from helpdesk.watchlist import MOST_PAGES_AT_ONCE, Page, Watched, Watchlist
 
 # So many pages in a row that cannot be read are the helpdesk's trouble, and not theirs.
 _MOST_FAILED = 2
-# Spreads load. The usual generator would be the same in every start from one snapshot.
+# Spreads load.
 _random = random.SystemRandom()
 
 

@@ -150,8 +150,8 @@ class Evaluation:
     def _searched(self, expression: str) -> Any:
         try:
             found = _compiled(expression).search(self.context)
-        except JMESPathError:
-            # Its message would quote the answers.
+        except (ValueError, ArithmeticError):
+            # JMESPath's own errors among them, and numbers without end. Its message would quote the answers.
             self.failures.append(expression)
             found = None
         if _FILLED_IN.search(expression):

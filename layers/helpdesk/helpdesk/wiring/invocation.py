@@ -36,7 +36,7 @@ def entry(make: Callable[[], object]) -> Callable[[Handler], Handler]:
     """Makes a function the handler of its module, as the module's last statement.
 
     On Lambda, `make` is called at once: init has a whole processor, and an invocation only its share of it.
-    It opens no connection, reads no clock and makes nothing unique, so a snapshot may hold what it made.
+    It opens no connection and reads no clock: what it makes is the same in every start.
     """
 
     def entered(handler: Handler) -> Handler:
