@@ -109,7 +109,7 @@ def test_the_api_serves_its_document(deployment: Deployment) -> None:
 
 
 def test_only_posts_go_to_the_edge(deployment: Deployment) -> None:
-    for path in ("/forms/contact", "/forms/contact/secret", "/callbacks/kapture"):
+    for path in ("/forms/contact", "/forms/contact/secret"):
         answer = deployment.call("GET", path)
         assert (answer.status, answer.headers["allow"]) == (405, "POST")
     assert deployment.call("GET", "/forms").status == 404
