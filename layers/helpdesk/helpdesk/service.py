@@ -437,6 +437,7 @@ class TicketService:
             link = helpdesk.update(ticket_id, request.changes, turn.deadline, steps)
             made = True
         except RejectedError:
+            # What is refused now was refused before, where that was in doubt.
             made = steps.begun
             raise
         except UnavailableError as error:
