@@ -58,7 +58,6 @@ _CLOSER = 0.5
 _KEPT_FOR_REQUESTS = 0.5
 _FIRST_PROBE_S = 5.0
 _LAST_PROBE_S = 60.0
-_LAST_TRIAL_S = 900.0
 _LONGEST_WAIT_S = 900.0
 _TRIES = 60
 
@@ -497,8 +496,7 @@ def _longer(permit: Permit) -> float:
     """The seconds until the next probe of an outage: at once after a first failure, then ever rarer."""
     if permit.kind == "calls":
         return 0.0
-    longest = _LAST_PROBE_S if permit.kind == "probe" else _LAST_TRIAL_S
-    return min(max(permit.waited_s * 2, _FIRST_PROBE_S), longest)
+    return min(max(permit.waited_s * 2, _FIRST_PROBE_S), _LAST_PROBE_S)
 
 
 def _number_or_none(value: float) -> "AttributeValueTypeDef | None":
