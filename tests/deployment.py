@@ -30,6 +30,29 @@ from helpdesk.wiring import invocation
 CALLER = "192.0.2.77"
 
 
+# The ledger's table, as the template makes it.
+LEDGER: Any = {
+    "TableName": "ledger",
+    "BillingMode": "PAY_PER_REQUEST",
+    "AttributeDefinitions": [
+        {"AttributeName": "pk", "AttributeType": "S"},
+        {"AttributeName": "attention", "AttributeType": "S"},
+        {"AttributeName": "attention_at", "AttributeType": "N"},
+    ],
+    "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
+    "GlobalSecondaryIndexes": [
+        {
+            "IndexName": "attention",
+            "KeySchema": [
+                {"AttributeName": "attention", "KeyType": "HASH"},
+                {"AttributeName": "attention_at", "KeyType": "RANGE"},
+            ],
+            "Projection": {"ProjectionType": "ALL"},
+        }
+    ],
+}
+
+
 @dataclass
 class Context:
     """As much of Lambda's context object as the handlers use."""
@@ -112,26 +135,7 @@ class Deployment:
         self.marker_key = self.secrets.create_secret(
             Name="marker-key", SecretString=json.dumps({"key": "marker-key-of-the-tests-" + 16 * "k"})
         )["ARN"]
-        self.dynamodb.create_table(
-            TableName="ledger",
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[
-                {"AttributeName": "pk", "AttributeType": "S"},
-                {"AttributeName": "attention", "AttributeType": "S"},
-                {"AttributeName": "attention_at", "AttributeType": "N"},
-            ],
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
-            GlobalSecondaryIndexes=[
-                {
-                    "IndexName": "attention",
-                    "KeySchema": [
-                        {"AttributeName": "attention", "KeyType": "HASH"},
-                        {"AttributeName": "attention_at", "KeyType": "RANGE"},
-                    ],
-                    "Projection": {"ProjectionType": "ALL"},
-                }
-            ],
-        )
+        self.dynamodb.create_table(**LEDGER)
         self.set(
             KAPTURE_URL=kapture_url,
             KAPTURE_SECRET_ARN=self.secret,

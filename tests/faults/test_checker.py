@@ -14,6 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from tests.deployment import LEDGER
 from tests.faults.checker.dynamodb import Table
 from tests.faults.checker.families import FAMILIES
 from tests.faults.checker.promises import broken
@@ -112,26 +113,7 @@ def _plain(value: Any) -> Any:
 def dynamodb() -> Any:
     with mock_aws():
         client = boto3.client("dynamodb")
-        client.create_table(
-            TableName="ledger",
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[
-                {"AttributeName": "pk", "AttributeType": "S"},
-                {"AttributeName": "attention", "AttributeType": "S"},
-                {"AttributeName": "attention_at", "AttributeType": "N"},
-            ],
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
-            GlobalSecondaryIndexes=[
-                {
-                    "IndexName": "attention",
-                    "KeySchema": [
-                        {"AttributeName": "attention", "KeyType": "HASH"},
-                        {"AttributeName": "attention_at", "KeyType": "RANGE"},
-                    ],
-                    "Projection": {"ProjectionType": "ALL"},
-                }
-            ],
-        )
+        client.create_table(**LEDGER)
         yield client
 
 

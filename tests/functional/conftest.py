@@ -1,5 +1,7 @@
 """The true handlers on mocked AWS, against a simulated helpdesk on loopback."""
 
+import io
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import certificates
 from bridge.simulators.kapture import KaptureSimulator
 from bridge.simulators.server import running
 from helpdesk.tls import tls_context
+from helpdesk.wiring import invocation
 from tests.deployment import Deployment
 
 TOKEN = "functional-test-token"
@@ -49,3 +52,14 @@ def trusted(
     tls_context.cache_clear()
     yield authority
     tls_context.cache_clear()
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """Every line that the functions log, as Lambda would write it."""
+    stream = io.StringIO()
+    handler = invocation.logger.registered_handler
+    assert isinstance(handler, logging.StreamHandler)
+    usual = handler.setStream(stream)
+    yield stream
+    handler.setStream(usual)

@@ -1,7 +1,6 @@
 """A caller's address is personal data: it stands in the lines of refusals, and nowhere else."""
 
 import io
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import pytest
 from moto import mock_aws
 
 from bridge.simulators.kapture import KaptureSimulator
-from helpdesk.wiring import invocation
 from tests.deployment import CALLER, Deployment
 from tests.functional.conftest import TOKEN
 
@@ -34,17 +32,6 @@ def deployment(monkeypatch: pytest.MonkeyPatch, kapture_url: str, tmp_path: Path
         deployed.deploy_forms(tmp_path, tmp_path / "forms.json")
         deployed.put_form_secret("plain", SECRET)
         yield deployed
-
-
-@pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    """Every line that the functions log, as Lambda would write it."""
-    stream = io.StringIO()
-    handler = invocation.logger.registered_handler
-    assert isinstance(handler, logging.StreamHandler)
-    usual = handler.setStream(stream)
-    yield stream
-    handler.setStream(usual)
 
 
 def test_who_is_refused_at_the_public_edge_can_be_found(deployment: Deployment, log: io.StringIO) -> None:

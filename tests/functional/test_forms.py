@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -58,17 +57,6 @@ def deployment(
         for name in deployed.forms:
             deployed.put_form_secret(name, SECRET if name != "other" else OTHER_SECRET)
         yield deployed
-
-
-@pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    """Every line that the functions log, as Lambda would write it."""
-    stream = io.StringIO()
-    handler = invocation.logger.registered_handler
-    assert isinstance(handler, logging.StreamHandler)
-    usual = handler.setStream(stream)
-    yield stream
-    handler.setStream(usual)
 
 
 def send(deployment: Deployment, sample: Sample, **more: Any) -> Answer:

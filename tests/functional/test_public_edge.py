@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import shutil
 import tracemalloc
 from collections.abc import Iterator, Mapping
@@ -73,16 +72,6 @@ def deployment(
         for name in deployed.forms:
             deployed.put_form_secret(name, WEBHOOKS_SECRET if name == "standard-webhooks" else SECRET)
         yield deployed
-
-
-@pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    stream = io.StringIO()
-    handler = invocation.logger.registered_handler
-    assert isinstance(handler, logging.StreamHandler)
-    usual = handler.setStream(stream)
-    yield stream
-    handler.setStream(usual)
 
 
 @pytest.fixture

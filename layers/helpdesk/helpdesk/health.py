@@ -16,7 +16,7 @@ from helpdesk.gate import TOKEN_REFUSED, GateState
 from helpdesk.ledger import Ledger
 
 # More doubts than that are too many, whatever their number.
-_MOST_DOUBTS = 500
+MOST_DOUBTS = 500
 
 
 def probe_closed_gates(helpdesks: Iterable[str], desks: Desks, deadline: float) -> None:
@@ -44,7 +44,7 @@ def tell_health(
     for helpdesk in helpdesks:
         gate = desks.gate(helpdesk)
         state = gate.look()
-        doubts = ledger.doubts(helpdesk, _MOST_DOUBTS)
+        doubts = ledger.doubts(helpdesk, MOST_DOUBTS)
         figures.count(helpdesk, "GateClosed", float(state.closed or state.paused))
         figures.count(helpdesk, "InDoubt", len(doubts))
         figures.share(helpdesk, "BudgetPercent", 100 * gate.used(state))

@@ -9,7 +9,7 @@ from aws_lambda_powertools import Logger, Metrics
 
 from helpdesk.desks import Desks, Helpdesk
 from helpdesk.errors import HelpdeskError, OutcomeUnknownError, RejectedError, UnavailableError
-from helpdesk.health import probe_closed_gates, tell_health
+from helpdesk.health import MOST_DOUBTS, probe_closed_gates, tell_health
 from helpdesk.ledger import MAX_ATTEMPTS, Ledger, Receipt
 from helpdesk.marker import OFF, Markers, last_marker, marker_in, oldest_first, own_marker
 from helpdesk.models import Operation, Outcome, OutcomeKind, Ticket
@@ -21,7 +21,6 @@ _AFTER = timedelta(minutes=15)
 _DAY = timedelta(days=1)
 # A ticket whose creation is further away from its call than that was made in another zone.
 _FITS_S = 1200
-_MOST_DOUBTS = 500
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class Reconciler:
         tell_health(self._helpdesks, self._desks, self._ledger, self._metrics, self._clock)
         counts = {"found": 0, "absent": 0, "parked": 0, "waiting": 0}
         for name, helpdesk in self._helpdesks.items():
-            doubts = self._ledger.doubts(name, _MOST_DOUBTS)
+            doubts = self._ledger.doubts(name, MOST_DOUBTS)
             if not doubts:
                 continue
             seen = self._look(helpdesk, doubts, deadline)
