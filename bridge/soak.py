@@ -293,8 +293,8 @@ def _rightly_parked(asked: Asked, told: Told) -> bool:
     """Not every comment can be looked up, and five calls without an answer are enough."""
     is_unseen = _SAYS_UNSEEN in (told.message or "")
     cannot_be_found = asked.has_comment and (is_unseen or not SOAKED[asked.helpdesk].finds_comments)
-    return (told.code == "outcome_unknown" and cannot_be_found) or (
-        told.code in ("outcome_unknown", "crashed") and told.attempts >= _MOST_ATTEMPTS
+    return told.code in ("outcome_unknown", "crashed") and (
+        cannot_be_found or told.attempts >= _MOST_ATTEMPTS
     )
 
 

@@ -223,6 +223,23 @@ def test_update_with_a_comment(worker: Worker, aws: AwsOnLoopback, deadly: Deadl
         assert comments == ("said before", "said once")[: 2 if step.made or not step.doubt else 1]
 
 
+@at(*ACCOUNTS)
+def test_a_comment_that_waits_for_its_ticket_survives_a_kill(worker: Worker, aws: AwsOnLoopback) -> None:
+    scene = worker.scene
+    _commented_before(scene)
+    changes = scene.account.comment("said once")
+    scene.deployment.send(scene.update("dies", None, changes=changes, reference="ours-1"))
+    aws.mishaps.append(Mishap("UpdateItem", "#dies", lost="after", strike=worker.kill))
+    assert not worker.consume(), "the function has survived"
+    aws.mishaps.clear()
+    scene.deployment.send(add("late", reference="ours-1"))
+
+    scene.until_quiet(rounds=6)
+
+    assert scene.types("dies")[-1] == "ticket.updated"
+    assert scene.ticket("late").comments == ("said once",)
+
+
 def _commented_before(scene: Scene) -> str:
     """The ticket that is there already; by its comment it shows that markers come back, where comments do."""
     ticket_id = scene.ticket("earlier").ticket_id

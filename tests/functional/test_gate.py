@@ -237,7 +237,7 @@ def test_where_only_reads_are_answered_trials_become_rarer_up_to_one_a_minute(
     gate = _probed(account)
     waits = []
 
-    for _ in range(6):
+    for _ in range(8):
         began = account.clock.now
         account.report(gate, account.admit(gate), *FAILED)
         while not (probe := account.admit(gate)).calls:
@@ -245,7 +245,7 @@ def test_where_only_reads_are_answered_trials_become_rarer_up_to_one_a_minute(
         account.report(gate, probe, answered=True)
         waits.append(account.clock.now - began)
 
-    assert waits == pytest.approx([5, 10, 20, 40, 60, 60], abs=1)
+    assert waits == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60], abs=1)
 
 
 def test_reads_that_fail_during_a_trial_close_the_gate_again(account: Account) -> None:
@@ -278,12 +278,53 @@ def test_probes_of_an_outage_become_rarer_up_to_one_a_minute(account: Account) -
     account.report(gate, account.admit(gate), *FAILED)
     waits = []
 
-    for _ in range(6):
+    for _ in range(8):
         waits.append(account.admit(gate).retry_after)
         account.clock.now += waits[-1]
         account.report(gate, account.admit(gate), *FAILED)
 
-    assert waits == pytest.approx([5, 10, 20, 40, 60, 60])
+    assert waits == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60])
+
+
+# ── a helpdesk that fails now and then ───────────────────────────────────────────────────────────────────
+
+
+def _opened_again(account: Account) -> Gate:
+    """A gate that was closed, and is open since a moment ago."""
+    gate = _probed(account)
+    account.report(gate, account.admit(gate), answered=True)
+    return gate
+
+
+def test_a_gate_that_has_just_opened_forgives_two_failures_in_a_row(account: Account) -> None:
+    gate = _opened_again(account)
+
+    for _ in range(2):
+        account.report(gate, account.admit(gate), *FAILED)
+        assert account.admit(account.gate()).kind == "calls"
+    account.report(gate, account.admit(gate), *FAILED)
+
+    assert account.admit(account.gate()).kind == "probe"
+
+
+def test_an_answer_between_failures_lets_them_be_forgiven_anew(account: Account) -> None:
+    gate = _opened_again(account)
+
+    for _ in range(5):
+        account.report(gate, account.admit(gate), *FAILED)
+        account.report(gate, account.admit(gate), *FAILED)
+        account.report(gate, account.admit(gate), answered=True)
+
+    assert account.admit(account.gate()).kind == "calls"
+
+
+def test_a_minute_after_it_has_opened_one_failure_closes_the_gate(account: Account) -> None:
+    gate = _opened_again(account)
+    account.clock.now += 60
+
+    account.report(gate, account.admit(gate), *FAILED)
+
+    assert account.admit(account.gate()).kind == "probe"
 
 
 def test_retry_after_closes_the_gate_for_that_long(account: Account) -> None:
@@ -302,7 +343,7 @@ def test_a_retry_after_of_zero_does_not_let_probes_follow_without_a_pause(accoun
     account.clock.now += 1
     account.report(gate, account.admit(gate), *FAILED)
 
-    assert account.admit(gate).retry_after == pytest.approx(5)
+    assert account.admit(gate).retry_after == pytest.approx(1)
 
 
 def test_an_absurd_retry_after_does_not_keep_the_gate_closed_for_days(account: Account) -> None:

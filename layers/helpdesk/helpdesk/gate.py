@@ -4,7 +4,7 @@ The gate is a circuit breaker and a rate limit together. The breaker's states, e
 
     open ── a call fails and none is answered ──► closed      an outage; also a refused token, a Retry-After
     closed ── a harmless read is answered ──► trial           reads are possible: one request is let through
-    trial ── its request is answered ──► open
+    trial ── its request is answered ──► open                 for a minute, two failures in a row are forgiven
     trial ── its request fails ──► closed                     reads alone work: the next trial comes later
 
 Nothing but a harmless read is sent into a closed gate, one at a time. An operator can pause it, which no
@@ -56,8 +56,13 @@ _SLOTS_FRESH = 1
 _CLOSER = 0.5
 # The share of the budget that calls which can wait do not touch.
 _KEPT_FOR_REQUESTS = 0.5
-_FIRST_PROBE_S = 5.0
+_FIRST_PROBE_S = 1.0
 _LAST_PROBE_S = 60.0
+# A key that is refused may be a matter of one request only.
+_FIRST_TOKEN_PROBE_S = 5.0
+# A helpdesk that failed and has answered again fails now and then: it would be closed most of the time.
+_FORGIVEN = 2
+_FORGIVING_S = 60.0
 _LONGEST_WAIT_S = 900.0
 _TRIES = 60
 
@@ -86,6 +91,8 @@ class GateState:
     trial_at: float = 0.0
     trial_s: float = 0.0
     opened_at: float = 0.0
+    # How many failures in a row do not close it.
+    forgiven: int | None = None
     # Until then, the helpdesk has asked reads in the background to wait.
     reads_at: float = 0.0
     paused: bool = False
@@ -115,6 +122,8 @@ class Permit:
     # one in the background.
     kind: Kind = "calls"
     calm_since: float = field(default=0.0, compare=False)
+    # How many failures in a row do not close the gate now; None where none is forgiven at this time.
+    forgiven: int | None = field(default=None, compare=False)
     # The seconds for which the gate has waited for this probe or trial.
     waited_s: float = field(default=0.0, compare=False)
     # Calls drawn and not yet spent, and when they were drawn.
@@ -186,6 +195,8 @@ class Gate:
             answer = self._admit_once(state, wanted, version, harmless=harmless)
             if isinstance(answer, Permit):
                 answer.calm_since = state.calm_since
+                if state.forgiven is not None and self._clock() - state.opened_at < _FORGIVING_S:
+                    answer.forgiven = state.forgiven
                 return answer
             # Somebody else was quicker.
             state = answer
@@ -279,32 +290,44 @@ class Gate:
         """Takes in how admitted calls went: `answered` where the helpdesk answered at least one of them.
 
         One failure beside no answer is enough, since a wrong guess costs one harmless read: the gate is
-        probed at once.
+        probed at once. Where one that was closed has just opened, it takes three in a row.
         """
         asked = [failure.retry_after for failure in failures if failure.retry_after is not None]
+        wait_s = min(max([1.0, *asked]), _LONGEST_WAIT_S)
         if permit.kind == "read":
             if asked:
                 # It goes for reads alone: requests find out for themselves.
-                wait_s = min(max(*asked, 1.0), _LONGEST_WAIT_S)
                 self._write({"reads_at": _number(self._clock() + wait_s)})
         elif any(failure.token_refused for failure in failures) and not (
             # One request that is refused beside others is no matter of the token.
             answered and permit.kind == "calls"
         ):
             # Until a probe is refused as well, it may be a matter of one request.
-            probe_s = _LAST_PROBE_S if permit.kind == "probe" else max(_longer(permit), _FIRST_PROBE_S)
+            probe_s = _LAST_PROBE_S if permit.kind == "probe" else max(_longer(permit), _FIRST_TOKEN_PROBE_S)
             self._close(TOKEN_REFUSED, probe_s, permit, token_version)
         elif asked:
-            self._close(ASKED_TO_WAIT, min(max(*asked, 1.0), _LONGEST_WAIT_S), permit)
+            self._close(ASKED_TO_WAIT, wait_s, permit)
         elif failures and not answered:
-            self._close(OUTAGE, _longer(permit), permit)
-        elif permit.kind == "probe":
-            self._begin_trial() if answered else self._write({"next_probe_at": self._now()}, {"closed": _YES})
-        elif permit.kind == "trial":
-            # Where nobody was asked, because the request needed no call, the turn is the next one's.
-            self._open() if answered else self._write({"trial_at": self._now()}, {"trial": _YES})
+            self._take_failure(permit)
+        else:
+            self._take_answer(permit, answered)
         if permit.left:
             self._give_back(permit)
+
+    def _take_failure(self, permit: Permit) -> None:
+        if permit.kind == "calls" and permit.forgiven:
+            self._forgive(permit.forgiven, permit.forgiven - 1)
+        else:
+            self._close(OUTAGE, _longer(permit), permit)
+
+    def _take_answer(self, permit: Permit, answered: bool) -> None:
+        """Where nobody was asked, because the request needed no call, the turn is the next one's."""
+        if permit.kind == "probe":
+            self._begin_trial() if answered else self._write({"next_probe_at": self._now()}, {"closed": _YES})
+        elif permit.kind == "trial":
+            self._open() if answered else self._write({"trial_at": self._now()}, {"trial": _YES})
+        elif answered and permit.forgiven is not None and permit.forgiven < _FORGIVEN:
+            self._forgive(permit.forgiven, _FORGIVEN)
 
     def pause(self) -> None:
         """Closes the gate until an operator opens it again."""
@@ -334,7 +357,10 @@ class Gate:
         else:
             # During a trial these are reads, which may fail as well.
             sets["closed_at"] = _number(now)
-            self._write(sets, {"closed": None}, removes=("trial", "trial_at"))
+            self._write(sets, {"closed": None}, removes=("trial", "trial_at", "forgiven"))
+
+    def _forgive(self, before: int, after: int) -> None:
+        self._write({"forgiven": _number(after)}, {"forgiven": _number(before)})
 
     def _begin_trial(self) -> None:
         sets = {"trial": _YES, "trial_at": self._now(), "opened_at": self._now()}
@@ -342,7 +368,8 @@ class Gate:
 
     def _open(self) -> None:
         removes = ("trial", "trial_at", "trial_s", "closed_at")
-        self._write({"opened_at": self._now()}, {"trial": _YES}, removes=removes)
+        sets = {"opened_at": self._now(), "forgiven": _number(_FORGIVEN)}
+        self._write(sets, {"trial": _YES}, removes=removes)
 
     def _probe(self, state: GateState, token_version: Callable[[], str | None]) -> Permit | GateState:
         """The right to probe if it is time, or the reason why not, or what stands there instead."""
@@ -518,6 +545,7 @@ def _state_in(item: Any) -> GateState:
         trial_at=number("trial_at", 0.0),
         trial_s=number("trial_s", 0.0),
         opened_at=number("opened_at", 0.0),
+        forgiven=int(item["forgiven"]["N"]) if "forgiven" in item else None,
         reads_at=number("reads_at", 0.0),
         paused=item.get("paused", {}).get("BOOL", False),
         drawn=tuple((slot, calls) for slot, calls in json.loads(item.get("drawn", {}).get("S", "[]"))),

@@ -206,11 +206,14 @@ class Reconciler:
     def _settle_update(self, helpdesk: Helpdesk, doubt: Receipt, seen: _Seen, deadline: float) -> str:
         steps = doubt.claim.steps
         begun = {step.removesuffix("?") for step in steps if step.endswith("?")} - steps
-        if helpdesk.updates_in_steps and not begun and doubt.attempts < MAX_ATTEMPTS:
-            # Only what may be made twice was under way.
+        ticket_id = doubt.claim.target
+        # Without a ticket no call is made. (Items of versions without a key hold neither ticket nor marker.)
+        unsent = doubt.claim.marker and not ticket_id
+        # Else nothing was under way but what may be made twice.
+        harmless = helpdesk.updates_in_steps and not begun
+        if (unsent or harmless) and doubt.attempts < MAX_ATTEMPTS:
             self._ledger.free(doubt, "resumed")
             return "absent"
-        ticket_id = doubt.claim.target
         if not (begun <= {COMMENT} and ticket_id):
             return self._park(doubt, "whether it was made cannot be looked up")
         if not seen.calls:
