@@ -33,7 +33,7 @@ test: setup lint ## Lint, types, template, unit, functional and end-to-end tests
 	@exec python -m pytest -n auto
 
 soak: setup ## Thousands of requests, a third of the calls faulty, workers killed; options in SOAK="--requests 500"
-	@exec python -m bridge.soak $(SOAK)
+	@exec python -m tests.soak $(SOAK)
 
 protocol: setup ## 20,000 seeded schedules of kills, outages and doubled calls on a virtual clock (ten minutes)
 	@CHECKER_SCHEDULES=20000 exec python -m pytest tests/faults/test_checker.py -n auto
@@ -62,17 +62,17 @@ format: setup ## Put the code into shape
 	ruff format .
 
 contracts: setup ## Write the schemas and the OpenAPI document from the models
-	@python -m bridge.contracts
+	@python -m bridge.generate.contracts
 
 schedules: setup ## Write the recurring requests of functions/schedules into the template
-	@python -m bridge.schedules
+	@python -m bridge.generate.schedules
 
 lock: setup ## Resolve the dependencies again, to the newest that fit
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --python $(BIN)/python --group dev layers/helpdesk/requirements.in --output-file requirements-dev.txt
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --python $(BIN)/python --constraint requirements-dev.txt layers/helpdesk/requirements.in --output-file layers/helpdesk/requirements.txt
 
 deploy: setup schedules ## Build and deploy into your AWS account; what PARAMETERS="Name=value" leaves out keeps its value
-	@exec python -m bridge.deploy $(PARAMETERS)
+	@exec python -m bridge.commands.deploy $(PARAMETERS)
 
 clean: ## Remove what was built
 	rm -rf .venv .aws-sam .bridge .mypy_cache .ruff_cache .pytest_cache

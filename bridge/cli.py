@@ -12,21 +12,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bridge import by_the_clock, doctor, emulator, mapping, operate, outcomes, samples, stack
-from bridge.console import command as console_command
+from bridge.commands import by_the_clock, doctor, mapping, operate
+from bridge.commands import console as console_command
 from bridge.errors import BridgeError
-from bridge.local_helpdesks import HELPDESKS, Wish
+from bridge.local import emulator
+from bridge.local.helpdesks import HELPDESKS, Wish
+from bridge.local.processes import stop_signals_raise
+from bridge.local.state import PROJECT, StateFolder
 from bridge.plain import plain_lines
-from bridge.processes import stop_signals_raise
 from bridge.progress import at_work
-from bridge.state import PROJECT, StateFolder
-from bridge.triggers import Triggers
+from bridge.stacks import local_stack, outcomes, samples
+from bridge.stacks.triggers import Triggers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.samples import Sample
-    from bridge.state import Stack
+    from bridge.local.state import Stack
+    from bridge.stacks.samples import Sample
 
 INTERRUPTED = 130
 
@@ -121,7 +123,7 @@ def up(state_dir: Path, *, enforce_iam: bool, as_json: bool, **wished: str | Non
         )
         for desk in HELPDESKS
     }
-    started = stack.up(
+    started = local_stack.up(
         state,
         wishes=wishes,
         enforce_iam=enforce_iam,
@@ -142,7 +144,7 @@ def down(state_dir: Path, as_json: bool) -> None:
       bridge down
     """
     with at_work("Stopping"):
-        stopped = stack.down(StateFolder(state_dir))
+        stopped = local_stack.down(StateFolder(state_dir))
     if as_json:
         click.echo(json.dumps({"stopped": stopped}))
         return
@@ -242,15 +244,15 @@ def demo(state_dir: Path, events: Path, enforce_iam: bool, as_json: bool) -> Non
       bridge demo
     """
     # Its table needs rich, which no other command does.
-    from bridge.demo import console, play
+    from bridge.commands.demo import console, play
 
     chosen = samples.read_all(events)
     state = StateFolder(state_dir / "demo")
     with state.locked():
         # What a killed demo has left would hold its tickets.
-        stack.down(state)
+        local_stack.down(state)
         try:
-            started = stack.up(
+            started = local_stack.up(
                 state,
                 enforce_iam=enforce_iam,
                 console=False,
@@ -258,7 +260,7 @@ def demo(state_dir: Path, events: Path, enforce_iam: bool, as_json: bool) -> Non
             )
             runs = play(started, chosen, None if as_json else console())
         finally:
-            stack.down(state)
+            local_stack.down(state)
     if as_json:
         for run in runs:
             click.echo(json.dumps(run.told))

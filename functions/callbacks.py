@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from helpdesk.runtime.invocation import LambdaContext, api_deadline, entry
 from helpdesk.wiring.callbacks import callbacks
-from helpdesk.wiring.invocation import LambdaContext, api_deadline, entry
 
 
 @entry(callbacks)

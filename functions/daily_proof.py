@@ -5,8 +5,8 @@ A failure means: the next run does it.
 
 from typing import Any
 
+from helpdesk.runtime.invocation import LambdaContext, entry, schedule_deadline
 from helpdesk.wiring.daily_proof import keys, prover
-from helpdesk.wiring.invocation import LambdaContext, entry, schedule_deadline
 
 
 @entry(prover)

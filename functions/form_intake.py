@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from helpdesk.runtime.invocation import LambdaContext, entry
 from helpdesk.wiring.form_intake import form_intake
-from helpdesk.wiring.invocation import LambdaContext, entry
 
 
 @entry(form_intake)

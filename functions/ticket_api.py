@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from helpdesk.wiring.invocation import LambdaContext, api_deadline, entry
+from helpdesk.runtime.invocation import LambdaContext, api_deadline, entry
 from helpdesk.wiring.ticket_api import ticket_api
 
 _api = partial(ticket_api, Path(__file__).with_name("openapi.json"))

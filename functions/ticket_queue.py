@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from helpdesk.wiring.invocation import LambdaContext, entry, queue_deadline
+from helpdesk.runtime.invocation import LambdaContext, entry, queue_deadline
 from helpdesk.wiring.ticket_queue import queue_consumer
 
 

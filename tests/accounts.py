@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from bridge.simulators.kapture import KaptureSimulator
+from bridge.simulators.kapture.account import KaptureSimulator
 from bridge.simulators.server import HelpdeskSimulator
-from bridge.simulators.socialboards import SocialboardsSimulator
+from bridge.simulators.socialboards.account import SocialboardsSimulator
 from tests.deployment import Clock, Deployment
 
 

@@ -21,10 +21,10 @@ import reconcile
 import ticket_api
 import ticket_queue
 import watch
-from bridge.form_files import compile_all
-from bridge.form_signing import proof
-from helpdesk.intake.forms import Form, load_forms
-from helpdesk.wiring import invocation
+from bridge.generate.form_files import compile_all
+from bridge.stacks.form_signing import proof
+from helpdesk.http.forms.form_file import Form, load_forms
+from helpdesk.runtime import invocation
 
 # From where each call of API Gateway comes: an address that is kept for documentation.
 CALLER = "192.0.2.77"

@@ -6,15 +6,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bridge import target
-from bridge.emulator import Clients
-from bridge.local_helpdesks import HELPDESKS, LocalHelpdesk
-from bridge.operations import Operations
-from helpdesk.gate import Budget
+from bridge.local.emulator import Clients
+from bridge.local.helpdesks import HELPDESKS, LocalHelpdesk
+from bridge.stacks import target
+from bridge.stacks.operations import Operations
+from helpdesk.store.gate import Budget
 
 if TYPE_CHECKING:
-    from bridge.state import Stack, StateFolder
-    from bridge.target import Target
+    from bridge.local.state import Stack, StateFolder
+    from bridge.stacks.target import Target
 
 # Parameters change with a deployment only.
 _REMEMBERED_S = 60.0

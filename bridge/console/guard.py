@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from bridge.loopback import is_own_host
+from bridge.local.loopback import is_own_host
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware

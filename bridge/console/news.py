@@ -14,13 +14,13 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from bridge.subscriptions import OWN_QUEUES, subscribe
+from bridge.stacks.subscriptions import OWN_QUEUES, subscribe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from bridge.emulator import Clients
-    from bridge.target import Target
+    from bridge.local.emulator import Clients
+    from bridge.stacks.target import Target
 
 # What was before the first look, and how much later than others a line may come.
 _FIRST_LOOK_S = 900.0

@@ -22,9 +22,9 @@ from bridge.console.connection import LocalConnection
 from bridge.console.guard import Guard
 from bridge.console.view import Console
 from bridge.errors import BridgeError
-from bridge.operations import Wanted
+from bridge.local.state import StateFolder
 from bridge.simulators.server import run_in_foreground
-from bridge.state import StateFolder
+from bridge.stacks.operations import Wanted
 from helpdesk.errors import HelpdeskError, RejectedError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bridge.console.connection import Local
-    from bridge.local_helpdesks import LocalHelpdesk
+    from bridge.local.helpdesks import LocalHelpdesk
 
 _SECONDS = 5.0
 _SHOWN = 50

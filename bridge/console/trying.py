@@ -6,11 +6,11 @@ import json
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from bridge import samples
 from bridge.errors import BridgeError
-from bridge.samples import FormSend
-from bridge.state import PROJECT
-from bridge.triggers import Triggers
+from bridge.local.state import PROJECT
+from bridge.stacks import samples
+from bridge.stacks.samples import FormSend
+from bridge.stacks.triggers import Triggers
 from helpdesk.intake.requests import Defaults, read_body
 from helpdesk.models import queued
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bridge.console.connection import Connected
-    from bridge.triggers import Sent
+    from bridge.stacks.triggers import Sent
     from helpdesk.models import Request
 
 SOURCE = "console"

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from bridge.alarms import alarms
 from bridge.console import simulated, trying
 from bridge.console.news import LogNews, News, Requests, TopicNews
 from bridge.errors import BridgeError
+from bridge.stacks.alarms import alarms
 from helpdesk.errors import HelpdeskError
-from helpdesk.gate import ASKED_TO_WAIT, OUTAGE, TOKEN_REFUSED, Gate
+from helpdesk.store.gate import ASKED_TO_WAIT, OUTAGE, TOKEN_REFUSED, Gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bridge.console.connection import Connected, Connection, ServedHelpdesk
-    from bridge.operations import ParkedCopy, Wanted
+    from bridge.stacks.operations import ParkedCopy, Wanted
 
 _REASONS = {
     TOKEN_REFUSED: "it refuses the token",

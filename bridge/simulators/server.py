@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, RootModel
 
-from bridge.loopback import guarded_here
+from bridge.local.loopback import guarded_here
 from bridge.simulators.faults import Answer, ControlError, FaultScript, deliver, posted
 
 if TYPE_CHECKING:

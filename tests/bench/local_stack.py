@@ -5,10 +5,10 @@ import time
 from dataclasses import dataclass
 from statistics import quantiles
 
-from bridge import stack as local_stack
-from bridge.emulator import Clients
-from bridge.outcomes import OutcomesQueue
-from bridge.state import PROJECT, StateFolder
+from bridge.local.emulator import Clients
+from bridge.local.state import PROJECT, StateFolder
+from bridge.stacks import local_stack
+from bridge.stacks.outcomes import OutcomesQueue
 
 _LONGEST_S = 180.0
 

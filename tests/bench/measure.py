@@ -16,7 +16,7 @@ from typing import Any
 import trustme
 
 from bridge.simulators.faults import Fault, FaultRule
-from bridge.simulators.kapture import KaptureSimulator
+from bridge.simulators.kapture.account import KaptureSimulator
 from bridge.simulators.server import running
 from tests.bench.artifacts import LAYER, Artifact
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge import stack as local_stack
-from bridge.emulator import Clients
-from bridge.outcomes import OutcomesQueue
-from bridge.schedules import SCHEDULED_TIME, Schedule
-from bridge.state import PROJECT, StateFolder
-from bridge.triggers import Triggers
+from bridge.generate.schedules import SCHEDULED_TIME, Schedule
+from bridge.local.emulator import Clients
+from bridge.local.state import PROJECT, StateFolder
+from bridge.stacks import local_stack
+from bridge.stacks.outcomes import OutcomesQueue
+from bridge.stacks.triggers import Triggers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bridge.state import Stack
+    from bridge.local.state import Stack
 
 
 @pytest.fixture(scope="session")

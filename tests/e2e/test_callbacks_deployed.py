@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from bridge import sam
-from bridge.samples import ApiSend
+from bridge.local import sam
+from bridge.stacks.samples import ApiSend
 
 if TYPE_CHECKING:
-    from bridge.emulator import Clients
-    from bridge.outcomes import OutcomesQueue
-    from bridge.state import Stack
-    from bridge.triggers import Triggers
+    from bridge.local.emulator import Clients
+    from bridge.local.state import Stack
+    from bridge.stacks.outcomes import OutcomesQueue
+    from bridge.stacks.triggers import Triggers
 
 
 @pytest.fixture

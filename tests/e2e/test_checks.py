@@ -10,17 +10,18 @@ import pytest
 import requests
 from click.testing import CliRunner
 
-from bridge import cli, local_metrics
-from bridge.alarms import alarms
+from bridge import cli
 from bridge.errors import BridgeError
-from bridge.target import local
+from bridge.stacks import local_metrics
+from bridge.stacks.alarms import alarms
+from bridge.stacks.target import local
 from tests.e2e.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.emulator import Clients
-    from bridge.state import Stack, StateFolder
+    from bridge.local.emulator import Clients
+    from bridge.local.state import Stack, StateFolder
 
 type Doctor = "Callable[..., list[dict[str, str]]]"
 CONSUMER = "ticket-bridge-ticket-queue"

@@ -20,10 +20,10 @@ from bridge.console.connection import LocalConnection
 from bridge.console.guard import Guard
 from bridge.console.server import Server
 from bridge.console.view import Console
-from bridge.emulator import client_environment
-from bridge.sam import STACK_NAME
+from bridge.local.emulator import client_environment
+from bridge.local.sam import STACK_NAME
+from bridge.local.state import PROJECT, StateFolder
 from bridge.simulators.server import running
-from bridge.state import PROJECT, StateFolder
 from tests.e2e.browser import PATIENCE_MS, browser, needs_browser, page_in
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Locator, Page
 
-    from bridge.emulator import Clients
-    from bridge.state import Stack
+    from bridge.local.emulator import Clients
+    from bridge.local.state import Stack
 
 pytestmark = [needs_browser, pytest.mark.usefixtures("nothing_parked")]
 expect.set_options(timeout=PATIENCE_MS)

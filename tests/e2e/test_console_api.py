@@ -16,8 +16,8 @@ from bridge.console.guard import TOKEN_HEADER
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bridge.emulator import Clients
-    from bridge.state import Stack
+    from bridge.local.emulator import Clients
+    from bridge.local.state import Stack
 
 pytestmark = pytest.mark.usefixtures("nothing_parked")
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.state import PROJECT
+from bridge.local.state import PROJECT
 from tests.documented import commands
 from tests.e2e.waiting import until
 
 if TYPE_CHECKING:
-    from bridge.emulator import Clients
-    from bridge.outcomes import OutcomesQueue
-    from bridge.state import Stack, StateFolder
+    from bridge.local.emulator import Clients
+    from bridge.local.state import Stack, StateFolder
+    from bridge.stacks.outcomes import OutcomesQueue
 
 # Those that bring a stack up are what the other tests of this folder do; those of a form show one that is
 # not there yet; --follow has no end; a name means a stack in an account; one without its argument is

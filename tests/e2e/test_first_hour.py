@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from bridge.state import PROJECT
+from bridge.local.state import PROJECT
 from tests.e2e.browser import PATIENCE_MS, browser, needs_browser, page_in
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Locator, Page
 
-    from bridge.emulator import Clients
-    from bridge.state import Stack, StateFolder
+    from bridge.local.emulator import Clients
+    from bridge.local.state import Stack, StateFolder
 
 expect.set_options(timeout=PATIENCE_MS)
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from bridge.emulator import Clients
+from bridge.local.emulator import Clients
 from bridge.simulators.server import running
 from tests.e2e.browser import browser, needs_browser
 
 if TYPE_CHECKING:
-    from bridge.state import Stack
+    from bridge.local.state import Stack
 
 pytestmark = needs_browser
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from bridge.state import Stack, StateFolder
+    from bridge.local.state import Stack, StateFolder
 
 
 pytestmark = pytest.mark.usefixtures("nothing_parked")

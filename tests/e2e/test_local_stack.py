@@ -19,17 +19,17 @@ import boto3
 import pytest
 import requests
 
-from bridge import samples
-from bridge.local_helpdesks import HELPDESKS
-from bridge.state import PROJECT, StateFolder
+from bridge.local.helpdesks import HELPDESKS
+from bridge.local.state import PROJECT, StateFolder
+from bridge.stacks import samples
 from tests.e2e.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bridge.emulator import Clients
-    from bridge.outcomes import OutcomesQueue
-    from bridge.state import Stack
+    from bridge.local.emulator import Clients
+    from bridge.local.state import Stack
+    from bridge.stacks.outcomes import OutcomesQueue
 
 COMMAND_SECONDS = 120.0
 INTERRUPTED = 130

@@ -15,9 +15,9 @@ from bridge.errors import BridgeError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.emulator import Clients
-    from bridge.outcomes import OutcomesQueue
-    from bridge.state import Stack, StateFolder
+    from bridge.local.emulator import Clients
+    from bridge.local.state import Stack, StateFolder
+    from bridge.stacks.outcomes import OutcomesQueue
 
 
 @pytest.fixture

@@ -11,18 +11,18 @@ import requests
 from click.testing import CliRunner
 
 from bridge import cli
-from bridge.alarms import Alarm, alarms
-from bridge.local_helpdesks import HELPDESKS
-from bridge.operations import Operations
-from bridge.target import local
+from bridge.local.helpdesks import HELPDESKS
+from bridge.stacks.alarms import Alarm, alarms
+from bridge.stacks.operations import Operations
+from bridge.stacks.target import local
 from tests.e2e.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.emulator import Clients
-    from bridge.outcomes import OutcomesQueue
-    from bridge.state import Stack, StateFolder
+    from bridge.local.emulator import Clients
+    from bridge.local.state import Stack, StateFolder
+    from bridge.stacks.outcomes import OutcomesQueue
 
 KAPTURE = HELPDESKS[0]
 # One tick of the schedule, and one period of the alarm.

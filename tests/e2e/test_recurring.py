@@ -11,18 +11,19 @@ import pytest
 import requests
 from click.testing import CliRunner
 
-from bridge import cli, target
-from bridge.local_helpdesks import HELPDESKS, LocalHelpdesk
-from bridge.sam import STACK_NAME
-from bridge.samples import CallbackSend
+from bridge import cli
+from bridge.local.helpdesks import HELPDESKS, LocalHelpdesk
+from bridge.local.sam import STACK_NAME
+from bridge.stacks import target
+from bridge.stacks.samples import CallbackSend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bridge.emulator import Clients
-    from bridge.outcomes import OutcomesQueue
-    from bridge.state import Stack, StateFolder
-    from bridge.triggers import Triggers
+    from bridge.local.emulator import Clients
+    from bridge.local.state import Stack, StateFolder
+    from bridge.stacks.outcomes import OutcomesQueue
+    from bridge.stacks.triggers import Triggers
 
 STATES = {"kapture": "PS", "socialboards": "pending"}
 

@@ -8,15 +8,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bridge import deploy, emulator, emulator_gaps
-from bridge.sam import STACK_NAME
-from bridge.state import PROJECT
+from bridge.commands import deploy
+from bridge.local import emulator, emulator_gaps
+from bridge.local.sam import STACK_NAME
+from bridge.local.state import PROJECT
 
 if TYPE_CHECKING:
     import pytest
 
-    from bridge.emulator import Clients
-    from bridge.state import Stack
+    from bridge.local.emulator import Clients
+    from bridge.local.state import Stack
 
 FUNCTIONS = ("ticket-queue", "ticket-api", "form-intake", "callbacks", "reconcile", "watch", "daily-proof")
 
@@ -33,7 +34,7 @@ def _deploy(stack: Stack, *parameters: str) -> subprocess.CompletedProcess[str]:
         "SAM_CLI_TELEMETRY": "0",
         "PATH": path,
     }
-    command = [sys.executable, "-m", "bridge.deploy", *parameters]
+    command = [sys.executable, "-m", "bridge.commands.deploy", *parameters]
     # Yes, deploy this change set.
     return subprocess.run(
         command,

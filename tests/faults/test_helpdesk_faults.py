@@ -20,9 +20,9 @@ import pytest
 import trustme
 
 from bridge.simulators.faults import Drip, Fault, FaultRule
-from bridge.simulators.kapture import KaptureSimulator
+from bridge.simulators.kapture.account import KaptureSimulator
 from bridge.simulators.server import running
-from bridge.simulators.socialboards import MINT
+from bridge.simulators.socialboards.account import MINT
 from tests.accounts import ACCOUNTS, Account, KaptureAccount, SocialboardsAccount, at
 from tests.deployment import Answer, Context
 from tests.faults.scene import Scene, add, get

@@ -16,8 +16,8 @@ import pytest
 
 from bridge.simulators.faults import Answer, Fault, FaultRule
 from bridge.simulators.server import HelpdeskSimulator, ReceivedCall
-from bridge.simulators.socialboards import SocialboardsSimulator
-from bridge.simulators.socialboards_directory import STAFF
+from bridge.simulators.socialboards.account import SocialboardsSimulator
+from bridge.simulators.socialboards.directory import STAFF
 from tests.accounts import ACCOUNTS, Account, SocialboardsAccount, at
 from tests.faults.aws import AwsOnLoopback, Mishap
 from tests.faults.scene import Scene, add, get

@@ -22,7 +22,7 @@ import boto3
 import botocore.session
 from botocore.loaders import create_loader
 
-from helpdesk.wiring import invocation
+from helpdesk.runtime import invocation
 
 HANDLERS = ("ticket_queue", "ticket_api", "reconcile")
 

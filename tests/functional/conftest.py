@@ -11,10 +11,10 @@ import trustme
 from moto import mock_aws
 
 import certificates
-from bridge.simulators.kapture import KaptureSimulator
+from bridge.simulators.kapture.account import KaptureSimulator
 from bridge.simulators.server import running
-from helpdesk.tls import tls_context
-from helpdesk.wiring import invocation
+from helpdesk.clients.tls import tls_context
+from helpdesk.runtime import invocation
 from tests.deployment import Deployment
 
 TOKEN = "functional-test-token"

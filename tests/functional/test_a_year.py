@@ -13,7 +13,7 @@ import pytest
 from moto import mock_aws
 
 from bridge.simulators.faults import Fault, FaultRule
-from bridge.simulators.kapture import KaptureSimulator, KaptureSwitches
+from bridge.simulators.kapture.account import KaptureSimulator, KaptureSwitches
 from bridge.simulators.server import running
 from tests.accounts import ACCOUNTS, Account
 from tests.deployment import Clock, Deployment

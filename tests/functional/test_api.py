@@ -14,8 +14,8 @@ import pytest
 
 import ticket_api
 from bridge.simulators.faults import Fault, FaultRule
-from bridge.simulators.kapture import KaptureSimulator
-from helpdesk.wiring import invocation
+from bridge.simulators.kapture.account import KaptureSimulator
+from helpdesk.runtime import invocation
 from tests.deployment import Answer, Context, Deployment
 from tests.functional.conftest import TOKEN
 

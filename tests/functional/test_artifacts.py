@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 import certificates
-from bridge.deploy import check_machines
+from bridge.commands.deploy import check_machines
 from tests.bench.artifacts import ARCHITECTURE, FUNCTIONS, SDK_IN_LAYER, build_functions, build_layer, zipped
 from tests.functional.scripted import Reply, scripted
 from tests.unit.test_structure import ON_LAMBDA
@@ -30,22 +30,28 @@ UNCHECKED = (1).to_bytes(4, "little")
 NEVER = {"boto3", "s3transfer", "unittest", "charset_normalizer"}
 # What one handler has to itself, beside its wiring.
 OWN = {
-    "ticket_queue": {"helpdesk.consumer", "helpdesk.service"},
-    "ticket_api": {"helpdesk.api"},
-    "form_intake": {"helpdesk.form_intake", "helpdesk.intake.forms"},
-    "callbacks": {"helpdesk.callbacks"},
-    "reconcile": {"helpdesk.reconcile"},
-    "watch": {"helpdesk.watch"},
-    "daily_proof": {"helpdesk.prover"},
+    "ticket_queue": {"helpdesk.work.batch", "helpdesk.work.service"},
+    "ticket_api": {"helpdesk.http.api"},
+    "form_intake": {"helpdesk.http.forms.submissions", "helpdesk.http.forms.form_file"},
+    "callbacks": {"helpdesk.http.callbacks"},
+    "reconcile": {"helpdesk.work.doubts"},
+    "watch": {"helpdesk.work.watch"},
+    "daily_proof": {"helpdesk.work.daily_audit"},
 }
-HELPDESK = {"helpdesk.transport", "helpdesk.kapture", "helpdesk.desks", "helpdesk.ledger", "helpdesk.gate"}
+HELPDESK = {
+    "helpdesk.clients.transport",
+    "helpdesk.clients.kapture.client",
+    "helpdesk.work.helpdesks",
+    "helpdesk.store.ledger",
+    "helpdesk.store.gate",
+}
 # The public edge holds no more than it needs.
 NOT_LOADED = {
-    "form_intake": HELPDESK | {"requests", "helpdesk.outcomes"},
-    "ticket_api": {"helpdesk.intake.signatures", "helpdesk.outcomes"},
+    "form_intake": HELPDESK | {"requests", "helpdesk.runtime.topic"},
+    "ticket_api": {"helpdesk.http.signatures", "helpdesk.runtime.topic"},
 }
 # requests and what it brings are a hundred; the form intake calls no helpdesk.
-MOST_MODULES = 540
+MOST_MODULES = 550
 MOST_OF_FORM_INTAKE = 480
 LOADED = """
 import json, os, sys
@@ -55,8 +61,8 @@ print(json.dumps(sorted(sys.modules)))
 # Over TLS to a helpdesk and to AWS.
 CALLS = """
 import sys, time
-from helpdesk.transport import Transport
-from helpdesk.wiring.aws import Clients
+from helpdesk.clients.transport import Transport
+from helpdesk.runtime.aws import Clients
 
 def told(call):
     try:

@@ -12,7 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import SSLError
 from botocore.parsers import ResponseParserError
 
-from helpdesk.wiring.aws import Clients
+from helpdesk.runtime.aws import Clients
 from tests.functional.scripted import Reply, ScriptedServer, scripted
 
 ANSWERS = [Reply(body=b"{}")] * 8

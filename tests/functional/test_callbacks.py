@@ -11,10 +11,11 @@ from moto import mock_aws
 
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.server import running
-from bridge.simulators.socialboards import SocialboardsSimulator
-from bridge.simulators.socialboards_webhooks import Webhook, webhook_body
+from bridge.simulators.socialboards.account import SocialboardsSimulator
+from bridge.simulators.socialboards.webhooks import Webhook, webhook_body
 from helpdesk.models import Identity, Outcome, OutcomeKind, Ticket
-from helpdesk.wiring import helpdesks, invocation
+from helpdesk.runtime import invocation
+from helpdesk.wiring import helpdesks
 from tests.accounts import ACCOUNTS, Account, KaptureAccount, SocialboardsAccount, at, deployed
 from tests.deployment import Answer, Clock, Deployment
 

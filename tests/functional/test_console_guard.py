@@ -11,8 +11,8 @@ from bridge.console.connection import LocalConnection
 from bridge.console.guard import TOKEN_HEADER, Guard
 from bridge.console.server import Server
 from bridge.console.view import Console
+from bridge.local.state import StateFolder
 from bridge.simulators.server import running
-from bridge.state import StateFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

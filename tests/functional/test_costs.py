@@ -10,8 +10,8 @@ import pytest
 from botocore.client import BaseClient
 
 import ticket_queue
-from bridge.simulators.kapture import KaptureSimulator
-from helpdesk.wiring import invocation
+from bridge.simulators.kapture.account import KaptureSimulator
+from helpdesk.runtime import invocation
 from tests.deployment import Context, Deployment
 from tests.unit.test_template import events
 

@@ -10,10 +10,10 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it has no types
 from moto import mock_aws
 
-from bridge import contracts
+from bridge.generate import contracts
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.server import running
-from helpdesk.marker import last_marker
+from helpdesk.clients.markers import last_marker
 from tests.accounts import ACCOUNTS, Account
 from tests.deployment import Clock, Deployment
 

@@ -8,7 +8,7 @@ import pytest
 from moto import mock_aws
 
 from bridge.simulators.faults import Fault, FaultRule
-from bridge.simulators.kapture import KaptureSimulator
+from bridge.simulators.kapture.account import KaptureSimulator
 from tests.deployment import Deployment
 from tests.functional.conftest import TOKEN
 

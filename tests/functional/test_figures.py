@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from bridge.local_metrics import figures_in
 from bridge.simulators.faults import Fault, FaultRule
-from bridge.simulators.kapture import KaptureSimulator
-from helpdesk.gate import Budget, Gate
+from bridge.simulators.kapture.account import KaptureSimulator
+from bridge.stacks.local_metrics import figures_in
+from helpdesk.store.gate import Budget, Gate
 from tests.deployment import Clock, Deployment
 from tests.functional.conftest import TOKEN
 

@@ -12,11 +12,11 @@ import pytest
 from moto import mock_aws
 
 import form_intake
-from bridge import samples
-from bridge.form_signing import proof
-from bridge.samples import FormSend, Sample
-from bridge.simulators.kapture import KaptureSimulator
-from helpdesk.wiring import aws, invocation
+from bridge.simulators.kapture.account import KaptureSimulator
+from bridge.stacks import samples
+from bridge.stacks.form_signing import proof
+from bridge.stacks.samples import FormSend, Sample
+from helpdesk.runtime import aws, invocation
 from tests.deployment import Answer, Clock, Context, Deployment
 
 ROOT = Path(__file__).parents[2]

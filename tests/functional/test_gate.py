@@ -11,7 +11,7 @@ import pytest
 from moto import mock_aws
 
 from helpdesk.errors import UnavailableError
-from helpdesk.gate import Budget, Failure, Gate, Permit
+from helpdesk.store.gate import Budget, Failure, Gate, Permit
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient

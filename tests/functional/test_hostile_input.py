@@ -14,11 +14,11 @@ from urllib.parse import urlencode
 import pytest
 from moto import mock_aws
 
-from bridge.simulators.kapture import KaptureSimulator
+from bridge.simulators.kapture.account import KaptureSimulator
+from helpdesk.clients.transport import MAX_BODY_BYTES, Transport
 from helpdesk.errors import OutcomeUnknownError, RejectedError
-from helpdesk.intake.answers import read_submission
+from helpdesk.http.forms.services import read_submission
 from helpdesk.intake.bodies import URLENCODED, read_fields
-from helpdesk.transport import MAX_BODY_BYTES, Transport
 from tests.deployment import Deployment
 from tests.functional.scripted import Reply, scripted
 

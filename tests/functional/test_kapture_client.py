@@ -17,7 +17,10 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from bridge.simulators.faults import LOGIN_PAGE, Fault, FaultRule
-from bridge.simulators.kapture import KaptureSimulator, KaptureSwitches
+from bridge.simulators.kapture.account import KaptureSimulator, KaptureSwitches
+from helpdesk.clients.kapture.client import Kapture
+from helpdesk.clients.secrets import Secret, token_in
+from helpdesk.clients.transport import Transport
 from helpdesk.errors import (
     FieldProblem,
     HelpdeskError,
@@ -28,11 +31,8 @@ from helpdesk.errors import (
     UnavailableError,
 )
 from helpdesk.intake.requests import Defaults, read_body
-from helpdesk.kapture import Kapture
 from helpdesk.models import Attachment, Changes, NewTicket, Requester
 from helpdesk.settings import KaptureSettings
-from helpdesk.tokens import Secret, token_in
-from helpdesk.transport import Transport
 from tests.functional.conftest import TOKEN
 from tests.functional.scripted import RESET, Raw, Reply, ScriptedServer, Silence, scripted
 

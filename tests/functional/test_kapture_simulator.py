@@ -19,7 +19,7 @@ import requests
 import trustme
 
 from bridge.simulators.faults import Drip, Fault, FaultRule
-from bridge.simulators.kapture import KaptureSimulator, KaptureSwitches
+from bridge.simulators.kapture.account import KaptureSimulator, KaptureSwitches
 from bridge.simulators.server import running
 
 if TYPE_CHECKING:
@@ -667,7 +667,7 @@ def test_command_announces_itself_and_stops_on_signal(tmp_path: Path, signal_num
     command = [
         sys.executable,
         "-m",
-        "bridge.simulators.kapture",
+        "bridge.simulators.kapture.account",
         "--token",
         TOKEN,
         "--ready-file",

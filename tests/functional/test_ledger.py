@@ -13,10 +13,11 @@ import pytest
 from botocore.config import Config
 
 from bridge.simulators.faults import Fault, FaultRule
-from bridge.simulators.kapture import KaptureSimulator
+from bridge.simulators.kapture.account import KaptureSimulator
 from helpdesk.errors import RejectedError, UnavailableError
 from helpdesk.intake.requests import Defaults, read_body
-from helpdesk.ledger import (
+from helpdesk.models import AddRequest, GetRequest, Outcome, OutcomeKind, UpdateRequest, identity_of
+from helpdesk.store.ledger import (
     MAX_ATTEMPTS,
     Abandoned,
     Busy,
@@ -26,7 +27,6 @@ from helpdesk.ledger import (
     Reused,
     Settled,
 )
-from helpdesk.models import AddRequest, GetRequest, Outcome, OutcomeKind, UpdateRequest, identity_of
 from tests.deployment import Clock, Deployment
 from tests.faults.aws import AwsOnLoopback, Mishap
 from tests.functional.conftest import TOKEN

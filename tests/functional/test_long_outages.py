@@ -17,17 +17,17 @@ from aws_lambda_powertools import Logger, Metrics
 from moto import mock_aws
 from pydantic import JsonValue
 
-from helpdesk.consumer import QueueConsumer
-from helpdesk.desks import Desks
+from helpdesk.clients.markers import Markers
+from helpdesk.clients.port import Steps
 from helpdesk.errors import UnauthorizedError, UnavailableError
-from helpdesk.gate import Budget, Gate
-from helpdesk.ledger import Ledger
-from helpdesk.marker import Markers
 from helpdesk.models import Changes, NewTicket, Request, Ticket, TicketLink
-from helpdesk.outcomes import Topic
-from helpdesk.service import TicketService
+from helpdesk.runtime.topic import Topic
 from helpdesk.settings import load_settings
-from helpdesk.steps import Steps
+from helpdesk.store.gate import Budget, Gate
+from helpdesk.store.ledger import Ledger
+from helpdesk.work.batch import QueueConsumer
+from helpdesk.work.helpdesks import Desks
+from helpdesk.work.service import TicketService
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient

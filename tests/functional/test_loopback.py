@@ -9,15 +9,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bridge import emulator
 from bridge.console.connection import LocalConnection
 from bridge.console.guard import Guard
 from bridge.console.server import Server
 from bridge.console.view import Console
-from bridge.simulators.kapture import KaptureSimulator
+from bridge.local import emulator
+from bridge.local.state import StateFolder
+from bridge.simulators.kapture.account import KaptureSimulator
 from bridge.simulators.server import running
-from bridge.simulators.socialboards import SocialboardsSimulator
-from bridge.state import StateFolder
+from bridge.simulators.socialboards.account import SocialboardsSimulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

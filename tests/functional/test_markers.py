@@ -12,7 +12,7 @@ from moto import mock_aws
 
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.server import running
-from helpdesk.marker import Markers, last_marker
+from helpdesk.clients.markers import Markers, last_marker
 from helpdesk.wiring.reconcile import reconciler
 from tests.accounts import ACCOUNTS, Account, deployed
 from tests.deployment import Clock

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from bridge.operations import Operations, Wanted
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.server import running
+from bridge.stacks.operations import Operations, Wanted
 from tests.accounts import ACCOUNTS, Account, KaptureAccount, deployed
 from tests.deployment import Clock, Deployment
 from tests.functional.test_redrive import operations_on

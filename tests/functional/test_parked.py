@@ -7,8 +7,8 @@ from typing import Any, cast
 import boto3
 import pytest
 
-from bridge.operations import Operations, ParkedCopy, Wanted
-from bridge.target import Target
+from bridge.stacks.operations import Operations, ParkedCopy, Wanted
+from bridge.stacks.target import Target
 from tests.deployment import Deployment
 
 ALL = Wanted()

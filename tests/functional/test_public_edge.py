@@ -14,13 +14,13 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from bridge import samples
-from bridge.form_signing import proof
-from bridge.samples import FormSend
-from bridge.simulators.kapture import KaptureSimulator
+from bridge.simulators.kapture.account import KaptureSimulator
+from bridge.stacks import samples
+from bridge.stacks.form_signing import proof
+from bridge.stacks.samples import FormSend
 from helpdesk.errors import RejectedError
-from helpdesk.intake.answers import read_submission
-from helpdesk.wiring import aws, invocation
+from helpdesk.http.forms.services import read_submission
+from helpdesk.runtime import aws, invocation
 from tests.deployment import Answer, Clock, Deployment
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ import threading
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 
 from bridge.simulators.faults import Fault, FaultRule
-from bridge.simulators.kapture import KaptureSimulator
+from bridge.simulators.kapture.account import KaptureSimulator
 from tests.deployment import Deployment
 from tests.functional.scripted import Reply, scripted
 

@@ -4,10 +4,10 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from bridge.operations import Operations, ParkedCopy, Wanted
 from bridge.simulators.faults import Fault, FaultRule
-from bridge.simulators.kapture import KaptureSimulator
-from bridge.target import Target
+from bridge.simulators.kapture.account import KaptureSimulator
+from bridge.stacks.operations import Operations, ParkedCopy, Wanted
+from bridge.stacks.target import Target
 from tests.deployment import Clock, Deployment
 from tests.functional.conftest import TOKEN
 

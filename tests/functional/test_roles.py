@@ -14,9 +14,9 @@ from botocore.client import BaseClient
 from moto import mock_aws
 
 from bridge.simulators.faults import Fault, FaultRule
-from bridge.simulators.kapture import KaptureSimulator
+from bridge.simulators.kapture.account import KaptureSimulator
 from bridge.simulators.server import running
-from bridge.simulators.socialboards import SocialboardsSimulator
+from bridge.simulators.socialboards.account import SocialboardsSimulator
 from tests.deployment import Clock, Deployment
 from tests.functional.conftest import TOKEN
 from tests.unit.test_template import RESOURCES, functions, referred

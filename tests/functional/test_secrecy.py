@@ -11,10 +11,10 @@ import pytest
 from moto import mock_aws
 
 from bridge.simulators.faults import Fault, FaultRule
-from bridge.simulators.kapture import KaptureSimulator
+from bridge.simulators.kapture.account import KaptureSimulator
 from bridge.simulators.server import running
-from bridge.simulators.socialboards import SocialboardsSimulator
-from helpdesk.wiring import invocation
+from bridge.simulators.socialboards.account import SocialboardsSimulator
+from helpdesk.runtime import invocation
 from tests.deployment import Clock, Deployment
 from tests.functional.conftest import TOKEN
 

@@ -10,7 +10,7 @@ from moto import mock_aws
 
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.server import running
-from helpdesk.gate import Budget, Gate
+from helpdesk.store.gate import Budget, Gate
 from tests.accounts import ACCOUNTS, Account, deployed
 from tests.deployment import Clock, Deployment
 

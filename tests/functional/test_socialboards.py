@@ -14,9 +14,9 @@ from moto import mock_aws
 import ticket_queue
 from bridge.simulators.faults import Answer, Fault, FaultRule
 from bridge.simulators.server import ReceivedCall, running
-from bridge.simulators.socialboards import SocialboardsSimulator
-from bridge.simulators.socialboards_directory import REFERENCE, ROBERT, STAFF
-from bridge.simulators.socialboards_tickets import Ticket
+from bridge.simulators.socialboards.account import SocialboardsSimulator
+from bridge.simulators.socialboards.directory import REFERENCE, ROBERT, STAFF
+from bridge.simulators.socialboards.tickets import Ticket
 from tests.deployment import Clock, Context, Deployment
 
 TOKEN = "refresh-token-of-the-tests"

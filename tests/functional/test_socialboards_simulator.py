@@ -19,16 +19,17 @@ import requests
 
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.server import running
-from bridge.simulators.socialboards import SocialboardsSimulator, SocialboardsSwitches
-from bridge.simulators.socialboards_calls import ROUTES
-from bridge.simulators.socialboards_directory import CHOICE, READER, REFERENCE, REGION, ROBERT, STAFF
+from bridge.simulators.socialboards.account import SocialboardsSimulator
+from bridge.simulators.socialboards.calls import ROUTES
+from bridge.simulators.socialboards.directory import CHOICE, READER, REFERENCE, REGION, ROBERT, STAFF
+from bridge.simulators.socialboards.switches import SocialboardsSwitches
 from tests.functional.scripted import Reply, ScriptedServer, scripted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from bridge.simulators.socialboards_tickets import Ticket
+    from bridge.simulators.socialboards.tickets import Ticket
 
 REFRESH_TOKEN = "a-refresh-token="
 CLIENT_ID = "a-client"
@@ -905,7 +906,7 @@ def test_control_keeps_its_own_paths(account: Account) -> None:
 def test_command_announces_itself_and_stops_on_signal(tmp_path: Path) -> None:
     ready = tmp_path / "ready.json"
     options = ["--refresh-token", REFRESH_TOKEN, "--client-id", CLIENT_ID, "--ready-file", str(ready)]
-    command = [sys.executable, "-m", "bridge.simulators.socialboards", "--port", "0", *options]
+    command = [sys.executable, "-m", "bridge.simulators.socialboards.account", "--port", "0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             deadline = time.monotonic() + 20

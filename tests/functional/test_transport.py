@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 import pytest
 import trustme
 
+from helpdesk.clients.transport import MAX_BODY_BYTES, Reply, Transport
 from helpdesk.errors import OutcomeUnknownError, UnavailableError
-from helpdesk.transport import MAX_BODY_BYTES, Reply, Transport
 from tests.functional.scripted import RESET, Raw, ScriptedServer, Silence, scripted
 from tests.functional.scripted import Reply as Answer
 

@@ -10,7 +10,7 @@ from moto import mock_aws
 
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.server import running
-from helpdesk.watchlist import Watched, Watchlist
+from helpdesk.store.watchlist import Watched, Watchlist
 from helpdesk.wiring import helpdesks
 from tests.accounts import ACCOUNTS, Account
 from tests.deployment import Clock, Deployment

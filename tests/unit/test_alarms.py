@@ -46,7 +46,7 @@ def test_an_alarm_says_when_it_is_over(alarm: str) -> None:
 
 def test_what_an_alarm_watches_is_told_by_some_function() -> None:
     told = set()
-    for module in LAYER.glob("*.py"):
+    for module in LAYER.rglob("*.py"):
         told |= {
             node.value
             for node in ast.walk(ast.parse(module.read_text()))
@@ -59,7 +59,7 @@ def test_what_an_alarm_watches_is_told_by_some_function() -> None:
 
 
 def test_every_code_in_the_runbook_is_one_that_is_told() -> None:
-    sources = [*LAYER.rglob("*.py"), *(ROOT / "bridge").glob("*.py")]
+    sources = [*LAYER.rglob("*.py"), *(ROOT / "bridge").rglob("*.py")]
     text = "\n".join(source.read_text() for source in sources)
     rows = re.findall(r"^\| (`[^|]+) \|", RUNBOOK, re.MULTILINE)
     codes = {code for row in rows for code in re.findall(r"`([a-z]+(?:_[a-z]+)*)`", row)}
@@ -81,7 +81,7 @@ def test_the_dashboards_first_row_shows_every_alarm() -> None:
 
 def test_the_runbook_names_every_figure() -> None:
     figures = set()
-    for module in LAYER.glob("*.py"):
+    for module in LAYER.rglob("*.py"):
         figures |= set(
             re.findall(
                 r'(?:_count\(|name=|count\(helpdesk, |time\(helpdesk, |share\(helpdesk, )"([A-Z]\w+)"',

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from helpdesk.desks import Desks
-from helpdesk.gate import Permit
-from helpdesk.ledger import Claim
-from helpdesk.marker import Markers
+from helpdesk.clients.markers import Markers
 from helpdesk.models import REQUEST, NewTicket, Request, TicketLink
-from helpdesk.service import TicketService
+from helpdesk.store.gate import Permit
+from helpdesk.store.ledger import Claim
+from helpdesk.work.helpdesks import Desks
+from helpdesk.work.service import TicketService
 
 THREADS = 2
 

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from bridge import cli, progress
-from bridge.state import EMULATOR, PROJECT, StateFolder
+from bridge.local.state import EMULATOR, PROJECT, StateFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from helpdesk.connections import WritesOnce
+from helpdesk.clients.connections import WritesOnce
 
 
 class _WrongError(Exception):

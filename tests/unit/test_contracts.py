@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it has no types
 
-from bridge import contracts, samples
+from bridge.generate import contracts
+from bridge.stacks import samples
 from helpdesk.errors import RejectedError
-from helpdesk.http_answers import STATUS_OF_CODE
+from helpdesk.http.gateway import STATUS_OF_CODE
 from helpdesk.intake.envelopes import unwrap
+from helpdesk.intake.kapture_spelling import neutral
 from helpdesk.intake.requests import Defaults, read_request
-from helpdesk.kapture_native import neutral
 from tests.unit.test_requests import FULL, with_each_part_replaced
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from samcli.commands.deploy.deploy_context import (  # type: ignore[import-untyp
     DeployContext,
 )
 
-from bridge import deploy
+from bridge.commands import deploy
 from bridge.errors import BridgeError
 from tests.unit.test_template import TEMPLATE
 

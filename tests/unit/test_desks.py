@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from helpdesk.desks import Desks
-from helpdesk.gate import Permit
-from helpdesk.marker import Markers
+from helpdesk.clients.markers import Markers
 from helpdesk.models import REQUEST, Request
-from helpdesk.service import Deferred, TicketService
+from helpdesk.store.gate import Permit
+from helpdesk.work.helpdesks import Desks
+from helpdesk.work.service import Deferred, TicketService
 
 
 class _Closed:

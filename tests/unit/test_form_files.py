@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from bridge import form_files, samples
+from bridge.commands.mapping import map_command
 from bridge.errors import BridgeError
-from bridge.mapping import map_command
-from bridge.samples import FormSend, Sample
+from bridge.generate import form_files
+from bridge.stacks import samples
+from bridge.stacks.samples import FormSend, Sample
 from helpdesk.errors import SettingsError
-from helpdesk.intake.answers import Submission, read_submission
-from helpdesk.intake.forms import load_forms
+from helpdesk.http.forms.form_file import load_forms
+from helpdesk.http.forms.services import Submission, read_submission
 from helpdesk.intake.requests import Defaults, read_body
 
 ROOT = Path(__file__).parents[2]

@@ -8,11 +8,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from helpdesk.kapture import Kapture
+from helpdesk.clients.kapture.client import Kapture
+from helpdesk.clients.secrets import Secret, token_in
+from helpdesk.clients.transport import Reply, Transport
 from helpdesk.models import Requester, SubStatus, Ticket
 from helpdesk.settings import KaptureSettings
-from helpdesk.tokens import Secret, token_in
-from helpdesk.transport import Reply, Transport
 
 URL = "https://devapi.kapturecrm.com"
 PAGE = f"{URL}/employee/view-task-detail.html?detail=5/530348198/713516551148"

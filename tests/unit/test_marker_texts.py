@@ -5,8 +5,7 @@ import textwrap
 
 import pytest
 
-from helpdesk.errors import UnavailableError
-from helpdesk.marker import (
+from helpdesk.clients.markers import (
     Markers,
     ends_with_marker,
     last_marker,
@@ -15,8 +14,9 @@ from helpdesk.marker import (
     own_marker,
     planted,
 )
+from helpdesk.clients.secrets import marker_keys_in
+from helpdesk.errors import UnavailableError
 from helpdesk.models import NewTicket, Ticket
-from helpdesk.tokens import marker_keys_in
 
 OURS = Markers(lambda: (b"a" * 40,), "ledger")
 MARKER = OURS.of("kapture", "order-761316")

@@ -7,8 +7,8 @@ from urllib.parse import quote
 import pytest
 from click.testing import CliRunner
 
-from bridge.mapping import map_command
-from bridge.outcomes import line
+from bridge.commands.mapping import map_command
+from bridge.stacks.outcomes import line
 
 ESC = "\x1b]0;owned\x07\x1b[2J"
 ADDED: dict[str, Any] = {

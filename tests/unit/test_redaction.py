@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
-from helpdesk.redaction import redacted
+from helpdesk.clients.redaction import redacted
 
 TOKEN = "a9K+x/Zq7Lm2==&Pd0vW4sYtUeRb<8"
 

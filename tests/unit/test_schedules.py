@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bridge import schedules
 from bridge.cli import bridge
 from bridge.errors import BridgeError
+from bridge.generate import schedules
 from helpdesk.intake.requests import Defaults, read_request
 
 GOOD = """\

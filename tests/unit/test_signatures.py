@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from helpdesk.intake.calls import Call
-from helpdesk.intake.signatures import Verification, refusal
+from helpdesk.http.calls import Call
+from helpdesk.http.signatures import Verification, refusal
 
 SCHEME: TypeAdapter[Verification] = TypeAdapter(Verification)
 NOW = 1763716364.0

@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,29 +15,24 @@ ROOT = Path(__file__).parents[2]
 LAYER = ROOT / "layers" / "helpdesk"
 FUNCTIONS = ROOT / "functions"
 MODULES = sorted((LAYER / "helpdesk").rglob("*.py"))
+PACKAGES = [path for path in MODULES if path.name == "__init__.py"]
 HANDLERS = sorted(FUNCTIONS.glob("*.py"))
 
-NEUTRAL = [path for path in MODULES + HANDLERS if not path.name.startswith("kapture")]
 
-# A module imports from ranks below its own only. A module that is not listed here has no place yet.
-RANKS = [
-    {"errors", "steps", "figures", "tls", "connections", "redaction"},
-    {"models", "kapture_native", "intake.bodies", "intake.expressions", "intake.allowance", "intake.calls"},
-    {"settings", "edge_settings", "marker", "intake.envelopes", "intake.answers", "intake.signatures"},
-    {"transport", "tokens", "intake.requests", "intake.forms", "intake.shared_secrets", "http_answers"}
-    | {"table"},
-    {"replies"},
-    {"kapture", "kapture_callback", "socialboards", "socialboards_callback"}
-    | {"ledger", "gate", "outcomes", "watchlist"},
-    {"desks", "changes", "proofs"},
-    {"service"},
-    {"health"},
-    {"consumer", "api", "reconcile", "form_intake", "callbacks", "watch", "prover", "keys"},
-    {"wiring.invocation", "wiring.aws"},
-    {"wiring.helpdesks", "wiring.changes"},
-    {f"wiring.{handler.stem}" for handler in HANDLERS},
-]
-RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
+def _place_of(module: Path) -> str:
+    """The last folder and the name."""
+    return "/".join(module.parts[-2:])
+
+
+NEUTRAL = [path for path in MODULES + HANDLERS if "kapture" not in _place_of(path)]
+
+# A room imports from rooms before it, or beside it.
+LAYER_ORDER = (
+    "errors < models < settings, edge_settings, intake < clients < runtime < store < work < http < wiring"
+)
+BRIDGE_ORDER = "errors, plain, progress < local < generate, simulators < stacks < console < commands < cli"
+# So that a reader finds the room for a change at once.
+MOST_MODULES = 13
 
 # Kapture's own words, where they differ from ours.
 KAPTURE_WORDS = re.compile(
@@ -53,12 +50,12 @@ SOCIALBOARDS_WORDS = re.compile(
 )
 
 
-def name_of(module: Path) -> str:
-    return ".".join(module.relative_to(LAYER / "helpdesk").with_suffix("").parts)
+def _name_of(module: Path, root: Path) -> str:
+    return ".".join(module.relative_to(root).with_suffix("").parts)
 
 
-def imported_by(module: Path) -> set[str]:
-    """The layer's modules that a module imports, also inside functions and for types only."""
+def imported_by(module: Path, package: Path) -> set[str]:
+    """The package's modules that a module imports, also inside functions and for types only."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(module.read_text())):
         if isinstance(node, ast.ImportFrom):
@@ -66,22 +63,53 @@ def imported_by(module: Path) -> set[str]:
             found |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-    ours = {name.removeprefix("helpdesk.") for name in found if name.startswith("helpdesk.")}
-    return {name for name in ours if (LAYER / "helpdesk" / (name.replace(".", "/") + ".py")).exists()}
+    ours = {name.removeprefix(f"{package.name}.") for name in found if name.startswith(f"{package.name}.")}
+    return {name for name in ours if (package / (name.replace(".", "/") + ".py")).exists()}
 
 
-@pytest.mark.parametrize("module", [path for path in MODULES if path.name != "__init__.py"], ids=name_of)
-def test_imports_point_one_way(module: Path) -> None:
-    name = name_of(module)
-    assert name in RANK, f"give {name} a rank"
+def _modules_of(package: Path) -> dict[str, set[str]]:
+    """Each module of a package by its name, and what it imports."""
+    modules = [path for path in package.rglob("*.py") if path.name != "__init__.py"]
+    return {_name_of(path, package): imported_by(path, package) for path in modules}
 
-    upward = {other for other in imported_by(module) if RANK.get(other, 99) >= RANK[name]}
 
-    # Modules of one rank stand side by side and do not know each other.
+_PACKAGES = pytest.mark.parametrize(
+    ("package", "order"),
+    [(LAYER / "helpdesk", LAYER_ORDER), (ROOT / "bridge", BRIDGE_ORDER)],
+    ids=["layer", "bridge"],
+)
+
+
+@_PACKAGES
+def test_rooms_import_one_way(package: Path, order: str) -> None:
+    floor = {room: place for place, rooms in enumerate(order.split(" < ")) for room in rooms.split(", ")}
+
+    upward = {
+        f"{name} imports {other}"
+        for name, others in _modules_of(package).items()
+        for other in others
+        if floor[other.partition(".")[0]] > floor[name.partition(".")[0]]
+    }
+
     assert not upward
 
 
-@pytest.mark.parametrize("package", [path for path in MODULES if path.name == "__init__.py"], ids=name_of)
+@_PACKAGES
+def test_imports_make_no_circle(package: Path, order: str) -> None:
+    # Raises CycleError, which names the circle.
+    list(TopologicalSorter(_modules_of(package)).static_order())
+
+
+@_PACKAGES
+def test_no_room_is_crowded(package: Path, order: str) -> None:
+    rooms = Counter(path.parent for path in package.rglob("*.py") if path.name != "__init__.py")
+
+    assert {room.name: modules for room, modules in rooms.items() if modules > MOST_MODULES} == {}
+
+
+@pytest.mark.parametrize(
+    "package", [path for path in MODULES if path.name == "__init__.py"], ids=lambda path: path.parent.name
+)
 def test_packages_hold_no_code(package: Path) -> None:
     code = [ast.unparse(statement).partition("(")[0] for statement in ast.parse(package.read_text()).body[1:]]
 
@@ -97,7 +125,7 @@ def test_a_handler_is_short_and_knows_only_the_wiring(handler: Path) -> None:
 
     assert len(text.splitlines()) <= 40
     assert ast.get_docstring(tree)
-    assert imported_by(handler) == {"wiring.invocation", f"wiring.{handler.stem}"}
+    assert imported_by(handler, LAYER / "helpdesk") == {"runtime.invocation", f"wiring.{handler.stem}"}
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     assert not imported & {"os", "boto3", "requests", "urllib3"}
 
@@ -135,7 +163,8 @@ import os, random, socket, sys, time, uuid
 sys.path[:0] = sys.argv[1:3]
 # What comes with Python, and the SDK, may look at the clock while they are loaded.
 import asyncio, botocore.session, email.utils, http.cookiejar, logging.config, tempfile, urllib.request
-from helpdesk import service, transport
+from helpdesk.work import service
+from helpdesk.clients import transport
 
 def refuse(*_, **__):
     raise SystemExit("init opened a connection, read a clock or made something unique")
@@ -144,7 +173,7 @@ for name in ("connect", "connect_ex", "sendto"):
     setattr(socket.socket, name, refuse)
 socket.getaddrinfo = time.time = time.monotonic = time.perf_counter = os.urandom = refuse
 uuid.uuid4 = random.random = random.uniform = refuse
-from helpdesk.wiring import aws
+from helpdesk.runtime import aws
 __import__(sys.argv[3])
 made = {"dynamodb", "secretsmanager", "sns", "sqs"} & vars(aws.clients()).keys()
 print(*sorted(made))
@@ -219,7 +248,7 @@ def test_kaptures_words_stay_in_kaptures_modules(module: Path) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [path for path in MODULES + HANDLERS if not path.name.startswith("socialboards")],
+    [path for path in MODULES + HANDLERS if "socialboards" not in _place_of(path)],
     ids=lambda path: path.stem,
 )
 def test_socialboards_words_stay_in_its_modules(module: Path) -> None:
@@ -228,6 +257,6 @@ def test_socialboards_words_stay_in_its_modules(module: Path) -> None:
 
 def test_kaptures_words_are_found_where_they_belong() -> None:
     """Else the test above would find nothing anywhere."""
-    for name in ("kapture.py", "kapture_native.py"):
+    for name in ("clients/kapture/client.py", "intake/kapture_spelling.py"):
         assert KAPTURE_WORDS.search((LAYER / "helpdesk" / name).read_text())
-    assert SOCIALBOARDS_WORDS.search((LAYER / "helpdesk" / "socialboards.py").read_text())
+    assert SOCIALBOARDS_WORDS.search((LAYER / "helpdesk/clients/socialboards/client.py").read_text())

@@ -15,8 +15,8 @@ from samtranslator.parser.parser import Parser  # type: ignore[import-untyped]  
 from samtranslator.translator.translator import Translator  # type: ignore[import-untyped]  # as above
 
 from helpdesk.models import HelpdeskName
+from helpdesk.runtime.invocation import api_deadline, queue_deadline, schedule_deadline
 from helpdesk.settings import Settings, load_settings
-from helpdesk.wiring.invocation import api_deadline, queue_deadline, schedule_deadline
 from tests.formation import Formation
 from tests.unit.test_settings import NEEDED
 

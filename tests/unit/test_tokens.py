@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
+from helpdesk.clients.secrets import MintedToken, RefreshCredentials, Secret, refresh_credentials_in, token_in
 from helpdesk.errors import HelpdeskError, UnavailableError
-from helpdesk.tokens import MintedToken, RefreshCredentials, Secret, refresh_credentials_in, token_in
 
 LATECOMERS = 5
 

@@ -5,26 +5,27 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
-from helpdesk import kapture_callback, socialboards_callback
-from helpdesk.callbacks import Callbacks, Sender
-from helpdesk.changes import ChangeTeller
-from helpdesk.consumer import QueueConsumer
-from helpdesk.desks import Desks, Helpdesk
-from helpdesk.gate import Budget, Gate
-from helpdesk.intake.shared_secrets import SharedSecrets
-from helpdesk.kapture import Kapture
-from helpdesk.ledger import Ledger
-from helpdesk.marker import Markers
-from helpdesk.outcomes import Topic
-from helpdesk.reconcile import Reconciler
-from helpdesk.service import TicketService
+from helpdesk.clients.kapture import callback as kapture_callback
+from helpdesk.clients.kapture.client import Kapture
+from helpdesk.clients.markers import Markers
+from helpdesk.clients.port import COMMENT
+from helpdesk.clients.secrets import MintedToken, Secret, marker_keys_in, refresh_credentials_in, token_in
+from helpdesk.clients.socialboards import callback as socialboards_callback
+from helpdesk.clients.socialboards.client import Minter, Socialboards
+from helpdesk.http.callbacks import Callbacks, Sender
+from helpdesk.http.shared_secrets import SharedSecrets
+from helpdesk.runtime.invocation import LambdaContext, api_deadline, queue_deadline, schedule_deadline
+from helpdesk.runtime.topic import Topic
 from helpdesk.settings import KaptureSettings, SocialboardsSettings, load_settings
-from helpdesk.socialboards import Minter, Socialboards
-from helpdesk.steps import COMMENT
-from helpdesk.tokens import MintedToken, Secret, marker_keys_in, refresh_credentials_in, token_in
-from helpdesk.watch import Watch
-from helpdesk.watchlist import Watchlist, watched_under
-from helpdesk.wiring.invocation import LambdaContext, api_deadline, queue_deadline, schedule_deadline
+from helpdesk.store.gate import Budget, Gate
+from helpdesk.store.ledger import Ledger
+from helpdesk.store.watchlist import Watchlist, watched_under
+from helpdesk.work.batch import QueueConsumer
+from helpdesk.work.changes import ChangeTeller
+from helpdesk.work.doubts import Reconciler
+from helpdesk.work.helpdesks import Desks, Helpdesk
+from helpdesk.work.service import TicketService
+from helpdesk.work.watch import Watch
 from tests.faults.checker.line import Line
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import Any
 
 from bridge.simulators.faults import LOGIN_PAGE
 from bridge.simulators.server import HelpdeskSimulator, ReceivedCall
+from helpdesk.clients.transport import MIN_CALL_S, Reply
 from helpdesk.errors import OutcomeUnknownError, UnavailableError
-from helpdesk.transport import MIN_CALL_S, Reply
 from tests.faults.checker.mishaps import TOKEN, Mishaps
 from tests.faults.checker.turns import KilledError, Turns
 

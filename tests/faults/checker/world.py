@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from bridge.simulators.kapture import KaptureSimulator
+from bridge.simulators.kapture.account import KaptureSimulator
 from bridge.simulators.server import HelpdeskSimulator, ReceivedCall
-from bridge.simulators.socialboards import SocialboardsSimulator, SocialboardsSwitches
+from bridge.simulators.socialboards.account import SocialboardsSimulator
+from bridge.simulators.socialboards.switches import SocialboardsSwitches
 from helpdesk.errors import HelpdeskError
 from tests.faults.checker.aws import Client, Queue, Secrets, Sns, Sqs
 from tests.faults.checker.dynamodb import Table

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from helpdesk.errors import FieldProblem, RejectedError
 from helpdesk.intake.envelopes import fitting, unwrap
-from helpdesk.kapture_native import neutral
+from helpdesk.intake.kapture_spelling import neutral
 from helpdesk.models import REQUEST, Identifier, Identity, Operation, Request, Source
 
 if TYPE_CHECKING:

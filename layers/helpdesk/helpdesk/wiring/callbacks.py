@@ -2,12 +2,13 @@
 
 from functools import cache
 
-from helpdesk import kapture_callback, socialboards_callback
-from helpdesk.callbacks import Callbacks, Reading, Sender
+from helpdesk.clients.kapture import callback as kapture_callback
+from helpdesk.clients.socialboards import callback as socialboards_callback
 from helpdesk.edge_settings import load_callback_settings
-from helpdesk.intake.shared_secrets import SharedSecrets
-from helpdesk.wiring import invocation
-from helpdesk.wiring.aws import clients, settings
+from helpdesk.http.callbacks import Callbacks, Reading, Sender
+from helpdesk.http.shared_secrets import SharedSecrets
+from helpdesk.runtime import invocation
+from helpdesk.runtime.aws import clients, settings
 from helpdesk.wiring.changes import change_teller
 from helpdesk.wiring.helpdesks import desks
 

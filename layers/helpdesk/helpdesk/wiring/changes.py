@@ -1,9 +1,9 @@
 """What tells changes, for the callbacks and for the watch."""
 
-from helpdesk.changes import ChangeTeller
-from helpdesk.outcomes import Topic
-from helpdesk.wiring import invocation
-from helpdesk.wiring.aws import clients, settings
+from helpdesk.runtime import invocation
+from helpdesk.runtime.aws import clients, settings
+from helpdesk.runtime.topic import Topic
+from helpdesk.work.changes import ChangeTeller
 
 
 def change_teller() -> ChangeTeller:

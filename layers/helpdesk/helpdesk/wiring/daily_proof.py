@@ -2,13 +2,13 @@
 
 from functools import cache
 
-from helpdesk.keys import Keys
-from helpdesk.outcomes import Topic
-from helpdesk.proofs import Proofs
-from helpdesk.prover import Prover
-from helpdesk.wiring import invocation
-from helpdesk.wiring.aws import clients, settings
+from helpdesk.runtime import invocation
+from helpdesk.runtime.aws import clients, settings
+from helpdesk.runtime.topic import Topic
+from helpdesk.store.audits import Proofs
 from helpdesk.wiring.helpdesks import desks, helpdesks, ledger, markers
+from helpdesk.work.daily_audit import Prover
+from helpdesk.work.token_expiry import Keys
 
 
 @cache

@@ -4,11 +4,11 @@ from functools import cache
 from pathlib import Path
 
 from helpdesk.edge_settings import load_form_settings
-from helpdesk.form_intake import FormIntake
-from helpdesk.intake.forms import load_forms
-from helpdesk.intake.shared_secrets import SharedSecrets
-from helpdesk.wiring import invocation
-from helpdesk.wiring.aws import clients, settings
+from helpdesk.http.forms.form_file import load_forms
+from helpdesk.http.forms.submissions import FormIntake
+from helpdesk.http.shared_secrets import SharedSecrets
+from helpdesk.runtime import invocation
+from helpdesk.runtime.aws import clients, settings
 
 
 @cache

@@ -2,18 +2,18 @@
 
 from functools import cache, partial
 
-from helpdesk.desks import Desks, Helpdesk
-from helpdesk.gate import Budget, Gate
-from helpdesk.kapture import Kapture
-from helpdesk.ledger import Ledger
-from helpdesk.marker import Markers
+from helpdesk.clients.kapture.client import Kapture
+from helpdesk.clients.markers import Markers
+from helpdesk.clients.secrets import MintedToken, Secret, marker_keys_in, refresh_credentials_in, token_in
+from helpdesk.clients.socialboards.client import Minter, Socialboards
+from helpdesk.clients.transport import Transport
+from helpdesk.runtime import invocation
+from helpdesk.runtime.aws import clients, settings
 from helpdesk.settings import KaptureSettings, SocialboardsSettings
-from helpdesk.socialboards import Minter, Socialboards
-from helpdesk.tokens import MintedToken, Secret, marker_keys_in, refresh_credentials_in, token_in
-from helpdesk.transport import Transport
-from helpdesk.watchlist import Watchlist, watched_under
-from helpdesk.wiring import invocation
-from helpdesk.wiring.aws import clients, settings
+from helpdesk.store.gate import Budget, Gate
+from helpdesk.store.ledger import Ledger
+from helpdesk.store.watchlist import Watchlist, watched_under
+from helpdesk.work.helpdesks import Desks, Helpdesk
 
 
 @cache

@@ -2,10 +2,10 @@
 
 from functools import cache
 
-from helpdesk.reconcile import Reconciler
-from helpdesk.wiring import invocation
-from helpdesk.wiring.aws import settings
+from helpdesk.runtime import invocation
+from helpdesk.runtime.aws import settings
 from helpdesk.wiring.helpdesks import desks, helpdesks, ledger, markers
+from helpdesk.work.doubts import Reconciler
 
 
 @cache

@@ -3,9 +3,9 @@
 from functools import cache
 from pathlib import Path
 
-from helpdesk.api import TicketApi
-from helpdesk.wiring import invocation
-from helpdesk.wiring.aws import clients, settings
+from helpdesk.http.api import TicketApi
+from helpdesk.runtime import invocation
+from helpdesk.runtime.aws import clients, settings
 from helpdesk.wiring.helpdesks import desks, ledger
 
 

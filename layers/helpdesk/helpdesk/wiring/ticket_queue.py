@@ -2,12 +2,12 @@
 
 from functools import cache
 
-from helpdesk.consumer import QueueConsumer
-from helpdesk.outcomes import Topic
-from helpdesk.service import TicketService
-from helpdesk.wiring import invocation
-from helpdesk.wiring.aws import clients, settings
+from helpdesk.runtime import invocation
+from helpdesk.runtime.aws import clients, settings
+from helpdesk.runtime.topic import Topic
 from helpdesk.wiring.helpdesks import desks, ledger, markers
+from helpdesk.work.batch import QueueConsumer
+from helpdesk.work.service import TicketService
 
 
 @cache

@@ -2,11 +2,11 @@
 
 from functools import cache
 
-from helpdesk.watch import Watch
-from helpdesk.wiring import invocation
-from helpdesk.wiring.aws import settings
+from helpdesk.runtime import invocation
+from helpdesk.runtime.aws import settings
 from helpdesk.wiring.changes import change_teller
 from helpdesk.wiring.helpdesks import desks, helpdesks, watchlist
+from helpdesk.work.watch import Watch
 
 
 @cache

@@ -1,0 +1,1 @@
+"""The commands of `bridge`: options, and what is shown."""

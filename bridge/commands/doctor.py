@@ -1,0 +1,136 @@
+"""The command `bridge doctor`: what is broken or risky, why it matters, and the line to change."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import requests
+from botocore.exceptions import BotoCoreError, ClientError
+
+from bridge.commands.operate import on_a_stack
+from bridge.errors import BridgeError
+from bridge.generate import form_files
+from bridge.local.state import PROJECT, StateFolder
+from bridge.plain import plain
+from bridge.stacks import checks, target
+from bridge.stacks.checks import Examined, Finding
+from helpdesk.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+FINDINGS_STATUS = 1
+
+
+def form_findings(forms: Path) -> Iterator[Finding]:
+    """Form files that are wrong in spite of their being valid."""
+    for file in sorted(forms.glob("*.yaml")):
+        form = form_files.read(file)
+        if form.file.verify.scheme == "none":
+            yield Finding(
+                f"The form {form.name} verifies nobody.",
+                "Whoever knows the address can make tickets.",
+                f"{file.name}: give verify another scheme than none (docs/forms.md lists them)",
+            )
+
+
+def stack_findings(stack: Examined, probed: tuple[str, ...]) -> Iterator[Finding]:
+    """All checks of a stack, the raised alarms first; a check that cannot be made is a finding as well."""
+    for check in checks.CHECKS:
+        yield from _made(check.__name__, partial(check, stack))
+    for helpdesk in probed:
+        yield from _made("probe", partial(checks.probe, stack, helpdesk))
+
+
+def _made(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    try:
+        yield from check()
+    except (BotoCoreError, ClientError, requests.RequestException, SettingsError) as error:
+        yield Finding(
+            f"The check of {name.replace('_', ' ')} could not be made: {error}",
+            "What it looks for may be there.",
+            "Give these credentials read access to the stack, or mend what the message names",
+        )
+
+
+@click.command()
+@on_a_stack
+@click.option(
+    "--forms",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=PROJECT / "functions" / "forms",
+    help="Folder of the form files.  [default: functions/forms in the project]",
+)
+@click.option(
+    "--probe",
+    is_flag=True,
+    help="Make one test ticket at each helpdesk, which stays there, and look whether it comes back whole.",
+)
+@click.option("--helpdesk", metavar="NAME", help="Probe this helpdesk only.")
+@click.option("--json", "as_json", is_flag=True, help="Each finding as an object in a line.")
+def doctor(
+    state_dir: Path, stack: str | None, forms: Path, probe: bool, helpdesk: str | None, as_json: bool
+) -> None:
+    """Look for what is broken or risky: raised alarms first, then the stack and its settings, then the forms.
+
+    Where no stack runs and none is named, only the form files are looked at. Nothing is changed, and each
+    helpdesk gets one harmless call; --probe makes a test ticket as well. The status is 0 where nothing was
+    found, 1 where something was, 2 where the command line is wrong.
+
+    \b
+    Example:
+      bridge doctor
+      bridge doctor --stack ticket-bridge --probe
+    """
+    examined = _examined(state_dir, stack)
+    if probe and examined is None:
+        raise click.UsageError("--probe needs a stack: start one with bridge up, or name one with --stack")
+    found: list[Finding] = []
+    if examined:
+        probed = _probed(examined, helpdesk) if probe else ()
+        for name in probed:
+            click.echo(f"Making a test ticket at {name}; it stays there.", err=True)
+        found += stack_findings(examined, probed)
+    else:
+        click.echo("No stack is running: only the form files are looked at.", err=True)
+    found += form_findings(forms)
+    for finding in found:
+        told = json.dumps(asdict(finding)) if as_json else "\n  ".join(map(plain, asdict(finding).values()))
+        click.echo(told)
+    if found:
+        raise click.exceptions.Exit(FINDINGS_STATUS)
+    if not as_json:
+        click.echo("Nothing was found.")
+
+
+def _examined(state_dir: Path, name: str | None) -> Examined | None:
+    if name:
+        deployed = target.deployed(name)
+        described = deployed.session.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+        keys = deployed.session.client("apigateway")
+        key = keys.get_api_key(apiKey=outputs["ApiKeyId"], includeValue=True)["value"]
+        return Examined(deployed, outputs["ApiUrl"], key)
+    try:
+        running = StateFolder(state_dir).read_stack()
+    except BridgeError:
+        return None
+    return Examined(target.local(running), running.api_url, running.api_key)
+
+
+def _probed(stack: Examined, helpdesk: str | None) -> tuple[str, ...]:
+    try:
+        served = stack.settings.helpdesks
+    except (BotoCoreError, ClientError, SettingsError) as error:
+        raise BridgeError(f"The stack's settings cannot be read: {error}") from error
+    if helpdesk and helpdesk not in served:
+        raise click.UsageError(f"{helpdesk} is not served here: {', '.join(served)}")
+    return (helpdesk,) if helpdesk else served
+
+
+COMMANDS = (doctor,)

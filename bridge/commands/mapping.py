@@ -1,0 +1,141 @@
+"""The command `bridge map`: shows the request that a saved submission of a form becomes."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bridge.errors import BridgeError
+from bridge.generate import form_files
+from bridge.local.state import PROJECT
+from bridge.plain import plain_lines
+from bridge.stacks import samples
+from helpdesk.errors import RejectedError
+from helpdesk.http.forms.services import read_submission
+from helpdesk.http.signatures import Unverified
+from helpdesk.intake.requests import Defaults, read_body
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from helpdesk.http.forms.form_file import Form
+
+FOLDER = PROJECT / "functions" / "forms"
+_FIRST_BOUNDARY = re.compile(r"--([^\r\n]+)\r?\n")
+
+
+def _forms(_context: click.Context, _argument: click.Parameter, begun: str) -> list[str]:
+    """The names of forms that begin so."""
+    return sorted(path.stem for path in FOLDER.glob(f"{begun}*.yaml"))
+
+
+@click.command(name="map")
+@click.argument("form", shell_complete=_forms)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--content-type", help="Of a saved body; else it is told by how the file begins.")
+@click.option("--diff", is_flag=True, help="Show what differs from the form file as last committed.")
+@click.option("--answers", is_flag=True, help="Show the answers that expressions can name, and no request.")
+def map_command(form: str, file: Path, content_type: str | None, diff: bool, answers: bool) -> None:
+    """Show the request that a saved submission becomes; the status is 1 where it would be refused.
+
+    FORM is a form's name, or the path of a form file. FILE is a sample of events/, or a body as it was sent.
+
+    \b
+    Example:
+      bridge map typeform events/form_add_typeform.json
+      bridge map contact saved-body.txt --diff
+    """
+    path = Path(form) if form.endswith((".yaml", ".yml")) else FOLDER / f"{form}.yaml"
+    chosen = form_files.read(path)
+    kind, raw = _saved(file, content_type)
+    if isinstance(chosen.file.verify, Unverified):
+        click.echo(f"{path.name}: anybody may send submissions of this form (verify: none)", err=True)
+    if answers:
+        submission = read_submission(chosen.file.service, kind, raw, chosen.uploads)
+        click.echo(_shown({"answers": submission.answers, "files": submission.files} if submission else None))
+        return
+    request, problems = request_of(chosen, kind, raw)
+    if diff:
+        before = form_files.parse(path.stem, path.name, _committed(path))
+        old, new = (_shown(one).splitlines() for one in (request_of(before, kind, raw)[0], request))
+        changed = list(difflib.unified_diff(old, new, "committed", "now", lineterm=""))
+        click.echo("\n".join(changed) if changed else "No difference.")
+    else:
+        click.echo(_shown(request))
+    if problems:
+        raise BridgeError("the request is not valid:\n" + "\n".join(f"  {one}" for one in problems))
+
+
+COMMANDS = (map_command,)
+
+
+def request_of(form: Form, content_type: str, raw: bytes) -> tuple[dict[str, Any] | None, Sequence[str]]:
+    """The body of the request (None for no finished submission), and all that is wrong with it."""
+    try:
+        submission = read_submission(form.file.service, content_type, raw, form.uploads)
+    except RejectedError as error:
+        raise BridgeError(f"{form.name}: {'; '.join(_told(error))}") from error
+    if submission is None:
+        return None, ()
+    # What the function makes of the bytes and the day says nothing here.
+    mapped = form.request_of(replace(submission, id=submission.id or "(of-the-body)"))
+    problems = [f"this expression fails: {expression}" for expression in mapped.failures]
+    try:
+        read_body(mapped.body, Defaults(mapped.body["request_id"], form.source, "kapture"))
+    except RejectedError as error:
+        problems += _told(error)
+    if mapped.is_unmapped:
+        problems.append("no answer is mapped: `bridge map --answers` shows what there is")
+    return mapped.body, problems
+
+
+def _told(error: RejectedError) -> list[str]:
+    return [f"{one.field} {one.problem}" for one in error.problems] or [error.message]
+
+
+def _saved(file: Path, content_type: str | None) -> tuple[str, bytes]:
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise BridgeError(f"{file}: {error.strerror}") from error
+    text = raw.decode(errors="replace").lstrip()
+    if text.startswith("{") and content_type is None:
+        try:
+            content = json.loads(text)
+        except ValueError:
+            content = {}
+        if isinstance(content.get("send"), dict):
+            send = samples.read(file).send
+            if not isinstance(send, samples.FormSend):
+                raise BridgeError(f"{file} is no submission of a form")
+            return send.content_type, send.raw
+        return "application/json", raw
+    if content_type is not None:
+        return content_type, raw
+    boundary = _FIRST_BOUNDARY.match(text)
+    if boundary:
+        return f'multipart/form-data; boundary="{boundary[1]}"', raw
+    return "application/x-www-form-urlencoded", raw
+
+
+def _committed(path: Path) -> str:
+    folder = path.resolve().parent
+    done = subprocess.run(
+        ["git", "-C", str(folder), "show", f"HEAD:./{path.name}"], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise BridgeError(f"git has no committed {path.name}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _shown(request: Any) -> str:
+    if not request:
+        return "(no finished submission)"
+    return plain_lines(json.dumps(request, indent=2, ensure_ascii=False))

@@ -1,0 +1,132 @@
+"""Reads form files, and makes of them what is deployed.
+
+python -m bridge.generate.form_files FOLDER OUTPUT
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml  # type: ignore[import-untyped]  # it has no types
+
+from bridge.errors import BridgeError
+from helpdesk.errors import SettingsError
+from helpdesk.http.forms.form_file import Form, load_forms, read_form
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # as above
+    """Safe YAML in which dates, and words such as "yes", stay the texts that were written."""
+
+
+_BOOL, _TIMESTAMP = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_BOOL, _TIMESTAMP)]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOL, re.compile("true|false"), ["t", "f"])
+
+
+def read(path: Path) -> Form:
+    """The form in a file. Raises BridgeError naming file, line and field of all that is wrong."""
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise BridgeError(f"{path}: {error.strerror}") from error
+    return parse(path.stem, path.name, text)
+
+
+def parse(name: str, file: str, text: str) -> Form:
+    """The form in a file's text. Raises as `read`."""
+    try:
+        (entry,) = [_entry(name, file, text)]
+        return read_form(name, entry["content"], file, entry["lines"])
+    except SettingsError as error:
+        raise BridgeError(str(error)) from error
+
+
+def compile_all(folder: Path) -> str:
+    """All forms of a folder as the function loads them. Raises BridgeError naming all that is wrong."""
+    entries, problems = [], []
+    for path in sorted(folder.glob("*.y*ml")):
+        try:
+            entry = _entry(path.stem, path.name, path.read_text())
+            # As the function does it, so that nothing fails only there.
+            load_forms(json.dumps([entry]))
+        except SettingsError as error:
+            problems.append(str(error))
+        else:
+            entries.append(entry)
+    if problems:
+        raise BridgeError("\n".join(problems))
+    return json.dumps(entries, ensure_ascii=False, separators=(",", ":"))
+
+
+def _entry(name: str, file: str, text: str) -> dict[str, Any]:
+    reading = _Reading(file)
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        content = reading.content(loader, node, "") if node else None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SettingsError(f"{file}:{line}: file: is no YAML: {error.problem}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise SettingsError(f"{file}:1: file: is no YAML") from error
+    if reading.problems:
+        raise SettingsError("\n".join(reading.problems))
+    return {"name": name, "file": file, "lines": reading.lines, "content": content}
+
+
+class _Reading:
+    """Takes a file's content out of its nodes, and notes where each field stands."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self.lines: dict[str, int] = {}
+        self.problems: list[str] = []
+        self._around: list[Any] = []
+
+    def content(self, loader: _Loader, node: Any, path: str) -> Any:
+        """The node's content; every key is a text, also one that looks like a number."""
+        if any(node is outer for outer in self._around):
+            raise yaml.MarkedYAMLError(problem="it holds itself", problem_mark=node.start_mark)
+        self._around.append(node)
+        found = self._content(loader, node, path)
+        self._around.pop()
+        return found
+
+    def _content(self, loader: _Loader, node: Any, path: str) -> Any:
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.content(loader, inner, f"{path}.{place}") for place, inner in enumerate(node.value)]
+        if not isinstance(node, yaml.MappingNode):
+            return loader.construct_object(node)
+        found = {}
+        for key, inner in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            inner_path = f"{path}.{name}" if path else name
+            if name in found:
+                self.problems.append(f"{self._file}:{line}: {inner_path}: stands twice")
+            self.lines[inner_path] = line
+            found[name] = self.content(loader, inner, inner_path)
+        return found
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write what is deployed, or say what is wrong and end with status 1."""
+    folder, output = map(Path, arguments)
+    try:
+        output.write_text(compile_all(folder))
+    except BridgeError as error:
+        sys.exit(f"forms are wrong:\n{error}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""What runs on this machine: the emulator, the helpdesk simulators, their processes and state."""

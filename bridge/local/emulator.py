@@ -1,0 +1,218 @@
+"""The AWS emulator (MiniStack): its start on loopback, and clients that talk to it alone."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import botocore.session
+from botocore.config import Config
+
+from bridge.errors import BridgeError
+from bridge.local import processes
+from bridge.local.state import EMULATOR
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_sns import SNSClient
+    from mypy_boto3_sqs import SQSClient
+
+    from bridge.local.processes import Group
+    from bridge.local.state import StateFolder
+
+REGION = "us-east-1"
+READY_SECONDS = 30.0
+PORT_ATTEMPTS = 3
+
+# Nothing of the user's AWS set-up is read: neither files nor a profile named in the environment.
+_NO_USER_SETTINGS = {
+    "profile": (None, None, None, None),
+    "config_file": (None, None, os.devnull, None),
+    "credentials_file": (None, None, os.devnull, None),
+}
+# A proxy that the user's environment names must not see calls to loopback.
+_CONFIG = Config(proxies={}, retries={"mode": "standard", "total_max_attempts": 3})
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+
+
+def start_ready(state: StateFolder, *, enforce_iam: bool = False) -> str:
+    """Start the emulator on a free port; returns its endpoint URL once it answers.
+
+    With `enforce_iam` functions may do only what their roles allow, and services what queues let in.
+    Raises BridgeError with the end of its log when it does not.
+    """
+    for attempt in range(1, PORT_ATTEMPTS + 1):
+        port = _free_port()
+        command = [sys.executable, "-m", "bridge.local.guarded_emulator"]
+        env = {**_environment(state, port), "AUTH": str(enforce_iam).lower()}
+        group = state.start(EMULATOR, command, env=env, cwd=state.root)
+        endpoint_url = f"http://127.0.0.1:{port}"
+        if _answers(group, f"{endpoint_url}/_ministack/ready"):
+            return endpoint_url
+        # Another program may have taken the port between our choice and the start.
+        port_was_taken = "already in use" in _tail(state.log(EMULATOR))
+        state.stop([group])
+        if not port_was_taken or attempt == PORT_ATTEMPTS:
+            break
+    log = state.log(EMULATOR)
+    raise BridgeError(f"The emulator did not start. Its log is {log} and ends with:\n{_tail(log)}")
+
+
+class Clients:
+    """AWS clients that talk to the emulator, made when first used. May be used by several threads."""
+
+    def __init__(self, endpoint_url: str) -> None:
+        self.endpoint_url = endpoint_url
+        self.region = REGION
+        self._where: dict[str, Any] = {"endpoint_url": endpoint_url}
+        # A client may be shared by threads, but a session makes one at a time.
+        self._making = threading.Lock()
+        self._session = session()
+
+    @cached_property
+    def cloudformation(self) -> CloudFormationClient:
+        with self._making:
+            return self._session.client("cloudformation", **self._where)
+
+    @cached_property
+    def lambda_(self) -> LambdaClient:
+        with self._making:
+            return self._session.client("lambda", **self._where)
+
+    @cached_property
+    def sqs(self) -> SQSClient:
+        with self._making:
+            return self._session.client("sqs", **self._where)
+
+    @cached_property
+    def sns(self) -> SNSClient:
+        with self._making:
+            return self._session.client("sns", **self._where)
+
+    @cached_property
+    def events(self) -> EventBridgeClient:
+        with self._making:
+            return self._session.client("events", **self._where)
+
+    @cached_property
+    def secretsmanager(self) -> SecretsManagerClient:
+        with self._making:
+            return self._session.client("secretsmanager", **self._where)
+
+    @cached_property
+    def dynamodb(self) -> DynamoDBClient:
+        with self._making:
+            return self._session.client("dynamodb", **self._where)
+
+    # No type stubs are installed for the four below.
+    @cached_property
+    def iam(self) -> Any:
+        with self._making:
+            return self._session.client("iam", **self._where)
+
+    @cached_property
+    def s3(self) -> Any:
+        with self._making:
+            return self._session.client("s3", **self._where)
+
+    @cached_property
+    def apigateway(self) -> Any:
+        with self._making:
+            return self._session.client("apigateway", **self._where)
+
+    @cached_property
+    def scheduler(self) -> Any:
+        with self._making:
+            return self._session.client("scheduler", **self._where)
+
+
+def session() -> boto3.Session:
+    """Makes clients that know nothing of the user's own AWS set-up."""
+    bare = botocore.session.Session(session_vars=_NO_USER_SETTINGS)
+    bare.set_default_client_config(_CONFIG)
+    return boto3.Session(
+        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        region_name=REGION,
+        botocore_session=bare,
+    )
+
+
+def client_environment(endpoint_url: str) -> dict[str, str]:
+    """The variables with which an AWS tool talks to the emulator."""
+    return {
+        **CREDENTIALS,
+        "AWS_ENDPOINT_URL": endpoint_url,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+    }
+
+
+def bare_environment(state: StateFolder) -> dict[str, str]:
+    """What every program here needs, and nothing else of the user's variables."""
+    kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TZ") if name in os.environ}
+    folder = str(state.temporary)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.defpath])
+    return {**kept, "PATH": path, "HOME": folder, "TMPDIR": folder}
+
+
+def _environment(state: StateFolder, port: int) -> dict[str, str]:
+    # Lambda workers inherit these, and a function must not see what the user has set.
+    folder = state.temporary
+    return {
+        **bare_environment(state),
+        **CREDENTIALS,
+        "STATE_DIR": str(folder / "emulator"),
+        "S3_DATA_DIR": str(folder / "s3"),
+        "GATEWAY_PORT": str(port),
+        "BIND_HOST": "127.0.0.1",
+        # Also makes queue URLs hold this address and not the one that a caller used.
+        "MINISTACK_HOST": "127.0.0.1",
+        "MINISTACK_REGION": REGION,
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        "LAMBDA_EXECUTOR": "local",
+        # With a Docker daemon in reach it would remove containers of other emulators.
+        "DOCKER_HOST": f"unix://{folder}/no-docker.sock",
+    }
+
+
+def _answers(group: Group, url: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline and processes.exit_code(group) is None:
+        processes.check_stop()
+        try:
+            with opener.open(url, timeout=2):
+                return True
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.05)
+    return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _tail(log: Path, lines: int = 15) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

@@ -1,0 +1,1 @@
+"""A simulated Kapture account."""

@@ -1,0 +1,271 @@
+"""How a simulated Kapture account answers: the keys of the vendor, and each date in its own form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from zoneinfo import ZoneInfo
+
+    from bridge.simulators.kapture.tickets import Ticket
+
+type JsonObject = dict[str, object]
+
+SECONDS = "%Y-%m-%d %H:%M:%S"
+_DAY_FIRST = "%d-%m-%Y %H:%M"
+
+_AGENT_ID = 209803
+_AGENT_NAME = "Kapture Dev API's"
+_CREATION_FOLDER = "Inbox"
+
+
+def local(epoch: float, zone: ZoneInfo, form: str) -> str:
+    """A moment in epoch seconds as the account's clock shows it."""
+    return datetime.fromtimestamp(epoch, zone).strftime(form)
+
+
+@dataclass(frozen=True)
+class KaptureAnswers:
+    """The answers of an account in `zone` that was called at `origin`.
+
+    With `marker_returned` off, get and pull leave ticket details and extra blocks empty.
+    """
+
+    zone: ZoneInfo
+    origin: str
+    marker_returned: bool
+
+    def added(self, ticket: Ticket, *, older: bool) -> JsonObject:
+        """The answer to an add."""
+        compact: JsonObject = {
+            "due_date": ticket.due_date,
+            "title": ticket.title,
+            "customer_id": ticket.customer_id,
+            "ticket_id": ticket.ticket_id,
+            "Ticket Id": ticket.ticket_id,
+            "ticket_url": self.origin + ticket.page,
+            "status": "success",
+        }
+        if older:
+            # Documented: no ticket object, and the customer id is a text.
+            return compact | {"customer_id": str(ticket.customer_id)}
+        # Documented: a new ticket is unread, has nobody's name on it and links to its own page.
+        ticket_object = self._ticket_object(ticket) | {
+            "isUnread": True,
+            "creatorId": 0,
+            "creatorName": "",
+            "assignedToId": 0,
+            "assignedToName": "",
+            "assignedToPhone": "",
+            "assignedToEmail": "",
+            "ticketURL": ticket.page,
+            "ticketCreatorURL": ticket.page,
+        }
+        # Observed: extra blocks are echoed as arrays, even those sent as an object.
+        return {"ticket": ticket_object, "Additional_details": dict(ticket.blocks)} | compact
+
+    def updated(self, ticket: Ticket) -> JsonObject:
+        """The answer to an update."""
+        return {
+            "ticket": self._ticket_object(ticket),
+            "Additional_details": {},
+            "message": "Status and Comment have been updated.\n",
+            "status": "success",
+        }
+
+    def found(self, ticket: Ticket) -> JsonObject:
+        """One element of the answer to a get."""
+        return {
+            "additional_info": self._shown_blocks(ticket),
+            "history": {},
+            "task_details": self._task_details(ticket),
+        }
+
+    def pulled(self, tickets: Sequence[Ticket], *, older: bool, varying: bool) -> JsonObject:
+        """The answer to a pull; where it varies, one ticket is an object and none a text (observed)."""
+        if older:
+            return {"status": "success", "message": [self._older_pull_item(ticket) for ticket in tickets]}
+        items = [self._pull_item(ticket) for ticket in tickets]
+        message: object = items
+        if varying and len(items) < 2:
+            message = items[0] if items else "No tickets found"
+        return {"totalCount": None, "message": message, "status": "success"}
+
+    def _shown_details(self, ticket: Ticket) -> str:
+        return ticket.details if self.marker_returned else ""
+
+    def _shown_blocks(self, ticket: Ticket) -> JsonObject:
+        return dict(ticket.blocks) if self.marker_returned else {}
+
+    def _ticket_object(self, ticket: Ticket) -> JsonObject:
+        """The `ticket` of an update's answer; an add's differs in a few values (documented)."""
+        created = self._local(ticket.created_at, SECONDS)
+        status, status_name = ticket.status
+        return {
+            "id": ticket.internal_id,
+            "type": "O",
+            "email": ticket.email,
+            "phone": ticket.phone,
+            "status": status,
+            "orderId": "",
+            "queueKey": ticket.queue,
+            "ticketId": ticket.ticket_id,
+            "folderId": 0,
+            "detail": self._shown_details(ticket),
+            "isUnread": False,
+            "isOutOfSLA": False,
+            "priority": 0,
+            "isCallBack": bool(ticket.callback_time),
+            "creatorId": _AGENT_ID,
+            "enquiryId": 0,
+            "contactId": 0,
+            "substatus": ticket.sub_status,
+            "productId": 0,
+            "erpOrderId": "",
+            "referenceId": 0,
+            "ticketEmail": "",
+            "assignedToId": _AGENT_ID,
+            "pendingTaskId": 0,
+            "agencyBriefId": 0,
+            "twitterUserId": "",
+            "facebookUserId": "",
+            "associativefile": "",
+            "statusName": status_name,
+            "customerFeedback": 0,
+            "playStoreReviewId": "",
+            "lastConversationId": 0,
+            "lastConversationType": "O",
+            "lastConversationTime": int(ticket.created_at * 1000),
+            "date": created,
+            "totalConversationCount": 0,
+            "taskTitle": ticket.title,
+            "typeName": "Mobile App",
+            "taskEnddate": ticket.due_date,
+            "lastFollowUp": self._local(ticket.updated_at, SECONDS),
+            "nextFollowUp": ticket.callback_time or created,
+            "substatusName": ticket.sub_status_name,
+            "encryptedPhone": "",
+            "encryptedEmail": "",
+            "lastConversationTypeName": "Mobile App",
+            "ticketURL": ticket.list_page,
+            "ticketCreatorURL": ticket.list_page,
+            "isEscalated": True,
+            "folders": ticket.disposition.split("|") if ticket.disposition else [_CREATION_FOLDER],
+            "queueName": ticket.queue_name,
+            "creatorName": _AGENT_NAME,
+            "folderColor": "red",
+            "assignedToName": _AGENT_NAME,
+            "assignedToEmail": "agent@example.com",
+            "mergeTicketId": "",
+            "skuCode": "",
+            "productName": "",
+        }
+
+    def _task_details(self, ticket: Ticket) -> JsonObject:
+        """The `task_details` of a get: other date form, names for keys, escaped people (documented)."""
+        created = self._local(ticket.created_at, _DAY_FIRST)
+        callback = _day_first(ticket.callback_time)
+        return {
+            "date": created,
+            "tat": "",
+            "sla": "",
+            "status": ticket.status[1],
+            "nextFollowUp": callback or created,
+            "lastFollowUp": self._local(ticket.updated_at, _DAY_FIRST),
+            "taskId": ticket.internal_id,
+            "email": ticket.email,
+            "phone": ticket.phone,
+            "lastSource": "Mobile App",
+            "lastConvesationTime": created,
+            "title": ticket.title,
+            "orderId": "",
+            "primarySource": "Mobile App",
+            "ticketEmail": "",
+            "folderId": 0,
+            "ticketId": ticket.ticket_id,
+            "detail": self._shown_details(ticket),
+            "mergedTicketId": "",
+            "contactId": 0,
+            "productId": 0,
+            "creatorId": _AGENT_ID,
+            "customerId": ticket.customer_id,
+            "assignedId": _AGENT_ID,
+            "creatorName": _escaped(_AGENT_NAME),
+            "priority": "low",
+            "attachment": "",
+            "pendingTaskId": 0,
+            "ticketCloseEmpId": _AGENT_ID,
+            "assignedToName": _escaped(_AGENT_NAME),
+            "callBack": callback,
+            "queueKey": ticket.queue,
+            "customer_rating": 0,
+            "lastConversationId": 0,
+            "slaStatus": "out of sla",
+            "queueName": ticket.queue_name,
+            "total_conversations": 0,
+            "disposition": ticket.disposition or _CREATION_FOLDER,
+            # Documented: empty, although the add's answer has a value.
+            "taskEnddate": "",
+            "customer_feedback": "",
+            "url": self.origin + ticket.page,
+            "substatus": ticket.sub_status_name,
+            "substatusKey": ticket.sub_status,
+            "assigneeCode": "",
+            "ftr": "no",
+            "attachments": [],
+        }
+
+    def _pull_item(self, ticket: Ticket) -> JsonObject:
+        """One flat item of a pull: the first keys are documented, customer and extra blocks observed."""
+        details = self._task_details(ticket)
+        absent = {"title", "email", "phone", "ticketEmail", "attachments"}
+        return {key: value for key, value in details.items() if key not in absent} | {
+            "taskTitle": ticket.title,
+            "customerName": _escaped(ticket.customer_name),
+            "customerEmail": ticket.email,
+            "customerPhone": ticket.phone,
+            "additional_info": self._shown_blocks(ticket),
+        }
+
+    def _older_pull_item(self, ticket: Ticket) -> JsonObject:
+        """One item as the older generation answers it: `status` is a result there (documented)."""
+        return {
+            "tat": "",
+            "sla": "",
+            "ticketId": ticket.ticket_id,
+            "contactId": "",
+            "referenceId": "",
+            "creatorName": _escaped(_AGENT_NAME),
+            "priority": "low",
+            "assignedToName": _escaped(_AGENT_NAME),
+            "status": "success",
+            "sla status": "out of sla",
+            "date": self._local(ticket.created_at, SECONDS),
+            "total_conversations": "0",
+            "taskTitle": ticket.title,
+            "substatus": ticket.sub_status_name,
+            "taskEnddate": ticket.due_date[: len("yyyy-MM-dd HH:mm")],
+            "disposition": f"{ticket.disposition or _CREATION_FOLDER} ",
+            "companyName": "",
+            "customerName": _escaped(ticket.customer_name),
+            "customerEmail": ticket.email,
+            "customerPhone": ticket.phone,
+        }
+
+    def _local(self, epoch: float, form: str) -> str:
+        return local(epoch, self.zone, form)
+
+
+def _day_first(moment: str) -> str:
+    if not moment:
+        return ""
+    return datetime.strptime(moment, SECONDS).strftime(_DAY_FIRST)  # noqa: DTZ007 - local in, local out
+
+
+def _escaped(name: str) -> str:
+    """A person's name as get and pull show it: `&apos;` is documented, html.escape spells it otherwise."""
+    return escape(name, quote=False).replace('"', "&quot;").replace("'", "&apos;")

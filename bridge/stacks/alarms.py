@@ -1,0 +1,34 @@
+"""The alarms of a stack as CloudWatch tells them: the words that every view of a stack shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bridge.stacks.target import Target
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """One alarm: its name without the stack's, whether it is raised, and what it says to do."""
+
+    name: str
+    is_raised: bool
+    description: str
+
+
+def alarms(target: Target) -> list[Alarm]:
+    """Every alarm of the stack, the raised ones first, then by name."""
+    prefix = f"{target.name}-"
+    pages = target.cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix=prefix)
+    found = [
+        Alarm(
+            alarm["AlarmName"].removeprefix(prefix),
+            alarm["StateValue"] == "ALARM",
+            alarm.get("AlarmDescription", ""),
+        )
+        for page in pages
+        for alarm in page["MetricAlarms"]
+    ]
+    return sorted(found, key=lambda alarm: (not alarm.is_raised, alarm.name))

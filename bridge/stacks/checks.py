@@ -1,0 +1,436 @@
+"""Looks at a running stack for what is broken or risky; each check yields what it finds."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import requests
+from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has no types
+
+from bridge.local.state import PROJECT
+from bridge.stacks.alarms import alarms
+from bridge.stacks.subscriptions import OWN_QUEUES
+from helpdesk.clients.markers import OFF, marker_in
+from helpdesk.models import Ticket
+from helpdesk.settings import Settings, load_settings
+from helpdesk.store.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from bridge.stacks.target import Target
+
+# As many records of a batch are carried out at a time (BatchSize and THREADS).
+_BATCH = 25
+# Lambda takes no fewer.
+_LEAST_CONCURRENCY = 2
+# One run each of the API, forms, callbacks and of what runs by the clock, while the queue takes its share.
+_BESIDE_THE_QUEUE = 5
+# Where no figure tells how long a call takes.
+_USUAL_CALL_S = 1.0
+_CLOCK_TOLERANCE = timedelta(minutes=5)
+_DRIFT_S = 120.0
+_ACCEPTED = {200, 400, 404, 422}
+# What `sam deploy` puts in place of local paths.
+_PACKAGED = {"CodeUri", "ContentUri"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found, why it matters, and what to change."""
+
+    what: str
+    why: str
+    change: str
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the API answered."""
+
+    status: int
+    body: Any
+
+
+class Examined:
+    """A stack, and what is read of it, once."""
+
+    def __init__(self, target: Target, api_url: str, api_key: str) -> None:
+        self.target = target
+        self._api_url = api_url
+        self._api_key = api_key
+
+    @cached_property
+    def consumer(self) -> Mapping[str, Any]:
+        """The configuration of the function that carries requests out."""
+        name = f"{self.target.name}-ticket-queue"
+        found: Mapping[str, Any] = self.client("lambda").get_function_configuration(FunctionName=name)
+        return found
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings of that function. Raises SettingsError."""
+        return load_settings(self.consumer["Environment"]["Variables"])
+
+    @cached_property
+    def queue(self) -> Mapping[str, str]:
+        """The attributes of the queue of requests."""
+        return self._attributes(self.target.requests_queue_url)
+
+    @cached_property
+    def dead_letter_queue(self) -> Mapping[str, str]:
+        """The attributes of the dead-letter queue."""
+        return self._attributes(self.target.dead_letter_queue_url)
+
+    @cached_property
+    def mapping(self) -> Mapping[str, Any]:
+        """How the queue is read."""
+        found: list[Mapping[str, Any]] = self.client("lambda").list_event_source_mappings(
+            EventSourceArn=self.queue["QueueArn"], FunctionName=self.consumer["FunctionName"]
+        )["EventSourceMappings"]
+        return found[0]
+
+    @property
+    def concurrency(self) -> int:
+        """How many batches may run at a time."""
+        return int(self.mapping["ScalingConfig"]["MaximumConcurrency"])
+
+    def client(self, service: Any) -> Any:
+        """A client of another service than the target's own."""
+        return self.target.session.client(service, endpoint_url=self.target.endpoint_url)
+
+    def call_s(self, helpdesk: str) -> float:
+        """How long a request takes on the average of the last day, in seconds."""
+        now = datetime.now(UTC)
+        points = self.target.cloudwatch.get_metric_statistics(
+            Namespace="TicketBridge",
+            MetricName="RequestMilliseconds",
+            Dimensions=[
+                {"Name": "service", "Value": self.target.name},
+                {"Name": "helpdesk", "Value": helpdesk},
+            ],
+            StartTime=now - timedelta(days=1),
+            EndTime=now,
+            Period=86400,
+            Statistics=["Average"],
+        )["Datapoints"]
+        return max(points[0]["Average"] / 1000, 0.001) if points else _USUAL_CALL_S
+
+    def ask(self, method: str, path: str, body: Any = None, wait_s: int = 0) -> Reply:
+        """One call of the stack's own API."""
+        headers = {"x-api-key": self._api_key}
+        if wait_s:
+            headers["Prefer"] = f"wait={wait_s}"
+        with requests.Session() as session:
+            # No proxy stands between us and loopback.
+            session.trust_env = self.target.endpoint_url is None
+            answer = session.request(method, self._api_url + path, json=body, headers=headers, timeout=35)
+        try:
+            return Reply(answer.status_code, answer.json())
+        except ValueError:
+            return Reply(answer.status_code, {})
+
+    def _attributes(self, url: str) -> Mapping[str, str]:
+        found: Any = self.target.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+        attributes: Mapping[str, str] = found["Attributes"]
+        return attributes
+
+
+def raised_alarms(stack: Examined) -> Iterator[Finding]:
+    """The alarms, in their own words."""
+    for alarm in alarms(stack.target):
+        if alarm.is_raised:
+            meaning, _, first = alarm.description.partition(" First: ")
+            yield Finding(f"The alarm {alarm.name} is raised.", meaning, f"First: {first}")
+
+
+def times(stack: Examined) -> Iterator[Finding]:
+    """Time-outs against visibility and lease."""
+    timeout = stack.consumer["Timeout"]
+    visible_s = int(stack.queue["VisibilityTimeout"])
+    settings = stack.settings
+    if visible_s < 6 * timeout:
+        yield Finding(
+            f"A message stays hidden for {visible_s} s, and the function may run for {timeout} s.",
+            "A batch that takes long is delivered again while it runs. AWS asks for six times the time-out.",
+            f"template.yaml: RequestsQueue, VisibilityTimeout: {6 * timeout}",
+        )
+    call_s = settings.connect_timeout_s + settings.read_timeout_s
+    if call_s >= timeout - 5:
+        yield Finding(
+            f"A call may take {call_s:g} s, and the function ends after {timeout} s.",
+            "A slow call is cut off in the middle, and becomes a doubt.",
+            f"template.yaml: Globals, READ_TIMEOUT_S below {timeout - 5 - settings.connect_timeout_s:g}",
+        )
+    if not timeout < settings.lease_s < visible_s:
+        yield Finding(
+            f"A claim holds for {settings.lease_s} s; it must lie between {timeout} and {visible_s}.",
+            "Shorter, and a call that still runs counts as crashed; longer, and a crash is noticed late.",
+            f"template.yaml: Globals, LEASE_S: {timeout + 10}",
+        )
+
+
+def memory(stack: Examined) -> Iterator[Finding]:
+    """How long the ledger remembers, against how long a request can come back."""
+    settings = stack.settings
+    kept_s = int(stack.queue["MessageRetentionPeriod"])
+    dead_s = int(stack.dead_letter_queue["MessageRetentionPeriod"])
+    days = math.ceil((kept_s + dead_s) / 86400)
+    if settings.ledger_days < days:
+        yield Finding(
+            f"The ledger forgets after {settings.ledger_days} days, and a request can come back for {days}.",
+            "One that is redriven after that is taken for new, and makes a second ticket.",
+            f"template.yaml: Globals, LEDGER_DAYS: {days}",
+        )
+    if settings.give_up_after_s + settings.max_delay_s >= kept_s:
+        yield Finding(
+            f"Requests are given up after {settings.give_up_after_s / 3600:g} h;"
+            f" the queue forgets them after {kept_s / 3600:g} h.",
+            "What the queue forgets is lost without an outcome.",
+            f"GiveUpAfterHours={kept_s // 3600 - 24} in make deploy",
+        )
+    life = stack.target.dynamodb.describe_time_to_live(TableName=stack.target.ledger_table)
+    if life["TimeToLiveDescription"].get("TimeToLiveStatus") not in ("ENABLED", "ENABLING"):
+        yield Finding(
+            "Items of the ledger do not expire.",
+            "The table grows for ever, and so does its price.",
+            "template.yaml: LedgerTable, TimeToLiveSpecification on expires_at; then make deploy",
+        )
+
+
+def reading(stack: Examined) -> Iterator[Finding]:
+    """Whether the queue is read, and whether the account has room for what reads it."""
+    if stack.mapping["State"] in ("Disabled", "Disabling"):
+        yield Finding(
+            "Nobody reads the queue of requests: its event source mapping is disabled.",
+            "Requests are accepted and wait.",
+            f"aws lambda update-event-source-mapping --uuid {stack.mapping['UUID']} --enabled",
+        )
+    limit = stack.client("lambda").get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
+    if stack.concurrency + _BESIDE_THE_QUEUE > limit:
+        yield Finding(
+            f"The queue may take {stack.concurrency} of the {limit} runs at a time that this account has.",
+            "While it does, forms and the API are refused and runs by the clock fall out.",
+            f"QueueConcurrency={max(_LEAST_CONCURRENCY, limit - _BESIDE_THE_QUEUE)} in make deploy,"
+            " or ask AWS for a higher quota of Lambda's concurrent executions",
+        )
+
+
+def load(stack: Examined) -> Iterator[Finding]:
+    """Concurrency and latency against the budgets."""
+    settings = stack.settings
+    for name, chosen in {"kapture": settings.kapture, "socialboards": settings.socialboards}.items():
+        if not chosen or not chosen.budget:
+            continue
+        call_s = stack.call_s(name)
+        batches = chosen.budget / chosen.budget_period_s * call_s / _BATCH
+        needed = max(_LEAST_CONCURRENCY, math.ceil(batches))
+        figures = (
+            f"{stack.concurrency} batches at a time, {call_s:.1f} s a call,"
+            f" {chosen.budget} calls in {chosen.budget_period_s:g} s for {name}"
+        )
+        if stack.concurrency < batches:
+            yield Finding(
+                f"The budget cannot be used: {figures}.",
+                "Requests wait although the helpdesk would take them.",
+                f"QueueConcurrency={needed} in make deploy",
+            )
+        elif stack.concurrency > 2 * needed:
+            yield Finding(
+                f"More runs at a time than the budget feeds: {figures}.",
+                "Batches find the budget drawn: they cost invocations, and requests go to and fro.",
+                f"QueueConcurrency={needed} in make deploy",
+            )
+
+
+def subscriptions(stack: Examined) -> Iterator[Finding]:
+    """Who hears outcomes, and whether they chose which."""
+    sns = stack.client("sns")
+    topic = stack.settings.outcomes_topic_arn
+    found = sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
+    for one in (one for page in found for one in page["Subscriptions"]):
+        endpoint = one["Endpoint"]
+        if endpoint.rpartition(":")[2].startswith(OWN_QUEUES):
+            # The local stack's own, which hear everything on purpose.
+            continue
+        if not one["SubscriptionArn"].startswith("arn:"):
+            yield Finding(
+                f"{endpoint} has not confirmed its subscription.",
+                "It gets no outcome.",
+                "Let it answer the confirmation that SNS has sent, or subscribe it again",
+            )
+        elif not _filter_of(sns, one["SubscriptionArn"]):
+            yield Finding(
+                f"{endpoint} hears every outcome.",
+                "It gets those of other sources too, and each kind of event that is added one day.",
+                f"aws sns set-subscription-attributes --subscription-arn {one['SubscriptionArn']}"
+                ' --attribute-name FilterPolicy --attribute-value \'{"source": ["..."]}\'',
+            )
+
+
+def _filter_of(sns: Any, subscription: str) -> Any:
+    found = sns.get_subscription_attributes(SubscriptionArn=subscription)["Attributes"]
+    return json.loads(found.get("FilterPolicy") or "{}")
+
+
+def template(stack: Examined) -> Iterator[Finding]:
+    """Whether what is deployed is the template of this checkout, and still as it was deployed."""
+    formation = stack.client("cloudformation")
+    body = formation.get_template(StackName=stack.target.name, TemplateStage="Original")["TemplateBody"]
+    deployed = yaml_helper.yaml_parse(body) if isinstance(body, str) else body
+    here = yaml_helper.yaml_parse((PROJECT / "template.yaml").read_text())
+    other = [
+        f"{part}.{name}"
+        for part in ("Parameters", "Resources", "Outputs")
+        for name in sorted({*here[part], *deployed.get(part, {})})
+        if _comparable(here[part].get(name)) != _comparable(deployed.get(part, {}).get(name))
+    ]
+    if other:
+        yield Finding(
+            f"The deployed template is not the one of this checkout: {', '.join(other[:10])}"
+            + (f" and {len(other) - 10} more." if len(other) > 10 else "."),
+            "Docs, alarms and checks speak of what is here.",
+            "make deploy, or check out the version that is deployed",
+        )
+    if stack.target.endpoint_url is None:
+        yield from _drift(formation, stack.target.name)
+
+
+def _comparable(part: Any) -> Any:
+    """A part of a template without the properties that a deployment changes."""
+    if not isinstance(part, dict):
+        return part
+    properties = {name: value for name, value in part.get("Properties", {}).items() if name not in _PACKAGED}
+    rest = {name: value for name, value in part.items() if name not in ("Properties", "Metadata")}
+    return json.loads(json.dumps(rest | {"Properties": properties}, default=str))
+
+
+def _drift(formation: Any, stack: str) -> Iterator[Finding]:
+    detection = formation.detect_stack_drift(StackName=stack)["StackDriftDetectionId"]
+    deadline = time.monotonic() + _DRIFT_S
+    while True:
+        found = formation.describe_stack_drift_detection_status(StackDriftDetectionId=detection)
+        if found["DetectionStatus"] != "DETECTION_IN_PROGRESS" or time.monotonic() > deadline:
+            break
+        time.sleep(2)
+    drifts = formation.describe_stack_resource_drifts(
+        StackName=stack, StackResourceDriftStatusFilters=["MODIFIED", "DELETED"]
+    )["StackResourceDrifts"]
+    for drift in drifts:
+        changed = ", ".join(one["PropertyPath"] for one in drift.get("PropertyDifferences", []))
+        yield Finding(
+            f"{drift['LogicalResourceId']} has been changed by hand: {changed or 'it is gone'}.",
+            "The next deployment may undo it, and nobody else knows of it.",
+            f"template.yaml: {drift['LogicalResourceId']}, or make deploy to undo it",
+        )
+
+
+def tokens(stack: Examined) -> Iterator[Finding]:
+    """Whether each helpdesk takes our token, by one harmless call through the stack's own API."""
+    for name in stack.settings.helpdesks:
+        # Whether there is such a ticket does not matter.
+        reply = stack.ask("GET", f"/tickets/1?helpdesk={name}")
+        if reply.status in _ACCEPTED:
+            continue
+        code = reply.body.get("code", f"HTTP {reply.status}")
+        yield Finding(
+            f"{name} cannot be asked: {code}.",
+            "Requests for it wait until it can.",
+            _REMEDIES.get(code, "docs/operate.md, When a gate closes"),
+        )
+
+
+_REMEDIES = {
+    "token_refused": "aws secretsmanager put-secret-value with a valid token",
+    "gate_closed_token_refused": "aws secretsmanager put-secret-value with a valid token",
+    "secret_malformed": 'aws secretsmanager put-secret-value as {"token": "..."}',
+    "paused": "bridge resume",
+    "api_key_refused": "the key of output ApiKeyId belongs to no usage plan of this API: make deploy",
+}
+
+
+def probe(stack: Examined, helpdesk: str) -> Iterator[Finding]:
+    """Makes one test ticket, and looks whether marker, clock and zone come back as they went."""
+    request_id = f"doctor-{uuid.uuid4().hex[:12]}"
+    title = "Test by bridge doctor: please close"
+    body = {
+        "helpdesk": helpdesk,
+        "request_id": request_id,
+        "source": "doctor",
+        "ticket": {"title": title, "details": "Made by `bridge doctor --probe` of Ticket Bridge."},
+    }
+    began = datetime.now(UTC)
+    reply = stack.ask("POST", "/tickets", body, wait_s=20)
+    if reply.status != 201:
+        yield Finding(
+            f"No test ticket was made at {helpdesk} in 20 s: {reply.body.get('code', reply.status)}.",
+            "Requests go the same way.",
+            f"bridge trace {request_id}",
+        )
+        return
+    shown = stack.ask("GET", f"/tickets/{reply.body['ticket_id']}?helpdesk={helpdesk}&include=raw")
+    if shown.status != 200:
+        yield Finding(
+            f"The test ticket {reply.body['ticket_id']} cannot be read at {helpdesk}: {shown.status}.",
+            "What cannot be read cannot be looked up after a lost answer.",
+            f"bridge trace {request_id}",
+        )
+        return
+    ticket = Ticket.model_validate(shown.body["tickets"][0])
+    yield from _marker(stack, helpdesk, request_id, ticket)
+    yield from _clock(helpdesk, began, ticket)
+
+
+def _marker(stack: Examined, helpdesk: str, request_id: str, ticket: Ticket) -> Iterator[Finding]:
+    settings = stack.settings
+    chosen = settings.kapture if helpdesk == "kapture" else settings.socialboards
+    parameter = "MarkerField" if helpdesk == "kapture" else "SocialboardsMarkerField"
+    field = chosen.marker_field if chosen else OFF
+    kept = Ledger(stack.target.dynamodb, stack.target.ledger_table, lease_s=0, keep_days=28)
+    receipt = kept.receipt(request_id)
+    if receipt and receipt.claim.marker and marker_in(ticket, field) == receipt.claim.marker:
+        return
+    why = "After a lost answer a ticket is not found, and its request is parked for a person."
+    if field == OFF:
+        yield Finding(f"Tickets at {helpdesk} carry no marker.", why, f"{parameter}=details in make deploy")
+    else:
+        yield Finding(
+            f"The marker does not come back from {helpdesk} in {field}.",
+            why,
+            f"{parameter}=title, or a field that your account shows, in make deploy",
+        )
+
+
+def _clock(helpdesk: str, began: datetime, ticket: Ticket) -> Iterator[Finding]:
+    parameter = "KaptureZone" if helpdesk == "kapture" else "SocialboardsZone"
+    why = "Tickets are looked up by their day: with wrong times they are looked for on the wrong one."
+    if ticket.created_at is None:
+        yield Finding(
+            f"{helpdesk} tells no time of creation.", why, "docs/operate.md, Doubts: what cannot be settled"
+        )
+    elif abs(off := ticket.created_at - began) > _CLOCK_TOLERANCE:
+        hours = off.total_seconds() / 3600
+        yield Finding(
+            f"The test ticket was made just now, and {helpdesk} says {hours:+.2f} h off.",
+            why,
+            f"{parameter}=... in make deploy: the zone in which it prints times; or its clock is wrong",
+        )
+
+
+CHECKS: tuple[Callable[[Examined], Iterator[Finding]], ...] = (
+    raised_alarms,
+    tokens,
+    times,
+    memory,
+    reading,
+    load,
+    subscriptions,
+    template,
+)

@@ -1,0 +1,53 @@
+"""Sends as a form's service does: the headers and the path by which the form verifies its sender."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from helpdesk.http.signatures import (
+    Hmac,
+    SecretHeader,
+    SecretPath,
+    encoded,
+    mac,
+    signature_scheme,
+)
+
+if TYPE_CHECKING:
+    from helpdesk.http.forms.form_file import Form
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a verified call carries besides its body."""
+
+    headers: dict[str, str] = field(default_factory=dict)
+    path: str = ""
+
+
+def proof(form: Form, secret: str, raw: bytes, at: float | None = None) -> Proof:
+    """The headers, and the path below the API, of a call with this body that is sent at `at`."""
+    path = f"/forms/{form.name}"
+    scheme = form.file.verify
+    if isinstance(scheme, SecretPath):
+        return Proof(path=f"{path}/{secret}")
+    if isinstance(scheme, SecretHeader):
+        return Proof({scheme.header: f"{scheme.prefix}{secret}"}, path)
+    signed = signature_scheme(scheme)
+    return Proof(_signed(signed, secret, raw, at or time.time()) if signed else {}, path)
+
+
+def _signed(scheme: Hmac, secret: str, raw: bytes, at: float) -> dict[str, str]:
+    timestamp = str(int(at))
+    call_id = f"call-{timestamp}"
+    signature = scheme.prefix + encoded(scheme, mac(scheme, secret, raw, timestamp, call_id))
+    headers = {scheme.header: signature}
+    if scheme.id_header:
+        headers[scheme.id_header] = call_id
+    if scheme.timestamp and scheme.timestamp.header:
+        headers[scheme.timestamp.header] = timestamp
+    elif scheme.timestamp:
+        headers[scheme.header] = f"{scheme.timestamp.key}={timestamp},{signature}"
+    return headers

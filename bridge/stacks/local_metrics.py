@@ -1,0 +1,155 @@
+"""Stands in for the part of CloudWatch that the emulator leaves out, so that alarms change locally too.
+
+The emulator (MiniStack 1.5.33) keeps metrics and judges alarms when some are put, and nobody puts them: it
+reads no figures out of logs, and its queues tell none. What differs from AWS: it looks at one stretch of
+`Period` x `EvaluationPeriods`, takes no heed of dimensions, and leaves an alarm as it is where nothing comes.
+So a zero is put for each alarm that is quiet without figures, as AWS would judge it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from botocore.exceptions import BotoCoreError, ClientError
+
+from bridge.errors import BridgeError
+from bridge.local.state import StateFolder
+from bridge.stacks import target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from mypy_boto3_cloudwatch.type_defs import MetricDatumTypeDef
+
+    from bridge.stacks.target import Target
+
+NAME = "metrics"
+_EVERY_S = 1.0
+_ZEROS_EVERY_S = 10.0
+# A line may come into the log a little after others with a later time.
+_OVERLAP_MS = 5000
+_MOST_AT_ONCE = 500
+
+
+class LogReader:
+    """Finds figures in the functions' logs, each line once."""
+
+    def __init__(self, stack: Target, prefix: str) -> None:
+        self._logs = stack.logs
+        self._prefix = prefix
+        self._since = int(time.time() * 1000)
+        # Lines by their log and text: the emulator gives no ids.
+        self._seen: dict[tuple[str, str], int] = {}
+
+    def new(self) -> Iterator[tuple[str, MetricDatumTypeDef]]:
+        """Namespace and figure of all that came since the last look."""
+        since = self._since - _OVERLAP_MS
+        self._seen = {line: at for line, at in self._seen.items() if at >= since}
+        self._since = int(time.time() * 1000)
+        for group in self._logs.describe_log_groups(logGroupNamePrefix=self._prefix)["logGroups"]:
+            pages = self._logs.get_paginator("filter_log_events").paginate(
+                logGroupName=group["logGroupName"], startTime=since
+            )
+            for event in (event for page in pages for event in page["events"]):
+                line = (group["logGroupName"], event["message"])
+                if line not in self._seen:
+                    self._seen[line] = event["timestamp"]
+                    yield from figures_in(event["message"])
+
+
+def figures_in(line: str) -> Iterator[tuple[str, MetricDatumTypeDef]]:
+    """Namespace and figure of each metric in a log line; nothing where it is in another format."""
+    if not line.startswith('{"_aws"'):
+        return
+    try:
+        told = json.loads(line)
+    except ValueError:
+        return
+    at = datetime.fromtimestamp(told["_aws"]["Timestamp"] / 1000, UTC)
+    for directive in told["_aws"]["CloudWatchMetrics"]:
+        for names in directive["Dimensions"]:
+            for metric in directive["Metrics"]:
+                values = told[metric["Name"]]
+                yield (
+                    directive["Namespace"],
+                    {
+                        "MetricName": metric["Name"],
+                        "Dimensions": [{"Name": name, "Value": told[name]} for name in names],
+                        "Timestamp": at,
+                        "Unit": metric.get("Unit", "None"),
+                        "Values": values if isinstance(values, list) else [values],
+                    },
+                )
+
+
+def zeros(stack: Target) -> Iterator[tuple[str, MetricDatumTypeDef]]:
+    """A zero for each alarm that is not raised where no figures come."""
+    pages = stack.cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{stack.name}-")
+    for alarm in (alarm for page in pages for alarm in page["MetricAlarms"]):
+        if alarm.get("TreatMissingData") == "notBreaching":
+            yield (
+                alarm["Namespace"],
+                {"MetricName": alarm["MetricName"], "Dimensions": alarm["Dimensions"], "Value": 0.0},
+            )
+
+
+def dead_letters(stack: Target) -> tuple[str, MetricDatumTypeDef]:
+    """How many copies are in the dead-letter queue, as SQS tells it on AWS."""
+    url = stack.dead_letter_queue_url
+    names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    found: Mapping[Any, str] = stack.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)[
+        "Attributes"
+    ]
+    # One that an operator looks at is hidden for a moment and has not gone.
+    count = sum(int(found[name]) for name in names)
+    dimensions = [{"Name": "QueueName", "Value": url.rpartition("/")[2]}]
+    return (
+        "AWS/SQS",
+        {
+            "MetricName": "ApproximateNumberOfMessagesVisible",
+            "Dimensions": dimensions,  # type: ignore[typeddict-item]  # the stubs want their own class
+            "Value": float(count),
+        },
+    )
+
+
+def put(stack: Target, figures: list[tuple[str, MetricDatumTypeDef]]) -> None:
+    """Gives the figures to CloudWatch, which then judges its alarms."""
+    for namespace in dict.fromkeys(namespace for namespace, _ in figures):
+        mine = [figure for name, figure in figures if name == namespace]
+        for start in range(0, len(mine), _MOST_AT_ONCE):
+            stack.cloudwatch.put_metric_data(
+                Namespace=namespace, MetricData=mine[start : start + _MOST_AT_ONCE]
+            )
+
+
+@click.command()
+@click.option("--state-dir", type=click.Path(file_okay=False, path_type=Path), required=True)
+def main(state_dir: Path) -> None:
+    """Carry figures from the local stack's logs to its metrics, until stopped."""
+    stack = target.local(StateFolder(state_dir).read_stack())
+    reader = LogReader(stack, f"/aws/lambda/{stack.name}-")
+    zeros_at = 0.0
+    while True:
+        try:
+            figures = list(reader.new())
+            if time.monotonic() >= zeros_at:
+                figures += [*zeros(stack), dead_letters(stack)]
+                zeros_at = time.monotonic() + _ZEROS_EVERY_S
+            put(stack, figures)
+        except (BotoCoreError, ClientError) as error:
+            # The emulator may be busy with a deployment.
+            click.echo(f"not carried: {error}", err=True)
+        time.sleep(_EVERY_S)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BridgeError as error:
+        raise SystemExit(str(error)) from error

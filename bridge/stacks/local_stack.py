@@ -1,0 +1,289 @@
+"""Brings the whole local stack up and takes it down."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import requests
+from botocore.exceptions import BotoCoreError, ClientError
+
+from bridge.errors import BridgeError
+from bridge.generate import schedules
+from bridge.local import emulator, emulator_gaps, processes, sam
+from bridge.local.helpdesks import HELPDESKS, Wish
+from bridge.local.state import EMULATOR, PROJECT, Stack
+from bridge.stacks import local_metrics
+from bridge.stacks.subscriptions import OWN_QUEUES, subscribe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from bridge.local.helpdesks import LocalHelpdesk
+    from bridge.local.processes import Group
+    from bridge.local.state import StateFolder
+
+READY_SECONDS = 20.0
+CONSOLE = "console"
+OUTCOMES_QUEUE = f"{OWN_QUEUES}outcomes"
+_API_OUTPUT = re.compile(r"https://(?P<api>[a-z0-9]+)\.execute-api\.[^/]+/(?P<stage>[^/]+)/?")
+
+
+class _Server(NamedTuple):
+    """A helpdesk as this stack knows it: what is wished of it, its simulator if it has one, its address."""
+
+    helpdesk: LocalHelpdesk
+    wish: Wish
+    simulator: Group | None
+    starts: bool
+
+    @property
+    def is_simulated(self) -> bool:
+        return self.wish.url is None
+
+
+def up(
+    state: StateFolder,
+    *,
+    wishes: Mapping[str, Wish] | None = None,
+    enforce_iam: bool = False,
+    console: bool = True,
+    report: Callable[[str], None],
+) -> Stack:
+    """Start and deploy everything; on a stack that runs already, build and deploy again onto it.
+
+    `wishes` holds what is wanted of helpdesks, by their names; where nothing is, each is simulated. With
+    `enforce_iam` the roles of the template are checked; a running emulator keeps to what it was started
+    with. `console` says whether the page is served. Whatever ends it early, Ctrl-C too, what it started is
+    stopped again. `report` gets a line for each step. Raises BridgeError.
+    """
+    checked = {desk.name: _checked(desk, (wishes or {}).get(desk.name, Wish())) for desk in HELPDESKS}
+    with state.locked():
+        running = _running_stack(state)
+        if running is None:
+            # What a crash has left.
+            state.stop_all()
+        with _undone_on_failure(state, keep=state.groups()):
+            try:
+                return _up(state, running, checked, report, enforce_iam=enforce_iam, console=console)
+            except (BotoCoreError, ClientError, requests.RequestException) as error:
+                raise BridgeError(f"A step failed: {error}. The logs are in {state.logs}") from error
+
+
+def down(state: StateFolder) -> list[str]:
+    """Stop everything that was started from this folder; returns the names of what still ran."""
+    with state.locked(), processes.stop_signals_wait():
+        return state.stop_all()
+
+
+@contextmanager
+def _undone_on_failure(state: StateFolder, keep: list[Group]) -> Iterator[None]:
+    """Whatever ends the block early, everything started in it is stopped."""
+    try:
+        yield
+    except BaseException:
+        with processes.stop_signals_wait():
+            if keep:
+                state.stop([group for group in state.groups() if group not in keep])
+            else:
+                state.stop_all()
+        raise
+
+
+def _up(
+    state: StateFolder,
+    running: Stack | None,
+    wishes: Mapping[str, Wish],
+    report: Callable[[str], None],
+    *,
+    enforce_iam: bool,
+    console: bool,
+) -> Stack:
+    began = time.monotonic()
+
+    def done(step: str) -> None:
+        processes.check_stop()
+        report(f"{time.monotonic() - began:5.1f} s  {step}")
+
+    schedules.check()
+    # The build needs nothing that runs, so everything else starts beside it.
+    build = sam.start_build(state)
+    servers = [_server(state, desk, wishes[desk.name]) for desk in HELPDESKS]
+    page = (state.running(CONSOLE) or _start_console(state)) if console else None
+    if running is None:
+        endpoint_url = emulator.start_ready(state, enforce_iam=enforce_iam)
+        done(f"emulator (MiniStack) answers at {endpoint_url}, log {state.log(EMULATOR)}")
+    else:
+        endpoint_url = running.endpoint_url
+        done(f"emulator (MiniStack) runs already at {endpoint_url}")
+    urls: dict[str, str] = {}
+    for server in servers:
+        desk = server.helpdesk
+        urls[desk.name] = server.wish.url or _ready_url(state, desk.simulator, server.simulator)
+        log = f", log {state.log(desk.simulator)}" if server.is_simulated else ""
+        done(f"{desk.title} is {urls[desk.name]}{log}")
+    aws = emulator.Clients(endpoint_url)
+    aws.s3.create_bucket(Bucket=sam.ARTIFACTS_BUCKET)
+    outcomes_queue_url = aws.sqs.create_queue(QueueName=OUTCOMES_QUEUE)["QueueUrl"]
+
+    sam.finish(state, build)
+    done(f"sam build, log {state.log(build.name)}")
+    # Changes are to be seen soon by who plays with it.
+    served = {"Helpdesks": ",".join(urls), "WatchMinutes": "1"}
+    addresses = {server.helpdesk.url_parameter: urls[server.helpdesk.name] for server in servers}
+    deploy = sam.start_deploy(state, endpoint_url, served | addresses)
+    sam.finish(state, deploy)
+    emulator_gaps.fill(aws, sam.STACK_NAME)
+    done(f"sam deploy, log {state.log(deploy.name)}")
+
+    console_url = _ready_url(state, CONSOLE, page) if page else ""
+    stack = _describe(aws, outcomes_queue_url, urls, console_url)
+    subscribe(aws, queue_url=outcomes_queue_url, topic_arn=stack.outcomes_topic_arn, raw=True)
+    for server in servers:
+        _give_credentials(aws, stack, server, anew=running is None or server.starts)
+        if not server.is_simulated and server.simulator is not None:
+            state.stop([server.simulator])
+    state.write_stack(stack)
+    if state.running(local_metrics.NAME) is None:
+        command = [sys.executable, "-m", local_metrics.__name__, "--state-dir", str(state.root)]
+        state.start(local_metrics.NAME, command, env=emulator.bare_environment(state), cwd=PROJECT)
+    done(f"ready, described in {state.stack_file}")
+    return stack
+
+
+def _checked(desk: LocalHelpdesk, wish: Wish) -> Wish:
+    if wish.url is None:
+        return wish
+    url = wish.url.rstrip("/")
+    if not re.fullmatch(r"https?://[^/\s]+", url):
+        raise BridgeError(f"--{desk.name}-url is scheme and host only, without a path: not {url}")
+    return Wish(url, wish.credentials)
+
+
+def _server(state: StateFolder, desk: LocalHelpdesk, wish: Wish) -> _Server:
+    """The helpdesk, with its simulator started where it is wanted and does not run yet."""
+    simulator = state.running(desk.simulator)
+    starts = wish.url is None and simulator is None
+    if starts:
+        simulator = _start_simulator(state, desk, wish.credentials)
+    elif wish.url is None and (fixed := wish.credentials.keys() - {next(iter(desk.credentials))}):
+        raise BridgeError(
+            f"The {desk.title} simulator runs already and keeps its {', '.join(sorted(fixed))}."
+            " Stop the stack first, with: bridge down"
+        )
+    return _Server(desk, wish, simulator, starts)
+
+
+def _running_stack(state: StateFolder) -> Stack | None:
+    try:
+        return state.read_stack()
+    except BridgeError:
+        return None
+
+
+def _start_simulator(state: StateFolder, desk: LocalHelpdesk, credentials: Mapping[str, str]) -> Group:
+    ready_file = _ready_file(state, desk.simulator)
+    ready_file.unlink(missing_ok=True)
+    command = [sys.executable, "-m", desk.module, "--port", "0", "--ready-file", str(ready_file)]
+    command += desk.arguments(credentials)
+    return state.start(desk.simulator, command, env=emulator.bare_environment(state), cwd=PROJECT)
+
+
+def _start_console(state: StateFolder) -> Group:
+    """Its page says that the stack is not there yet, until it is."""
+    ready_file = _ready_file(state, CONSOLE)
+    ready_file.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "bridge.console.server", "--state-dir", str(state.root)]
+    command += ["--ready-file", str(ready_file)]
+    return state.start(CONSOLE, command, env=emulator.bare_environment(state), cwd=PROJECT)
+
+
+def _ready_url(state: StateFolder, name: str, server: Group | None) -> str:
+    """Where the server answers, once it does. Raises BridgeError with its log's name when it does not."""
+    deadline = time.monotonic() + READY_SECONDS
+    while server and processes.members(server) and time.monotonic() < deadline:
+        processes.check_stop()
+        try:
+            url: str = json.loads(_ready_file(state, name).read_text())["url"]
+        except (FileNotFoundError, json.JSONDecodeError):
+            time.sleep(0.05)
+        else:
+            return url
+    log = state.log(name)
+    raise BridgeError(f"The {name} did not start. Its log is {log}:\n{log.read_text()[-2000:]}")
+
+
+def _give_credentials(aws: emulator.Clients, stack: Stack, server: _Server, *, anew: bool) -> None:
+    """The secret holds what is wished, and the rest as it was, or where it begins `anew` as it is by default.
+
+    A simulator that ran before is told as well.
+    """
+    desk, wished = server.helpdesk, server.wish.credentials
+    if not (anew or wished):
+        return
+    secret = desk.secret_in(stack)
+    before: Mapping[str, str] = (
+        desk.credentials
+        if anew
+        else json.loads(aws.secretsmanager.get_secret_value(SecretId=secret)["SecretString"])
+    )
+    aws.secretsmanager.put_secret_value(SecretId=secret, SecretString=json.dumps({**before, **wished}))
+    if server.is_simulated and not server.starts and wished:
+        (token,) = wished.values()
+        _tell_simulator(desk.url_in(stack), token)
+
+
+def _tell_simulator(url: str, token: str) -> None:
+    with requests.Session() as session:
+        session.trust_env = False
+        answer = session.put(f"{url}/_control/token", json={"token": token}, timeout=10)
+        answer.raise_for_status()
+
+
+def _ready_file(state: StateFolder, name: str) -> Path:
+    return state.temporary / f"{name}.json"
+
+
+def _describe(
+    aws: emulator.Clients, outcomes_queue_url: str, urls: Mapping[str, str], console_url: str
+) -> Stack:
+    described = aws.cloudformation.describe_stacks(StackName=sam.STACK_NAME)["Stacks"][0]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
+    try:
+        # On AWS the output is the ARN; the emulator's Ref of a secret is its name.
+        secrets = {
+            desk.secret_key: aws.secretsmanager.describe_secret(SecretId=outputs[desk.secret_output])["ARN"]
+            for desk in HELPDESKS
+        }
+        return Stack(
+            endpoint_url=aws.endpoint_url,
+            region=emulator.REGION,
+            requests_queue_url=outputs["RequestsQueueUrl"],
+            dead_letter_queue_url=outputs["DeadLetterQueueUrl"],
+            outcomes_topic_arn=outputs["OutcomesTopicArn"],
+            outcomes_queue_url=outcomes_queue_url,
+            api_url=_local_api_url(aws.endpoint_url, outputs["ApiUrl"]),
+            api_key=aws.apigateway.get_api_key(apiKey=outputs["ApiKeyId"], includeValue=True)["value"],
+            event_bus_name=outputs["EventBusName"],
+            ledger_table=outputs["LedgerTableName"],
+            helpdesks=outputs["Helpdesks"],
+            kapture_url=urls["kapture"],
+            token_secret_arn=secrets["token_secret_arn"],
+            socialboards_url=urls["socialboards"],
+            socialboards_secret_arn=secrets["socialboards_secret_arn"],
+            console_url=console_url,
+        )
+    except KeyError as error:
+        raise BridgeError(f"The deployed template has no output {error}; it has {sorted(outputs)}") from error
+
+
+def _local_api_url(endpoint_url: str, output: str) -> str:
+    match = _API_OUTPUT.fullmatch(output)
+    if match is None:
+        raise BridgeError(f"The output ApiUrl is not the address of an API: {output}")
+    return endpoint_url + emulator_gaps.base_path(match["api"], match["stage"])

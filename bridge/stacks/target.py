@@ -1,0 +1,110 @@
+"""Which stack a command is about: the local one, or one deployed into an AWS account."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from bridge.errors import BridgeError
+from bridge.local import emulator
+from bridge.local.sam import STACK_NAME
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation.client import CloudFormationClient
+    from mypy_boto3_cloudwatch.client import CloudWatchClient
+    from mypy_boto3_dynamodb.client import DynamoDBClient
+    from mypy_boto3_logs.client import CloudWatchLogsClient
+    from mypy_boto3_sqs.client import SQSClient
+
+    from bridge.local.state import Stack
+
+_FUNCTIONS = ("ticket-queue", "ticket-api", "form-intake", "callbacks", "reconcile", "watch", "daily-proof")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Names and clients of one stack."""
+
+    session: boto3.Session
+    endpoint_url: str | None
+    name: str
+    requests_queue_url: str
+    dead_letter_queue_url: str
+    ledger_table: str
+    # Those that are served, the default first.
+    helpdesks: tuple[str, ...]
+
+    @cached_property
+    def sqs(self) -> SQSClient:
+        return self.session.client("sqs", endpoint_url=self.endpoint_url)
+
+    @cached_property
+    def dynamodb(self) -> DynamoDBClient:
+        return self.session.client("dynamodb", endpoint_url=self.endpoint_url)
+
+    @cached_property
+    def cloudwatch(self) -> CloudWatchClient:
+        return self.session.client("cloudwatch", endpoint_url=self.endpoint_url)
+
+    def schedule(self, name: str) -> tuple[str, str, str] | None:
+        """State, expression and zone of a schedule in the account; None where there is none."""
+        scheduler = self.session.client("scheduler", endpoint_url=self.endpoint_url)
+        try:
+            found = scheduler.get_schedule(Name=name)
+        except scheduler.exceptions.ResourceNotFoundException:
+            return None
+        return found["State"], found["ScheduleExpression"], found.get("ScheduleExpressionTimezone", "UTC")
+
+    @cached_property
+    def logs(self) -> CloudWatchLogsClient:
+        return self.session.client("logs", endpoint_url=self.endpoint_url)
+
+    @property
+    def log_groups(self) -> list[str]:
+        """The log groups of the functions."""
+        return [f"/aws/lambda/{self.name}-{function}" for function in _FUNCTIONS]
+
+
+def local(stack: Stack) -> Target:
+    """The local stack that runs."""
+    return Target(
+        session=emulator.session(),
+        endpoint_url=stack.endpoint_url,
+        name=STACK_NAME,
+        requests_queue_url=stack.requests_queue_url,
+        dead_letter_queue_url=stack.dead_letter_queue_url,
+        ledger_table=stack.ledger_table,
+        helpdesks=tuple(stack.helpdesks.split(",")),
+    )
+
+
+def deployed(name: str) -> Target:
+    """A stack in the AWS account of the usual credentials (environment, profile, role).
+
+    Raises:
+        BridgeError: there is no such stack, or the credentials do not reach it.
+    """
+    try:
+        session = boto3.Session()
+        formation: CloudFormationClient = session.client("cloudformation")
+        found = formation.describe_stacks(StackName=name)["Stacks"][0].get("Outputs", [])
+    except (BotoCoreError, ClientError, ValueError) as error:
+        # An empty region is a ValueError.
+        raise BridgeError(f"The stack {name} cannot be read: {error}") from error
+    outputs: dict[str, Any] = {output["OutputKey"]: output["OutputValue"] for output in found}
+    try:
+        return Target(
+            session=session,
+            endpoint_url=None,
+            name=name,
+            requests_queue_url=outputs["RequestsQueueUrl"],
+            dead_letter_queue_url=outputs["DeadLetterQueueUrl"],
+            ledger_table=outputs["LedgerTableName"],
+            helpdesks=tuple(outputs["Helpdesks"].split(",")),
+        )
+    except KeyError as error:
+        raise BridgeError(f"{name} is no stack of Ticket Bridge: it has no output {error}") from error

@@ -1,0 +1,1 @@
+"""Kapture: its client, and what its callbacks say."""

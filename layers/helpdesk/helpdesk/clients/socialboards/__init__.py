@@ -1,0 +1,1 @@
+"""Socialboards: its client, and what its callbacks say."""

@@ -1,0 +1,249 @@
+"""One HTTP call to a helpdesk: a reply, or an error that says whether anything can have happened."""
+
+import http.client
+import io
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.connection import allowed_gai_family
+
+from helpdesk.clients.connections import WritesOnce
+from helpdesk.clients.tls import tls_context
+from helpdesk.errors import OutcomeUnknownError, UnavailableError
+
+# A day's pull of many thousand tickets is the largest answer there is.
+MAX_BODY_BYTES = 32 * 1024 * 1024
+# A call with less time than this is not begun: it could only end in doubt.
+MIN_CALL_S = 1.0
+# A packet that was lost on the way to an address is sent again after a second.
+_LEAST_TRY_S = 1.2
+# A connection idle for longer may have been dropped on the way without a word (NAT, a frozen function),
+# and a request sent into it would end in doubt.
+MAX_IDLE_S = 20.0
+
+_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "ticket-bridge"}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back: status, headers with lower-case names, the whole body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class _NotConnectedError(Exception):
+    """Raised inside urllib3 where no connection came about, so that this is never mistaken for a drop."""
+
+
+class _TimedReads(io.RawIOBase):
+    """A socket's file whose reads share one time-out: an answer that trickles in outlasts one for each."""
+
+    def __init__(self, file: io.RawIOBase, connection: socket.socket) -> None:
+        self._file = file
+        self._connection = connection
+        self._finish_by = time.monotonic() + (connection.gettimeout() or 0.0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._finish_by - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer took too long")
+        self._connection.settimeout(left)
+        return self._file.readinto(buffer)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_TimedReads(self.fp.detach(), sock))
+
+
+class _HttpConnection(WritesOnce, HTTPConnection):
+    response_class = _Response
+
+    def __init__(self, *args: Any, max_idle_s: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._max_idle_s = max_idle_s
+        self._used_at = time.monotonic()
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except (OSError, UnicodeError, urllib3.exceptions.HTTPError) as error:
+            raise _NotConnectedError(_kind_of(error)) from error
+
+    def _new_conn(self) -> socket.socket:
+        """A connection to one of the name's addresses. All tries and a handshake share one time-out.
+
+        urllib3 gives each address the whole of it. Nothing can cut the look-up of the name short; the time
+        that it takes is taken off, so that a call begins in time or not at all.
+        """
+        connect_by = time.monotonic() + (self.timeout or 0.0)
+        host = self._dns_host.strip("[]")
+        addresses = socket.getaddrinfo(host, self.port, allowed_gai_family(), socket.SOCK_STREAM)
+        failure: OSError = TimeoutError("no time was left to try an address")
+        for place, (family, kind, protocol, _, address) in enumerate(addresses):
+            left = connect_by - time.monotonic()
+            if left <= 0:
+                break
+            # A silent address leaves time for those after it, but a slow one is not given up at once.
+            share = max(left / (len(addresses) - place), min(_LEAST_TRY_S, left))
+            try:
+                return self._connected(socket.socket(family, kind, protocol), address, share, connect_by)
+            except OSError as error:
+                failure = error
+        raise failure
+
+    def _connected(
+        self, connection: socket.socket, address: Any, share_s: float, connect_by: float
+    ) -> socket.socket:
+        try:
+            for option in self.socket_options or ():
+                connection.setsockopt(*option)
+            connection.settimeout(share_s)
+            connection.connect(address)
+            # For the handshake. Zero would not mean that there is no time, but that nothing waits.
+            connection.settimeout(max(connect_by - time.monotonic(), 0.001))
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def getresponse(self) -> Any:
+        self._used_at = time.monotonic()
+        return super().getresponse()
+
+    @property
+    def is_connected(self) -> bool:
+        """Asked by the pool before it reuses the connection; it closes and opens one that is not."""
+        return time.monotonic() - self._used_at < self._max_idle_s and super().is_connected
+
+
+class _HttpsConnection(_HttpConnection, HTTPSConnection):
+    pass
+
+
+class _HttpPool(HTTPConnectionPool):
+    ConnectionCls = _HttpConnection
+
+
+class _HttpsPool(HTTPSConnectionPool):
+    ConnectionCls = _HttpsConnection
+
+
+class _Adapter(HTTPAdapter):
+    """Checks certificates with one TLS context; by default each connection reads a bundle.
+
+    It is used without a session of requests, which would follow redirects, keep cookies, and take proxies
+    and a .netrc from the environment: our token goes to one host, and nothing of a call is kept for the next.
+    """
+
+    def __init__(self, context: ssl.SSLContext, connections: int, max_idle_s: float) -> None:
+        self._context = context
+        self._max_idle_s = max_idle_s
+        super().__init__(pool_connections=1, pool_maxsize=connections)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {
+            "http": partial(_HttpPool, max_idle_s=self._max_idle_s),
+            "https": partial(_HttpsPool, max_idle_s=self._max_idle_s),
+        }
+
+    def build_connection_pool_key_attributes(
+        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
+    ) -> tuple[Any, Any]:
+        host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
+        return host, {"ssl_context": self._context} if host["scheme"] == "https" else {}
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Leaves the check to the context, which requires a certificate and compares the host name."""
+
+
+def _kind_of(error: BaseException) -> str:
+    if isinstance(error, socket.gaierror | UnicodeError):
+        return "dns_failure"
+    if isinstance(error, ssl.SSLError | urllib3.exceptions.SSLError):
+        return "tls_failure"
+    return "connect_timeout" if isinstance(error, TimeoutError) else "connect_refused"
+
+
+class Transport:
+    """Calls one helpdesk over kept connections; safe to use from many threads.
+
+    It makes one attempt, follows no redirect and never sleeps. `connect_timeout_s` bounds the way to a
+    connection over all addresses of the name, `read_timeout_s` the time from the request to the answer's last
+    byte, and a call's deadline bounds both further.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        connect_timeout_s: float,
+        read_timeout_s: float,
+        connections: int,
+        tls: ssl.SSLContext | None = None,
+        max_idle_s: float = MAX_IDLE_S,
+    ) -> None:
+        self._base_url = base_url
+        self._connect_timeout_s = connect_timeout_s
+        self._read_timeout_s = read_timeout_s
+        self._adapter = _Adapter(tls or tls_context(), connections, max_idle_s)
+
+    def send(self, method: str, path: str, body: bytes, headers: Mapping[str, str], deadline: float) -> Reply:
+        """The reply, whatever its status. `deadline` is a moment of `time.monotonic()`.
+
+        Raises:
+            UnavailableError: nothing was sent.
+            OutcomeUnknownError: the request may have arrived, and no whole reply came back.
+        """
+        left = deadline - time.monotonic()
+        if left < MIN_CALL_S:
+            raise UnavailableError("out_of_time", "too little time was left to begin the call")
+        connect_s = min(self._connect_timeout_s, left / 2)
+        # requests hands it on as it is: its own pairs of seconds know no total.
+        timeout: Any = urllib3.Timeout(
+            connect=connect_s, read=self._read_timeout_s, total=min(connect_s + self._read_timeout_s, left)
+        )
+        try:
+            return self._exchange(method, path, body, headers, timeout)
+        except _NotConnectedError as error:
+            raise UnavailableError(str(error), "no connection to the helpdesk") from error
+        except (requests.Timeout, TimeoutError, urllib3.exceptions.ReadTimeoutError) as error:
+            raise OutcomeUnknownError("read_timeout", "the helpdesk did not answer in time") from error
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise OutcomeUnknownError("connection_lost", "the connection broke before the answer") from error
+
+    def _exchange(
+        self, method: str, path: str, body: bytes, headers: Mapping[str, str], timeout: Any
+    ) -> Reply:
+        request = requests.Request(method, self._base_url + path, {**_HEADERS, **headers}, data=body)
+        with self._adapter.send(request.prepare(), stream=True, timeout=timeout) as response:
+            chunks: list[bytes] = []
+            size = 0
+            while chunk := response.raw.read1(65536, decode_content=True):
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > MAX_BODY_BYTES:
+                    raise OutcomeUnknownError("body_too_large", "the helpdesk's answer is too large")
+        lower = {name.lower(): value for name, value in response.headers.items()}
+        return Reply(response.status_code, lower, b"".join(chunks))

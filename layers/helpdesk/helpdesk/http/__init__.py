@@ -1,0 +1,1 @@
+"""What the public edge does: who may ask, and how we respond."""

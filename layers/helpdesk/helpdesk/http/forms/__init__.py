@@ -1,0 +1,1 @@
+"""Form submissions: read, verified, and mapped to requests."""

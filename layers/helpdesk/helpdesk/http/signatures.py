@@ -1,0 +1,294 @@
+"""Verifies who sends: a signature over the raw bytes, or a shared secret in a header or in the path.
+
+Everything is compared in constant time, and against each live secret, so that a secret can be changed while
+calls are on their way.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationInfo,
+    field_validator,
+)
+
+from helpdesk.http.calls import Call
+from helpdesk.http.forms.expressions import Part
+
+_PLACES = re.compile(r"(\{(?:body|timestamp|id)\})")
+# Beyond this a number of seconds would be one of milliseconds.
+_MOST_SECONDS = 100_000_000_000
+# In bytes, as they are used: without a prefix, and out of their encoding.
+SHORTEST_SECRET = 16
+# A header with more is not one that a sender makes.
+_MOST_SIGNATURES = 10
+
+HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$", to_lower=True)]
+
+
+def _is_template(text: str) -> str:
+    if text.count("{body}") != 1 or re.search(r"[{}]", _PLACES.sub("", text)):
+        raise ValueError("holds {body} once, and else only {timestamp}, {id} and plain text")
+    if text.count("{id}") > 1 or re.search(r"\}\{id\}|\{id\}\{", text):
+        # Else letters could move between the id and what stands beside it.
+        raise ValueError("holds {id} once, with plain text between it and the rest")
+    return text
+
+
+class Timestamp(Part):
+    """Where the time of sending stands: in a header of its own, or in the signature's as `key=…`."""
+
+    header: HeaderName | None = None
+    key: Annotated[
+        Annotated[str, StringConstraints(pattern=r"^\w{1,20}$")] | None, Field(validate_default=True)
+    ] = None
+    window_s: Annotated[int, Field(ge=1, le=86400)] = 300
+
+    @field_validator("key")
+    @classmethod
+    def _stands_somewhere(cls, key: str | None, info: ValidationInfo) -> str | None:
+        if (key is None) == (info.data.get("header") is None):
+            raise ValueError("say either header or key")
+        return key
+
+
+class Hmac(Part):
+    """An HMAC in a header."""
+
+    scheme: Literal["hmac"] = "hmac"
+    header: HeaderName
+    algorithm: Literal["sha256", "sha1", "sha512"] = "sha256"
+    encoding: Literal["hex", "base64"] = "hex"
+    prefix: str = ""
+    # What the signature is over.
+    signed: Annotated[str, AfterValidator(_is_template)] = "{body}"
+    id_header: Annotated[HeaderName | None, Field(validate_default=True)] = None
+    key_encoding: Literal["text", "base64"] = "text"
+    key_prefix: str = ""
+    timestamp: Annotated[Timestamp | None, Field(validate_default=True)] = None
+
+    @field_validator("id_header")
+    @classmethod
+    def _id_is_signed(cls, id_header: str | None, info: ValidationInfo) -> str | None:
+        # One that is not signed would be anybody's to choose, and with it what is a repetition.
+        if (id_header is not None) != ("{id}" in info.data.get("signed", "")):
+            raise ValueError("goes with {id} in signed")
+        return id_header
+
+    @field_validator("timestamp")
+    @classmethod
+    def _timestamp_is_signed(cls, timestamp: Timestamp | None, info: ValidationInfo) -> Timestamp | None:
+        # One that is not signed would be anybody's to choose.
+        if (timestamp is not None) != ("{timestamp}" in info.data.get("signed", "")):
+            raise ValueError("goes with {timestamp} in signed")
+        return timestamp
+
+
+class Known(Part):
+    """A service's own scheme, by its name."""
+
+    scheme: Literal["typeform", "tally", "standard_webhooks"]
+
+
+class SecretHeader(Part):
+    """The secret itself in a header, for senders that cannot sign."""
+
+    scheme: Literal["header"]
+    header: HeaderName
+    prefix: str = ""
+
+
+class SecretPath(Part):
+    """The secret as the last part of the path, for senders that cannot even set a header."""
+
+    scheme: Literal["path"]
+
+
+class Unverified(Part):
+    """Anybody may send."""
+
+    scheme: Literal["none"]
+
+
+DEPENDS_ON_SECRET = ("wrong_secret", "wrong_signature")
+SCHEMES = ("hmac", "known", "header", "path", "none")
+_KNOWN = ("typeform", "tally", "standard_webhooks")
+
+
+def _scheme_of(value: object) -> str | None:
+    scheme = value.get("scheme") if isinstance(value, Mapping) else getattr(value, "scheme", None)
+    if scheme in _KNOWN:
+        return "known"
+    return scheme if scheme in SCHEMES else None
+
+
+type Verification = Annotated[
+    Annotated[Hmac, Tag("hmac")]
+    | Annotated[Known, Tag("known")]
+    | Annotated[SecretHeader, Tag("header")]
+    | Annotated[SecretPath, Tag("path")]
+    | Annotated[Unverified, Tag("none")],
+    Discriminator(
+        _scheme_of,
+        custom_error_type="no_scheme",
+        custom_error_message=f"scheme must be one of hmac, {', '.join(_KNOWN)}, header, path, none",
+    ),
+]
+
+_SCHEME_OF_SERVICE: dict[str, Hmac] = {
+    # typeform.com/developers/webhooks/secure-your-webhooks
+    "typeform": Hmac(header="Typeform-Signature", encoding="base64", prefix="sha256="),
+    # tally.so/help/webhooks
+    "tally": Hmac(header="Tally-Signature", encoding="base64"),
+    # standardwebhooks.com
+    "standard_webhooks": Hmac(
+        header="webhook-signature",
+        encoding="base64",
+        prefix="v1,",
+        signed="{id}.{timestamp}.{body}",
+        id_header="webhook-id",
+        key_encoding="base64",
+        key_prefix="whsec_",
+        timestamp=Timestamp(header="webhook-timestamp"),
+    ),
+}
+
+
+def signature_scheme(scheme: Verification) -> Hmac | None:
+    """The signature that a scheme asks for; None where it asks for none."""
+    if isinstance(scheme, Known):
+        return _SCHEME_OF_SERVICE[scheme.scheme]
+    return scheme if isinstance(scheme, Hmac) else None
+
+
+def call_id(scheme: Verification, call: Call) -> str | None:
+    """What the sender calls this submission outside of its body.
+
+    Of a signed call only what is signed counts: any other header may be added to a call that was overheard.
+    """
+    signature = signature_scheme(scheme)
+    names = (signature.id_header,) if signature else ("idempotency-key", "webhook-id")
+    return next((given for name in names if name and (given := call.headers.get(name))), None)
+
+
+def refusal(scheme: Verification, secrets: Sequence[str], call: Call, now: float) -> str | None:
+    """Why the call is not to be trusted, as a code; None where it is. `now` is in seconds since 1970.
+
+    What is in `DEPENDS_ON_SECRET` alone may be due to a secret that has changed since it was read.
+    """
+    if isinstance(scheme, Unverified):
+        return None
+    if isinstance(scheme, SecretPath):
+        return _shared(secrets, call.path_secret)
+    if isinstance(scheme, SecretHeader):
+        given = call.headers.get(scheme.header)
+        if given is None or not given.startswith(scheme.prefix):
+            return "secret_missing"
+        return _shared(secrets, given.removeprefix(scheme.prefix).strip())
+    signature = signature_scheme(scheme)
+    return _wrong_signature(signature, secrets, call, now) if signature else "unknown_scheme"
+
+
+def mac(scheme: Hmac, secret: str, raw: bytes, timestamp: str = "", call_id: str = "") -> bytes:
+    """The bytes of the signature. Raises ValueError where the secret is not in its encoding."""
+    texts = {"{timestamp}": timestamp.encode(), "{id}": call_id.encode(), "{body}": raw}
+    signed = b"".join(texts.get(part, part.encode()) for part in _PLACES.split(scheme.signed))
+    return hmac.digest(_key(scheme, secret), signed, scheme.algorithm)
+
+
+def is_long_enough(scheme: Verification, secret: str) -> bool:
+    """Whether nobody guesses the secret. Raises ValueError where it is not in its encoding."""
+    signature = signature_scheme(scheme)
+    return len(_key(signature, secret) if signature else secret.encode()) >= SHORTEST_SECRET
+
+
+def _key(scheme: Hmac, secret: str) -> bytes:
+    key = secret.removeprefix(scheme.key_prefix)
+    return base64.b64decode(key, validate=True) if scheme.key_encoding == "base64" else key.encode()
+
+
+def encoded(scheme: Hmac, signature: bytes) -> str:
+    """The signature as it stands in the header, without its prefix."""
+    return signature.hex() if scheme.encoding == "hex" else base64.b64encode(signature).decode()
+
+
+def _shared(secrets: Sequence[str], given: str | None) -> str | None:
+    if not given:
+        return "secret_missing"
+    # Digests are of one length, whatever was given; all are compared, whichever fits.
+    ours = [hashlib.sha256(secret.encode()).digest() for secret in secrets]
+    theirs = hashlib.sha256(given.encode(errors="replace")).digest()
+    fits = [hmac.compare_digest(one, theirs) for one in ours]
+    return None if any(fits) else "wrong_secret"
+
+
+def _wrong_signature(scheme: Hmac, secrets: Sequence[str], call: Call, now: float) -> str | None:
+    header = call.headers.get(scheme.header)
+    if not header:
+        return "signature_missing"
+    timestamp = ""
+    if scheme.timestamp:
+        timestamp = _timestamp_in(scheme.timestamp, header, call.headers)
+        sent_at = _seconds(timestamp)
+        if sent_at is None:
+            return "timestamp_missing"
+        if abs(now - sent_at) > scheme.timestamp.window_s:
+            return "timestamp_outside_window"
+    given = list(_signatures_in(scheme, header))
+    sent_id = call.headers.get(scheme.id_header, "") if scheme.id_header else ""
+    if any(text in sent_id for text in _beside_id(scheme)):
+        # The same bytes could be signed as another id and another body.
+        return "wrong_signature"
+    ours = [mac(scheme, secret, call.raw, timestamp, sent_id) for secret in secrets]
+    fits = [hmac.compare_digest(one, signature) for one in ours for signature in given]
+    return None if any(fits) else "wrong_signature"
+
+
+def _beside_id(scheme: Hmac) -> list[str]:
+    parts = ["", *_PLACES.split(scheme.signed), ""]
+    places = [place for place, part in enumerate(parts) if part == "{id}"]
+    return [text for place in places for text in (parts[place - 1], parts[place + 1]) if text]
+
+
+def _signatures_in(scheme: Hmac, header: str) -> Iterator[bytes]:
+    """Several may stand in one header, one for each secret of a sender that is changing its own."""
+    parts = header.split(",") if scheme.timestamp and scheme.timestamp.key else header.split()
+    for part in parts[:_MOST_SIGNATURES]:
+        text = part.strip()
+        if not text.startswith(scheme.prefix):
+            continue
+        try:
+            bare = text.removeprefix(scheme.prefix)
+            yield bytes.fromhex(bare) if scheme.encoding == "hex" else base64.b64decode(bare, validate=True)
+        except (ValueError, binascii.Error):
+            continue
+
+
+def _timestamp_in(where: Timestamp, signature_header: str, headers: Mapping[str, str]) -> str:
+    if where.header:
+        return headers.get(where.header, "").strip()
+    parts = (part.strip().partition("=") for part in signature_header.split(","))
+    return next((value for name, _, value in parts if name == where.key), "")
+
+
+def _seconds(text: str) -> float | None:
+    """Seconds or milliseconds since 1970, or a moment with its offset."""
+    if re.fullmatch(r"[0-9]{1,15}", text):
+        number = float(text)
+        return number if number < _MOST_SECONDS else number / 1000
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment.timestamp() if moment.tzinfo else None

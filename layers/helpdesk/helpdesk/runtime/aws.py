@@ -1,0 +1,142 @@
+"""The settings of this function, and its AWS clients. The only module that makes such clients."""
+
+import ssl
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import botocore
+import botocore.session
+from botocore.awsrequest import AWSHTTPSConnection, AWSHTTPSConnectionPool
+from botocore.config import Config
+from botocore.handlers import BUILTIN_HANDLERS, REGISTER_FIRST, REGISTER_LAST
+from botocore.httpsession import URLLib3Session
+
+from helpdesk.clients.connections import WritesOnce
+from helpdesk.clients.tls import tls_context
+from helpdesk.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.client import DynamoDBClient
+    from mypy_boto3_secretsmanager.client import SecretsManagerClient
+    from mypy_boto3_sns.client import SNSClient
+    from mypy_boto3_sqs.client import SQSClient
+
+
+# To connect, and to wait for each part of an answer.
+_TIMEOUTS_S: Any = (2, 5)
+
+
+class _Connection(WritesOnce, AWSHTTPSConnection):  # type: ignore[misc]  # the SDK's own types disagree
+    pass
+
+
+class _Pool(AWSHTTPSConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _Session(URLLib3Session):
+    """Checks certificates with the process's context; the SDK reads a bundle for each connection."""
+
+    def _get_ssl_context(self) -> ssl.SSLContext:
+        return tls_context()
+
+    def _setup_ssl_cert(self, conn: Any, *_: object) -> None:
+        conn.cert_reqs = "CERT_REQUIRED"
+
+
+# The services called here, as the SDK's events name them, and the other name of one of them.
+_SERVICES = {"dynamodb", "secrets-manager", "sns", "sqs", "*", ""}
+_OTHER_NAMES = {"secretsmanager": "secrets-manager"}
+
+
+def _session() -> botocore.session.Session:
+    """A session without the SDK's handlers for other services, and for documentation: 4 % of a start."""
+    session = botocore.session.Session(include_builtin_handlers=False)
+    events: Any = session.get_component("event_emitter")
+    # Each event's name is compared with all of these.
+    events._event_aliases = _OTHER_NAMES
+    register = {REGISTER_FIRST: events.register_first, REGISTER_LAST: events.register_last}
+    for name, handler, *when in BUILTIN_HANDLERS:
+        event, service, *_ = f"{name}.".split(".")
+        if event != "docs" and service in _SERVICES:
+            register.get(when[0] if when else None, events.register)(name, handler)
+    return session
+
+
+def _encode_once(params: dict[str, Any], **_: object) -> None:
+    # Else the SDK encodes the form twice, to sign it and to send it: half of the work of a publish.
+    params["body"] = urlencode(params["body"]).encode()
+
+
+class Clients:
+    """AWS clients of one session, each made when it is first asked for; making one connects to nothing."""
+
+    def __init__(self, threads: int) -> None:
+        # Not boto3's session: resources and transfers cost a fifth of a cold start, and nothing uses them.
+        self._session = _session()
+        self._config = Config(
+            connect_timeout=_TIMEOUTS_S[0],
+            read_timeout=_TIMEOUTS_S[1],
+            retries={"mode": "standard", "total_max_attempts": 3},
+            max_pool_connections=threads,
+            tcp_keepalive=True,
+            # Our own types have checked what is sent; DynamoDB's is an eighth of a call's work.
+            parameter_validation=False,
+            # Else the SDK puts its own together twice for each call, which is a seventh of the work.
+            user_agent=f"ticket-bridge Botocore/{botocore.__version__}",
+        )
+
+    def _made(self, service: str) -> Any:
+        client: Any = self._session.create_client(service, config=self._config)
+        # No option gives a client its HTTP session. The layer pins the SDK, and a test knows this place.
+        made = client._endpoint.http_session
+        # A bundle of the operator's own is left to the SDK.
+        if made._verify is True:
+            session: Any = _Session(
+                proxies=made._proxy_config._proxies,
+                timeout=_TIMEOUTS_S,
+                max_pool_connections=made._max_pool_connections,
+                socket_options=made._socket_options,
+            )
+            session._manager.pool_classes_by_scheme["https"] = _Pool
+            client._endpoint.http_session = session
+        return client
+
+    @cached_property
+    def dynamodb(self) -> "DynamoDBClient":
+        """The ledger's and the gates' table."""
+        client: DynamoDBClient = self._made("dynamodb")
+        return client
+
+    @cached_property
+    def secretsmanager(self) -> "SecretsManagerClient":
+        """Tokens, and secrets shared with senders."""
+        client: SecretsManagerClient = self._made("secretsmanager")
+        return client
+
+    @cached_property
+    def sns(self) -> "SNSClient":
+        """The topic of outcomes."""
+        client: SNSClient = self._made("sns")
+        client.meta.events.register("before-call.sns", _encode_once)
+        return client
+
+    @cached_property
+    def sqs(self) -> "SQSClient":
+        """The queue of requests, and the dead-letter queue."""
+        client: SQSClient = self._made("sqs")
+        return client
+
+
+@cache
+def settings() -> Settings:
+    """The settings, read once. Raises SettingsError."""
+    return load_settings()
+
+
+@cache
+def clients() -> Clients:
+    """The clients of this function."""
+    # As many as the service has threads.
+    return Clients(2 * settings().threads)

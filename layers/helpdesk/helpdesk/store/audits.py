@@ -1,0 +1,132 @@
+"""The proofs of days: what each one says, and where it is kept.
+
+A proof's item, `proof#<helpdesk>#<day>`, holds counts and ids, and no customer text.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from helpdesk.models import SCHEMA_VERSION
+from helpdesk.runtime.topic import Message
+from helpdesk.store.table import table_asked
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.client import DynamoDBClient
+
+PROVED = "day.proved"
+
+
+@dataclass(frozen=True)
+class Odd:
+    """Something that a person should look at."""
+
+    what: Literal["missing", "not_in_ledger", "added_twice", "added_though_ended"]
+    ticket_id: str
+    request_id: str | None = None
+
+
+@dataclass
+class Tally:
+    """What became of the requests of one source that came in on the day."""
+
+    requests: int = 0
+    added: int = 0
+    updated: int = 0
+    rejected: int = 0
+    parked: int = 0
+    open: int = 0
+
+
+@dataclass(frozen=True)
+class Proof:
+    """One day of one helpdesk. `shown` tickets were pulled, `ours` of them carry a marker of ours."""
+
+    helpdesk: str
+    day: str
+    sources: Mapping[str, Tally] = field(default_factory=dict)
+    shown: int = 0
+    ours: int = 0
+    # Shown by its id and not by the pull: a row that came late.
+    late: int = 0
+    odd: tuple[Odd, ...] = ()
+    odd_count: int = 0
+    proved_at: str = ""
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing needs a person."""
+        return not self.odd_count
+
+    def message(self) -> Message:
+        """The CloudEvents 1.0 event that tells it."""
+        body = {"schema_version": SCHEMA_VERSION, "outcome": "sound" if self.is_sound else "odd"}
+        named = f"{self.helpdesk}\n{self.day}\n{self.odd}"
+        event = {
+            "specversion": "1.0",
+            "id": hashlib.sha256(named.encode()).hexdigest()[:32],
+            "source": f"ticket-bridge/{self.helpdesk}",
+            "type": PROVED,
+            "subject": self.day,
+            "time": self.proved_at,
+            "datacontenttype": "application/json",
+            "data": body | asdict(self) | {"odd": [_named(one) for one in self.odd]},
+        }
+        return Message(event, {"type": PROVED, "outcome": body["outcome"], "helpdesk": self.helpdesk})
+
+
+def _key(helpdesk: str, day: str) -> str:
+    return f"proof#{helpdesk}#{day}"
+
+
+def _named(odd: Odd) -> dict[str, str]:
+    return {name: value for name, value in asdict(odd).items() if value is not None}
+
+
+class Proofs:
+    """The proofs that were made. Raises UnavailableError where DynamoDB does not answer."""
+
+    def __init__(self, client: "DynamoDBClient", table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def of(self, helpdesk: str, day: str) -> Proof | None:
+        """The proof of a day (YYYY-MM-DD), or None."""
+        item = self._item(_key(helpdesk, day))
+        if item is None:
+            return None
+        kept = json.loads(item["proof"]["S"])
+        sources = {name: Tally(**tally) for name, tally in kept.pop("sources").items()}
+        return Proof(**kept | {"sources": sources, "odd": tuple(Odd(**odd) for odd in kept.pop("odd"))})
+
+    def begun_at(self, helpdesk: str, day: str, now: float) -> tuple[str, float]:
+        """The first day that is to be proved, and when it was said so; said here where it was not yet."""
+        key = f"proof#{helpdesk}"
+        first = {"pk": {"S": key}, "day": {"S": day}, "begun_at": {"N": repr(now)}, "upgraded_at": {"N": "0"}}
+        item = self._item(key)
+        if item is None or "upgraded_at" not in item:
+            # An item of an earlier version: the ledger reads from it how long there are others of that kind.
+            item = item | {"upgraded_at": {"N": repr(now)}} if item else first
+            with table_asked():
+                self._client.put_item(TableName=self._table, Item=item)
+        return item["day"]["S"], float(item["begun_at"]["N"])
+
+    def _item(self, key: str) -> Any:
+        with table_asked():
+            return self._client.get_item(
+                TableName=self._table, Key={"pk": {"S": key}}, ConsistentRead=True
+            ).get("Item")
+
+    def keep(self, proof: Proof, until: float) -> None:
+        """Remembers a proof, until a moment in seconds since the epoch."""
+        with table_asked():
+            self._client.put_item(
+                TableName=self._table,
+                Item={
+                    "pk": {"S": _key(proof.helpdesk, proof.day)},
+                    "proof": {"S": json.dumps(asdict(proof), separators=(",", ":"))},
+                    "expires_at": {"N": str(int(until))},
+                },
+            )

@@ -1,0 +1,297 @@
+"""Proves a day: what the ledger says of it against what the helpdesk itself shows.
+
+A day is one of the helpdesk's own zone. It is proved once it is some hours over, since rows show late, and
+the day before is looked at again with it. What is odd is one of these:
+
+    missing            a ticket that was added is not shown, neither by the pull of its day nor by its id
+    not_in_ledger      a ticket ends with a marker of ours that belongs to no request
+    added_twice        a ticket has the marker and the title of a request whose ticket is another
+    added_though_ended a ticket carries the marker of a request that was rejected or parked
+"""
+
+import html
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, date, datetime, timedelta
+from itertools import batched
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from helpdesk.clients.markers import Markers, ends_with_marker, oldest_first, own_marker, without_markers
+from helpdesk.errors import HelpdeskError, UnavailableError
+from helpdesk.models import Operation, OutcomeKind, Ticket
+from helpdesk.runtime.topic import Topic
+from helpdesk.store.audits import Odd, Proof, Proofs, Tally
+from helpdesk.store.ledger import Ledger, Receipt
+from helpdesk.work.helpdesks import Desks, Helpdesk
+
+# So many days back is proved what could not be proved in its time.
+_DAYS_BACK = 7
+_MOST_ODD = 500
+_MOST_SOURCES = 200
+# So long an alarm shows what a proof has found.
+_SHOWN_S = 86400.0
+
+
+@dataclass(frozen=True)
+class _Carrier:
+    """A ticket with a marker of its own; `is_planted` where that stands as we write it."""
+
+    ticket_id: str
+    is_planted: bool
+
+
+@dataclass
+class _Day:
+    """What is gathered of one day while the ledger is read."""
+
+    helpdesk: Helpdesk
+    day: date
+    # Ids, and how many of them carry a marker of ours.
+    shown: set[str]
+    ours: int
+    # What shows on the day or the day before: titles, and by their own markers the tickets, oldest first.
+    # Whole tickets would not fit into memory.
+    titles: dict[str, str]
+    marked: dict[str, list[_Carrier]]
+    tallies: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    not_shown: dict[str, str] = field(default_factory=dict)
+    odd: list[Odd] = field(default_factory=list)
+    # Tickets with the marker of a request whose ticket is another: a request's id, its ticket's, and theirs.
+    doubles: list[tuple[str, str, list[str]]] = field(default_factory=list)
+
+
+class Prover:
+    """Proves the days that are over, publishes each proof, and keeps it."""
+
+    def __init__(
+        self,
+        helpdesks: Mapping[str, Helpdesk],
+        desks: Desks,
+        ledger: Ledger,
+        markers: Markers,
+        proofs: Proofs,
+        topic: Topic,
+        *,
+        after_hours: float,
+        keep_days: int,
+        logger: Logger,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._helpdesks = helpdesks
+        self._desks = desks
+        self._ledger = ledger
+        self._markers = markers
+        self._proofs = proofs
+        self._topic = topic
+        self._after = timedelta(hours=after_hours)
+        self._keep_s = keep_days * 86400
+        self._logger = logger
+        self._metrics = metrics
+        self._clock = clock
+
+    def run(self, deadline: float) -> dict[str, int]:
+        """How many days were proved, how many oddities they showed, and how many days still wait."""
+        # A process that began before the key was changed would not know what the others plant.
+        self._markers.reread()
+        days = [day for helpdesk in self._helpdesks.values() for day in self._due(helpdesk, deadline)]
+        counts = {"proved": 0, "odd": 0, "waiting": sum(day is None for day in days)}
+        pulled = [day for day in days if day is not None]
+        if pulled:
+            for receipt in self._ledger.all():
+                for day in pulled:
+                    self._take_in(day, receipt)
+        for day in pulled:
+            try:
+                proof = self._proved(day, deadline)
+            except HelpdeskError as error:
+                self._waits(day.helpdesk, day.day, error)
+                counts["waiting"] += 1
+            else:
+                counts["proved"] += 1
+                counts["odd"] += proof.odd_count
+        self._tell_state()
+        return counts
+
+    def _tell_state(self) -> None:
+        """For the alarms: what proofs have shown for a day, and for how long one is overdue."""
+        odd, late_s, now = 0, 0.0, self._clock()
+        for helpdesk in self._helpdesks.values():
+            days, begun_at = self._window(helpdesk)
+            for day in days:
+                proof = self._proofs.of(helpdesk.name, day.isoformat())
+                if proof is None:
+                    ended = datetime.combine(day + timedelta(days=1), datetime.min.time(), helpdesk.zone)
+                    due = max(ended.timestamp() + self._after.total_seconds(), begun_at)
+                    late_s = max(late_s, now - due)
+                elif now - datetime.fromisoformat(proof.proved_at).timestamp() <= _SHOWN_S:
+                    odd += proof.odd_count
+        self._metrics.add_metric(name="ProofOdd", unit=MetricUnit.Count, value=odd)
+        self._metrics.add_metric(name="ProofLateSeconds", unit=MetricUnit.Seconds, value=late_s)
+
+    # ── one day ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _due(self, helpdesk: Helpdesk, deadline: float) -> Iterator[_Day | None]:
+        """The days that are over and not proved yet, as the helpdesk shows them.
+
+        Ends with a None where one has to wait: the helpdesk is spared the others then.
+        """
+        days, _ = self._window(helpdesk)
+        for day in days:
+            if self._proofs.of(helpdesk.name, day.isoformat()):
+                continue
+            try:
+                yield self._pulled(helpdesk, day, deadline)
+            except HelpdeskError as error:
+                self._waits(helpdesk, day, error)
+                yield None
+                return
+
+    def _window(self, helpdesk: Helpdesk) -> tuple[list[date], float]:
+        """The days that can be proved, oldest first, and since when days are proved at all.
+
+        A new stack begins with the newest day: it knows nothing of those before it.
+        """
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        last = (now - self._after).astimezone(helpdesk.zone).date() - timedelta(days=1)
+        first, begun_at = self._proofs.begun_at(helpdesk.name, last.isoformat(), self._clock())
+        days = [last - timedelta(days=back) for back in reversed(range(_DAYS_BACK))]
+        return [day for day in days if day.isoformat() >= first], begun_at
+
+    def _pulled(self, helpdesk: Helpdesk, day: date, deadline: float) -> _Day:
+        before = self._desks.pull(helpdesk.name, day - timedelta(days=1), deadline)
+        shown = self._desks.pull(helpdesk.name, day, deadline)
+        tickets = oldest_first({ticket.ticket_id: ticket for ticket in (*before, *shown)}.values())
+        ids = {ticket.ticket_id for ticket in shown}
+        marked: dict[str, list[_Carrier]] = defaultdict(list)
+        ours = 0
+        for ticket in tickets:
+            marker = own_marker(ticket, helpdesk.marker_field)
+            if marker:
+                is_planted = ends_with_marker(ticket, helpdesk.marker_field)
+                marked[marker].append(_Carrier(ticket.ticket_id, is_planted))
+            ours += ticket.ticket_id in ids and self._markers.is_ours(marker)
+        return _Day(helpdesk, day, ids, ours, {one.ticket_id: _title_of(one) for one in tickets}, marked)
+
+    def _take_in(self, day: _Day, receipt: Receipt) -> None:
+        """What one request says of the day."""
+        identity, outcome = receipt.identity, receipt.outcome
+        if identity.helpdesk != day.helpdesk.name:
+            return
+        is_add = identity.operation is Operation.ADD
+        if self._is_of(day, receipt.first_claimed_at):
+            _count(day.tallies[identity.source or ""], receipt)
+        if not is_add:
+            return
+        ticket_id = outcome.ticket_id if outcome and outcome.kind is OutcomeKind.SUCCEEDED else None
+        if ticket_id and ticket_id not in day.shown and self._is_of(day, receipt.claimed_at):
+            day.not_shown[ticket_id] = identity.request_id
+        old = self._markers.old_of(day.helpdesk.name, identity.request_id)
+        carriers = day.marked.pop(receipt.claim.marker or old, [])
+        if carriers and receipt.ended and not ticket_id:
+            day.odd.append(Odd("added_though_ended", carriers[0].ticket_id, identity.request_id))
+            ticket_id = carriers[0].ticket_id
+        others = [carrier.ticket_id for carrier in carriers if carrier.ticket_id != ticket_id]
+        if ticket_id and others:
+            day.doubles.append((identity.request_id, ticket_id, others))
+
+    def _is_of(self, day: _Day, moment: float) -> bool:
+        return datetime.fromtimestamp(moment, day.helpdesk.zone).date() == day.day
+
+    def _proved(self, day: _Day, deadline: float) -> Proof:
+        late = self._shown_by_id(day, deadline)
+        odd = [
+            *day.odd,
+            *self._made_twice(day, deadline),
+            *(Odd("missing", one, request) for one, request in day.not_shown.items() if one not in late),
+            *(
+                Odd("not_in_ledger", one.ticket_id)
+                for marker, carriers in day.marked.items()
+                if self._markers.is_ours(marker)
+                for one in carriers
+                if one.is_planted
+            ),
+        ]
+        # What the day before has told already is not told again.
+        previous = self._proofs.of(day.helpdesk.name, (day.day - timedelta(days=1)).isoformat())
+        known = set(previous.odd if previous else ())
+        new = sorted(set(odd) - known, key=lambda one: (one.what, one.ticket_id))
+        proof = Proof(
+            helpdesk=day.helpdesk.name,
+            day=day.day.isoformat(),
+            sources=_most(day.tallies),
+            shown=len(day.shown),
+            ours=day.ours,
+            late=len(late),
+            odd=tuple(new[:_MOST_ODD]),
+            odd_count=len(new),
+            proved_at=datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="seconds"),
+        )
+        if not self._topic.tell(proof.message()):
+            raise UnavailableError("topic_unavailable", "the topic does not take the proof")
+        # Last, so that a proof that was not told is made again.
+        self._proofs.keep(proof, self._clock() + self._keep_s)
+        log = self._logger.info if proof.is_sound else self._logger.error
+        log("day proved", extra={"helpdesk": proof.helpdesk, "day": proof.day, "odd": proof.odd_count})
+        for one in proof.odd:
+            self._logger.error("odd", extra=asdict(one) | {"helpdesk": proof.helpdesk, "day": proof.day})
+        return proof
+
+    def _shown_by_id(self, day: _Day, deadline: float) -> set[str]:
+        return {ticket.ticket_id for ticket in self._looked_at(day, day.not_shown, deadline)}
+
+    def _made_twice(self, day: _Day, deadline: float) -> Iterator[Odd]:
+        """Tickets that are a request's ticket once more. One that only quotes it has another title."""
+        not_pulled = [one for _, one, _ in day.doubles if one not in day.titles]
+        looked_at = self._looked_at(day, not_pulled, deadline)
+        titles = day.titles | {one.ticket_id: _title_of(one) for one in looked_at}
+        for request_id, ticket_id, others in day.doubles:
+            for other in others:
+                if titles.get(ticket_id) in (None, titles[other]):
+                    yield Odd("added_twice", other, request_id)
+
+    def _looked_at(self, day: _Day, ticket_ids: Iterable[str], deadline: float) -> list[Ticket]:
+        return [
+            ticket
+            for part in batched(ticket_ids, day.helpdesk.get_limit, strict=False)
+            for ticket in self._desks.look(day.helpdesk.name, part, deadline)
+        ]
+
+    def _waits(self, helpdesk: Helpdesk, day: date, error: HelpdeskError) -> None:
+        extra = {"helpdesk": helpdesk.name, "day": day.isoformat(), "code": error.code}
+        self._logger.warning("the proof of a day waits", extra=extra)
+
+
+def _title_of(ticket: Ticket) -> str:
+    return " ".join(html.unescape(without_markers(ticket.title or "")).casefold().split())
+
+
+def _most(tallies: Mapping[str, Tally]) -> dict[str, Tally]:
+    """By source; beyond the largest, the others in one sum, for a message holds only so much."""
+    by_size = sorted(tallies.items(), key=lambda pair: -pair[1].requests)
+    shown = dict(sorted(by_size[:_MOST_SOURCES]))
+    rest = by_size[_MOST_SOURCES:]
+    if rest:
+        sums = {field.name: sum(getattr(tally, field.name) for _, tally in rest) for field in fields(Tally)}
+        shown["(others)"] = Tally(**sums)
+    return shown
+
+
+def _count(tally: Tally, receipt: Receipt) -> None:
+    tally.requests += 1
+    kind = receipt.outcome.kind if receipt.outcome and receipt.ended else None
+    match kind:
+        case OutcomeKind.SUCCEEDED if receipt.identity.operation is Operation.ADD:
+            tally.added += 1
+        case OutcomeKind.SUCCEEDED:
+            tally.updated += 1
+        case OutcomeKind.REJECTED:
+            tally.rejected += 1
+        case OutcomeKind.PARKED:
+            tally.parked += 1
+        case _:
+            tally.open += 1

@@ -1,0 +1,291 @@
+"""Settles requests of which it is not known whether they happened, by looking for their markers."""
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+
+from aws_lambda_powertools import Logger, Metrics
+
+from helpdesk.clients.markers import OFF, Markers, last_marker, marker_in, oldest_first, own_marker
+from helpdesk.clients.port import COMMENT
+from helpdesk.errors import HelpdeskError, OutcomeUnknownError, RejectedError, UnavailableError
+from helpdesk.models import Operation, Outcome, OutcomeKind, Ticket
+from helpdesk.store.ledger import MAX_ATTEMPTS, Ledger, Receipt
+from helpdesk.work.health import MOST_DOUBTS, probe_closed_gates, tell_health
+from helpdesk.work.helpdesks import Desks, Helpdesk
+
+# A ticket may carry a creation time a little before our call, by its own clock, or after it.
+_BEFORE = timedelta(minutes=5)
+_AFTER = timedelta(minutes=15)
+_DAY = timedelta(days=1)
+# A ticket whose creation is further away from its call than that was made in another zone.
+_FITS_S = 1200
+
+
+@dataclass(frozen=True)
+class _Day:
+    """What a day's list has shown, and when the look began: what came about later need not be in it."""
+
+    at: float
+    tickets: Sequence[Ticket]
+
+
+@dataclass
+class _Seen:
+    """What is known in one run. A day that was listed in an earlier one counts with the time of that look."""
+
+    at: float
+    days: dict[date, _Day]
+    # Calls that this run may still make.
+    calls: int
+    _owners: dict[object, dict[str | None, Ticket]] = field(default_factory=dict)
+
+    def ticket_of(
+        self, marker: str, place: str, shown: Callable[[Ticket, str], str | None] = marker_in
+    ) -> Ticket | None:
+        """The oldest ticket whose own marker it is: others only quote it."""
+        if (shown, place) not in self._owners:
+            tickets = [one for day in self.days.values() for one in day.tickets]
+            youngest_first = reversed(oldest_first(tickets))
+            self._owners[shown, place] = {shown(one, place): one for one in youngest_first}
+        return self._owners[shown, place].get(marker)
+
+
+class Reconciler:
+    """Looks doubts up: found, proved absent, or parked for a person. It never makes a ticket itself.
+
+    What it settles is told by the queue's consumer, to which the request's own record comes back: one that
+    was found is answered, one that was absent is carried out again.
+    """
+
+    def __init__(
+        self,
+        helpdesks: Mapping[str, Helpdesk],
+        desks: Desks,
+        ledger: Ledger,
+        markers: Markers,
+        *,
+        settle_after_s: float,
+        give_up_s: float,
+        most_calls: int,
+        logger: Logger,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._helpdesks = helpdesks
+        self._desks = desks
+        self._ledger = ledger
+        self._markers = markers
+        self._settle_after_s = settle_after_s
+        self._give_up_s = give_up_s
+        self._most_calls = most_calls
+        self._logger = logger
+        self._metrics = metrics
+        self._clock = clock
+        # By helpdesk: a budget may allow fewer calls in a minute than there are days to look at.
+        self._days: dict[str, dict[date, _Day]] = {}
+
+    def run(self, deadline: float) -> dict[str, int]:
+        """How many requests were found, absent, parked, and still have to wait."""
+        probe_closed_gates(self._helpdesks, self._desks, deadline)
+        tell_health(self._helpdesks, self._desks, self._ledger, self._metrics, self._clock)
+        counts = {"found": 0, "absent": 0, "parked": 0, "waiting": 0}
+        for name, helpdesk in self._helpdesks.items():
+            doubts = self._ledger.doubts(name, MOST_DOUBTS)
+            if not doubts:
+                continue
+            seen = self._look(helpdesk, doubts, deadline)
+            for doubt in doubts:
+                try:
+                    settled = self._settle(helpdesk, doubt, seen, deadline)
+                except UnavailableError:
+                    # The ledger is down, or the request has moved on: the next run sees.
+                    settled = "waiting"
+                counts[settled] += 1
+                self._logger.info(
+                    "doubt looked up",
+                    extra={
+                        "request_id": doubt.identity.request_id,
+                        "operation": doubt.identity.operation,
+                        "helpdesk": name,
+                        "settled": settled,
+                    },
+                )
+        return counts
+
+    def _look(self, helpdesk: Helpdesk, doubts: Sequence[Receipt], deadline: float) -> _Seen:
+        # A process that began before the key was changed would not know what the others plant.
+        self._markers.reread()
+        now = self._clock()
+        adds = [doubt for doubt in doubts if _is_add(doubt)]
+        places = {doubt.marker_field or helpdesk.marker_field for doubt in adds} | {helpdesk.marker_field}
+        days = dict.fromkeys(day for doubt in adds for day in self._days_of(helpdesk, doubt))
+        # Of those that are about to count as absent the days beside are looked at too: nothing else tells
+        # that the helpdesk's zone is another one.
+        late = [doubt for doubt in adds if now - doubt.claimed_at >= self._settle_after_s]
+        days |= dict.fromkeys(day for doubt in late for day in self._days_around(helpdesk, doubt))
+        known = self._days.get(helpdesk.name, {})
+        seen = _Seen(now, {day: known[day] for day in days if day in known}, self._most_calls)
+        self._days[helpdesk.name] = seen.days
+        # The longest not looked at first.
+        for day in sorted(days, key=lambda day: known[day].at if day in known else 0.0):
+            if not seen.calls:
+                break
+            seen.calls -= 1
+            try:
+                pulled = self._desks.pull(helpdesk.name, day, deadline)
+            except RejectedError:
+                if day <= datetime.fromtimestamp(seen.at, helpdesk.zone).date():
+                    continue
+                # A day that has not begun may be refused: there is nothing in it.
+                pulled = []
+            except HelpdeskError as error:
+                self._logger.warning("pull failed", extra={"helpdesk": helpdesk.name, "code": error.code})
+                if isinstance(error, OutcomeUnknownError):
+                    # One day that cannot be read does not stand before the others.
+                    continue
+                break
+            ours = [one for one in pulled if any(own_marker(one, place) for place in places)]
+            try:
+                self._learn(helpdesk, places, pulled, seen.at)
+            except UnavailableError as error:
+                self._logger.warning("nothing is learnt", extra={"code": error.code})
+                # What is found is found, and nothing counts as absent.
+                seen.days[day] = _Day(0.0, ours)
+                continue
+            seen.days[day] = _Day(now, ours)
+        return seen
+
+    def _learn(
+        self, helpdesk: Helpdesk, places: Collection[str], pulled: Sequence[Ticket], now: float
+    ) -> None:
+        """Remembers out of which fields markers come back, and whether days begin where the settings say."""
+        for place in places:
+            if place != OFF and any(self._markers.is_ours(marker_in(ticket, place)) for ticket in pulled):
+                self._ledger.note_marker(helpdesk.name, place)
+        if any(ticket.created_at and ticket.created_at.timestamp() > now + _FITS_S for ticket in pulled):
+            self._ledger.note_zone(helpdesk.name, helpdesk.zone, fits=False)
+
+    def _settle(self, helpdesk: Helpdesk, doubt: Receipt, seen: _Seen, deadline: float) -> str:
+        if not _is_add(doubt):
+            return self._settle_update(helpdesk, doubt, seen, deadline)
+        ticket = self._ticket_of(helpdesk, doubt, seen)
+        if ticket:
+            if ticket.created_at:
+                fits = abs(ticket.created_at.timestamp() - doubt.claimed_at) <= _FITS_S
+                self._ledger.note_zone(helpdesk.name, helpdesk.zone, fits=fits)
+            self._ledger.finish(doubt.claim, _found(doubt, ticket))
+            return "found"
+        age = seen.at - doubt.claimed_at
+        if age < self._settle_after_s:
+            return "waiting"
+        since = doubt.claimed_at + self._settle_after_s
+        days = (*self._days_of(helpdesk, doubt), *self._days_around(helpdesk, doubt))
+        looked = all(day in seen.days and seen.days[day].at >= since for day in days)
+        if not looked or not self._ledger.zone_fits(helpdesk.name, helpdesk.zone):
+            if age < self._give_up_s:
+                return "waiting"
+            return self._park(doubt, "the helpdesk could not be asked for too long")
+        if not self._proves(helpdesk, doubt):
+            return self._park(doubt, "markers do not come back from this helpdesk, so it may exist unseen")
+        if doubt.attempts >= MAX_ATTEMPTS:
+            return self._park(doubt, "it was tried too often without an answer")
+        self._ledger.free(doubt, "absent")
+        return "absent"
+
+    def _ticket_of(self, helpdesk: Helpdesk, doubt: Receipt, seen: _Seen) -> Ticket | None:
+        if doubt.claim.marker:
+            return seen.ticket_of(doubt.claim.marker, doubt.marker_field or helpdesk.marker_field)
+        return seen.ticket_of(self._old_marker_of(helpdesk, doubt), helpdesk.marker_field, own_marker)
+
+    def _old_marker_of(self, helpdesk: Helpdesk, doubt: Receipt) -> str:
+        """What versions without a key have planted: their items hold no marker."""
+        return self._markers.old_of(helpdesk.name, doubt.identity.request_id)
+
+    def _settle_update(self, helpdesk: Helpdesk, doubt: Receipt, seen: _Seen, deadline: float) -> str:
+        steps = doubt.claim.steps
+        begun = {step.removesuffix("?") for step in steps if step.endswith("?")} - steps
+        ticket_id = doubt.claim.target
+        # Without a ticket no call is made. (Items of versions without a key hold neither ticket nor marker.)
+        unsent = doubt.claim.marker and not ticket_id
+        # Else nothing was under way but what may be made twice.
+        harmless = helpdesk.updates_in_steps and not begun
+        if (unsent or harmless) and doubt.attempts < MAX_ATTEMPTS:
+            self._ledger.free(doubt, "resumed")
+            return "absent"
+        if not (begun <= {COMMENT} and ticket_id):
+            return self._park(doubt, "whether it was made cannot be looked up")
+        if not seen.calls:
+            return "waiting"
+        seen.calls -= 1
+        try:
+            comments = self._desks.comments(helpdesk.name, ticket_id, deadline)
+        except HelpdeskError as error:
+            self._logger.warning("look-up failed", extra={"helpdesk": helpdesk.name, "code": error.code})
+            age = seen.at - doubt.claimed_at
+            return "waiting" if age < self._give_up_s else self._park(doubt, "could not be asked")
+        if comments is None:
+            return self._park(doubt, "whether the comment was written cannot be looked up")
+        return self._settle_comment(helpdesk, doubt, {last_marker(one) for one in comments}, seen.at)
+
+    def _settle_comment(
+        self, helpdesk: Helpdesk, doubt: Receipt, markers: set[str | None], now: float
+    ) -> str:
+        shown = any(map(self._markers.is_ours, markers))
+        if shown:
+            self._ledger.note_marker(helpdesk.name, COMMENT)
+        if (doubt.claim.marker or self._old_marker_of(helpdesk, doubt)) in markers:
+            self._ledger.mark(doubt.claim, COMMENT)
+            self._ledger.free(doubt, "found")
+            return "found"
+        if now - doubt.claimed_at < self._settle_after_s:
+            return "waiting"
+        if not shown and not self._ledger.marker_seen(helpdesk.name, COMMENT):
+            return self._park(doubt, "comments do not come back with their markers, so it may stand unseen")
+        if doubt.attempts >= MAX_ATTEMPTS:
+            return self._park(doubt, "it was tried too often without an answer")
+        self._ledger.free(doubt, "absent")
+        return "absent"
+
+    def _proves(self, helpdesk: Helpdesk, doubt: Receipt) -> bool:
+        """Whether a marker that does not show where it was planted means that there is no ticket."""
+        field = doubt.marker_field or helpdesk.marker_field
+        return field != OFF and self._ledger.marker_seen(helpdesk.name, field)
+
+    def _days_of(self, helpdesk: Helpdesk, doubt: Receipt) -> list[date]:
+        """The days on which the helpdesk may say that the ticket was made."""
+        called = datetime.fromtimestamp(doubt.claimed_at, UTC)
+        last = called + max(_AFTER, timedelta(seconds=self._settle_after_s))
+        first_day, last_day = (at.astimezone(helpdesk.zone).date() for at in (called - _BEFORE, last))
+        return [first_day + number * _DAY for number in range((last_day - first_day).days + 1)]
+
+    def _days_around(self, helpdesk: Helpdesk, doubt: Receipt) -> list[date]:
+        day = datetime.fromtimestamp(doubt.claimed_at, helpdesk.zone).date()
+        return [day - _DAY, day, day + _DAY]
+
+    def _park(self, doubt: Receipt, why: str) -> str:
+        outcome = Outcome(
+            identity=doubt.identity,
+            kind=OutcomeKind.PARKED,
+            # A request that kills its function says so.
+            code="crashed" if doubt.outcome and doubt.outcome.code == "crashed" else "outcome_unknown",
+            message=f"it may have happened, and {why}",
+            attempts=doubt.attempts,
+        )
+        self._ledger.finish(doubt.claim, outcome)
+        return "parked"
+
+
+def _is_add(doubt: Receipt) -> bool:
+    return doubt.identity.operation is Operation.ADD
+
+
+def _found(doubt: Receipt, ticket: Ticket) -> Outcome:
+    return Outcome(
+        identity=doubt.identity,
+        kind=OutcomeKind.SUCCEEDED,
+        ticket_id=ticket.ticket_id,
+        ticket_url=ticket.url,
+        attempts=doubt.attempts,
+    )

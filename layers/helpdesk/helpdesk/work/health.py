@@ -1,0 +1,71 @@
+"""Tries closed gates each minute, and tells CloudWatch how gates and doubts stand, zeros included.
+
+The alarms watch what is told here without a helpdesk's name: the worst of all helpdesks. Zeros clear them.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+
+from aws_lambda_powertools import Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from helpdesk.errors import HelpdeskError
+from helpdesk.runtime.metrics import Figures
+from helpdesk.store.gate import TOKEN_REFUSED, GateState
+from helpdesk.store.ledger import Ledger
+from helpdesk.work.helpdesks import Desks, Helpdesk
+
+# More doubts than that are too many, whatever their number.
+MOST_DOUBTS = 500
+
+
+def probe_closed_gates(helpdesks: Iterable[str], desks: Desks, deadline: float) -> None:
+    """Makes one harmless call where a gate is closed and its next probe is due: nobody else may be asking.
+
+    Without it a gate that closed for a refused token would stay closed until the next request, and its alarm
+    would outlast the reason.
+    """
+    for helpdesk in helpdesks:
+        with suppress(HelpdeskError):
+            desks.probe(helpdesk, deadline)
+
+
+def tell_health(
+    helpdesks: Mapping[str, Helpdesk],
+    desks: Desks,
+    ledger: Ledger,
+    metrics: Metrics,
+    clock: Callable[[], float],
+) -> None:
+    """Reads a gate and the doubts for each helpdesk, and tells them. Raises UnavailableError."""
+    now = clock()
+    figures = Figures()
+    refused = paused = contradicted = down_s = doubt_s = 0.0
+    for helpdesk in helpdesks:
+        gate = desks.gate(helpdesk)
+        state = gate.look()
+        doubts = ledger.doubts(helpdesk, MOST_DOUBTS)
+        figures.count(helpdesk, "GateClosed", float(state.closed or state.paused))
+        figures.count(helpdesk, "InDoubt", len(doubts))
+        figures.share(helpdesk, "BudgetPercent", 100 * gate.used(state))
+        refused = max(refused, float(state.closed and state.reason == TOKEN_REFUSED))
+        paused = max(paused, float(state.paused))
+        contradicted += not ledger.zone_fits(helpdesk, helpdesks[helpdesk].zone)
+        down_s = max(down_s, _down_s(state, now))
+        doubt_s = max([doubt_s, *(now - doubt.claimed_at for doubt in doubts)])
+    figures.tell()
+    counts = {
+        "Checked": 1.0,
+        "TokenRefused": refused,
+        "Paused": paused,
+        "ZoneContradicted": float(contradicted),
+    }
+    for name, value in counts.items():
+        metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+    for name, seconds in {"DownSeconds": down_s, "DoubtSeconds": doubt_s, "OldestSeconds": doubt_s}.items():
+        metrics.add_metric(name=name, unit=MetricUnit.Seconds, value=seconds)
+
+
+def _down_s(state: GateState, now: float) -> float:
+    """For how long the helpdesk has not answered or has asked us to wait."""
+    return now - state.closed_at if state.closed and state.reason != TOKEN_REFUSED else 0.0

@@ -1,0 +1,74 @@
+"""Looks at the helpdesks' keys: warns before one ends, and notes when a new one has come."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from helpdesk.store.table import ConditionError, table_asked
+from helpdesk.work.helpdesks import Helpdesk
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.client import DynamoDBClient
+
+# No secret says when its key ends: as far away as a metric needs.
+_FAR_DAYS = 3650
+
+
+class Keys:
+    """Remembers each helpdesk's newest version of the secret, in the item `key#<helpdesk>`."""
+
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        table: str,
+        helpdesks: Mapping[str, Helpdesk],
+        logger: Logger,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._client = client
+        self._table = table
+        self._helpdesks = helpdesks
+        self._logger = logger
+        self._metrics = metrics
+        self._clock = clock
+
+    def look(self) -> dict[str, int]:
+        """The days that each helpdesk's key has left, where its secret says so.
+
+        Raises UnavailableError where DynamoDB does not answer.
+        """
+        today = datetime.fromtimestamp(self._clock(), UTC).date()
+        left: dict[str, int] = {}
+        for name, helpdesk in self._helpdesks.items():
+            version = helpdesk.token_version(fresh=True)
+            if version is None:
+                # Secrets Manager does not answer: no figure is better than a wrong one.
+                return left
+            if self._is_new(name, version):
+                self._logger.info("a new version of the secret is used", extra={"helpdesk": name})
+            expires_on = helpdesk.token_expires_on()
+            if expires_on:
+                left[name] = (expires_on - today).days
+                self._logger.info("key has days left", extra={"helpdesk": name, "days": left[name]})
+        days = min(left.values(), default=_FAR_DAYS)
+        self._metrics.add_metric(name="KeyDaysLeft", unit=MetricUnit.Count, value=days)
+        return left
+
+    def _is_new(self, helpdesk: str, version: str) -> bool:
+        """Whether this version was never seen before; remembers it."""
+        with suppress(ConditionError), table_asked():
+            self._client.update_item(
+                TableName=self._table,
+                Key={"pk": {"S": f"key#{helpdesk}"}},
+                UpdateExpression="SET version = :version, noted_at = :now",
+                ConditionExpression="attribute_not_exists(version) OR version <> :version",
+                ExpressionAttributeValues={":version": {"S": version}, ":now": {"N": repr(self._clock())}},
+            )
+            return True
+        return False
