@@ -2,11 +2,25 @@
 
 from typing import Any
 
+from helpdesk.clients.kapture import callback as kapture
+from helpdesk.clients.socialboards import callback as socialboards
+from helpdesk.edge_settings import load_callback_settings
+from helpdesk.http.callbacks import Callbacks, Reading, Sender
+from helpdesk.parts import Parts
 from helpdesk.runtime.invocation import LambdaContext, api_deadline, entry
-from helpdesk.wiring.callbacks import callbacks
+from helpdesk.work.changes import ChangeTeller
+
+READINGS: dict[str, Reading] = {"kapture": kapture, "socialboards": socialboards}
 
 
-@entry(callbacks)
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """The answer in API Gateway's proxy form."""
-    return callbacks().answer(event, api_deadline(context))
+def callbacks(parts: Parts) -> Callbacks:
+    """What takes the helpdesks' callbacks."""
+    secret_ids = load_callback_settings(parts.settings.helpdesks, parts.environment).secret_ids
+    senders = {name: Sender(READINGS[name], secret_id) for name, secret_id in secret_ids.items()}
+    return Callbacks(parts, parts.desks, ChangeTeller(parts), senders)
+
+
+@entry(Parts, callbacks)
+def handler(taker: Callbacks, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """The response in API Gateway's proxy form."""
+    return taker.answer(event, api_deadline(context))

@@ -2,11 +2,17 @@
 
 from typing import Any
 
+from helpdesk.parts import Parts
 from helpdesk.runtime.invocation import LambdaContext, entry, schedule_deadline
-from helpdesk.wiring.reconcile import reconciler
+from helpdesk.work.doubts import Reconciler
 
 
-@entry(reconciler)
-def handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
+def reconciler(parts: Parts) -> Reconciler:
+    """What settles doubts."""
+    return Reconciler(parts, parts.desks, parts.ledger, parts.markers)
+
+
+@entry(Parts, reconciler)
+def handler(resolver: Reconciler, _event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """How many doubts were found, absent, parked, and still wait."""
-    return reconciler().run(schedule_deadline(context))
+    return resolver.run(schedule_deadline(context))

@@ -1,16 +1,19 @@
 """Trigger: API Gateway (REST, proxy). Input: one call. A failure here is a 502 to the caller."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from helpdesk.http.api import TicketApi
+from helpdesk.parts import Parts
 from helpdesk.runtime.invocation import LambdaContext, api_deadline, entry
-from helpdesk.wiring.ticket_api import ticket_api
-
-_api = partial(ticket_api, Path(__file__).with_name("openapi.json"))
 
 
-@entry(_api)
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """The answer in API Gateway's proxy form."""
-    return _api().answer(event, api_deadline(context))
+def ticket_api(parts: Parts) -> TicketApi:
+    """The HTTP API; it describes itself by the document beside this file."""
+    return TicketApi(parts, parts.desks, parts.ledger, Path(__file__).with_name("openapi.json"))
+
+
+@entry(Parts, ticket_api)
+def handler(api: TicketApi, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """The response in API Gateway's proxy form."""
+    return api.answer(event, api_deadline(context))

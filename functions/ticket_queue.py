@@ -2,11 +2,27 @@
 
 from typing import Any
 
+from helpdesk.parts import Parts
 from helpdesk.runtime.invocation import LambdaContext, entry, queue_deadline
-from helpdesk.wiring.ticket_queue import queue_consumer
+from helpdesk.work.batch import QueueConsumer
+from helpdesk.work.service import TicketService
 
 
-@entry(queue_consumer)
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+def queue_consumer(parts: Parts) -> QueueConsumer:
+    """The consumer of the queue."""
+    settings = parts.settings
+    service = TicketService(
+        parts.desks,
+        parts.ledger,
+        parts.markers,
+        doubt_s=settings.doubt_s,
+        threads=settings.threads,
+        clock=parts.clock,
+    )
+    return QueueConsumer(parts, service)
+
+
+@entry(Parts, queue_consumer)
+def handler(consumer: QueueConsumer, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The partial batch response. An exception here brings back the whole batch."""
-    return queue_consumer().run(event["Records"], queue_deadline(context))
+    return consumer.run(event["Records"], queue_deadline(context))

@@ -2,12 +2,20 @@
 
 from typing import Any
 
+from helpdesk.parts import Parts
 from helpdesk.runtime.invocation import LambdaContext, entry, schedule_deadline
-from helpdesk.wiring.watch import watch
+from helpdesk.work.changes import ChangeTeller
+from helpdesk.work.watch import Watch
 
 
-@entry(watch)
-def handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+def watch(parts: Parts) -> Watch | None:
+    """What looks at watched tickets; None where nothing is watched."""
+    if not parts.watchlist:
+        return None
+    return Watch(parts, parts.desks, parts.watchlist, ChangeTeller(parts))
+
+
+@entry(Parts, watch)
+def handler(watching: Watch | None, _event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """How many tickets were looked at, how many changes told, and how many tickets are watched no more."""
-    watching = watch()
     return watching.run(schedule_deadline(context)) if watching else {}

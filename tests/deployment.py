@@ -2,7 +2,7 @@
 
 import base64
 import json
-import sys
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,7 +24,9 @@ import watch
 from bridge.generate.form_files import compile_all
 from bridge.stacks.form_signing import proof
 from helpdesk.http.forms.form_file import Form, load_forms
-from helpdesk.runtime import invocation
+from helpdesk.parts import Parts
+
+FUNCTIONS: Any = (callbacks, daily_proof, form_intake, reconcile, ticket_api, ticket_queue, watch)
 
 # From where each call of API Gateway comes: an address that is kept for documentation.
 CALLER = "192.0.2.77"
@@ -114,7 +116,7 @@ class Deployment:
         **variables: str,
     ) -> None:
         self._monkeypatch = monkeypatch
-        monkeypatch.setattr(invocation, "clock", clock)
+        self.clock = clock
         # Every call of every client goes through this method, which botocore's types leave out.
         call = BaseClient._make_api_call  # type: ignore[attr-defined]
         monkeypatch.setattr(BaseClient, "_make_api_call", _one_at_a_time(call))
@@ -156,10 +158,9 @@ class Deployment:
 
     def restart(self) -> None:
         """Forgets what warm functions keep."""
-        wired = [module for name, module in sys.modules.items() if name.startswith("helpdesk.wiring.")]
-        for part in [part for module in wired for part in vars(module).values()]:
-            if hasattr(part, "cache_clear"):
-                part.cache_clear()
+        self.parts = Parts(os.environ, self.clock)
+        for function in FUNCTIONS:
+            function.handler.use(self.parts)
 
     # ── the queue ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -349,7 +350,7 @@ class Deployment:
             if isinstance(body, bytes)
             else (body if isinstance(body, str) else json.dumps(body)).encode()
         )
-        shown = proof(self.forms[name], secret, raw, invocation.clock()) if secret else None
+        shown = proof(self.forms[name], secret, raw, self.clock()) if secret else None
         if shown and shown.path.count("/") == 3:
             path_secret = shown.path.rpartition("/")[2]
         sent = {"Content-Type": content_type, **(shown.headers if shown else {}), **(headers or {})}

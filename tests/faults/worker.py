@@ -22,7 +22,7 @@ import boto3
 import botocore.session
 from botocore.loaders import create_loader
 
-from helpdesk.runtime import invocation
+from helpdesk.parts import Parts
 
 HANDLERS = ("ticket_queue", "ticket_api", "reconcile")
 
@@ -40,8 +40,9 @@ class _Context:
 
 def _invoke(asked: dict[str, Any]) -> None:
     os.environ.update(asked["environment"])
-    invocation.clock = lambda: time.time() + asked["passed"]
-    answer = importlib.import_module(asked["handler"]).handler(asked["event"], _Context())
+    handler = importlib.import_module(asked["handler"]).handler
+    handler.use(Parts(os.environ, lambda: time.time() + asked["passed"]))
+    answer = handler(asked["event"], _Context())
     if asked["dies"]:
         os.kill(os.getpid(), signal.SIGKILL)
     Path(asked["answer"]).write_text(json.dumps(answer), encoding="utf-8")

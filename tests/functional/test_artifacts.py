@@ -28,7 +28,7 @@ MEGABYTE = 1_000_000
 UNCHECKED = (1).to_bytes(4, "little")
 # What no handler has a use for. Of Powertools, the resolver and the utilities are not even deployed.
 NEVER = {"boto3", "s3transfer", "unittest", "charset_normalizer"}
-# What one handler has to itself, beside its wiring.
+# What one handler has to itself.
 OWN = {
     "ticket_queue": {"helpdesk.work.batch", "helpdesk.work.service"},
     "ticket_api": {"helpdesk.http.api"},
@@ -114,7 +114,7 @@ def loaded(built: Path) -> dict[str, set[str]]:
 def test_a_handler_loads_what_it_uses_and_not_what_the_others_do(
     handler: str, loaded: dict[str, set[str]]
 ) -> None:
-    others = [{f"helpdesk.wiring.{other}"} | OWN.get(other, set()) for other in HANDLERS if other != handler]
+    others = [OWN.get(other, set()) for other in HANDLERS if other != handler]
 
     wrong = loaded[handler] & NEVER.union(NOT_LOADED.get(handler, set()), *others)
     assert sorted(wrong) == []

@@ -15,7 +15,6 @@ from bridge.simulators.socialboards.account import SocialboardsSimulator
 from bridge.simulators.socialboards.webhooks import Webhook, webhook_body
 from helpdesk.models import Identity, Outcome, OutcomeKind, Ticket
 from helpdesk.runtime import invocation
-from helpdesk.wiring import helpdesks
 from tests.accounts import ACCOUNTS, Account, KaptureAccount, SocialboardsAccount, at, deployed
 from tests.deployment import Answer, Clock, Deployment
 
@@ -146,7 +145,7 @@ def test_a_look_that_is_overtaken_by_a_newer_one_is_made_again(
 ) -> None:
     one, other = account.states
     account.simulator.change_by_hand(ticket_id, one)
-    desks = helpdesks.desks()
+    desks = deployment.parts.desks
     get = desks.get
 
     def overtaken(*arguments: Any) -> Any:

@@ -16,7 +16,6 @@ from bridge.simulators.kapture.account import KaptureSimulator
 from bridge.stacks import samples
 from bridge.stacks.form_signing import proof
 from bridge.stacks.samples import FormSend, Sample
-from helpdesk.runtime import aws, invocation
 from tests.deployment import Answer, Clock, Context, Deployment
 
 ROOT = Path(__file__).parents[2]
@@ -179,7 +178,7 @@ def _flipped(sample: Sample) -> bytes:
 def test_a_flipped_byte_is_refused(deployment: Deployment) -> None:
     original = SAMPLES["form_add_google"].send
     assert isinstance(original, FormSend)
-    shown = proof(deployment.forms["google"], SECRET, original.raw, invocation.clock())
+    shown = proof(deployment.forms["google"], SECRET, original.raw, deployment.clock())
     answer = deployment.form("google", _flipped(SAMPLES["form_add_google"]), headers=shown.headers)
 
     assert (answer.status, answer.body["code"]) == (401, "wrong_signature")
@@ -285,7 +284,7 @@ def test_a_flood_of_forged_calls_is_no_flood_at_secrets_manager(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[Any] = []
-    client = aws.clients().secretsmanager
+    client = deployment.parts.clients.secretsmanager
     read = client.get_secret_value
 
     def counted(**asked: Any) -> Any:

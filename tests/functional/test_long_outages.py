@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 from zoneinfo import ZoneInfo
 
@@ -21,8 +22,7 @@ from helpdesk.clients.markers import Markers
 from helpdesk.clients.port import Steps
 from helpdesk.errors import UnauthorizedError, UnavailableError
 from helpdesk.models import Changes, NewTicket, Request, Ticket, TicketLink
-from helpdesk.runtime.topic import Topic
-from helpdesk.settings import load_settings
+from helpdesk.runtime.base_parts import BaseParts
 from helpdesk.store.gate import Budget, Gate
 from helpdesk.store.ledger import Ledger
 from helpdesk.work.batch import QueueConsumer
@@ -30,7 +30,7 @@ from helpdesk.work.helpdesks import Desks
 from helpdesk.work.service import TicketService
 
 if TYPE_CHECKING:
-    from mypy_boto3_sqs.client import SQSClient
+    from helpdesk.runtime.aws import Clients
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 # What the queue shows between two polls is received together.
@@ -183,6 +183,11 @@ class ScriptedHelpdesk:
         return self.secret
 
 
+class _Parts(BaseParts):
+    logger = Logger(service="test", level="CRITICAL")
+    metrics = Metrics(namespace="test", service="test")
+
+
 class Bridge:
     """The true consumer, service, ledger and gate on the clock, between the queue and the helpdesk."""
 
@@ -206,13 +211,15 @@ class Bridge:
             "DEAD_LETTER_QUEUE_URL",
             "LEDGER_TABLE",
         )
-        settings = load_settings(
+        parts = _Parts(
             {
                 "KAPTURE_URL": "http://127.0.0.1",
                 "OUTCOMES_TOPIC_ARN": topic_arn,
                 **dict.fromkeys(names, "named but not used"),
-            }
+            },
+            self.clock,
         )
+        parts.clients = cast("Clients", SimpleNamespace(sns=sns, sqs=self.queue))
         self.ledger = Ledger(self.dynamodb, "ledger", lease_s=40, keep_days=28, clock=self.clock)
         gate = Gate(self.dynamodb, "ledger", "kapture", budget or Budget(), self.clock)
         service = TicketService(
@@ -223,15 +230,7 @@ class Bridge:
             threads=1,
             clock=self.clock,
         )
-        self._consumer = QueueConsumer(
-            service,
-            Topic(sns, topic_arn),
-            lambda: cast("SQSClient", self.queue),
-            settings,
-            Logger(service="test", level="CRITICAL"),
-            Metrics(namespace="test", service="test"),
-            self.clock,
-        )
+        self._consumer = QueueConsumer(parts, service)
         self.sent = 0
 
     def send(self, count: int = 1) -> None:

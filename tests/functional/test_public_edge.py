@@ -20,7 +20,6 @@ from bridge.stacks.form_signing import proof
 from bridge.stacks.samples import FormSend
 from helpdesk.errors import RejectedError
 from helpdesk.http.forms.services import read_submission
-from helpdesk.runtime import aws, invocation
 from tests.deployment import Answer, Clock, Deployment
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +77,7 @@ def deployment(
 def reads(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The secrets that were asked for, in order."""
     asked: list[str] = []
-    client = aws.clients().secretsmanager
+    client = deployment.parts.clients.secretsmanager
     read = client.get_secret_value
 
     def noted(**sent: Any) -> Any:
@@ -242,7 +241,7 @@ def test_secrets_that_cannot_be_read_are_not_asked_for_by_every_call(
         asked.append(sent)
         raise ClientError({"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}, "Get")
 
-    monkeypatch.setattr(aws.clients().secretsmanager, "get_secret_value", throttled)
+    monkeypatch.setattr(deployment.parts.clients.secretsmanager, "get_secret_value", throttled)
 
     answers = [deployment.form("by-header", {"title": "x"}, secret=SECRET) for _ in range(50)]
 
@@ -267,7 +266,7 @@ def test_a_short_secret_verifies_nobody_and_the_log_says_whose_it_is(
 ) -> None:
     deployment.put_form_secret(form, secret)
 
-    sent = proof(deployment.forms[form], secret, b'{"title": "x"}', invocation.clock())
+    sent = proof(deployment.forms[form], secret, b'{"title": "x"}', deployment.clock())
     path_secret = secret if form == "by-path" else None
     answer = deployment.form(form, b'{"title": "x"}', headers=sent.headers, path_secret=path_secret)
 

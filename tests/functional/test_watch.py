@@ -11,7 +11,6 @@ from moto import mock_aws
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.server import running
 from helpdesk.store.watchlist import Watched, Watchlist
-from helpdesk.wiring import helpdesks
 from tests.accounts import ACCOUNTS, Account
 from tests.deployment import Clock, Deployment
 
@@ -271,7 +270,7 @@ def test_two_watches_at_once_tell_a_change_once_and_keep_every_ticket(
     scene.change(ids[0], scene.account.states[0])
     scene.clock.let_pass(ROUND_S)
     # The other one runs between the first one's call and its writes.
-    desks = helpdesks.desks()
+    desks = scene.deployment.parts.desks
     look = desks.look
 
     def overtaken(*arguments: Any) -> Any:

@@ -1,35 +1,28 @@
-"""Joins the layer's true parts into functions, as its wiring does; the only place that knows how."""
+"""Joins the layer's true parts into functions on the checker's doubles; the only place that knows how."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-from helpdesk.clients.kapture import callback as kapture_callback
-from helpdesk.clients.kapture.client import Kapture
-from helpdesk.clients.markers import Markers
+from callbacks import callbacks
 from helpdesk.clients.port import COMMENT
-from helpdesk.clients.secrets import MintedToken, Secret, marker_keys_in, refresh_credentials_in, token_in
-from helpdesk.clients.socialboards import callback as socialboards_callback
-from helpdesk.clients.socialboards.client import Minter, Socialboards
-from helpdesk.http.callbacks import Callbacks, Sender
-from helpdesk.http.shared_secrets import SharedSecrets
+from helpdesk.clients.transport import Transport
+from helpdesk.http.callbacks import Callbacks
+from helpdesk.parts import Parts
 from helpdesk.runtime.invocation import LambdaContext, api_deadline, queue_deadline, schedule_deadline
-from helpdesk.runtime.topic import Topic
-from helpdesk.settings import KaptureSettings, SocialboardsSettings, load_settings
-from helpdesk.store.gate import Budget, Gate
-from helpdesk.store.ledger import Ledger
-from helpdesk.store.watchlist import Watchlist, watched_under
 from helpdesk.work.batch import QueueConsumer
-from helpdesk.work.changes import ChangeTeller
 from helpdesk.work.doubts import Reconciler
-from helpdesk.work.helpdesks import Desks, Helpdesk
-from helpdesk.work.service import TicketService
 from helpdesk.work.watch import Watch
+from reconcile import reconciler
 from tests.faults.checker.line import Line
+from ticket_queue import queue_consumer
+from watch import watch
 
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger, Metrics
+
+    from helpdesk.runtime.aws import Clients
 
 CALLBACK_SECRET = "a secret between two"
 ENVIRONMENT = {
@@ -42,6 +35,8 @@ ENVIRONMENT = {
     "KAPTURE_URL": "https://acme.kapturecrm.com",
     "KAPTURE_SECRET_ARN": "kapture",
     "SOCIALBOARDS_SECRET_ARN": "socialboards",
+    "KAPTURE_CALLBACK_SECRET_ARN": "kapture-callback",
+    "SOCIALBOARDS_CALLBACK_SECRET_ARN": "socialboards-callback",
 }
 
 
@@ -69,9 +64,6 @@ class _Log:
             self._told(f"a fault of our own: {extra['fault']}")
 
 
-_metrics = cast("Metrics", _NoMetrics())
-
-
 @dataclass(frozen=True)
 class Surroundings:
     """What a function finds: its clients, its lines to the helpdesks, its clock."""
@@ -79,7 +71,7 @@ class Surroundings:
     dynamodb: Any
     sns: Any
     sqs: Any
-    secrets: Any
+    secretsmanager: Any
     lines: Mapping[str, Line]
     clock: Callable[[], float]
     # Told of faults of our own.
@@ -95,13 +87,27 @@ class _Context:
         return int((self.ends_at - self.clock()) * 1000)
 
 
+class _Parts(Parts):
+    """The layer's own parts, on what the function finds."""
+
+    def __init__(self, around: Surroundings, variables: Mapping[str, str]) -> None:
+        super().__init__({**ENVIRONMENT, **variables}, around.clock)
+        self._around = around
+        self.clients = cast("Clients", around)
+        self.logger = cast("Logger", _Log(around.fault))
+        self.metrics = cast("Metrics", _NoMetrics())
+
+    def transport(self, helpdesk: str, _url: str) -> Transport:
+        """The line to the helpdesk."""
+        return cast("Transport", self._around.lines[helpdesk])
+
+
 class Functions:
     """One process with its environment: what a warm function keeps is kept until it is killed."""
 
     def __init__(self, around: Surroundings, variables: Mapping[str, str]) -> None:
         self._around = around
-        self._settings = load_settings({**ENVIRONMENT, **variables})
-        self._logger = cast("Logger", _Log(around.fault))
+        self._parts = _Parts(around, variables)
 
     # ── what starts them ─────────────────────────────────────────────────────────────────────────────────
 
@@ -134,16 +140,16 @@ class Functions:
     def know_markers(self, helpdesks: Iterable[str]) -> None:
         """Puts down that these helpdesks' markers have come back before."""
         for name in helpdesks:
-            self._ledger.note_marker(name, self._helpdesks[name].marker_field)
-            self._ledger.note_marker(name, COMMENT)
+            self._parts.ledger.note_marker(name, self._parts.desks[name].marker_field)
+            self._parts.ledger.note_marker(name, COMMENT)
 
     def pause(self, helpdesk: str) -> None:
         """An operator closes the gate."""
-        self._desks.gate(helpdesk).pause()
+        self._parts.desks.gate(helpdesk).pause()
 
     def resume(self, helpdesk: str) -> None:
         """An operator takes that back."""
-        self._desks.gate(helpdesk).resume()
+        self._parts.desks.gate(helpdesk).resume()
 
     def _context(self, ends_at: float) -> LambdaContext:
         return _Context(ends_at, self._around.clock)
@@ -152,139 +158,18 @@ class Functions:
 
     @cached_property
     def _consumer(self) -> QueueConsumer:
-        chosen = self._settings
-        return QueueConsumer(
-            TicketService(
-                self._desks,
-                self._ledger,
-                self._markers,
-                doubt_s=chosen.doubt_s,
-                threads=chosen.threads,
-                clock=self._around.clock,
-            ),
-            Topic(self._around.sns, chosen.outcomes_topic_arn),
-            lambda: self._around.sqs,
-            chosen,
-            self._logger,
-            _metrics,
-            self._around.clock,
-        )
+        return queue_consumer(self._parts)
 
     @cached_property
     def _reconciler(self) -> Reconciler:
-        chosen = self._settings
-        return Reconciler(
-            self._helpdesks,
-            self._desks,
-            self._ledger,
-            self._markers,
-            settle_after_s=chosen.settle_after_s,
-            give_up_s=chosen.give_up_after_s,
-            most_calls=chosen.reconcile_calls,
-            logger=self._logger,
-            metrics=_metrics,
-            clock=self._around.clock,
-        )
+        return reconciler(self._parts)
 
     @cached_property
     def _watch(self) -> Watch:
-        chosen = self._settings
-        assert self._watchlist
-        return Watch(
-            self._helpdesks,
-            self._desks,
-            self._watchlist,
-            self._teller,
-            each_s=chosen.watch_each_s,
-            days=chosen.ledger_days,
-            most_calls=chosen.watch_calls,
-            logger=self._logger,
-            metrics=_metrics,
-            clock=self._around.clock,
-        )
+        made = watch(self._parts)
+        assert made
+        return made
 
     @cached_property
     def _callbacks(self) -> Callbacks:
-        readings: Any = {"kapture": kapture_callback, "socialboards": socialboards_callback}
-        return Callbacks(
-            self._desks,
-            self._teller,
-            SharedSecrets(self._around.secrets, self._around.clock),
-            {name: Sender(reading, f"{name}-callback") for name, reading in readings.items()},
-            self._logger,
-            _metrics,
-            self._around.clock,
-        )
-
-    @cached_property
-    def _teller(self) -> ChangeTeller:
-        chosen = self._settings
-        return ChangeTeller(
-            self._around.dynamodb,
-            chosen.ledger_table,
-            Topic(self._around.sns, chosen.outcomes_topic_arn),
-            keep_days=2 * chosen.ledger_days,
-            clock=self._around.clock,
-        )
-
-    @cached_property
-    def _watchlist(self) -> Watchlist | None:
-        chosen = self._settings
-        if not chosen.watch_each_s:
-            return None
-        return Watchlist(
-            self._around.dynamodb, chosen.ledger_table, keep_days=chosen.ledger_days, clock=self._around.clock
-        )
-
-    @cached_property
-    def _ledger(self) -> Ledger:
-        chosen = self._settings
-        return Ledger(
-            self._around.dynamodb,
-            chosen.ledger_table,
-            lease_s=chosen.lease_s,
-            keep_days=chosen.ledger_days,
-            clock=self._around.clock,
-            watched_under=watched_under if chosen.watch_each_s else None,
-        )
-
-    @cached_property
-    def _markers(self) -> Markers:
-        chosen = self._settings
-        secret = Secret(self._around.secrets, chosen.marker_key_secret_arn, marker_keys_in)
-        return Markers(secret.current, chosen.ledger_table, partial(secret.version, fresh=True))
-
-    @cached_property
-    def _desks(self) -> Desks:
-        of_each = {"kapture": self._settings.kapture, "socialboards": self._settings.socialboards}
-        gates = {name: self._gate(name, of_it) for name, of_it in of_each.items() if of_it}
-        return Desks(self._helpdesks, gates, self._watchlist)
-
-    @cached_property
-    def _helpdesks(self) -> dict[str, Helpdesk]:
-        chosen, secrets = self._settings, self._around.secrets
-        made: list[Helpdesk] = []
-        if chosen.kapture:
-            token = Secret(secrets, chosen.kapture.secret_arn, token_in)
-            made.append(Kapture(cast("Any", self._around.lines["kapture"]), token, chosen.kapture))
-        if chosen.socialboards:
-            line = cast("Any", self._around.lines["socialboards"])
-            minted = MintedToken(
-                Secret(secrets, chosen.socialboards.secret_arn, refresh_credentials_in),
-                Minter(line, chosen.socialboards.token_path).mint,
-                lambda: None,
-                self._around.clock,
-            )
-            made.append(Socialboards(line, minted, chosen.socialboards))
-        return {helpdesk.name: helpdesk for helpdesk in made}
-
-    def _gate(self, name: str, chosen: KaptureSettings | SocialboardsSettings) -> Gate:
-        budget = Budget(chosen.budget, chosen.budget_period_s)
-        return Gate(
-            self._around.dynamodb,
-            self._settings.ledger_table,
-            name,
-            budget,
-            self._around.clock,
-            self._settings.lease_s,
-        )
+        return callbacks(self._parts)

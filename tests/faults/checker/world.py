@@ -148,7 +148,7 @@ class World:
             dynamodb=self._client("dynamodb", self.table),
             sns=self._client("sns", sns),
             sqs=self._client("sqs", Sqs({"requests": self.queue, "dead-letters": self.letters})),
-            secrets=self._client("secretsmanager", self.secrets, waits=False),
+            secretsmanager=self._client("secretsmanager", self.secrets, waits=False),
             lines={
                 name: Line(
                     self.turns,

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, unquote
 
-from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -36,12 +35,9 @@ from helpdesk.intake.envelopes import Unwrapped, unwrap
 from helpdesk.intake.kapture_spelling import neutral
 from helpdesk.intake.requests import Defaults, read_body
 from helpdesk.models import LONGEST_ID, GetRequest, Operation, Outcome, OutcomeKind, Request, queued
-from helpdesk.settings import Settings
+from helpdesk.runtime.base_parts import BaseParts
 from helpdesk.store.ledger import Ledger, Receipt, fingerprint
 from helpdesk.work.helpdesks import Desks
-
-if TYPE_CHECKING:
-    from mypy_boto3_sqs.client import SQSClient
 
 MAX_WAIT_S = 25
 # What an answer needs after the last look at the ledger.
@@ -82,22 +78,13 @@ class _Call:
 class TicketApi:
     """Answers API Gateway. Every error is an `application/problem+json` that names all that is wrong."""
 
-    def __init__(
-        self,
-        desks: Desks,
-        ledger: Ledger,
-        client: "SQSClient",
-        settings: Settings,
-        logger: Logger,
-        metrics: Metrics,
-        document: Path,
-    ) -> None:
+    def __init__(self, parts: BaseParts, desks: Desks, ledger: Ledger, document: Path) -> None:
         self._desks = desks
         self._ledger = ledger
-        self._client = client
-        self._settings = settings
-        self._logger = logger
-        self._metrics = metrics
+        self._client = parts.clients.sqs
+        self._settings = parts.settings
+        self._logger = parts.logger
+        self._metrics = parts.metrics
         self._document = document
         # By a path's shape, what each method does with the part that is a name.
         self._routes: dict[re.Pattern[str], dict[str, Callable[..., Answer]]] = {

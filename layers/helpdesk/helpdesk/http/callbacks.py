@@ -1,10 +1,9 @@
 """Takes callbacks of a helpdesk: looks at the ticket that one names, and tells what has changed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from helpdesk.errors import FieldProblem, HelpdeskError, RejectedError, UnavailableError
@@ -14,6 +13,7 @@ from helpdesk.http.shared_secrets import SharedSecrets
 from helpdesk.http.signatures import SecretHeader, SecretPath
 from helpdesk.intake.requests import Defaults, read_body
 from helpdesk.models import GetRequest, Operation
+from helpdesk.runtime.base_parts import BaseParts
 from helpdesk.work.changes import ChangeTeller, OvertakenError
 from helpdesk.work.helpdesks import Desks
 
@@ -45,22 +45,15 @@ class Callbacks:
     """Answers API Gateway. What a callback says is not believed: the ticket itself is read again."""
 
     def __init__(
-        self,
-        desks: Desks,
-        teller: ChangeTeller,
-        secrets: SharedSecrets,
-        senders: Mapping[str, Sender],
-        logger: Logger,
-        metrics: Metrics,
-        clock: Callable[[], float],
+        self, parts: BaseParts, desks: Desks, teller: ChangeTeller, senders: Mapping[str, Sender]
     ) -> None:
         self._desks = desks
         self._teller = teller
-        self._secrets = secrets
+        self._secrets = SharedSecrets(parts.clients.secretsmanager, parts.clock)
         self._senders = senders
-        self._logger = logger
-        self._metrics = metrics
-        self._clock = clock
+        self._logger = parts.logger
+        self._metrics = parts.metrics
+        self._clock = parts.clock
 
     def answer(self, event: Mapping[str, Any], deadline: float) -> dict[str, Any]:
         """The answer to one event of API Gateway. `deadline` is a moment of `time.monotonic()`."""

@@ -1,7 +1,7 @@
-"""The settings of this function, and its AWS clients. The only module that makes such clients."""
+"""AWS clients. The only module that makes them."""
 
 import ssl
-from functools import cache, cached_property
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -14,7 +14,6 @@ from botocore.httpsession import URLLib3Session
 
 from helpdesk.clients.connections import WritesOnce
 from helpdesk.clients.tls import tls_context
-from helpdesk.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
@@ -127,16 +126,3 @@ class Clients:
         """The queue of requests, and the dead-letter queue."""
         client: SQSClient = self._made("sqs")
         return client
-
-
-@cache
-def settings() -> Settings:
-    """The settings, read once. Raises SettingsError."""
-    return load_settings()
-
-
-@cache
-def clients() -> Clients:
-    """The clients of this function."""
-    # As many as the service has threads.
-    return Clients(2 * settings().threads)

@@ -14,9 +14,8 @@ from helpdesk.errors import SettingsError
 
 logger = Logger()
 metrics = Metrics(namespace="TicketBridge")
-# What every part takes for the time of day.
-clock: Callable[[], float] = time.time
 
+_ON_LAMBDA = "AWS_LAMBDA_FUNCTION_NAME"
 # What a batch needs after its last call: remembering, publishing, giving back.
 _QUEUE_RESERVE_S = 5.0
 _API_RESERVE_S = 1.5
@@ -32,25 +31,50 @@ class LambdaContext(Protocol):
 type Handler = Callable[[dict[str, Any], LambdaContext], dict[str, Any]]
 
 
-def entry(make: Callable[[], object]) -> Callable[[Handler], Handler]:
-    """Makes a function the handler of its module, as the module's last statement.
+class Entry[Parts, Part]:
+    """The handler of a function: runs its part, which it makes of parts when it is first needed.
 
-    On Lambda, `make` is called at once: init has a whole processor, and an invocation only its share of it.
-    It opens no connection and reads no clock: what it makes is the same in every start.
+    On Lambda that is at once: init has a whole processor, and an invocation only its share of it. Making
+    opens no connection and reads no clock: what is made is the same in every start.
     """
 
-    def entered(handler: Handler) -> Handler:
-        if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+    def __init__(
+        self,
+        parts: Callable[[], Parts],
+        make: Callable[[Parts], Part],
+        run: Callable[[Part, dict[str, Any], LambdaContext], dict[str, Any]],
+    ) -> None:
+        self._parts = parts
+        self._make = make
+        self._run = run
+        self._part: Part | None = None
+        functools.update_wrapper(self, run)
+        self._logged: Handler = metrics.log_metrics(logger.inject_lambda_context(self._invoke))
+        if _ON_LAMBDA in os.environ:
             # The first invocation makes it again, and fails with the same words.
             with suppress(SettingsError):
-                make()
-        with_log: Handler = logger.inject_lambda_context(handler)
-        ready: Handler = functools.wraps(handler)(metrics.log_metrics(with_log))
-        gc.enable()
-        gc.freeze()
-        return ready
+                self._part = make(parts())
+            gc.enable()
+            gc.freeze()
 
-    return entered
+    def __call__(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+        return self._logged(event, context)
+
+    def use(self, parts: Parts) -> None:
+        """Has the part made of these parts from now on."""
+        self._parts, self._part = lambda: parts, None
+
+    def _invoke(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+        if self._part is None:
+            self._part = self._make(self._parts())
+        return self._run(self._part, event, context)
+
+
+def entry[Parts, Part](
+    parts: Callable[[], Parts], make: Callable[[Parts], Part]
+) -> Callable[[Callable[[Part, dict[str, Any], LambdaContext], dict[str, Any]]], Entry[Parts, Part]]:
+    """Makes a function the handler of its module, as the module's last statement."""
+    return lambda run: Entry(parts, make, run)
 
 
 def queue_deadline(context: LambdaContext) -> float:

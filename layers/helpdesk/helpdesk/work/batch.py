@@ -2,25 +2,22 @@
 
 import math
 import random
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 
 from helpdesk.intake.requests import Defaults, UnreadableRequestError, read_request
 from helpdesk.models import Identity, Outcome, OutcomeKind, Request, identity_of
+from helpdesk.runtime.base_parts import BaseParts
 from helpdesk.runtime.metrics import Figures
 from helpdesk.runtime.topic import Topic
-from helpdesk.settings import Settings
 from helpdesk.store.gate import OVER_BUDGET
 from helpdesk.work.service import Deferred, Result, TicketService
 
 if TYPE_CHECKING:
-    from mypy_boto3_sqs.client import SQSClient
     from mypy_boto3_sqs.type_defs import MessageAttributeValueTypeDef
 
 # Spreads load.
@@ -53,24 +50,14 @@ class _Work:
 class QueueConsumer:
     """Carries out the requests of a batch; what fails for now goes back with a delay of its own."""
 
-    def __init__(
-        self,
-        service: TicketService,
-        topic: Topic,
-        sqs: Callable[[], "SQSClient"],
-        settings: Settings,
-        logger: Logger,
-        metrics: Metrics,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, parts: BaseParts, service: TicketService) -> None:
         self._service = service
-        self._topic = topic
-        # Few batches have anything to give back or to park.
-        self._sqs = sqs
-        self._settings = settings
-        self._logger = logger
-        self._metrics = metrics
-        self._clock = clock
+        self._clients = parts.clients
+        self._settings = parts.settings
+        self._topic = Topic(parts.clients.sns, parts.settings.outcomes_topic_arn)
+        self._logger = parts.logger
+        self._metrics = parts.metrics
+        self._clock = parts.clock
 
     def run(self, records: Sequence[SqsRecord], deadline: float) -> dict[str, Any]:
         """The partial batch response: the records that are to come back.
@@ -155,7 +142,7 @@ class QueueConsumer:
         # One message a call: copies may be as large as the queue allows, and they are rare.
         for one in copies:
             try:
-                self._sqs().send_message(
+                self._clients.sqs.send_message(
                     QueueUrl=self._settings.dead_letter_queue_url,
                     MessageBody=_cut(one.record["body"]),
                     MessageAttributes=_copy_attributes(one),
@@ -172,7 +159,7 @@ class QueueConsumer:
 
     def _delay_ten(self, returned: Sequence[_Work]) -> None:
         try:
-            answer = self._sqs().change_message_visibility_batch(
+            answer = self._clients.sqs.change_message_visibility_batch(
                 QueueUrl=self._settings.requests_queue_url,
                 Entries=[
                     {

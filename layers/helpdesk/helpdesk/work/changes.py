@@ -14,20 +14,17 @@ The number is part of the event's id: a ticket that comes back to an earlier sta
 
 import hashlib
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import batched
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from helpdesk.errors import UnavailableError
 from helpdesk.models import Identity, Outcome, OutcomeKind, Ticket
+from helpdesk.runtime.base_parts import BaseParts
 from helpdesk.runtime.topic import Topic
 from helpdesk.store.table import ConditionError, table_asked
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.client import DynamoDBClient
 
 # Longer than any function that tells changes may run: then none of them publishes late.
 _PENDING_S = 70
@@ -65,22 +62,15 @@ class Told:
 class ChangeTeller:
     """Publishes `ticket.changed` where a ticket's state is another than the one told last."""
 
-    def __init__(
-        self,
-        client: "DynamoDBClient",
-        table: str,
-        topic: Topic,
-        *,
-        keep_days: int,
-        with_raw: bool = False,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._client = client
-        self._table = table
-        self._topic = topic
-        self._keep_s = keep_days * 86400
-        self._with_raw = with_raw
-        self._clock = clock
+    def __init__(self, parts: BaseParts) -> None:
+        settings = parts.settings
+        self._client = parts.clients.dynamodb
+        self._table = settings.ledger_table
+        self._topic = Topic(parts.clients.sns, settings.outcomes_topic_arn)
+        # It outlives the watch of its ticket.
+        self._keep_s = 2 * settings.ledger_days * 86400
+        self._with_raw = settings.changes_with_raw
+        self._clock = parts.clock
 
     def marks(self, helpdesk: str, ticket_ids: Sequence[str]) -> dict[str, Mark]:
         """What has been told of each ticket; to be read before a look. Raises UnavailableError."""

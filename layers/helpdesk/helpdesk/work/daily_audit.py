@@ -10,19 +10,18 @@ the day before is looked at again with it. What is odd is one of these:
 """
 
 import html
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, date, datetime, timedelta
 from itertools import batched
 
-from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from helpdesk.clients.markers import Markers, ends_with_marker, oldest_first, own_marker, without_markers
 from helpdesk.errors import HelpdeskError, UnavailableError
 from helpdesk.models import Operation, OutcomeKind, Ticket
+from helpdesk.runtime.base_parts import BaseParts
 from helpdesk.runtime.topic import Topic
 from helpdesk.store.audits import Odd, Proof, Proofs, Tally
 from helpdesk.store.ledger import Ledger, Receipt
@@ -67,38 +66,23 @@ class _Day:
 class Prover:
     """Proves the days that are over, publishes each proof, and keeps it."""
 
-    def __init__(
-        self,
-        helpdesks: Mapping[str, Helpdesk],
-        desks: Desks,
-        ledger: Ledger,
-        markers: Markers,
-        proofs: Proofs,
-        topic: Topic,
-        *,
-        after_hours: float,
-        keep_days: int,
-        logger: Logger,
-        metrics: Metrics,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._helpdesks = helpdesks
+    def __init__(self, parts: BaseParts, desks: Desks, ledger: Ledger, markers: Markers) -> None:
         self._desks = desks
         self._ledger = ledger
         self._markers = markers
-        self._proofs = proofs
-        self._topic = topic
-        self._after = timedelta(hours=after_hours)
-        self._keep_s = keep_days * 86400
-        self._logger = logger
-        self._metrics = metrics
-        self._clock = clock
+        self._proofs = Proofs(parts.clients.dynamodb, parts.settings.ledger_table)
+        self._topic = Topic(parts.clients.sns, parts.settings.outcomes_topic_arn)
+        self._after = timedelta(hours=parts.settings.proof_after_hours)
+        self._keep_s = parts.settings.proof_days * 86400
+        self._logger = parts.logger
+        self._metrics = parts.metrics
+        self._clock = parts.clock
 
     def run(self, deadline: float) -> dict[str, int]:
         """How many days were proved, how many oddities they showed, and how many days still wait."""
         # A process that began before the key was changed would not know what the others plant.
         self._markers.reread()
-        days = [day for helpdesk in self._helpdesks.values() for day in self._due(helpdesk, deadline)]
+        days = [day for helpdesk in self._desks.clients.values() for day in self._due(helpdesk, deadline)]
         counts = {"proved": 0, "odd": 0, "waiting": sum(day is None for day in days)}
         pulled = [day for day in days if day is not None]
         if pulled:
@@ -120,7 +104,7 @@ class Prover:
     def _tell_state(self) -> None:
         """For the alarms: what proofs have shown for a day, and for how long one is overdue."""
         odd, late_s, now = 0, 0.0, self._clock()
-        for helpdesk in self._helpdesks.values():
+        for helpdesk in self._desks.clients.values():
             days, begun_at = self._window(helpdesk)
             for day in days:
                 proof = self._proofs.of(helpdesk.name, day.isoformat())

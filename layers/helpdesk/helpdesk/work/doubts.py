@@ -1,16 +1,14 @@
 """Settles requests of which it is not known whether they happened, by looking for their markers."""
 
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-
-from aws_lambda_powertools import Logger, Metrics
 
 from helpdesk.clients.markers import OFF, Markers, last_marker, marker_in, oldest_first, own_marker
 from helpdesk.clients.port import COMMENT
 from helpdesk.errors import HelpdeskError, OutcomeUnknownError, RejectedError, UnavailableError
 from helpdesk.models import Operation, Outcome, OutcomeKind, Ticket
+from helpdesk.runtime.base_parts import BaseParts
 from helpdesk.store.ledger import MAX_ATTEMPTS, Ledger, Receipt
 from helpdesk.work.health import MOST_DOUBTS, probe_closed_gates, tell_health
 from helpdesk.work.helpdesks import Desks, Helpdesk
@@ -59,39 +57,25 @@ class Reconciler:
     was found is answered, one that was absent is carried out again.
     """
 
-    def __init__(
-        self,
-        helpdesks: Mapping[str, Helpdesk],
-        desks: Desks,
-        ledger: Ledger,
-        markers: Markers,
-        *,
-        settle_after_s: float,
-        give_up_s: float,
-        most_calls: int,
-        logger: Logger,
-        metrics: Metrics,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._helpdesks = helpdesks
+    def __init__(self, parts: BaseParts, desks: Desks, ledger: Ledger, markers: Markers) -> None:
         self._desks = desks
         self._ledger = ledger
         self._markers = markers
-        self._settle_after_s = settle_after_s
-        self._give_up_s = give_up_s
-        self._most_calls = most_calls
-        self._logger = logger
-        self._metrics = metrics
-        self._clock = clock
+        self._settle_after_s = parts.settings.settle_after_s
+        self._give_up_s = parts.settings.give_up_after_s
+        self._most_calls = parts.settings.reconcile_calls
+        self._logger = parts.logger
+        self._metrics = parts.metrics
+        self._clock = parts.clock
         # By helpdesk: a budget may allow fewer calls in a minute than there are days to look at.
         self._days: dict[str, dict[date, _Day]] = {}
 
     def run(self, deadline: float) -> dict[str, int]:
         """How many requests were found, absent, parked, and still have to wait."""
-        probe_closed_gates(self._helpdesks, self._desks, deadline)
-        tell_health(self._helpdesks, self._desks, self._ledger, self._metrics, self._clock)
+        probe_closed_gates(self._desks, deadline)
+        tell_health(self._desks, self._ledger, self._metrics, self._clock)
         counts = {"found": 0, "absent": 0, "parked": 0, "waiting": 0}
-        for name, helpdesk in self._helpdesks.items():
+        for name, helpdesk in self._desks.clients.items():
             doubts = self._ledger.doubts(name, MOST_DOUBTS)
             if not doubts:
                 continue

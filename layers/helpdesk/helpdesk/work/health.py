@@ -3,7 +3,7 @@
 The alarms watch what is told here without a helpdesk's name: the worst of all helpdesks. Zeros clear them.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 
 from aws_lambda_powertools import Metrics
@@ -13,35 +13,29 @@ from helpdesk.errors import HelpdeskError
 from helpdesk.runtime.metrics import Figures
 from helpdesk.store.gate import TOKEN_REFUSED, GateState
 from helpdesk.store.ledger import Ledger
-from helpdesk.work.helpdesks import Desks, Helpdesk
+from helpdesk.work.helpdesks import Desks
 
 # More doubts than that are too many, whatever their number.
 MOST_DOUBTS = 500
 
 
-def probe_closed_gates(helpdesks: Iterable[str], desks: Desks, deadline: float) -> None:
+def probe_closed_gates(desks: Desks, deadline: float) -> None:
     """Makes one harmless call where a gate is closed and its next probe is due: nobody else may be asking.
 
     Without it a gate that closed for a refused token would stay closed until the next request, and its alarm
     would outlast the reason.
     """
-    for helpdesk in helpdesks:
+    for helpdesk in desks.clients:
         with suppress(HelpdeskError):
             desks.probe(helpdesk, deadline)
 
 
-def tell_health(
-    helpdesks: Mapping[str, Helpdesk],
-    desks: Desks,
-    ledger: Ledger,
-    metrics: Metrics,
-    clock: Callable[[], float],
-) -> None:
+def tell_health(desks: Desks, ledger: Ledger, metrics: Metrics, clock: Callable[[], float]) -> None:
     """Reads a gate and the doubts for each helpdesk, and tells them. Raises UnavailableError."""
     now = clock()
     figures = Figures()
     refused = paused = contradicted = down_s = doubt_s = 0.0
-    for helpdesk in helpdesks:
+    for helpdesk in desks.clients:
         gate = desks.gate(helpdesk)
         state = gate.look()
         doubts = ledger.doubts(helpdesk, MOST_DOUBTS)
@@ -50,7 +44,7 @@ def tell_health(
         figures.share(helpdesk, "BudgetPercent", 100 * gate.used(state))
         refused = max(refused, float(state.closed and state.reason == TOKEN_REFUSED))
         paused = max(paused, float(state.paused))
-        contradicted += not ledger.zone_fits(helpdesk, helpdesks[helpdesk].zone)
+        contradicted += not ledger.zone_fits(helpdesk, desks[helpdesk].zone)
         down_s = max(down_s, _down_s(state, now))
         doubt_s = max([doubt_s, *(now - doubt.claimed_at for doubt in doubts)])
     figures.tell()

@@ -123,7 +123,7 @@ ANSWERED = Heard(answered=True)
 
 
 class Desks:
-    """Every helpdesk with its gate."""
+    """Every helpdesk by its name, each with its gate."""
 
     def __init__(
         self,
@@ -138,6 +138,11 @@ class Desks:
 
     def __getitem__(self, helpdesk: str) -> Helpdesk:
         return self._helpdesks[helpdesk]
+
+    @property
+    def clients(self) -> Mapping[str, Helpdesk]:
+        """The client of each helpdesk, by the helpdesk's name."""
+        return self._helpdesks
 
     def check(self, request: Request) -> None:
         """Raises RejectedError, naming every field that the helpdesk cannot take."""

@@ -1,19 +1,13 @@
 """Looks at the helpdesks' keys: warns before one ends, and notes when a new one has come."""
 
-import time
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
-from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
+from helpdesk.runtime.base_parts import BaseParts
 from helpdesk.store.table import ConditionError, table_asked
-from helpdesk.work.helpdesks import Helpdesk
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.client import DynamoDBClient
+from helpdesk.work.helpdesks import Desks
 
 # No secret says when its key ends: as far away as a metric needs.
 _FAR_DAYS = 3650
@@ -22,21 +16,13 @@ _FAR_DAYS = 3650
 class Keys:
     """Remembers each helpdesk's newest version of the secret, in the item `key#<helpdesk>`."""
 
-    def __init__(
-        self,
-        client: "DynamoDBClient",
-        table: str,
-        helpdesks: Mapping[str, Helpdesk],
-        logger: Logger,
-        metrics: Metrics,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._client = client
-        self._table = table
-        self._helpdesks = helpdesks
-        self._logger = logger
-        self._metrics = metrics
-        self._clock = clock
+    def __init__(self, parts: BaseParts, desks: Desks) -> None:
+        self._client = parts.clients.dynamodb
+        self._table = parts.settings.ledger_table
+        self._desks = desks
+        self._logger = parts.logger
+        self._metrics = parts.metrics
+        self._clock = parts.clock
 
     def look(self) -> dict[str, int]:
         """The days that each helpdesk's key has left, where its secret says so.
@@ -45,7 +31,7 @@ class Keys:
         """
         today = datetime.fromtimestamp(self._clock(), UTC).date()
         left: dict[str, int] = {}
-        for name, helpdesk in self._helpdesks.items():
+        for name, helpdesk in self._desks.clients.items():
             version = helpdesk.token_version(fresh=True)
             if version is None:
                 # Secrets Manager does not answer: no figure is better than a wrong one.

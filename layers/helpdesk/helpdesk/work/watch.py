@@ -2,15 +2,15 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from helpdesk.errors import HelpdeskError, OutcomeUnknownError
 from helpdesk.models import Ticket
+from helpdesk.runtime.base_parts import BaseParts
 from helpdesk.store.watchlist import MOST_PAGES_AT_ONCE, Page, Watched, Watchlist
 from helpdesk.work.changes import ChangeTeller, Mark, OvertakenError, state_of
 from helpdesk.work.helpdesks import Desks, Helpdesk
@@ -28,37 +28,23 @@ class Watch:
     made up for by the next, and what was told is remembered for each ticket.
     """
 
-    def __init__(
-        self,
-        helpdesks: Mapping[str, Helpdesk],
-        desks: Desks,
-        watchlist: Watchlist,
-        teller: ChangeTeller,
-        *,
-        each_s: float,
-        days: int,
-        most_calls: int,
-        logger: Logger,
-        metrics: Metrics,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._helpdesks = helpdesks
+    def __init__(self, parts: BaseParts, desks: Desks, watchlist: Watchlist, teller: ChangeTeller) -> None:
         self._desks = desks
         self._watchlist = watchlist
         self._teller = teller
-        self._each_s = each_s
-        self._watched_s = days * 86400
-        self._most_calls = most_calls
-        self._logger = logger
-        self._metrics = metrics
-        self._clock = clock
+        self._each_s = parts.settings.watch_each_s
+        self._watched_s = parts.settings.ledger_days * 86400
+        self._most_calls = parts.settings.watch_calls
+        self._logger = parts.logger
+        self._metrics = parts.metrics
+        self._clock = parts.clock
 
     def run(self, deadline: float) -> dict[str, int]:
         """How many tickets were looked at, how many changes told, how many tickets are watched no more."""
         counts = {"looked": 0, "changed": 0, "dropped": 0}
-        for place, helpdesk in enumerate(self._helpdesks.values()):
+        for place, helpdesk in enumerate(self._desks.clients.values()):
             now = time.monotonic()
-            share = (deadline - now) / (len(self._helpdesks) - place)
+            share = (deadline - now) / (len(self._desks.clients) - place)
             try:
                 self._look_at_all(helpdesk, counts, now + share)
             except HelpdeskError as error:

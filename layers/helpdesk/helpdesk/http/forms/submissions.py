@@ -1,13 +1,12 @@
 """Takes form submissions: verifies the sender, and queues the request that a submission becomes."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -30,37 +29,24 @@ from helpdesk.http.signatures import SecretPath, call_id, signature_scheme
 from helpdesk.intake.bodies import URLENCODED, without_boundary
 from helpdesk.intake.requests import Defaults, read_body
 from helpdesk.models import queued
-
-if TYPE_CHECKING:
-    from mypy_boto3_sqs.client import SQSClient
+from helpdesk.runtime.base_parts import BaseParts
 
 
 class FormIntake:
     """Answers API Gateway. 202 is said only after the queue has the request."""
 
-    def __init__(
-        self,
-        forms: Mapping[str, Form],
-        secrets: SharedSecrets,
-        secret_folder: str,
-        client: "SQSClient",
-        queue_url: str,
-        default_helpdesk: str,
-        logger: Logger,
-        metrics: Metrics,
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, parts: BaseParts, forms: Mapping[str, Form], secret_folder: str) -> None:
         self._forms = forms
-        self._secrets = secrets
+        self._secrets = SharedSecrets(parts.clients.secretsmanager, parts.clock)
         self._secret_folder = secret_folder
-        self._client = client
-        self._queue_url = queue_url
-        self._default_helpdesk = default_helpdesk
-        self._logger = logger
-        self._metrics = metrics
-        self._clock = clock
+        self._client = parts.clients.sqs
+        self._queue_url = parts.settings.requests_queue_url
+        self._default_helpdesk = parts.settings.default_helpdesk
+        self._logger = parts.logger
+        self._metrics = parts.metrics
+        self._clock = parts.clock
         self._allowances = {
-            name: Allowance(form.file.limit.rate, form.file.limit.burst, clock)
+            name: Allowance(form.file.limit.rate, form.file.limit.burst, parts.clock)
             for name, form in forms.items()
         }
 

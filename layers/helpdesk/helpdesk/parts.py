@@ -1,0 +1,94 @@
+"""Joins the parts: the only module that knows them all."""
+
+from functools import cached_property, partial
+
+from helpdesk.clients.kapture.client import Kapture
+from helpdesk.clients.markers import Markers
+from helpdesk.clients.secrets import MintedToken, Secret, marker_keys_in, refresh_credentials_in, token_in
+from helpdesk.clients.socialboards.client import Minter, Socialboards
+from helpdesk.clients.transport import Transport
+from helpdesk.runtime.base_parts import BaseParts
+from helpdesk.settings import KaptureSettings, SocialboardsSettings
+from helpdesk.store.gate import Budget, Gate
+from helpdesk.store.ledger import Ledger
+from helpdesk.store.watchlist import Watchlist, watched_under
+from helpdesk.work.helpdesks import Desks, Helpdesk
+
+
+class Parts(BaseParts):
+    """What functions share that have to do with a helpdesk."""
+
+    @cached_property
+    def clients_of_helpdesks(self) -> dict[str, Helpdesk]:
+        """A client of each helpdesk, by the helpdesk's name."""
+        kapture, socialboards = self.settings.kapture, self.settings.socialboards
+        clients: list[Helpdesk] = []
+        if kapture:
+            token = Secret(self.clients.secretsmanager, kapture.secret_arn, token_in)
+            clients.append(Kapture(self.transport("kapture", kapture.url), token, kapture))
+        if socialboards:
+            transport = self.transport("socialboards", socialboards.url)
+            minted = MintedToken(
+                Secret(self.clients.secretsmanager, socialboards.secret_arn, refresh_credentials_in),
+                Minter(transport, socialboards.token_path).mint,
+                lambda: self.logger.warning("another refresh token has come: put it into the secret"),
+                self.clock,
+            )
+            clients.append(Socialboards(transport, minted, socialboards))
+        return {client.name: client for client in clients}
+
+    def transport(self, _helpdesk: str, url: str) -> Transport:
+        """What carries a helpdesk's calls."""
+        return Transport(
+            url,
+            connect_timeout_s=self.settings.connect_timeout_s,
+            read_timeout_s=self.settings.read_timeout_s,
+            connections=self.settings.threads,
+        )
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What remembers each request."""
+        return Ledger(
+            self.clients.dynamodb,
+            self.settings.ledger_table,
+            lease_s=self.settings.lease_s,
+            keep_days=self.settings.ledger_days,
+            clock=self.clock,
+            watched_under=watched_under if self.settings.watch_each_s else None,
+        )
+
+    @cached_property
+    def watchlist(self) -> Watchlist | None:
+        """The tickets that are watched; None where none are."""
+        if not self.settings.watch_each_s:
+            return None
+        return Watchlist(
+            self.clients.dynamodb,
+            self.settings.ledger_table,
+            keep_days=self.settings.ledger_days,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def markers(self) -> Markers:
+        """The marks that our tickets carry."""
+        secret = Secret(self.clients.secretsmanager, self.settings.marker_key_secret_arn, marker_keys_in)
+        return Markers(secret.current, self.settings.ledger_table, partial(secret.version, fresh=True))
+
+    @cached_property
+    def desks(self) -> Desks:
+        """The helpdesks behind their gates."""
+        settings_of = {"kapture": self.settings.kapture, "socialboards": self.settings.socialboards}
+        gates = {name: self._gate(name, settings) for name, settings in settings_of.items() if settings}
+        return Desks(self.clients_of_helpdesks, gates, self.watchlist)
+
+    def _gate(self, name: str, settings: KaptureSettings | SocialboardsSettings) -> Gate:
+        return Gate(
+            self.clients.dynamodb,
+            self.settings.ledger_table,
+            name,
+            Budget(settings.budget, settings.budget_period_s),
+            self.clock,
+            self.settings.lease_s,
+        )

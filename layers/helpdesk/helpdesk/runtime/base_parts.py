@@ -1,0 +1,37 @@
+"""What every function has: its settings, its clock, AWS, its log and its metrics."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+
+from aws_lambda_powertools import Logger, Metrics
+
+from helpdesk.runtime import invocation
+from helpdesk.runtime.aws import Clients
+from helpdesk.settings import Settings, load_settings
+
+
+class BaseParts:
+    """The parts that need no helpdesk; each is made when it is first asked for, and kept."""
+
+    logger: Logger = invocation.logger
+    metrics: Metrics = invocation.metrics
+
+    def __init__(
+        self, environment: Mapping[str, str] = os.environ, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.environment = environment
+        # The time of day, in seconds.
+        self.clock = clock
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What an operator has set. Raises SettingsError."""
+        return load_settings(self.environment)
+
+    @cached_property
+    def clients(self) -> Clients:
+        """The AWS clients."""
+        # As many as the service has threads.
+        return Clients(2 * self.settings.threads)
