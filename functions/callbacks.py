@@ -8,7 +8,7 @@ from helpdesk.edge_settings import load_callback_settings
 from helpdesk.http.callbacks import Callbacks, Reading, Sender
 from helpdesk.parts import Parts
 from helpdesk.runtime.invocation import LambdaContext, api_deadline, entry
-from helpdesk.work.changes import ChangeTeller
+from helpdesk.work.changes import ChangePublisher
 
 READINGS: dict[str, Reading] = {"kapture": kapture, "socialboards": socialboards}
 
@@ -17,7 +17,7 @@ def callbacks(parts: Parts) -> Callbacks:
     """What takes the helpdesks' callbacks."""
     secret_ids = load_callback_settings(parts.settings.helpdesks, parts.environment).secret_ids
     senders = {name: Sender(READINGS[name], secret_id) for name, secret_id in secret_ids.items()}
-    return Callbacks(parts, parts.desks, ChangeTeller(parts), senders)
+    return Callbacks(parts, parts.helpdesks, ChangePublisher(parts), senders)
 
 
 @entry(Parts, callbacks)

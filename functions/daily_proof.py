@@ -7,18 +7,22 @@ from typing import Any
 
 from helpdesk.parts import Parts
 from helpdesk.runtime.invocation import LambdaContext, entry, schedule_deadline
-from helpdesk.work.daily_audit import Prover
-from helpdesk.work.token_expiry import Keys
+from helpdesk.work.daily_audit import DailyAudit
+from helpdesk.work.token_expiry import TokenExpiry
 
 
-def hourly(parts: Parts) -> tuple[Prover, Keys]:
+def hourly(parts: Parts) -> tuple[DailyAudit, TokenExpiry]:
     """What proves the days that are over, and what looks at the helpdesks' keys."""
-    return Prover(parts, parts.desks, parts.ledger, parts.markers), Keys(parts, parts.desks)
+    return DailyAudit(parts, parts.helpdesks, parts.ledger, parts.markers), TokenExpiry(
+        parts, parts.helpdesks
+    )
 
 
 @entry(Parts, hourly)
-def handler(jobs: tuple[Prover, Keys], _event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+def handler(
+    jobs: tuple[DailyAudit, TokenExpiry], _event: dict[str, Any], context: LambdaContext
+) -> dict[str, Any]:
     """How many days were proved, how many oddities they showed, and how many days still wait."""
-    prover, keys = jobs
-    counts = prover.run(schedule_deadline(context))
-    return {**counts, "key_days_left": keys.look()}
+    daily_audit, keys = jobs
+    counts = daily_audit.run(schedule_deadline(context))
+    return {**counts, "key_days_left": keys.check()}

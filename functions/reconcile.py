@@ -4,15 +4,15 @@ from typing import Any
 
 from helpdesk.parts import Parts
 from helpdesk.runtime.invocation import LambdaContext, entry, schedule_deadline
-from helpdesk.work.doubts import Reconciler
+from helpdesk.work.doubts import DoubtResolver
 
 
-def reconciler(parts: Parts) -> Reconciler:
+def doubt_resolver(parts: Parts) -> DoubtResolver:
     """What settles doubts."""
-    return Reconciler(parts, parts.desks, parts.ledger, parts.markers)
+    return DoubtResolver(parts, parts.helpdesks, parts.ledger, parts.markers)
 
 
-@entry(Parts, reconciler)
-def handler(resolver: Reconciler, _event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
+@entry(Parts, doubt_resolver)
+def handler(resolver: DoubtResolver, _event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """How many doubts were found, absent, parked, and still wait."""
     return resolver.run(schedule_deadline(context))

@@ -10,7 +10,7 @@ from helpdesk.runtime.invocation import LambdaContext, api_deadline, entry
 
 def ticket_api(parts: Parts) -> TicketApi:
     """The HTTP API; it describes itself by the document beside this file."""
-    return TicketApi(parts, parts.desks, parts.ledger, Path(__file__).with_name("openapi.json"))
+    return TicketApi(parts, parts.helpdesks, parts.ledger, Path(__file__).with_name("openapi.json"))
 
 
 @entry(Parts, ticket_api)

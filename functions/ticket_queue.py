@@ -12,7 +12,7 @@ def queue_consumer(parts: Parts) -> QueueConsumer:
     """The consumer of the queue."""
     settings = parts.settings
     service = TicketService(
-        parts.desks,
+        parts.helpdesks,
         parts.ledger,
         parts.markers,
         doubt_s=settings.doubt_s,

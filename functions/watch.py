@@ -4,7 +4,7 @@ from typing import Any
 
 from helpdesk.parts import Parts
 from helpdesk.runtime.invocation import LambdaContext, entry, schedule_deadline
-from helpdesk.work.changes import ChangeTeller
+from helpdesk.work.changes import ChangePublisher
 from helpdesk.work.watch import Watch
 
 
@@ -12,7 +12,7 @@ def watch(parts: Parts) -> Watch | None:
     """What looks at watched tickets; None where nothing is watched."""
     if not parts.watchlist:
         return None
-    return Watch(parts, parts.desks, parts.watchlist, ChangeTeller(parts))
+    return Watch(parts, parts.helpdesks, parts.watchlist, ChangePublisher(parts))
 
 
 @entry(Parts, watch)

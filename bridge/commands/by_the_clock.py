@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bridge.generate.schedules import Schedule
-    from helpdesk.store.audits import Proof
+    from helpdesk.store.audits import AuditReport
 
 _PROOFS_SHOWN = 14
 _ODD = {
@@ -58,7 +58,7 @@ def proof(state_dir: Path, stack: str | None, day: datetime | None, as_json: boo
         raise click.exceptions.Exit(1)
 
 
-def _show_proofs(found: list[Proof]) -> None:
+def _show_proofs(found: list[AuditReport]) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("day", "helpdesk", "source"):
         table.add_column(name)

@@ -183,7 +183,7 @@ class Console:
 
     def _helpdesk(self, on: Connected, served: ServedHelpdesk) -> dict[str, Any]:
         gate = Gate(on.target.dynamodb, on.target.ledger_table, served.name, served.budget)
-        state = gate.look()
+        state = gate.read()
         limit = served.budget.limit
         return {
             "name": served.name,

@@ -27,7 +27,7 @@ from helpdesk.models import (
     Ticket,
     UpdateRequest,
 )
-from helpdesk.store.audits import PROVED, Proof
+from helpdesk.store.audits import PROVED, AuditReport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -158,7 +158,7 @@ def outcome_schema() -> dict[str, Any]:
 
 def proof_schema() -> dict[str, Any]:
     """The CloudEvents event in which the proof of a day is published."""
-    proof = TypeAdapter(Proof).json_schema(schema_generator=_Published, mode="serialization")
+    proof = TypeAdapter(AuditReport).json_schema(schema_generator=_Published, mode="serialization")
     definitions = proof.pop("$defs")
     content = {
         "type": "object",
@@ -177,7 +177,7 @@ def proof_schema() -> dict[str, Any]:
     return {
         "$schema": DIALECT,
         "$id": f"urn:ticket-bridge:proof:{SCHEMA_VERSION}",
-        "title": "Proof",
+        "title": "AuditReport",
         "description": "What the ledger says of a day, held against what the helpdesk shows.",
         "type": "object",
         "required": list(event),

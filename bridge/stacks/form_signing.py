@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Proof:
+class AuditReport:
     """What a verified call carries besides its body."""
 
     headers: dict[str, str] = field(default_factory=dict)
     path: str = ""
 
 
-def proof(form: Form, secret: str, raw: bytes, at: float | None = None) -> Proof:
+def proof(form: Form, secret: str, raw: bytes, at: float | None = None) -> AuditReport:
     """The headers, and the path below the API, of a call with this body that is sent at `at`."""
     path = f"/forms/{form.name}"
     scheme = form.file.verify
     if isinstance(scheme, SecretPath):
-        return Proof(path=f"{path}/{secret}")
+        return AuditReport(path=f"{path}/{secret}")
     if isinstance(scheme, SecretHeader):
-        return Proof({scheme.header: f"{scheme.prefix}{secret}"}, path)
+        return AuditReport({scheme.header: f"{scheme.prefix}{secret}"}, path)
     signed = signature_scheme(scheme)
-    return Proof(_signed(signed, secret, raw, at or time.time()) if signed else {}, path)
+    return AuditReport(_signed(signed, secret, raw, at or time.time()) if signed else {}, path)
 
 
 def _signed(scheme: Hmac, secret: str, raw: bytes, at: float) -> dict[str, str]:

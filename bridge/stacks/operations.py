@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.errors import BridgeError
 from helpdesk.intake.requests import Defaults, UnreadableRequestError, read_request
-from helpdesk.store.audits import Proof, Proofs
+from helpdesk.store.audits import AuditReport, Audits
 from helpdesk.store.gate import Budget, Gate
 from helpdesk.store.ledger import Ledger, fingerprint
 
@@ -134,9 +134,9 @@ class Operations:
         self._wait_s = wait_s
         self._ledger = Ledger(target.dynamodb, target.ledger_table, lease_s=0, keep_days=28)
 
-    def proofs(self, last: date, days: int) -> list[Proof]:
+    def proofs(self, last: date, days: int) -> list[AuditReport]:
         """The proofs of the last days up to one, oldest first."""
-        kept = Proofs(self._target.dynamodb, self._target.ledger_table)
+        kept = Audits(self._target.dynamodb, self._target.ledger_table)
         wanted = [last - timedelta(days=back) for back in reversed(range(days))]
         found = [kept.of(name, day.isoformat()) for day in wanted for name in self.helpdesks]
         return [one for one in found if one is not None]
@@ -233,7 +233,7 @@ class Operations:
         receipt = self._ledger.receipt(request.request_id)
         # One that used another's id has no claim to that one's item.
         if receipt and receipt.ended and receipt.fingerprint == fingerprint(request):
-            self._ledger.free(receipt, "redriven")
+            self._ledger.reopen(receipt, "redriven")
 
     # ── the gate ─────────────────────────────────────────────────────────────────────────────────────────
 

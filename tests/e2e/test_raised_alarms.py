@@ -44,7 +44,7 @@ def _tell_simulator(stack: Stack, token: str) -> None:
 
 
 def _is_gate_closed(stack: Stack) -> bool:
-    return Operations(local(stack)).gate("kapture").look().closed
+    return Operations(local(stack)).gate("kapture").read().closed
 
 
 def _raised(stack: Stack) -> dict[str, Alarm]:

@@ -145,17 +145,17 @@ def test_a_look_that_is_overtaken_by_a_newer_one_is_made_again(
 ) -> None:
     one, other = account.states
     account.simulator.change_by_hand(ticket_id, one)
-    desks = deployment.parts.desks
-    get = desks.get
+    helpdesks = deployment.parts.helpdesks
+    get = helpdesks.get
 
     def overtaken(*arguments: Any) -> Any:
-        monkeypatch.setattr(desks, "get", get)
+        monkeypatch.setattr(helpdesks, "get", get)
         older = get(*arguments)
         account.simulator.change_by_hand(ticket_id, other)
         call_back(deployment, account, account.callback(ticket_id))
         return older
 
-    monkeypatch.setattr(desks, "get", overtaken)
+    monkeypatch.setattr(helpdesks, "get", overtaken)
     answer = call_back(deployment, account, account.callback(ticket_id))
 
     assert (answer.status, answer.body["changed"]) == (200, False)

@@ -18,7 +18,7 @@ from tests.functional.conftest import TOKEN
 STACK = "ticket-bridge"
 ADD = {"operation": "add", "ticket": {"title": "counted"}}
 
-type Figures = Mapping[tuple[str, ...], Mapping[str, list[float]]]
+type HelpdeskMetrics = Mapping[tuple[str, ...], Mapping[str, list[float]]]
 
 
 @pytest.fixture
@@ -33,10 +33,10 @@ def deployment(monkeypatch: pytest.MonkeyPatch, kapture_url: str, clock: Clock) 
 
 
 @pytest.fixture
-def told(capsys: pytest.CaptureFixture[str]) -> Callable[[], Figures]:
+def told(capsys: pytest.CaptureFixture[str]) -> Callable[[], HelpdeskMetrics]:
     """Figures since the last look, by their dimensions, read as CloudWatch reads them."""
 
-    def read() -> Figures:
+    def read() -> HelpdeskMetrics:
         found: dict[tuple[str, ...], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         for line in capsys.readouterr().out.splitlines():
             for namespace, figure in figures_in(line):
@@ -73,7 +73,7 @@ def test_each_end_and_wait_is_counted_for_its_helpdesk_in_one_line(
 
 
 def test_the_oldest_request_without_an_end_is_told_with_its_age(
-    deployment: Deployment, kapture: KaptureSimulator, told: Callable[[], Figures], clock: Clock
+    deployment: Deployment, kapture: KaptureSimulator, told: Callable[[], HelpdeskMetrics], clock: Clock
 ) -> None:
     kapture.faults.add(FaultRule(fault=Fault(status=429, headers={"Retry-After": "1"})))
     deployment.send(ADD)
@@ -85,7 +85,7 @@ def test_the_oldest_request_without_an_end_is_told_with_its_age(
 
 
 def test_each_run_tells_how_it_stands_with_zeros_where_all_is_well(
-    deployment: Deployment, told: Callable[[], Figures]
+    deployment: Deployment, told: Callable[[], HelpdeskMetrics]
 ) -> None:
     deployment.reconcile()
 
@@ -103,7 +103,7 @@ def test_each_run_tells_how_it_stands_with_zeros_where_all_is_well(
 
 
 def test_a_refused_token_is_told_until_it_works_again_without_any_request(
-    deployment: Deployment, kapture: KaptureSimulator, told: Callable[[], Figures], clock: Clock
+    deployment: Deployment, kapture: KaptureSimulator, told: Callable[[], HelpdeskMetrics], clock: Clock
 ) -> None:
     kapture.token = "another"
     deployment.call("GET", "/tickets/1")
@@ -126,7 +126,7 @@ def test_a_refused_token_is_told_until_it_works_again_without_any_request(
 
 
 def test_an_outage_is_told_with_its_length_and_its_end(
-    deployment: Deployment, kapture: KaptureSimulator, told: Callable[[], Figures], clock: Clock
+    deployment: Deployment, kapture: KaptureSimulator, told: Callable[[], HelpdeskMetrics], clock: Clock
 ) -> None:
     kapture.faults.add(FaultRule(fault=Fault(status=503, headers={"Retry-After": "30"})))
     deployment.call("GET", "/tickets/1")
@@ -161,7 +161,7 @@ def test_one_probe_a_minute_is_all_that_a_closed_gate_costs(
 
 
 def test_a_pause_is_told_and_not_probed(
-    deployment: Deployment, kapture: KaptureSimulator, told: Callable[[], Figures], clock: Clock
+    deployment: Deployment, kapture: KaptureSimulator, told: Callable[[], HelpdeskMetrics], clock: Clock
 ) -> None:
     gate = Gate(deployment.dynamodb, "ledger", "kapture", Budget())
     gate.pause()
@@ -176,7 +176,7 @@ def test_a_pause_is_told_and_not_probed(
 
 
 def test_doubts_are_told_with_their_number_and_the_age_of_the_oldest(
-    deployment: Deployment, kapture: KaptureSimulator, told: Callable[[], Figures], clock: Clock
+    deployment: Deployment, kapture: KaptureSimulator, told: Callable[[], HelpdeskMetrics], clock: Clock
 ) -> None:
     kapture.faults.add(FaultRule(operation="add", fault=Fault(status=500)))
     kapture.faults.add(FaultRule(operation="pull", fault=Fault(status=500)))
@@ -194,7 +194,7 @@ def test_doubts_are_told_with_their_number_and_the_age_of_the_oldest(
 
 
 def test_the_budget_is_told_as_the_share_that_the_last_period_has_drawn(
-    deployment: Deployment, told: Callable[[], Figures], clock: Clock
+    deployment: Deployment, told: Callable[[], HelpdeskMetrics], clock: Clock
 ) -> None:
     deployment.send(*[ADD] * 10)
     deployment.consume()

@@ -70,8 +70,8 @@ class Account:
         self.asked_for_version += 1
         return self.version
 
-    def admit(self, gate: Gate, wanted: int = 10) -> Permit:
-        return gate.admit(wanted, self.token_version)
+    def acquire(self, gate: Gate, wanted: int = 10) -> Permit:
+        return gate.acquire(wanted, self.token_version)
 
     def report(self, gate: Gate, admitted: Permit, *failures: Failure, answered: bool = False) -> None:
         gate.report(admitted, failures, answered, self.version)
@@ -85,18 +85,18 @@ def account() -> Iterator[Account]:
 
 def _closed_for_the_token(account: Account) -> Gate:
     gate = account.gate()
-    account.report(gate, account.admit(gate), *REFUSED)
+    account.report(gate, account.acquire(gate), *REFUSED)
     # It is probed soon: it might have been a matter of one request.
     account.clock.now += 5
-    account.report(gate, account.admit(gate), *REFUSED)
+    account.report(gate, account.acquire(gate), *REFUSED)
     return gate
 
 
 def _opened(account: Account, gate: Gate) -> bool:
     """Whether a request goes first, and the others may follow it."""
-    trial = account.admit(gate)
+    trial = account.acquire(gate)
     account.report(gate, trial, answered=True)
-    return trial.kind == "trial" and account.admit(gate).calls == 10
+    return trial.kind == "trial" and account.acquire(gate).calls == 10
 
 
 # ── closing ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -105,7 +105,7 @@ def _opened(account: Account, gate: Gate) -> bool:
 def test_an_open_gate_admits_all_and_writes_nothing(account: Account) -> None:
     gate = account.gate()
 
-    admitted = account.admit(gate)
+    admitted = account.acquire(gate)
     account.report(gate, admitted, answered=True)
 
     assert admitted == Permit(10)
@@ -115,7 +115,7 @@ def test_an_open_gate_admits_all_and_writes_nothing(account: Account) -> None:
 def test_a_refused_token_closes_the_gate_for_everybody(account: Account) -> None:
     _closed_for_the_token(account)
 
-    admitted = account.admit(account.gate())
+    admitted = account.acquire(account.gate())
 
     assert (admitted.calls, admitted.code) == (0, "gate_closed_token_refused")
     assert 0 < admitted.retry_after <= 60
@@ -128,7 +128,7 @@ def test_while_the_token_is_refused_one_probe_a_minute_is_let_through(account: A
     for _ in range(300):
         account.clock.now += 2
         gate = account.gate()
-        admitted = account.admit(gate)
+        admitted = account.acquire(gate)
         probes += admitted.calls
         if admitted.calls:
             account.report(gate, admitted, *REFUSED)
@@ -141,11 +141,11 @@ def test_a_changed_secret_is_tried_at_once_and_only_once(account: Account) -> No
     account.version = "v2"
 
     first, second = account.gate(), account.gate()
-    probe = account.admit(first)
+    probe = account.acquire(first)
 
     assert probe.calls == 1
     # Another function that sees the new secret while the probe is under way.
-    assert account.admit(second).calls == 0
+    assert account.acquire(second).calls == 0
 
     account.report(first, probe, answered=True)
     assert _opened(account, second)
@@ -154,52 +154,52 @@ def test_a_changed_secret_is_tried_at_once_and_only_once(account: Account) -> No
 def test_a_secret_that_was_changed_for_another_bad_one_closes_the_gate_again(account: Account) -> None:
     gate = _closed_for_the_token(account)
     account.version = "v2"
-    account.report(gate, account.admit(gate), *REFUSED)
+    account.report(gate, account.acquire(gate), *REFUSED)
 
-    assert account.admit(gate).calls == 0
+    assert account.acquire(gate).calls == 0
     account.clock.now += 60
-    assert account.admit(gate).calls == 1
+    assert account.acquire(gate).calls == 1
 
 
 def test_a_secret_that_cannot_be_read_is_no_changed_one(account: Account) -> None:
     gate = _closed_for_the_token(account)
 
-    assert gate.admit(10, lambda: None).calls == 0
+    assert gate.acquire(10, lambda: None).calls == 0
 
 
 def test_a_failure_beside_no_answer_closes_the_gate_and_it_is_probed_at_once(account: Account) -> None:
     gate = account.gate()
 
-    account.report(gate, account.admit(gate), *FAILED)
-    probe = account.admit(account.gate())
+    account.report(gate, account.acquire(gate), *FAILED)
+    probe = account.acquire(account.gate())
 
     assert (probe.kind, probe.calls, probe.code) == ("probe", 1, "gate_closed_outage")
-    assert account.admit(account.gate()).calls == 0
+    assert account.acquire(account.gate()).calls == 0
 
 
 def test_a_batch_that_asked_nobody_does_not_close_the_gate(account: Account) -> None:
     gate = account.gate()
 
-    account.report(gate, account.admit(gate))
+    account.report(gate, account.acquire(gate))
 
-    assert account.admit(gate).calls == 10
+    assert account.acquire(gate).calls == 10
 
 
 def test_failures_beside_answers_leave_the_gate_open(account: Account) -> None:
     gate = account.gate()
 
     for _ in range(10):
-        account.report(gate, account.admit(gate), *FAILED * 4, answered=True)
+        account.report(gate, account.acquire(gate), *FAILED * 4, answered=True)
 
-    assert account.admit(gate).calls == 10
+    assert account.acquire(gate).calls == 10
 
 
 def test_one_call_that_is_refused_beside_answers_closes_nothing(account: Account) -> None:
     gate = account.gate()
 
-    account.report(gate, account.admit(gate), *REFUSED, answered=True)
+    account.report(gate, account.acquire(gate), *REFUSED, answered=True)
 
-    assert account.admit(gate).calls == 10
+    assert account.acquire(gate).calls == 10
 
 
 # ── trials ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -208,27 +208,27 @@ def test_one_call_that_is_refused_beside_answers_closes_nothing(account: Account
 def _probed(account: Account) -> Gate:
     """A gate whose outage seems to be over: a read was answered."""
     gate = account.gate()
-    account.report(gate, account.admit(gate), *FAILED)
-    account.report(gate, account.admit(gate), answered=True)
+    account.report(gate, account.acquire(gate), *FAILED)
+    account.report(gate, account.acquire(gate), answered=True)
     return gate
 
 
 def test_after_a_read_that_was_answered_one_request_goes_first(account: Account) -> None:
     gate = _probed(account)
 
-    trial = account.admit(gate)
+    trial = account.acquire(gate)
 
     assert (trial.kind, trial.calls) == ("trial", 1)
-    assert account.admit(account.gate()).calls == 0
+    assert account.acquire(account.gate()).calls == 0
     account.report(gate, trial, answered=True)
-    assert account.admit(account.gate()).calls == 10
+    assert account.acquire(account.gate()).calls == 10
 
 
 def test_reads_need_no_trial(account: Account) -> None:
     gate = _probed(account)
 
-    assert gate.admit(3, account.token_version, harmless=True) == Permit(3)
-    assert gate.admit_read(spare=True) == Permit(1, kind="read")
+    assert gate.acquire(3, account.token_version, harmless=True) == Permit(3)
+    assert gate.acquire_read(spare=True) == Permit(1, kind="read")
 
 
 def test_where_only_reads_are_answered_trials_become_rarer_up_to_one_a_minute(
@@ -239,8 +239,8 @@ def test_where_only_reads_are_answered_trials_become_rarer_up_to_one_a_minute(
 
     for _ in range(8):
         began = account.clock.now
-        account.report(gate, account.admit(gate), *FAILED)
-        while not (probe := account.admit(gate)).calls:
+        account.report(gate, account.acquire(gate), *FAILED)
+        while not (probe := account.acquire(gate)).calls:
             account.clock.now += 1
         account.report(gate, probe, answered=True)
         waits.append(account.clock.now - began)
@@ -251,37 +251,37 @@ def test_where_only_reads_are_answered_trials_become_rarer_up_to_one_a_minute(
 def test_reads_that_fail_during_a_trial_close_the_gate_again(account: Account) -> None:
     gate = _probed(account)
 
-    account.report(gate, gate.admit(1, account.token_version, harmless=True), Failure(retry_after=600))
+    account.report(gate, gate.acquire(1, account.token_version, harmless=True), Failure(retry_after=600))
 
-    assert account.admit(gate).code == "gate_closed_asked_to_wait"
+    assert account.acquire(gate).code == "gate_closed_asked_to_wait"
 
 
 def test_a_trial_that_needed_no_call_gives_its_turn_away_at_once(account: Account) -> None:
     gate = _probed(account)
-    account.report(gate, account.admit(gate))
+    account.report(gate, account.acquire(gate))
 
-    assert account.admit(account.gate()).kind == "trial"
+    assert account.acquire(account.gate()).kind == "trial"
 
 
 def test_what_an_operator_opens_lets_one_request_go_first(account: Account) -> None:
     gate = account.gate()
-    account.report(gate, account.admit(gate), *FAILED)
+    account.report(gate, account.acquire(gate), *FAILED)
     gate.pause()
     gate.resume()
 
-    assert account.admit(gate).kind == "trial"
+    assert account.acquire(gate).kind == "trial"
 
 
 def test_probes_of_an_outage_become_rarer_up_to_one_a_minute(account: Account) -> None:
     gate = account.gate()
-    account.report(gate, account.admit(gate), *FAILED)
-    account.report(gate, account.admit(gate), *FAILED)
+    account.report(gate, account.acquire(gate), *FAILED)
+    account.report(gate, account.acquire(gate), *FAILED)
     waits = []
 
     for _ in range(8):
-        waits.append(account.admit(gate).retry_after)
+        waits.append(account.acquire(gate).retry_after)
         account.clock.now += waits[-1]
-        account.report(gate, account.admit(gate), *FAILED)
+        account.report(gate, account.acquire(gate), *FAILED)
 
     assert waits == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60])
 
@@ -292,7 +292,7 @@ def test_probes_of_an_outage_become_rarer_up_to_one_a_minute(account: Account) -
 def _opened_again(account: Account) -> Gate:
     """A gate that was closed, and is open since a moment ago."""
     gate = _probed(account)
-    account.report(gate, account.admit(gate), answered=True)
+    account.report(gate, account.acquire(gate), answered=True)
     return gate
 
 
@@ -300,58 +300,60 @@ def test_a_gate_that_has_just_opened_forgives_two_failures_in_a_row(account: Acc
     gate = _opened_again(account)
 
     for _ in range(2):
-        account.report(gate, account.admit(gate), *FAILED)
-        assert account.admit(account.gate()).kind == "calls"
-    account.report(gate, account.admit(gate), *FAILED)
+        account.report(gate, account.acquire(gate), *FAILED)
+        assert account.acquire(account.gate()).kind == "calls"
+    account.report(gate, account.acquire(gate), *FAILED)
 
-    assert account.admit(account.gate()).kind == "probe"
+    assert account.acquire(account.gate()).kind == "probe"
 
 
 def test_an_answer_between_failures_lets_them_be_forgiven_anew(account: Account) -> None:
     gate = _opened_again(account)
 
     for _ in range(5):
-        account.report(gate, account.admit(gate), *FAILED)
-        account.report(gate, account.admit(gate), *FAILED)
-        account.report(gate, account.admit(gate), answered=True)
+        account.report(gate, account.acquire(gate), *FAILED)
+        account.report(gate, account.acquire(gate), *FAILED)
+        account.report(gate, account.acquire(gate), answered=True)
 
-    assert account.admit(account.gate()).kind == "calls"
+    assert account.acquire(account.gate()).kind == "calls"
 
 
 def test_a_minute_after_it_has_opened_one_failure_closes_the_gate(account: Account) -> None:
     gate = _opened_again(account)
     account.clock.now += 60
 
-    account.report(gate, account.admit(gate), *FAILED)
+    account.report(gate, account.acquire(gate), *FAILED)
 
-    assert account.admit(account.gate()).kind == "probe"
+    assert account.acquire(account.gate()).kind == "probe"
 
 
 def test_retry_after_closes_the_gate_for_that_long(account: Account) -> None:
     gate = account.gate()
-    account.report(gate, account.admit(gate), Failure(retry_after=7), Failure(retry_after=30), answered=True)
+    account.report(
+        gate, account.acquire(gate), Failure(retry_after=7), Failure(retry_after=30), answered=True
+    )
 
     account.clock.now += 29
-    assert account.admit(gate) == Permit(0, "gate_closed_asked_to_wait", 1.0)
+    assert account.acquire(gate) == Permit(0, "gate_closed_asked_to_wait", 1.0)
     account.clock.now += 1
-    assert account.admit(gate).calls == 1
+    assert account.acquire(gate).calls == 1
 
 
 def test_a_retry_after_of_zero_does_not_let_probes_follow_without_a_pause(account: Account) -> None:
     gate = account.gate()
-    account.report(gate, account.admit(gate), Failure(retry_after=0))
+    account.report(gate, account.acquire(gate), Failure(retry_after=0))
     account.clock.now += 1
-    account.report(gate, account.admit(gate), *FAILED)
+    account.report(gate, account.acquire(gate), *FAILED)
 
-    assert account.admit(gate).retry_after == pytest.approx(1)
+    assert account.acquire(gate).retry_after == pytest.approx(1)
 
 
 def test_an_absurd_retry_after_does_not_keep_the_gate_closed_for_days(account: Account) -> None:
     gate = account.gate()
-    account.report(gate, account.admit(gate), Failure(retry_after=86_400))
+    account.report(gate, account.acquire(gate), Failure(retry_after=86_400))
 
     account.clock.now += 900
-    assert account.admit(gate).calls == 1
+    assert account.acquire(gate).calls == 1
 
 
 def test_a_pause_lasts_until_the_operator_resumes(account: Account) -> None:
@@ -359,20 +361,20 @@ def test_a_pause_lasts_until_the_operator_resumes(account: Account) -> None:
     gate.pause()
 
     account.clock.now += 86_400
-    assert account.admit(account.gate()).code == "paused"
+    assert account.acquire(account.gate()).code == "paused"
     gate.resume()
 
-    assert account.admit(account.gate()).calls == 10
+    assert account.acquire(account.gate()).calls == 10
 
 
 def test_a_pause_outlasts_a_probe_that_opens_the_gate(account: Account) -> None:
     gate = _closed_for_the_token(account)
     account.clock.now += 60
-    probe = account.admit(gate)
+    probe = account.acquire(gate)
     gate.pause()
     account.report(gate, probe, answered=True)
 
-    assert account.admit(gate).code == "paused"
+    assert account.acquire(gate).code == "paused"
 
 
 # ── probes ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -399,7 +401,7 @@ def test_of_many_racing_workers_one_gets_the_probe(account: Account, secret: str
     account.clock.now += 60
     passes: list[Permit] = []
 
-    _race(20, lambda _: passes.append(account.admit(account.gate())))
+    _race(20, lambda _: passes.append(account.acquire(account.gate())))
 
     assert sum(admitted.calls for admitted in passes) == 1
     assert len(passes) == 20
@@ -408,41 +410,41 @@ def test_of_many_racing_workers_one_gets_the_probe(account: Account, secret: str
 def test_an_answered_probe_opens_the_gate_for_everybody(account: Account) -> None:
     gate = _closed_for_the_token(account)
     account.clock.now += 60
-    account.report(gate, account.admit(gate), answered=True)
+    account.report(gate, account.acquire(gate), answered=True)
 
     assert _opened(account, account.gate())
 
 
 def test_a_probe_that_died_gives_its_turn_away(account: Account) -> None:
     gate = account.gate()
-    account.report(gate, account.admit(gate), *FAILED * 5)
+    account.report(gate, account.acquire(gate), *FAILED * 5)
     account.clock.now += 5
-    assert account.admit(gate).calls == 1
+    assert account.acquire(gate).calls == 1
 
     account.clock.now += 39
-    assert account.admit(account.gate()).calls == 0
+    assert account.acquire(account.gate()).calls == 0
     account.clock.now += 1
-    assert account.admit(account.gate()).calls == 1
+    assert account.acquire(account.gate()).calls == 1
 
 
 def test_a_probe_that_needed_no_call_gives_its_turn_away_at_once(account: Account) -> None:
     gate = _closed_for_the_token(account)
     account.clock.now += 60
-    account.report(gate, account.admit(gate))
+    account.report(gate, account.acquire(gate))
 
-    assert account.admit(account.gate()).calls == 1
+    assert account.acquire(account.gate()).calls == 1
 
 
 def test_what_a_call_from_before_the_closing_says_changes_nothing(account: Account) -> None:
     late, gate = account.gate(), account.gate()
-    began_before = account.admit(late)
-    account.report(gate, account.admit(gate), Failure(retry_after=300))
+    began_before = account.acquire(late)
+    account.report(gate, account.acquire(gate), Failure(retry_after=300))
 
     account.report(late, began_before, Failure(retry_after=10))
     account.report(late, began_before, answered=True)
 
     account.clock.now += 10
-    assert account.admit(gate).calls == 0
+    assert account.acquire(gate).calls == 0
 
 
 # ── the budget ───────────────────────────────────────────────────────────────────────────────────────────
@@ -451,38 +453,38 @@ def test_what_a_call_from_before_the_closing_says_changes_nothing(account: Accou
 def test_a_batch_gets_what_is_left_of_the_budget(account: Account) -> None:
     gate = account.gate(Budget(25, 60))
 
-    calls = [account.admit(gate).calls for _ in range(4)]
+    calls = [account.acquire(gate).calls for _ in range(4)]
 
     assert calls == [10, 10, 5, 0]
-    assert account.admit(gate).code == "over_budget"
+    assert account.acquire(gate).code == "over_budget"
 
 
 @pytest.mark.parametrize(("before_s", "after_s"), [(60, 3600), (3600, 60)])
 def test_a_period_that_is_changed_does_not_close_the_budget(
     account: Account, before_s: float, after_s: float
 ) -> None:
-    account.admit(account.gate(Budget(10, before_s)))
+    account.acquire(account.gate(Budget(10, before_s)))
 
     account.clock.now += max(before_s, after_s) + 60
-    assert account.admit(account.gate(Budget(10, after_s))).calls == 10
+    assert account.acquire(account.gate(Budget(10, after_s))).calls == 10
 
 
 def test_a_used_up_budget_comes_back_after_the_period(account: Account) -> None:
     gate = account.gate(Budget(10, 60))
-    account.admit(gate)
+    account.acquire(gate)
 
     account.clock.now += 59
-    assert account.admit(gate).calls == 0
+    assert account.acquire(gate).calls == 0
     account.clock.now += 3
-    assert account.admit(gate).calls == 10
+    assert account.acquire(gate).calls == 10
 
 
 def test_those_who_wait_for_the_budget_are_told_times_one_after_the_other(account: Account) -> None:
     gate = account.gate(Budget(60, 60))
     for _ in range(6):
-        account.admit(gate)
+        account.acquire(gate)
 
-    waits = [account.admit(gate).retry_after for _ in range(20)]
+    waits = [account.acquire(gate).retry_after for _ in range(20)]
 
     assert waits == sorted(waits)
     # Twenty batches take two hundred seconds; times are given out closer than that.
@@ -492,7 +494,7 @@ def test_those_who_wait_for_the_budget_are_told_times_one_after_the_other(accoun
 def test_the_times_that_are_told_end_after_a_quarter_of_an_hour(account: Account) -> None:
     gate = account.gate(Budget(60, 60))
 
-    waits = [account.admit(gate).retry_after for _ in range(200)]
+    waits = [account.acquire(gate).retry_after for _ in range(200)]
 
     assert max(waits) < 920
     later = waits[185:]
@@ -502,29 +504,29 @@ def test_the_times_that_are_told_end_after_a_quarter_of_an_hour(account: Account
 
 def test_a_probe_is_a_call_of_the_budget(account: Account) -> None:
     gate = account.gate(Budget(10, 600))
-    permit = account.admit(gate)
+    permit = account.acquire(gate)
     for _ in range(10):
         gate.spend(permit)
     account.report(gate, permit, Failure(retry_after=5))
 
     account.clock.now += 300
-    assert account.admit(gate).calls == 0
+    assert account.acquire(gate).calls == 0
     account.clock.now += 320
-    assert account.admit(gate).calls == 1
+    assert account.acquire(gate).calls == 1
 
 
 def test_what_was_drawn_and_not_spent_is_given_back(account: Account) -> None:
     gate = account.gate(Budget(10, 60))
-    permit = account.admit(gate)
+    permit = account.acquire(gate)
     gate.spend(permit)
     account.report(gate, permit, answered=True)
 
-    assert account.admit(gate).calls == 9
+    assert account.acquire(gate).calls == 9
 
 
 def test_a_call_that_was_not_drawn_is_drawn_before_it_is_made(account: Account) -> None:
     gate = account.gate(Budget(3, 60))
-    permit = account.admit(gate, wanted=1)
+    permit = account.acquire(gate, wanted=1)
     for _ in range(3):
         gate.spend(permit)
 
@@ -534,19 +536,19 @@ def test_a_call_that_was_not_drawn_is_drawn_before_it_is_made(account: Account) 
 
 def test_a_call_that_is_spent_late_counts_from_when_it_is_made(account: Account) -> None:
     gate = account.gate(Budget(10, 60))
-    permit = account.admit(gate, wanted=1)
+    permit = account.acquire(gate, wanted=1)
     account.clock.now += 30
     gate.spend(permit)
     account.report(gate, permit, answered=True)
 
     # The call is thirty seconds old, and what was drawn for it before has been given back.
     account.clock.now += 31
-    assert account.admit(gate).calls == 9
+    assert account.acquire(gate).calls == 9
 
 
 def test_a_late_call_uses_what_was_drawn_for_it_where_the_budget_is_used_up(account: Account) -> None:
     gate = account.gate(Budget(3, 60))
-    permit = account.admit(gate, wanted=3)
+    permit = account.acquire(gate, wanted=3)
     account.clock.now += 30
 
     for _ in range(3):
@@ -559,12 +561,12 @@ def test_a_read_in_the_background_closes_the_gate_to_no_request(account: Account
     gate = account.gate()
 
     for failure in (Failure(), Failure(token_refused=True), Failure(retry_after=30)):
-        account.report(gate, gate.admit_read(spare=False), failure)
+        account.report(gate, gate.acquire_read(spare=False), failure)
 
-    assert account.admit(gate).calls == 10
-    assert gate.admit_read(spare=False).calls == 0
+    assert account.acquire(gate).calls == 10
+    assert gate.acquire_read(spare=False).calls == 0
     account.clock.now += 30
-    assert gate.admit_read(spare=False).calls == 1
+    assert gate.acquire_read(spare=False).calls == 1
 
 
 class RacedClock:
@@ -601,7 +603,7 @@ def test_fifty_racing_workers_never_exceed_the_budget_and_use_it(account: Accoun
     def work(number: int) -> None:
         gate = account.gate(Budget(limit, period_s), clock)
         while clock.go_on() < began + periods * period_s:
-            calls = account.admit(gate, wanted=1 + number % 10).calls
+            calls = account.acquire(gate, wanted=1 + number % 10).calls
             if calls:
                 drawn.append((clock.last_read, calls))
 

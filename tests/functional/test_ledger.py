@@ -203,7 +203,7 @@ def test_unknown_becomes_done_and_needs_no_more_attention(ledger: Ledger, outcom
 
 def test_unknown_that_is_absent_is_freed_and_keeps_its_count(ledger: Ledger) -> None:
     ledger.doubt(claimed(ledger), UNKNOWN)
-    assert ledger.free(receipt(ledger), "absent")
+    assert ledger.reopen(receipt(ledger), "absent")
 
     assert ledger.doubts("kapture", 10) == []
     assert receipt(ledger).outcome is None
@@ -213,32 +213,32 @@ def test_unknown_that_is_absent_is_freed_and_keeps_its_count(ledger: Ledger) -> 
 @pytest.mark.parametrize("outcome", [REJECTED, PARKED], ids=lambda outcome: outcome.kind)
 def test_what_did_not_succeed_is_freed_with_a_new_count(ledger: Ledger, outcome: Outcome) -> None:
     ledger.finish(claimed(ledger), outcome)
-    assert ledger.free(receipt(ledger), "redriven")
+    assert ledger.reopen(receipt(ledger), "redriven")
     assert claimed(ledger).attempts == 1
 
 
 def test_what_succeeded_or_is_in_flight_is_never_freed(ledger: Ledger) -> None:
     claim = claimed(ledger)
-    assert not ledger.free(receipt(ledger), "redriven")
+    assert not ledger.reopen(receipt(ledger), "redriven")
     ledger.finish(claim, SUCCEEDED)
-    assert not ledger.free(receipt(ledger), "redriven")
+    assert not ledger.reopen(receipt(ledger), "redriven")
     assert ledger.claim(ADD) == Settled(SUCCEEDED)
 
 
 def test_what_has_moved_on_since_it_was_read_is_not_freed(ledger: Ledger) -> None:
     ledger.doubt(claimed(ledger), UNKNOWN)
     old = receipt(ledger)
-    assert ledger.free(old, "absent")
+    assert ledger.reopen(old, "absent")
     ledger.doubt(claimed(ledger), UNKNOWN)
 
-    assert not ledger.free(old, "absent")
+    assert not ledger.reopen(old, "absent")
     assert receipt(ledger).state == "unknown"
 
 
 def test_a_late_answer_of_a_call_that_has_been_freed_is_too_late(ledger: Ledger) -> None:
     claim = claimed(ledger)
     ledger.doubt(claim, UNKNOWN)
-    ledger.free(receipt(ledger), "absent")
+    ledger.reopen(receipt(ledger), "absent")
     with pytest.raises(UnavailableError, match="ledger_moved_on"):
         ledger.finish(claim, SUCCEEDED)
 
@@ -279,7 +279,7 @@ def test_absences_and_crashes_of_an_add_add_up(ledger: Ledger, clock: Clock) -> 
         abandoned = ledger.claim(ADD)
         assert isinstance(abandoned, Abandoned)
         ledger.doubt(abandoned.claim, UNKNOWN)
-        ledger.free(receipt(ledger), "absent")
+        ledger.reopen(receipt(ledger), "absent")
 
     assert receipt(ledger).attempts == MAX_ATTEMPTS
 
@@ -316,7 +316,7 @@ def test_a_late_finish_and_a_free_that_race_leave_one_truth(ledger: Ledger) -> N
         doubt = ledger.receipt(request.request_id)
         assert doubt
         finished, freed = _race(
-            partial(ledger.finish, claim, SUCCEEDED), partial(ledger.free, doubt, "absent")
+            partial(ledger.finish, claim, SUCCEEDED), partial(ledger.reopen, doubt, "absent")
         )
         after = ledger.receipt(request.request_id)
         assert after
@@ -329,7 +329,7 @@ def test_a_late_finish_and_a_free_that_race_leave_one_truth(ledger: Ledger) -> N
 def test_two_runs_that_free_at_once_free_once(ledger: Ledger) -> None:
     ledger.doubt(claimed(ledger), UNKNOWN)
     doubt = receipt(ledger)
-    assert sorted(map(str, _race(*[lambda: ledger.free(doubt, "absent")] * 2))) == ["False", "True"]
+    assert sorted(map(str, _race(*[lambda: ledger.reopen(doubt, "absent")] * 2))) == ["False", "True"]
 
 
 def test_a_claim_whose_answer_was_lost_is_our_own(ledger: Ledger, aws: AwsOnLoopback) -> None:

@@ -19,14 +19,14 @@ from moto import mock_aws
 from pydantic import JsonValue
 
 from helpdesk.clients.markers import Markers
-from helpdesk.clients.port import Steps
+from helpdesk.clients.port import Progress
 from helpdesk.errors import UnauthorizedError, UnavailableError
 from helpdesk.models import Changes, NewTicket, Request, Ticket, TicketLink
 from helpdesk.runtime.base_parts import BaseParts
 from helpdesk.store.gate import Budget, Gate
 from helpdesk.store.ledger import Ledger
 from helpdesk.work.batch import QueueConsumer
-from helpdesk.work.helpdesks import Desks
+from helpdesk.work.helpdesks import Helpdesks
 from helpdesk.work.service import TicketService
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class ScriptedHelpdesk:
     def marked(self, ticket: NewTicket, marker: str) -> NewTicket:
         return ticket
 
-    def update(self, ticket_id: str, changes: Changes, deadline: float, steps: Steps) -> TicketLink:
+    def update(self, ticket_id: str, changes: Changes, deadline: float, steps: Progress) -> TicketLink:
         raise NotImplementedError
 
     def comments(self, ticket_id: str, deadline: float) -> list[str] | None:
@@ -223,7 +223,7 @@ class Bridge:
         self.ledger = Ledger(self.dynamodb, "ledger", lease_s=40, keep_days=28, clock=self.clock)
         gate = Gate(self.dynamodb, "ledger", "kapture", budget or Budget(), self.clock)
         service = TicketService(
-            Desks({"kapture": self.helpdesk}, {"kapture": gate}),
+            Helpdesks({"kapture": self.helpdesk}, {"kapture": gate}),
             self.ledger,
             Markers(lambda: (b"key",), "ledger"),
             doubt_s=75,

@@ -13,7 +13,7 @@ from moto import mock_aws
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.server import running
 from helpdesk.clients.markers import Markers, last_marker
-from reconcile import reconciler
+from reconcile import doubt_resolver
 from tests.accounts import ACCOUNTS, Account, deployed
 from tests.deployment import Clock
 from tests.faults.scene import Scene, add
@@ -143,7 +143,7 @@ def test_a_doubt_is_found_after_the_key_was_changed_twice(scene: Scene) -> None:
 
 def test_a_warm_function_learns_of_a_newer_key_when_it_looks_for_a_doubt(scene: Scene) -> None:
     lose(scene, "before", arrives=True)
-    warm = reconciler(scene.deployment.parts)
+    warm = doubt_resolver(scene.deployment.parts)
     assert warm.run(time.monotonic() + 30)["found"] == 1
     seen = {"pk": {"S": f"marker#{scene.account.name}#details"}}
     scene.deployment.dynamodb.delete_item(TableName="ledger", Key=seen)

@@ -172,13 +172,13 @@ def test_no_canary_is_told_on_any_path_under_any_fault(
     fault: str,
     helpdesk: str,
 ) -> None:
-    desks: dict[str, Any] = {"kapture": kapture, "socialboards": socialboards}
+    helpdesks: dict[str, Any] = {"kapture": kapture, "socialboards": socialboards}
     named = {"helpdesk": helpdesk}
     ticket = {"title": TITLE, "details": DETAILS, "requester": {"email": EMAIL, "name": "canary-name"}}
     add = {"operation": "add", **named, "ticket": ticket}
     everything.send({**add, "request_id": "before", "reference": "before"})
     everything.consume()
-    desks[helpdesk].faults.add(FaultRule(fault=FAULTS[fault]))
+    helpdesks[helpdesk].faults.add(FaultRule(fault=FAULTS[fault]))
 
     changes = {"sub_status": "PS" if helpdesk == "kapture" else "pending", "comment": COMMENT}
     everything.send(

@@ -270,16 +270,16 @@ def test_two_watches_at_once_tell_a_change_once_and_keep_every_ticket(
     scene.change(ids[0], scene.account.states[0])
     scene.clock.let_pass(ROUND_S)
     # The other one runs between the first one's call and its writes.
-    desks = scene.deployment.parts.desks
-    look = desks.look
+    helpdesks = scene.deployment.parts.helpdesks
+    get = helpdesks.get_with_spare_budget
 
     def overtaken(*arguments: Any) -> Any:
-        monkeypatch.setattr(desks, "look", look)
-        shown = look(*arguments)
+        monkeypatch.setattr(helpdesks, "get_with_spare_budget", get)
+        shown = get(*arguments)
         scene.deployment.watch()
         return shown
 
-    monkeypatch.setattr(desks, "look", overtaken)
+    monkeypatch.setattr(helpdesks, "get_with_spare_budget", overtaken)
     scene.deployment.watch()
 
     assert scene.changes() == [(ids[0], scene.account.states[0])]

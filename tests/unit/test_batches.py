@@ -10,7 +10,7 @@ from helpdesk.clients.markers import Markers
 from helpdesk.models import REQUEST, NewTicket, Request, TicketLink
 from helpdesk.store.gate import Permit
 from helpdesk.store.ledger import Claim
-from helpdesk.work.helpdesks import Desks
+from helpdesk.work.helpdesks import Helpdesks
 from helpdesk.work.service import TicketService
 
 THREADS = 2
@@ -19,7 +19,7 @@ THREADS = 2
 class _Open:
     limit = None
 
-    def admit(self, wanted: int, _version: Callable[[], str | None], **_: object) -> Permit:
+    def acquire(self, wanted: int, _version: Callable[[], str | None], **_: object) -> Permit:
         return Permit(wanted)
 
     def spend(self, _permit: Permit) -> None:
@@ -84,13 +84,13 @@ def test_no_more_calls_are_made_at_once_than_wanted_and_the_next_are_claimed_mea
     gates: Any = {"kapture": _Open()}
     kept: Any = ledger
     service = TicketService(
-        Desks(helpdesks, gates), kept, Markers(lambda: (b"key",), "t"), doubt_s=1, threads=THREADS
+        Helpdesks(helpdesks, gates), kept, Markers(lambda: (b"key",), "t"), doubt_s=1, threads=THREADS
     )
     asked = {"operation": "add", "source": "s", "helpdesk": "kapture", "ticket": {"title": "t"}}
     requests = [REQUEST.validate_python({**asked, "request_id": str(number)}) for number in range(6)]
 
     with ThreadPoolExecutor(1) as pool:
-        batch = pool.submit(service.carry_out, requests, time.monotonic() + 20)
+        batch = pool.submit(service.execute, requests, time.monotonic() + 20)
         for _ in range(2 * THREADS):
             assert ledger.claimed.acquire(timeout=5)
         for _ in range(THREADS):

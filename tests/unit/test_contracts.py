@@ -15,7 +15,7 @@ from bridge.stacks import samples
 from helpdesk.errors import RejectedError
 from helpdesk.http.gateway import STATUS_OF_CODE
 from helpdesk.intake.envelopes import unwrap
-from helpdesk.intake.kapture_spelling import neutral
+from helpdesk.intake.kapture_spelling import to_neutral
 from helpdesk.intake.requests import Defaults, read_request
 from tests.unit.test_requests import FULL, with_each_part_replaced
 
@@ -28,7 +28,7 @@ def carried(sample: samples.Sample) -> list[dict[str, Any]]:
     """The request that a sample carries, out of its envelope and in our spelling."""
     match sample.send:
         case samples.QueueSend(body=body) | samples.TopicSend(message=body):
-            return [neutral(unwrap(body if isinstance(body, str) else json.dumps(body)).body)]
+            return [to_neutral(unwrap(body if isinstance(body, str) else json.dumps(body)).body)]
         case samples.BusSend(detail=detail) | samples.ScheduleSend(input=detail):
             return [detail]
         case samples.FormSend() if sample.becomes:

@@ -11,7 +11,7 @@ import pytest
 from helpdesk.clients.markers import Markers
 from helpdesk.models import REQUEST, Request
 from helpdesk.store.gate import Permit
-from helpdesk.work.helpdesks import Desks
+from helpdesk.work.helpdesks import Helpdesks
 from helpdesk.work.service import Deferred, TicketService
 
 
@@ -20,7 +20,7 @@ class _Closed:
 
     limit = None
 
-    def admit(self, _wanted: int, _version: Callable[[], str | None], **_: object) -> Permit:
+    def acquire(self, _wanted: int, _version: Callable[[], str | None], **_: object) -> Permit:
         return Permit(0, "gate_closed_outage", 5.0)
 
 
@@ -59,13 +59,13 @@ def test_what_a_closed_gate_holds_back_does_not_wait_for_a_secret(helpdesk: _Unr
     gates: Any = {"kapture": _Closed()}
     no_ledger: Any = _NoLedger()
     service = TicketService(
-        Desks(helpdesks, gates), no_ledger, Markers(lambda: (b"key",), "t"), doubt_s=1, threads=2
+        Helpdesks(helpdesks, gates), no_ledger, Markers(lambda: (b"key",), "t"), doubt_s=1, threads=2
     )
     asked = {"request_id": "1", "source": "s", "helpdesk": "kapture"}
     body = {"operation": "add", "ticket": {"title": "t"}, **asked}
 
     with ThreadPoolExecutor(1) as pool:
-        batch = pool.submit(service.carry_out, [REQUEST.validate_python(body)], time.monotonic() + 20)
+        batch = pool.submit(service.execute, [REQUEST.validate_python(body)], time.monotonic() + 20)
         (carried,) = batch.result(timeout=5)
 
     assert carried.result == Deferred("gate_closed_outage", 5.0, held=True)

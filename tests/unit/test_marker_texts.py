@@ -12,7 +12,7 @@ from helpdesk.clients.markers import (
     marker_in,
     oldest_first,
     own_marker,
-    planted,
+    with_marker,
 )
 from helpdesk.clients.secrets import marker_keys_in
 from helpdesk.errors import UnavailableError
@@ -63,7 +63,7 @@ def test_where_the_helpdesk_ends_and_the_id_begins_is_part_of_the_marker() -> No
         f"[{MARKER.replace('-', '-\n')}]",
         f"[tb-{'0' * 32}] [{MARKER}]",
     ],
-    ids=["as-planted", "capitals", "escaped", "wrapped", "broken-at-the-hyphen", "after-another"],
+    ids=["as-with_marker", "capitals", "escaped", "wrapped", "broken-at-the-hyphen", "after-another"],
 )
 def test_a_marker_is_read_as_helpdesks_and_mails_write_it(text: str) -> None:
     assert last_marker(text) == MARKER
@@ -108,7 +108,7 @@ def test_a_tickets_own_marker_is_the_last_in_its_field(field: str, shown: Ticket
 def test_a_marker_stands_behind_what_was_there(field: str) -> None:
     given = NewTicket(title="t", details=f"[tb-{'0' * 32}]", extra={"ours": "theirs"})
 
-    marked = planted(given, MARKER, field)
+    marked = with_marker(given, MARKER, field)
 
     place = {"details": marked.details, "title": marked.title, "extra:ours": str(marked.extra["ours"])}[field]
     assert last_marker(place) == MARKER

@@ -4,6 +4,7 @@ from functools import cached_property, partial
 
 from helpdesk.clients.kapture.client import Kapture
 from helpdesk.clients.markers import Markers
+from helpdesk.clients.port import HelpdeskClient
 from helpdesk.clients.secrets import MintedToken, Secret, marker_keys_in, refresh_credentials_in, token_in
 from helpdesk.clients.socialboards.client import Minter, Socialboards
 from helpdesk.clients.transport import Transport
@@ -12,17 +13,17 @@ from helpdesk.settings import KaptureSettings, SocialboardsSettings
 from helpdesk.store.gate import Budget, Gate
 from helpdesk.store.ledger import Ledger
 from helpdesk.store.watchlist import Watchlist, watched_under
-from helpdesk.work.helpdesks import Desks, Helpdesk
+from helpdesk.work.helpdesks import Helpdesks
 
 
 class Parts(BaseParts):
     """What functions share that have to do with a helpdesk."""
 
     @cached_property
-    def clients_of_helpdesks(self) -> dict[str, Helpdesk]:
+    def helpdesk_clients(self) -> dict[str, HelpdeskClient]:
         """A client of each helpdesk, by the helpdesk's name."""
         kapture, socialboards = self.settings.kapture, self.settings.socialboards
-        clients: list[Helpdesk] = []
+        clients: list[HelpdeskClient] = []
         if kapture:
             token = Secret(self.clients.secretsmanager, kapture.secret_arn, token_in)
             clients.append(Kapture(self.transport("kapture", kapture.url), token, kapture))
@@ -77,11 +78,11 @@ class Parts(BaseParts):
         return Markers(secret.current, self.settings.ledger_table, partial(secret.version, fresh=True))
 
     @cached_property
-    def desks(self) -> Desks:
+    def helpdesks(self) -> Helpdesks:
         """The helpdesks behind their gates."""
         settings_of = {"kapture": self.settings.kapture, "socialboards": self.settings.socialboards}
         gates = {name: self._gate(name, settings) for name, settings in settings_of.items() if settings}
-        return Desks(self.clients_of_helpdesks, gates, self.watchlist)
+        return Helpdesks(self.helpdesk_clients, gates, self.watchlist)
 
     def _gate(self, name: str, settings: KaptureSettings | SocialboardsSettings) -> Gate:
         return Gate(

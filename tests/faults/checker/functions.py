@@ -12,9 +12,9 @@ from helpdesk.http.callbacks import Callbacks
 from helpdesk.parts import Parts
 from helpdesk.runtime.invocation import LambdaContext, api_deadline, queue_deadline, schedule_deadline
 from helpdesk.work.batch import QueueConsumer
-from helpdesk.work.doubts import Reconciler
+from helpdesk.work.doubts import DoubtResolver
 from helpdesk.work.watch import Watch
-from reconcile import reconciler
+from reconcile import doubt_resolver
 from tests.faults.checker.line import Line
 from ticket_queue import queue_consumer
 from watch import watch
@@ -140,16 +140,16 @@ class Functions:
     def know_markers(self, helpdesks: Iterable[str]) -> None:
         """Puts down that these helpdesks' markers have come back before."""
         for name in helpdesks:
-            self._parts.ledger.note_marker(name, self._parts.desks[name].marker_field)
+            self._parts.ledger.note_marker(name, self._parts.helpdesks[name].marker_field)
             self._parts.ledger.note_marker(name, COMMENT)
 
     def pause(self, helpdesk: str) -> None:
         """An operator closes the gate."""
-        self._parts.desks.gate(helpdesk).pause()
+        self._parts.helpdesks.gate(helpdesk).pause()
 
     def resume(self, helpdesk: str) -> None:
         """An operator takes that back."""
-        self._parts.desks.gate(helpdesk).resume()
+        self._parts.helpdesks.gate(helpdesk).resume()
 
     def _context(self, ends_at: float) -> LambdaContext:
         return _Context(ends_at, self._around.clock)
@@ -161,8 +161,8 @@ class Functions:
         return queue_consumer(self._parts)
 
     @cached_property
-    def _reconciler(self) -> Reconciler:
-        return reconciler(self._parts)
+    def _reconciler(self) -> DoubtResolver:
+        return doubt_resolver(self._parts)
 
     @cached_property
     def _watch(self) -> Watch:

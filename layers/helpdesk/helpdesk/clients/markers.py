@@ -90,7 +90,7 @@ def _sealed(key: bytes, name: str) -> str:
     return _hmac(key, b"seal", name.encode())[:_SEAL_DIGITS]
 
 
-def planted(ticket: NewTicket, marker: str, field: str) -> NewTicket:
+def with_marker(ticket: NewTicket, marker: str, field: str) -> NewTicket:
     """The ticket with its marker in `field`: "details", "title", "extra:<name>" or "off"."""
     if field == "details":
         details = "\n\n".join(filter(None, (ticket.details, f"[{marker}]")))

@@ -32,12 +32,12 @@ from helpdesk.http.gateway import (
     repeat_later,
 )
 from helpdesk.intake.envelopes import Unwrapped, unwrap
-from helpdesk.intake.kapture_spelling import neutral
+from helpdesk.intake.kapture_spelling import to_neutral
 from helpdesk.intake.requests import Defaults, read_body
 from helpdesk.models import LONGEST_ID, GetRequest, Operation, Outcome, OutcomeKind, Request, queued
 from helpdesk.runtime.base_parts import BaseParts
 from helpdesk.store.ledger import Ledger, Receipt, fingerprint
-from helpdesk.work.helpdesks import Desks
+from helpdesk.work.helpdesks import Helpdesks
 
 MAX_WAIT_S = 25
 # What an answer needs after the last look at the ledger.
@@ -78,8 +78,8 @@ class _Call:
 class TicketApi:
     """Answers API Gateway. Every error is an `application/problem+json` that names all that is wrong."""
 
-    def __init__(self, parts: BaseParts, desks: Desks, ledger: Ledger, document: Path) -> None:
-        self._desks = desks
+    def __init__(self, parts: BaseParts, helpdesks: Helpdesks, ledger: Ledger, document: Path) -> None:
+        self._helpdesks = helpdesks
         self._ledger = ledger
         self._client = parts.clients.sqs
         self._settings = parts.settings
@@ -135,12 +135,12 @@ class TicketApi:
             "include": include.split(",") if include else [],
         }
         request = read_body(body, self._defaults())
-        self._desks.check(request)
+        self._helpdesks.check(request)
         assert isinstance(request, GetRequest)  # noqa: S101  # the operation above says so
         if "watch" in request.include:
             problem = FieldProblem("include", "watch is for requests in the queue: a GET changes nothing")
             raise RejectedError("invalid_request", "the tickets cannot be watched so", (problem,))
-        outcome = self._desks.get(request, call.deadline)
+        outcome = self._helpdesks.get(request, call.deadline)
         missing = list(outcome.missing)
         if outcome.kind is not OutcomeKind.SUCCEEDED:
             return _problem(404, outcome.code or "", outcome.message or "", missing=missing)
@@ -242,7 +242,7 @@ class TicketApi:
             if str(given.get("ticket_id", ticket_id)) != ticket_id:
                 problems.append(FieldProblem("ticket_id", "differs from the path"))
             given = given | {"ticket_id": ticket_id}
-        body = {"operation": operation} | neutral(given)
+        body = {"operation": operation} | to_neutral(given)
         if body["operation"] != operation:
             problems.append(FieldProblem("operation", f"must be {operation} at this path"))
         if "operation" in given:
@@ -285,7 +285,7 @@ class TicketApi:
 
     def _refused_by_helpdesk(self, request: Request) -> tuple[FieldProblem, ...]:
         try:
-            self._desks.check(request)
+            self._helpdesks.check(request)
         except RejectedError as error:
             return error.problems
         return ()

@@ -14,8 +14,8 @@ from helpdesk.http.signatures import SecretHeader, SecretPath
 from helpdesk.intake.requests import Defaults, read_body
 from helpdesk.models import GetRequest, Operation
 from helpdesk.runtime.base_parts import BaseParts
-from helpdesk.work.changes import ChangeTeller, OvertakenError
-from helpdesk.work.helpdesks import Desks
+from helpdesk.work.changes import ChangePublisher, OvertakenError
+from helpdesk.work.helpdesks import Helpdesks
 
 _IN_HEADER = SecretHeader(scheme="header", header="x-callback-secret")
 # One look, and again where others were quicker.
@@ -45,10 +45,14 @@ class Callbacks:
     """Answers API Gateway. What a callback says is not believed: the ticket itself is read again."""
 
     def __init__(
-        self, parts: BaseParts, desks: Desks, teller: ChangeTeller, senders: Mapping[str, Sender]
+        self,
+        parts: BaseParts,
+        helpdesks: Helpdesks,
+        publisher: ChangePublisher,
+        senders: Mapping[str, Sender],
     ) -> None:
-        self._desks = desks
-        self._teller = teller
+        self._helpdesks = helpdesks
+        self._publisher = publisher
         self._secrets = SharedSecrets(parts.clients.secretsmanager, parts.clock)
         self._senders = senders
         self._logger = parts.logger
@@ -68,17 +72,17 @@ class Callbacks:
             if event["httpMethod"] == "GET":
                 return self._proved(helpdesk, sender, call, event.get("queryStringParameters") or {})
             ticket_ids = _ticket_ids(sender, call)
-            told = self._tell(helpdesk, ticket_ids, deadline)
+            published = self._publish_changes(helpdesk, ticket_ids, deadline)
         except HelpdeskError as error:
             self._count("CallbackRefused")
             refused = {"helpdesk": helpdesk, "code": error.code, "caller": caller_of(event)}
             self._logger.warning("callback refused", extra=refused)
             return problem_of(error)
-        extra = {"helpdesk": helpdesk, "ticket_id": ",".join(ticket_ids), "changed": bool(told)}
+        extra = {"helpdesk": helpdesk, "ticket_id": ",".join(ticket_ids), "changed": bool(published)}
         self._logger.info("callback taken", extra=extra)
         self._count("CallbackTaken")
-        named = {"request_id": told[0]} if told else {}
-        return answer(200, {"ticket_id": ticket_ids[0], "changed": bool(told), **named})
+        named = {"request_id": published[0]} if published else {}
+        return answer(200, {"ticket_id": ticket_ids[0], "changed": bool(published), **named})
 
     def _verify(self, sender: Sender, call: Call) -> None:
         scheme = _IN_PATH if call.path_secret is not None else _IN_HEADER
@@ -97,27 +101,27 @@ class Callbacks:
         self._count("CallbackAddressProved")
         return plain_answer(challenge)
 
-    def _tell(self, helpdesk: str, ticket_ids: Sequence[str], deadline: float) -> list[str]:
+    def _publish_changes(self, helpdesk: str, ticket_ids: Sequence[str], deadline: float) -> list[str]:
         body = {"operation": Operation.GET, "ticket_ids": list(ticket_ids), "include": ["raw"]}
         request = read_body(body, Defaults(f"callback:{ticket_ids[0]}", f"callback/{helpdesk}", helpdesk))
         assert isinstance(request, GetRequest)  # noqa: S101  # the operation above says so
-        told: list[str] = []
+        published: list[str] = []
         for _ in range(_MOST_LOOKS):
-            before = self._teller.marks(helpdesk, ticket_ids)
+            before = self._publisher.marks(helpdesk, ticket_ids)
             # A ticket that the helpdesk no longer shows has no state to tell.
-            found = self._desks.get(request, deadline).tickets
+            found = self._helpdesks.get(request, deadline).tickets
             look_again = False
             for ticket in found:
                 try:
-                    change = self._teller.tell(ticket, before[ticket.ticket_id])
+                    change = self._publisher.publish_if_changed(ticket, before[ticket.ticket_id])
                 except OvertakenError:
                     # Another callback or the watch may tell what is newer than this look.
                     look_again = True
                     continue
-                told += [change.request_id] if change.request_id else []
+                published += [change.request_id] if change.request_id else []
                 look_again |= change.look_again
             if not look_again:
-                return told
+                return published
         raise UnavailableError("overtaken", "the ticket is told of by others; repeat later", 5)
 
     def _count(self, name: str) -> None:

@@ -39,7 +39,7 @@ _ENVELOPE = {"request_id", "helpdesk", "source", "reference", "occurred_at"}
 _OURS = {"operation", "ticket", "changes"}
 
 
-def neutral(body: Mapping[str, Any]) -> dict[str, Any]:
+def to_neutral(body: Mapping[str, Any]) -> dict[str, Any]:
     """The same request in our spelling. A body that holds nothing of Kapture's comes back as it is.
 
     Empty texts mean "no value", as everywhere in Kapture's API. A key that is neither known nor an

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from helpdesk.errors import FieldProblem, RejectedError
 from helpdesk.intake.envelopes import fitting, unwrap
-from helpdesk.intake.kapture_spelling import neutral
+from helpdesk.intake.kapture_spelling import to_neutral
 from helpdesk.models import REQUEST, Identifier, Identity, Operation, Request, Source
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def read_body(body: Mapping[str, Any], defaults: Defaults) -> Request:
         "request_id": defaults.request_id,
         "source": defaults.source,
         "helpdesk": defaults.helpdesk,
-        **{key: value for key, value in neutral(body).items() if value is not None},
+        **{key: value for key, value in to_neutral(body).items() if value is not None},
     }
     try:
         return REQUEST.validate_python(filled)

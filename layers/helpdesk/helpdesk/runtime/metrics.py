@@ -9,8 +9,8 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 NAMESPACE = "TicketBridge"
 
 
-class Figures:
-    """Gathers figures by helpdesk until they are told."""
+class HelpdeskMetrics:
+    """Gathers metrics by helpdesk until they are flushed."""
 
     def __init__(self) -> None:
         self._gathered: dict[str, list[tuple[str, MetricUnit, float]]] = {}
@@ -27,7 +27,7 @@ class Figures:
         """Adds how much of something is used."""
         self._gathered.setdefault(helpdesk, []).append((name, MetricUnit.Percent, percent))
 
-    def tell(self) -> None:
+    def flush(self) -> None:
         """Writes a line for each helpdesk, and begins anew."""
         gathered, self._gathered = self._gathered, {}
         for helpdesk, figures in gathered.items():

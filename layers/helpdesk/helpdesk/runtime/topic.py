@@ -44,7 +44,7 @@ class Topic:
         with ThreadPoolExecutor(len(groups)) as side_by_side:
             return [refused for found in side_by_side.map(self._publish_group, groups) for refused in found]
 
-    def tell(self, message: Message) -> bool:
+    def publish_event(self, message: Message) -> bool:
         """Whether SNS has taken an event that is no outcome of a request."""
         attributes: dict[str, MessageAttributeValueTypeDef] = {
             name: {"DataType": "String", "StringValue": value} for name, value in message.attributes.items()

@@ -20,7 +20,7 @@ PROVED = "day.proved"
 
 
 @dataclass(frozen=True)
-class Odd:
+class Discrepancy:
     """Something that a person should look at."""
 
     what: Literal["missing", "not_in_ledger", "added_twice", "added_though_ended"]
@@ -41,7 +41,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Proof:
+class AuditReport:
     """One day of one helpdesk. `shown` tickets were pulled, `ours` of them carry a marker of ours."""
 
     helpdesk: str
@@ -51,7 +51,7 @@ class Proof:
     ours: int = 0
     # Shown by its id and not by the pull: a row that came late.
     late: int = 0
-    odd: tuple[Odd, ...] = ()
+    odd: tuple[Discrepancy, ...] = ()
     odd_count: int = 0
     proved_at: str = ""
 
@@ -81,25 +81,27 @@ def _key(helpdesk: str, day: str) -> str:
     return f"proof#{helpdesk}#{day}"
 
 
-def _named(odd: Odd) -> dict[str, str]:
+def _named(odd: Discrepancy) -> dict[str, str]:
     return {name: value for name, value in asdict(odd).items() if value is not None}
 
 
-class Proofs:
+class Audits:
     """The proofs that were made. Raises UnavailableError where DynamoDB does not answer."""
 
     def __init__(self, client: "DynamoDBClient", table: str) -> None:
         self._client = client
         self._table = table
 
-    def of(self, helpdesk: str, day: str) -> Proof | None:
+    def of(self, helpdesk: str, day: str) -> AuditReport | None:
         """The proof of a day (YYYY-MM-DD), or None."""
         item = self._item(_key(helpdesk, day))
         if item is None:
             return None
         kept = json.loads(item["proof"]["S"])
         sources = {name: Tally(**tally) for name, tally in kept.pop("sources").items()}
-        return Proof(**kept | {"sources": sources, "odd": tuple(Odd(**odd) for odd in kept.pop("odd"))})
+        return AuditReport(
+            **kept | {"sources": sources, "odd": tuple(Discrepancy(**odd) for odd in kept.pop("odd"))}
+        )
 
     def begun_at(self, helpdesk: str, day: str, now: float) -> tuple[str, float]:
         """The first day that is to be proved, and when it was said so; said here where it was not yet."""
@@ -119,7 +121,7 @@ class Proofs:
                 TableName=self._table, Key={"pk": {"S": key}}, ConsistentRead=True
             ).get("Item")
 
-    def keep(self, proof: Proof, until: float) -> None:
+    def keep(self, proof: AuditReport, until: float) -> None:
         """Remembers a proof, until a moment in seconds since the epoch."""
         with table_asked():
             self._client.put_item(

@@ -163,7 +163,7 @@ class Gate:
         self._probe_lease_s = probe_lease_s
         self._spending = threading.Lock()
 
-    def look(self) -> GateState:
+    def read(self) -> GateState:
         """The gate as it stands."""
         with table_asked():
             item = self._client.get_item(TableName=self._table, Key=self._key, ConsistentRead=True).get(
@@ -181,7 +181,7 @@ class Gate:
         drawn, _ = self._counted(state, self._clock())
         return sum(drawn.values()) / self._budget.limit if self._budget.limit else 0.0
 
-    def admit(
+    def acquire(
         self, wanted: int, token_version: Callable[[], str | None], *, harmless: bool = False
     ) -> Permit:
         """The right to make up to `wanted` calls now. Costs one read, and one write where there is a budget.
@@ -189,10 +189,10 @@ class Gate:
         `token_version` is asked only while the gate is closed for a refused token: another version than the
         refused one is worth a probe at once. Calls that are `harmless` need not wait for a trial.
         """
-        state = self.look()
+        state = self.read()
         version = cache(token_version)
         for _ in range(_TRIES):
-            answer = self._admit_once(state, wanted, version, harmless=harmless)
+            answer = self._acquire_once(state, wanted, version, harmless=harmless)
             if isinstance(answer, Permit):
                 answer.calm_since = state.calm_since
                 if state.forgiven is not None and self._clock() - state.opened_at < _FORGIVING_S:
@@ -202,7 +202,7 @@ class Gate:
             state = answer
         return Permit(0, OVER_BUDGET, 1.0)
 
-    def _admit_once(
+    def _acquire_once(
         self, state: GateState, wanted: int, token_version: Callable[[], str | None], *, harmless: bool
     ) -> Permit | GateState:
         """The right to call, or what stands there instead of `state`."""
@@ -216,9 +216,9 @@ class Gate:
             return self._draw(state, wanted)
         return Permit(wanted)
 
-    def admit_read(self, *, spare: bool) -> Permit:
+    def acquire_read(self, *, spare: bool) -> Permit:
         """The right to make one read in the background; a `spare` one takes only what requests leave over."""
-        state = self.look()
+        state = self.read()
         for _ in range(_TRIES):
             now = self._clock()
             if state.paused or state.closed or now < state.reads_at:
@@ -254,7 +254,7 @@ class Gate:
 
     def _draw_now(self, drawn_in: int | None) -> None:
         """Draws one call, or moves one that was drawn too long ago from its slot into that of this moment."""
-        state = self.look()
+        state = self.read()
         for _ in range(_TRIES):
             now = self._clock()
             drawn, free = self._counted(state, now)
@@ -271,7 +271,7 @@ class Gate:
 
     def _give_back(self, permit: Permit) -> None:
         slot = int(permit.drawn_at / self._slot_s)
-        state = self.look() if permit.left else GateState()
+        state = self.read() if permit.left else GateState()
         while permit.left:
             drawn, _ = self._counted(state, self._clock())
             drawn[slot] = max(drawn.get(slot, 0) - permit.left, 0)

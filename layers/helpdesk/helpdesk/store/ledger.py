@@ -97,10 +97,10 @@ class Abandoned:
 
 @dataclass(frozen=True)
 class Settled:
-    """The request has ended, or is in doubt, with this outcome; `told` where a doubt has been published."""
+    """The request has ended, or is in doubt, with this outcome; `published` says so of a doubt."""
 
     outcome: Outcome
-    told: bool = False
+    published: bool = False
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ class Ledger:
         if receipt.fingerprint != fingerprint(request):
             return Reused()
         if receipt.outcome and receipt.state != "claimed":
-            return Settled(receipt.outcome, told=bool(found.get("told")))
+            return Settled(receipt.outcome, published=bool(found.get("told")))
         if receipt.claim.lease == lease:
             # Our own write, whose answer was lost on the way.
             return receipt.claim
@@ -288,7 +288,7 @@ class Ledger:
             attempts=-1,
         )
 
-    def note_told(self, outcome: Outcome) -> None:
+    def mark_published(self, outcome: Outcome) -> None:
         """Remembers that a doubt has been published, so that it is said once."""
         request_id = outcome.identity.request_id
         key = _of(self._earlier_item(request_id), "pk", "S") or request_key(request_id)
@@ -453,7 +453,7 @@ class Ledger:
         fits: Any = self._get(f"zone#{helpdesk}#{zone.key}").get("fits", {})
         return bool(fits.get("BOOL", True))
 
-    def free(self, receipt: Receipt, why: str) -> bool:
+    def reopen(self, receipt: Receipt, why: str) -> bool:
         """Lets a request be carried out anew: one proved absent, or an ended one that did not succeed.
 
         False where it has moved on since the receipt was read.
@@ -623,7 +623,7 @@ def fingerprint(request: Request) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def masked(message: str | None, request: Request) -> str | None:
+def redact_request_words(message: str | None, request: Request) -> str | None:
     """A helpdesk's message without the words of the request, however it quotes them.
 
     A word goes if it stands anywhere in the request's texts: quotations come in capitals, cut and escaped.

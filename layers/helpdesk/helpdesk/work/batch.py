@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from helpdesk.intake.requests import Defaults, UnreadableRequestError, read_request
 from helpdesk.models import Identity, Outcome, OutcomeKind, Request, identity_of
 from helpdesk.runtime.base_parts import BaseParts
-from helpdesk.runtime.metrics import Figures
+from helpdesk.runtime.metrics import HelpdeskMetrics
 from helpdesk.runtime.topic import Topic
 from helpdesk.store.gate import OVER_BUDGET
 from helpdesk.work.service import Deferred, Result, TicketService
@@ -27,7 +27,7 @@ type SqsRecord = Mapping[str, Any]
 
 # SQS lets a message wait for twelve hours from when it was received.
 _MAX_VISIBILITY_S = 43_000
-# SQS takes a message away after 1000 receives, and after 14 days, and nobody is told. Each delay is at least
+# SQS takes a message away after 1000 receives, and after 14 days, and tells nobody. Each delay is at least
 # the square of the receives divided by this, so that age decides; what comes near either is ended.
 _RECEIVES_SQUARED_A_SECOND = 180
 MOST_RECEIVES = 950
@@ -39,7 +39,7 @@ _PARKED_COPIES = {OutcomeKind.REJECTED, OutcomeKind.PARKED}
 
 # Compared by identity: two copies of one request are two records.
 @dataclass(eq=False)
-class _Work:
+class _Delivery:
     record: SqsRecord
     identity: Identity
     result: Result
@@ -66,28 +66,28 @@ class QueueConsumer:
         record that comes back is answered again and never carried out again. One whose outcome is unknown
         comes back until that is settled: nothing else holds the request's text.
         """
-        work = [self._aged(one) for one in self._carry_out(records, deadline)]
+        work = [self._aged(one) for one in self._execute(records, deadline)]
         back = [one for one in work if _comes_back(one.result)]
         ended = [one for one in work if not isinstance(one.result, Deferred)]
-        untold = self._publish(ended)
-        told = [one for one in ended if one not in untold]
-        untold += self._park_copies(told)
-        for one in told:
+        unpublished = self._publish(ended)
+        published = [one for one in ended if one not in unpublished]
+        unpublished += self._park_copies(published)
+        for one in published:
             if isinstance(one.result, Outcome) and one.result.kind is OutcomeKind.UNKNOWN:
-                self._service.note_told(one.result)
-        figures = Figures()
+                self._service.mark_published(one.result)
+        metrics_by_helpdesk = HelpdeskMetrics()
         for one in work:
-            self._tell(one, figures)
-        figures.tell()
-        self._tell_oldest(back)
-        returned = {one.record["messageId"]: one for one in (*back, *untold)}
+            self._report(one, metrics_by_helpdesk)
+        metrics_by_helpdesk.flush()
+        self._report_oldest(back)
+        returned = {one.record["messageId"]: one for one in (*back, *unpublished)}
         self._delay(list(returned.values()))
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in returned]}
 
     # ── the calls ────────────────────────────────────────────────────────────────────────────────────────
 
-    def _carry_out(self, records: Sequence[SqsRecord], deadline: float) -> list[_Work]:
-        work: list[_Work] = []
+    def _execute(self, records: Sequence[SqsRecord], deadline: float) -> list[_Delivery]:
+        work: list[_Delivery] = []
         requests: list[Request] = []
         record_of: dict[int, SqsRecord] = {}
         received_before: set[str] = set()
@@ -100,19 +100,19 @@ class QueueConsumer:
             try:
                 request = read_request(record["body"], defaults)
             except UnreadableRequestError as error:
-                work.append(_Work(record, error.identity, _unreadable(error)))
+                work.append(_Delivery(record, error.identity, _unreadable(error)))
             else:
                 requests.append(request)
                 if int(record["attributes"]["ApproximateReceiveCount"]) > 1:
                     received_before.add(request.request_id)
                 record_of[id(request)] = record
-        for carried in self._service.carry_out(requests, deadline, received_before):
+        for carried in self._service.execute(requests, deadline, received_before):
             record = record_of[id(carried.asked or carried.request)]
             identity = identity_of(carried.request)
-            work.append(_Work(record, identity, carried.result, carried.request, carried.milliseconds))
+            work.append(_Delivery(record, identity, carried.result, carried.request, carried.milliseconds))
         return work
 
-    def _aged(self, one: _Work) -> _Work:
+    def _aged(self, one: _Delivery) -> _Delivery:
         """Ends what has waited for too long."""
         if not isinstance(one.result, Deferred) or one.request is None:
             return one
@@ -122,23 +122,23 @@ class QueueConsumer:
             return one
         message = f"could not be carried out in time; last reason: {one.result.code}"
         ended = Outcome(identity=one.identity, kind=OutcomeKind.PARKED, code="expired", message=message)
-        one.result = self._service.end(one.request, ended, at_once=is_last)
+        one.result = self._service.close(one.request, ended, at_once=is_last)
         return one
 
     # ── the answers ──────────────────────────────────────────────────────────────────────────────────────
 
-    def _publish(self, ended: Sequence[_Work]) -> list[_Work]:
+    def _publish(self, ended: Sequence[_Delivery]) -> list[_Delivery]:
         outcomes = {id(one.result): one for one in ended if isinstance(one.result, Outcome)}
         refused = self._topic.publish([one.result for one in ended if isinstance(one.result, Outcome)])
         if refused:
             self._logger.error("outcomes were not published", extra={"count": len(refused)})
         return [outcomes[id(outcome)] for outcome in refused]
 
-    def _park_copies(self, ended: Sequence[_Work]) -> list[_Work]:
+    def _park_copies(self, ended: Sequence[_Delivery]) -> list[_Delivery]:
         copies = [
             one for one in ended if isinstance(one.result, Outcome) and one.result.kind in _PARKED_COPIES
         ]
-        lost: list[_Work] = []
+        lost: list[_Delivery] = []
         # One message a call: copies may be as large as the queue allows, and they are rare.
         for one in copies:
             try:
@@ -153,11 +153,11 @@ class QueueConsumer:
             self._logger.error("copies were not parked", extra={"count": len(lost)})
         return lost
 
-    def _delay(self, returned: Sequence[_Work]) -> None:
+    def _delay(self, returned: Sequence[_Delivery]) -> None:
         for start in range(0, len(returned), 10):
             self._delay_ten(returned[start : start + 10])
 
-    def _delay_ten(self, returned: Sequence[_Work]) -> None:
+    def _delay_ten(self, returned: Sequence[_Delivery]) -> None:
         try:
             answer = self._clients.sqs.change_message_visibility_batch(
                 QueueUrl=self._settings.requests_queue_url,
@@ -177,7 +177,7 @@ class QueueConsumer:
             # They come back all the same, when the queue's own visibility time-out is over.
             self._logger.warning("delays were not set", extra={"count": missed})
 
-    def _delay_of(self, one: _Work) -> int:
+    def _delay_of(self, one: _Delivery) -> int:
         """Seconds: never before what was asked for, longer with each receive, with jitter."""
         longest = self._settings.max_delay_s
         receives = _receives(one)
@@ -199,7 +199,7 @@ class QueueConsumer:
 
     # ── the record of it ─────────────────────────────────────────────────────────────────────────────────
 
-    def _tell(self, one: _Work, figures: Figures) -> None:
+    def _report(self, one: _Delivery, metrics_by_helpdesk: HelpdeskMetrics) -> None:
         result = one.result
         helpdesk = one.identity.helpdesk or self._settings.default_helpdesk
         fields = {
@@ -219,26 +219,26 @@ class QueueConsumer:
             if result.fault:
                 level, fields["fault"] = self._logger.error, result.fault
             level("request waits", extra=fields)
-            figures.count(helpdesk, "Deferred")
+            metrics_by_helpdesk.count(helpdesk, "Deferred")
             if result.token_refused:
                 self._metrics.add_metric(name="TokenRefused", unit=MetricUnit.Count, value=1)
         else:
             fields |= {"outcome": result.kind, "ticket_id": result.ticket_id, "attempts": result.attempts}
             level = self._logger.info if result.kind is OutcomeKind.SUCCEEDED else self._logger.warning
             level("request ended", extra=fields)
-            figures.count(helpdesk, result.kind.capitalize())
+            metrics_by_helpdesk.count(helpdesk, result.kind.capitalize())
         if one.milliseconds:
             # A record that was held, or could not be read, was not tried.
-            figures.time(helpdesk, "RequestMilliseconds", one.milliseconds)
+            metrics_by_helpdesk.time(helpdesk, "RequestMilliseconds", one.milliseconds)
 
-    def _tell_oldest(self, back: Sequence[_Work]) -> None:
+    def _report_oldest(self, back: Sequence[_Delivery]) -> None:
         """The age of the oldest request without an end: each such record comes by within `max_delay_s`."""
         now = self._clock()
         ages = (now - int(one.record["attributes"]["SentTimestamp"]) / 1000 for one in back)
         self._metrics.add_metric(name="OldestSeconds", unit=MetricUnit.Seconds, value=max([0.0, *ages]))
 
 
-def _receives(one: _Work) -> int:
+def _receives(one: _Delivery) -> int:
     return int(one.record["attributes"]["ApproximateReceiveCount"])
 
 
@@ -268,7 +268,7 @@ def _unreadable(error: UnreadableRequestError) -> Outcome:
     )
 
 
-def _copy_attributes(one: _Work) -> dict[str, "MessageAttributeValueTypeDef"]:
+def _copy_attributes(one: _Delivery) -> dict[str, "MessageAttributeValueTypeDef"]:
     result = one.result
     attributes = {
         "class": result.kind.value if isinstance(result, Outcome) else None,

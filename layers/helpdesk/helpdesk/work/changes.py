@@ -50,7 +50,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Told:
+class Published:
     """What came of one look at a ticket."""
 
     # Of the change that was published, if any.
@@ -59,7 +59,7 @@ class Told:
     look_again: bool = False
 
 
-class ChangeTeller:
+class ChangePublisher:
     """Publishes `ticket.changed` where a ticket's state is another than the one told last."""
 
     def __init__(self, parts: BaseParts) -> None:
@@ -85,7 +85,7 @@ class ChangeTeller:
             found |= {keys[item["pk"]["S"]]: _mark_in(item) for item in answer["Responses"][self._table]}
         return {ticket_id: found.get(ticket_id, Mark()) for ticket_id in ticket_ids}
 
-    def tell(self, ticket: Ticket, before: Mark) -> Told:
+    def publish_if_changed(self, ticket: Ticket, before: Mark) -> Published:
         """Publishes what has changed, at least once and always as the same event.
 
         Raises:
@@ -96,12 +96,12 @@ class ChangeTeller:
         if before.pending is not None:
             self._take_over(key, before, state)
             left = ticket if before.state == state else Ticket.model_validate_json(before.pending)
-            told = self._publish(key, left, before.number)
-            if before.state == state or told.look_again:
-                return told
+            published = self._publish(key, left, before.number)
+            if before.state == state or published.look_again:
+                return published
         if before.state == state:
             self._write(key, before, state, "SET #looks = :next", next=_number(before.looks + 1))
-            return Told()
+            return Published()
         self._write(
             key,
             before,
@@ -116,7 +116,7 @@ class ChangeTeller:
         )
         return self._publish(key, ticket, before.number + 1)
 
-    def begin(self, ticket: Ticket) -> None:
+    def set_baseline(self, ticket: Ticket) -> None:
         """Remembers a ticket's state as the one that changes are told from.
 
         Raises:
@@ -154,7 +154,7 @@ class ChangeTeller:
         except ConditionError as refusal:
             now = _mark_in(refusal.item)
             if now.pending is not None and now.state != shown:
-                self._leave_to_its_teller(key, now)
+                self._leave_to_its_publisher(key, now)
             raise OvertakenError("overtaken", "the ticket has been told of since the look") from refusal
 
     def _take_over(self, key: str, before: Mark, shown: str) -> None:
@@ -172,21 +172,21 @@ class ChangeTeller:
                     },
                 )
             if before.state != shown:
-                self._leave_to_its_teller(key, before)
+                self._leave_to_its_publisher(key, before)
         except ConditionError:
             # It is done, or somebody else has taken over.
             pass
         raise OvertakenError("being_told", "a change of the ticket is being told")
 
-    def _leave_to_its_teller(self, key: str, told: Mark) -> None:
+    def _leave_to_its_publisher(self, key: str, mark: Mark) -> None:
         """Lets whoever tells of the ticket know that there may be more, unless it is done."""
         condition = "#number = :number AND attribute_exists(pending)"
         with suppress(ConditionError):
             self._update(
-                key, "SET again = :yes", condition, {"yes": {"BOOL": True}, "number": _number(told.number)}
+                key, "SET again = :yes", condition, {"yes": {"BOOL": True}, "number": _number(mark.number)}
             )
 
-    def _publish(self, key: str, ticket: Ticket, number: int) -> Told:
+    def _publish(self, key: str, ticket: Ticket, number: int) -> Published:
         """Publishes a change that has its number, and remembers that."""
         # The helpdesk's own fields hold more of the customer than anybody has asked for.
         shown = ticket if self._with_raw else ticket.model_copy(update={"raw": None})
@@ -208,7 +208,7 @@ class ChangeTeller:
             except ConditionError:
                 look_again = True
                 self._update(key, removes, "#number = :number", mine)
-        return Told(change.identity.request_id, look_again)
+        return Published(change.identity.request_id, look_again)
 
     def _update(self, key: str, update: str, condition: str, values: Mapping[str, Any]) -> None:
         used = f"{update} {condition}"

@@ -19,13 +19,14 @@ from itertools import batched
 from aws_lambda_powertools.metrics import MetricUnit
 
 from helpdesk.clients.markers import Markers, ends_with_marker, oldest_first, own_marker, without_markers
+from helpdesk.clients.port import HelpdeskClient
 from helpdesk.errors import HelpdeskError, UnavailableError
 from helpdesk.models import Operation, OutcomeKind, Ticket
 from helpdesk.runtime.base_parts import BaseParts
 from helpdesk.runtime.topic import Topic
-from helpdesk.store.audits import Odd, Proof, Proofs, Tally
+from helpdesk.store.audits import AuditReport, Audits, Discrepancy, Tally
 from helpdesk.store.ledger import Ledger, Receipt
-from helpdesk.work.helpdesks import Desks, Helpdesk
+from helpdesk.work.helpdesks import Helpdesks
 
 # So many days back is proved what could not be proved in its time.
 _DAYS_BACK = 7
@@ -47,7 +48,7 @@ class _Carrier:
 class _Day:
     """What is gathered of one day while the ledger is read."""
 
-    helpdesk: Helpdesk
+    helpdesk: HelpdeskClient
     day: date
     # Ids, and how many of them carry a marker of ours.
     shown: set[str]
@@ -58,19 +59,19 @@ class _Day:
     marked: dict[str, list[_Carrier]]
     tallies: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
     not_shown: dict[str, str] = field(default_factory=dict)
-    odd: list[Odd] = field(default_factory=list)
+    odd: list[Discrepancy] = field(default_factory=list)
     # Tickets with the marker of a request whose ticket is another: a request's id, its ticket's, and theirs.
     doubles: list[tuple[str, str, list[str]]] = field(default_factory=list)
 
 
-class Prover:
+class DailyAudit:
     """Proves the days that are over, publishes each proof, and keeps it."""
 
-    def __init__(self, parts: BaseParts, desks: Desks, ledger: Ledger, markers: Markers) -> None:
-        self._desks = desks
+    def __init__(self, parts: BaseParts, helpdesks: Helpdesks, ledger: Ledger, markers: Markers) -> None:
+        self._helpdesks = helpdesks
         self._ledger = ledger
         self._markers = markers
-        self._proofs = Proofs(parts.clients.dynamodb, parts.settings.ledger_table)
+        self._proofs = Audits(parts.clients.dynamodb, parts.settings.ledger_table)
         self._topic = Topic(parts.clients.sns, parts.settings.outcomes_topic_arn)
         self._after = timedelta(hours=parts.settings.proof_after_hours)
         self._keep_s = parts.settings.proof_days * 86400
@@ -82,7 +83,7 @@ class Prover:
         """How many days were proved, how many oddities they showed, and how many days still wait."""
         # A process that began before the key was changed would not know what the others plant.
         self._markers.reread()
-        days = [day for helpdesk in self._desks.clients.values() for day in self._due(helpdesk, deadline)]
+        days = [day for helpdesk in self._helpdesks.clients.values() for day in self._due(helpdesk, deadline)]
         counts = {"proved": 0, "odd": 0, "waiting": sum(day is None for day in days)}
         pulled = [day for day in days if day is not None]
         if pulled:
@@ -98,13 +99,13 @@ class Prover:
             else:
                 counts["proved"] += 1
                 counts["odd"] += proof.odd_count
-        self._tell_state()
+        self._record_state()
         return counts
 
-    def _tell_state(self) -> None:
+    def _record_state(self) -> None:
         """For the alarms: what proofs have shown for a day, and for how long one is overdue."""
         odd, late_s, now = 0, 0.0, self._clock()
-        for helpdesk in self._desks.clients.values():
+        for helpdesk in self._helpdesks.clients.values():
             days, begun_at = self._window(helpdesk)
             for day in days:
                 proof = self._proofs.of(helpdesk.name, day.isoformat())
@@ -119,7 +120,7 @@ class Prover:
 
     # ── one day ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _due(self, helpdesk: Helpdesk, deadline: float) -> Iterator[_Day | None]:
+    def _due(self, helpdesk: HelpdeskClient, deadline: float) -> Iterator[_Day | None]:
         """The days that are over and not proved yet, as the helpdesk shows them.
 
         Ends with a None where one has to wait: the helpdesk is spared the others then.
@@ -135,7 +136,7 @@ class Prover:
                 yield None
                 return
 
-    def _window(self, helpdesk: Helpdesk) -> tuple[list[date], float]:
+    def _window(self, helpdesk: HelpdeskClient) -> tuple[list[date], float]:
         """The days that can be proved, oldest first, and since when days are proved at all.
 
         A new stack begins with the newest day: it knows nothing of those before it.
@@ -146,9 +147,9 @@ class Prover:
         days = [last - timedelta(days=back) for back in reversed(range(_DAYS_BACK))]
         return [day for day in days if day.isoformat() >= first], begun_at
 
-    def _pulled(self, helpdesk: Helpdesk, day: date, deadline: float) -> _Day:
-        before = self._desks.pull(helpdesk.name, day - timedelta(days=1), deadline)
-        shown = self._desks.pull(helpdesk.name, day, deadline)
+    def _pulled(self, helpdesk: HelpdeskClient, day: date, deadline: float) -> _Day:
+        before = self._helpdesks.pull(helpdesk.name, day - timedelta(days=1), deadline)
+        shown = self._helpdesks.pull(helpdesk.name, day, deadline)
         tickets = oldest_first({ticket.ticket_id: ticket for ticket in (*before, *shown)}.values())
         ids = {ticket.ticket_id for ticket in shown}
         marked: dict[str, list[_Carrier]] = defaultdict(list)
@@ -177,7 +178,7 @@ class Prover:
         old = self._markers.old_of(day.helpdesk.name, identity.request_id)
         carriers = day.marked.pop(receipt.claim.marker or old, [])
         if carriers and receipt.ended and not ticket_id:
-            day.odd.append(Odd("added_though_ended", carriers[0].ticket_id, identity.request_id))
+            day.odd.append(Discrepancy("added_though_ended", carriers[0].ticket_id, identity.request_id))
             ticket_id = carriers[0].ticket_id
         others = [carrier.ticket_id for carrier in carriers if carrier.ticket_id != ticket_id]
         if ticket_id and others:
@@ -186,14 +187,18 @@ class Prover:
     def _is_of(self, day: _Day, moment: float) -> bool:
         return datetime.fromtimestamp(moment, day.helpdesk.zone).date() == day.day
 
-    def _proved(self, day: _Day, deadline: float) -> Proof:
+    def _proved(self, day: _Day, deadline: float) -> AuditReport:
         late = self._shown_by_id(day, deadline)
         odd = [
             *day.odd,
             *self._made_twice(day, deadline),
-            *(Odd("missing", one, request) for one, request in day.not_shown.items() if one not in late),
             *(
-                Odd("not_in_ledger", one.ticket_id)
+                Discrepancy("missing", one, request)
+                for one, request in day.not_shown.items()
+                if one not in late
+            ),
+            *(
+                Discrepancy("not_in_ledger", one.ticket_id)
                 for marker, carriers in day.marked.items()
                 if self._markers.is_ours(marker)
                 for one in carriers
@@ -204,7 +209,7 @@ class Prover:
         previous = self._proofs.of(day.helpdesk.name, (day.day - timedelta(days=1)).isoformat())
         known = set(previous.odd if previous else ())
         new = sorted(set(odd) - known, key=lambda one: (one.what, one.ticket_id))
-        proof = Proof(
+        proof = AuditReport(
             helpdesk=day.helpdesk.name,
             day=day.day.isoformat(),
             sources=_most(day.tallies),
@@ -215,7 +220,7 @@ class Prover:
             odd_count=len(new),
             proved_at=datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="seconds"),
         )
-        if not self._topic.tell(proof.message()):
+        if not self._topic.publish_event(proof.message()):
             raise UnavailableError("topic_unavailable", "the topic does not take the proof")
         # Last, so that a proof that was not told is made again.
         self._proofs.keep(proof, self._clock() + self._keep_s)
@@ -226,26 +231,26 @@ class Prover:
         return proof
 
     def _shown_by_id(self, day: _Day, deadline: float) -> set[str]:
-        return {ticket.ticket_id for ticket in self._looked_at(day, day.not_shown, deadline)}
+        return {ticket.ticket_id for ticket in self._get_all(day, day.not_shown, deadline)}
 
-    def _made_twice(self, day: _Day, deadline: float) -> Iterator[Odd]:
+    def _made_twice(self, day: _Day, deadline: float) -> Iterator[Discrepancy]:
         """Tickets that are a request's ticket once more. One that only quotes it has another title."""
         not_pulled = [one for _, one, _ in day.doubles if one not in day.titles]
-        looked_at = self._looked_at(day, not_pulled, deadline)
-        titles = day.titles | {one.ticket_id: _title_of(one) for one in looked_at}
+        shown = self._get_all(day, not_pulled, deadline)
+        titles = day.titles | {one.ticket_id: _title_of(one) for one in shown}
         for request_id, ticket_id, others in day.doubles:
             for other in others:
                 if titles.get(ticket_id) in (None, titles[other]):
-                    yield Odd("added_twice", other, request_id)
+                    yield Discrepancy("added_twice", other, request_id)
 
-    def _looked_at(self, day: _Day, ticket_ids: Iterable[str], deadline: float) -> list[Ticket]:
+    def _get_all(self, day: _Day, ticket_ids: Iterable[str], deadline: float) -> list[Ticket]:
         return [
             ticket
             for part in batched(ticket_ids, day.helpdesk.get_limit, strict=False)
-            for ticket in self._desks.look(day.helpdesk.name, part, deadline)
+            for ticket in self._helpdesks.get_with_spare_budget(day.helpdesk.name, part, deadline)
         ]
 
-    def _waits(self, helpdesk: Helpdesk, day: date, error: HelpdeskError) -> None:
+    def _waits(self, helpdesk: HelpdeskClient, day: date, error: HelpdeskError) -> None:
         extra = {"helpdesk": helpdesk.name, "day": day.isoformat(), "code": error.code}
         self._logger.warning("the proof of a day waits", extra=extra)
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 from helpdesk.clients.markers import OFF, Markers, last_marker, marker_in, oldest_first, own_marker
-from helpdesk.clients.port import COMMENT
+from helpdesk.clients.port import COMMENT, HelpdeskClient
 from helpdesk.errors import HelpdeskError, OutcomeUnknownError, RejectedError, UnavailableError
 from helpdesk.models import Operation, Outcome, OutcomeKind, Ticket
 from helpdesk.runtime.base_parts import BaseParts
 from helpdesk.store.ledger import MAX_ATTEMPTS, Ledger, Receipt
-from helpdesk.work.health import MOST_DOUBTS, probe_closed_gates, tell_health
-from helpdesk.work.helpdesks import Desks, Helpdesk
+from helpdesk.work.health import MOST_DOUBTS, probe_closed_gates, record_health
+from helpdesk.work.helpdesks import Helpdesks
 
 # A ticket may carry a creation time a little before our call, by its own clock, or after it.
 _BEFORE = timedelta(minutes=5)
@@ -50,15 +50,15 @@ class _Seen:
         return self._owners[shown, place].get(marker)
 
 
-class Reconciler:
+class DoubtResolver:
     """Looks doubts up: found, proved absent, or parked for a person. It never makes a ticket itself.
 
     What it settles is told by the queue's consumer, to which the request's own record comes back: one that
     was found is answered, one that was absent is carried out again.
     """
 
-    def __init__(self, parts: BaseParts, desks: Desks, ledger: Ledger, markers: Markers) -> None:
-        self._desks = desks
+    def __init__(self, parts: BaseParts, helpdesks: Helpdesks, ledger: Ledger, markers: Markers) -> None:
+        self._helpdesks = helpdesks
         self._ledger = ledger
         self._markers = markers
         self._settle_after_s = parts.settings.settle_after_s
@@ -72,14 +72,14 @@ class Reconciler:
 
     def run(self, deadline: float) -> dict[str, int]:
         """How many requests were found, absent, parked, and still have to wait."""
-        probe_closed_gates(self._desks, deadline)
-        tell_health(self._desks, self._ledger, self._metrics, self._clock)
+        probe_closed_gates(self._helpdesks, deadline)
+        record_health(self._helpdesks, self._ledger, self._metrics, self._clock)
         counts = {"found": 0, "absent": 0, "parked": 0, "waiting": 0}
-        for name, helpdesk in self._desks.clients.items():
+        for name, helpdesk in self._helpdesks.clients.items():
             doubts = self._ledger.doubts(name, MOST_DOUBTS)
             if not doubts:
                 continue
-            seen = self._look(helpdesk, doubts, deadline)
+            seen = self._pull_days(helpdesk, doubts, deadline)
             for doubt in doubts:
                 try:
                     settled = self._settle(helpdesk, doubt, seen, deadline)
@@ -98,7 +98,7 @@ class Reconciler:
                 )
         return counts
 
-    def _look(self, helpdesk: Helpdesk, doubts: Sequence[Receipt], deadline: float) -> _Seen:
+    def _pull_days(self, helpdesk: HelpdeskClient, doubts: Sequence[Receipt], deadline: float) -> _Seen:
         # A process that began before the key was changed would not know what the others plant.
         self._markers.reread()
         now = self._clock()
@@ -118,7 +118,7 @@ class Reconciler:
                 break
             seen.calls -= 1
             try:
-                pulled = self._desks.pull(helpdesk.name, day, deadline)
+                pulled = self._helpdesks.pull(helpdesk.name, day, deadline)
             except RejectedError:
                 if day <= datetime.fromtimestamp(seen.at, helpdesk.zone).date():
                     continue
@@ -142,7 +142,7 @@ class Reconciler:
         return seen
 
     def _learn(
-        self, helpdesk: Helpdesk, places: Collection[str], pulled: Sequence[Ticket], now: float
+        self, helpdesk: HelpdeskClient, places: Collection[str], pulled: Sequence[Ticket], now: float
     ) -> None:
         """Remembers out of which fields markers come back, and whether days begin where the settings say."""
         for place in places:
@@ -151,7 +151,7 @@ class Reconciler:
         if any(ticket.created_at and ticket.created_at.timestamp() > now + _FITS_S for ticket in pulled):
             self._ledger.note_zone(helpdesk.name, helpdesk.zone, fits=False)
 
-    def _settle(self, helpdesk: Helpdesk, doubt: Receipt, seen: _Seen, deadline: float) -> str:
+    def _settle(self, helpdesk: HelpdeskClient, doubt: Receipt, seen: _Seen, deadline: float) -> str:
         if not _is_add(doubt):
             return self._settle_update(helpdesk, doubt, seen, deadline)
         ticket = self._ticket_of(helpdesk, doubt, seen)
@@ -175,19 +175,19 @@ class Reconciler:
             return self._park(doubt, "markers do not come back from this helpdesk, so it may exist unseen")
         if doubt.attempts >= MAX_ATTEMPTS:
             return self._park(doubt, "it was tried too often without an answer")
-        self._ledger.free(doubt, "absent")
+        self._ledger.reopen(doubt, "absent")
         return "absent"
 
-    def _ticket_of(self, helpdesk: Helpdesk, doubt: Receipt, seen: _Seen) -> Ticket | None:
+    def _ticket_of(self, helpdesk: HelpdeskClient, doubt: Receipt, seen: _Seen) -> Ticket | None:
         if doubt.claim.marker:
             return seen.ticket_of(doubt.claim.marker, doubt.marker_field or helpdesk.marker_field)
         return seen.ticket_of(self._old_marker_of(helpdesk, doubt), helpdesk.marker_field, own_marker)
 
-    def _old_marker_of(self, helpdesk: Helpdesk, doubt: Receipt) -> str:
+    def _old_marker_of(self, helpdesk: HelpdeskClient, doubt: Receipt) -> str:
         """What versions without a key have planted: their items hold no marker."""
         return self._markers.old_of(helpdesk.name, doubt.identity.request_id)
 
-    def _settle_update(self, helpdesk: Helpdesk, doubt: Receipt, seen: _Seen, deadline: float) -> str:
+    def _settle_update(self, helpdesk: HelpdeskClient, doubt: Receipt, seen: _Seen, deadline: float) -> str:
         steps = doubt.claim.steps
         begun = {step.removesuffix("?") for step in steps if step.endswith("?")} - steps
         ticket_id = doubt.claim.target
@@ -196,7 +196,7 @@ class Reconciler:
         # Else nothing was under way but what may be made twice.
         harmless = helpdesk.updates_in_steps and not begun
         if (unsent or harmless) and doubt.attempts < MAX_ATTEMPTS:
-            self._ledger.free(doubt, "resumed")
+            self._ledger.reopen(doubt, "resumed")
             return "absent"
         if not (begun <= {COMMENT} and ticket_id):
             return self._park(doubt, "whether it was made cannot be looked up")
@@ -204,7 +204,7 @@ class Reconciler:
             return "waiting"
         seen.calls -= 1
         try:
-            comments = self._desks.comments(helpdesk.name, ticket_id, deadline)
+            comments = self._helpdesks.comments(helpdesk.name, ticket_id, deadline)
         except HelpdeskError as error:
             self._logger.warning("look-up failed", extra={"helpdesk": helpdesk.name, "code": error.code})
             age = seen.at - doubt.claimed_at
@@ -214,14 +214,14 @@ class Reconciler:
         return self._settle_comment(helpdesk, doubt, {last_marker(one) for one in comments}, seen.at)
 
     def _settle_comment(
-        self, helpdesk: Helpdesk, doubt: Receipt, markers: set[str | None], now: float
+        self, helpdesk: HelpdeskClient, doubt: Receipt, markers: set[str | None], now: float
     ) -> str:
         shown = any(map(self._markers.is_ours, markers))
         if shown:
             self._ledger.note_marker(helpdesk.name, COMMENT)
         if (doubt.claim.marker or self._old_marker_of(helpdesk, doubt)) in markers:
             self._ledger.mark(doubt.claim, COMMENT)
-            self._ledger.free(doubt, "found")
+            self._ledger.reopen(doubt, "found")
             return "found"
         if now - doubt.claimed_at < self._settle_after_s:
             return "waiting"
@@ -229,22 +229,22 @@ class Reconciler:
             return self._park(doubt, "comments do not come back with their markers, so it may stand unseen")
         if doubt.attempts >= MAX_ATTEMPTS:
             return self._park(doubt, "it was tried too often without an answer")
-        self._ledger.free(doubt, "absent")
+        self._ledger.reopen(doubt, "absent")
         return "absent"
 
-    def _proves(self, helpdesk: Helpdesk, doubt: Receipt) -> bool:
+    def _proves(self, helpdesk: HelpdeskClient, doubt: Receipt) -> bool:
         """Whether a marker that does not show where it was planted means that there is no ticket."""
         field = doubt.marker_field or helpdesk.marker_field
         return field != OFF and self._ledger.marker_seen(helpdesk.name, field)
 
-    def _days_of(self, helpdesk: Helpdesk, doubt: Receipt) -> list[date]:
+    def _days_of(self, helpdesk: HelpdeskClient, doubt: Receipt) -> list[date]:
         """The days on which the helpdesk may say that the ticket was made."""
         called = datetime.fromtimestamp(doubt.claimed_at, UTC)
         last = called + max(_AFTER, timedelta(seconds=self._settle_after_s))
         first_day, last_day = (at.astimezone(helpdesk.zone).date() for at in (called - _BEFORE, last))
         return [first_day + number * _DAY for number in range((last_day - first_day).days + 1)]
 
-    def _days_around(self, helpdesk: Helpdesk, doubt: Receipt) -> list[date]:
+    def _days_around(self, helpdesk: HelpdeskClient, doubt: Receipt) -> list[date]:
         day = datetime.fromtimestamp(doubt.claimed_at, helpdesk.zone).date()
         return [day - _DAY, day, day + _DAY]
 

@@ -10,44 +10,44 @@ from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from helpdesk.errors import HelpdeskError
-from helpdesk.runtime.metrics import Figures
+from helpdesk.runtime.metrics import HelpdeskMetrics
 from helpdesk.store.gate import TOKEN_REFUSED, GateState
 from helpdesk.store.ledger import Ledger
-from helpdesk.work.helpdesks import Desks
+from helpdesk.work.helpdesks import Helpdesks
 
 # More doubts than that are too many, whatever their number.
 MOST_DOUBTS = 500
 
 
-def probe_closed_gates(desks: Desks, deadline: float) -> None:
+def probe_closed_gates(helpdesks: Helpdesks, deadline: float) -> None:
     """Makes one harmless call where a gate is closed and its next probe is due: nobody else may be asking.
 
     Without it a gate that closed for a refused token would stay closed until the next request, and its alarm
     would outlast the reason.
     """
-    for helpdesk in desks.clients:
+    for helpdesk in helpdesks.clients:
         with suppress(HelpdeskError):
-            desks.probe(helpdesk, deadline)
+            helpdesks.probe(helpdesk, deadline)
 
 
-def tell_health(desks: Desks, ledger: Ledger, metrics: Metrics, clock: Callable[[], float]) -> None:
+def record_health(helpdesks: Helpdesks, ledger: Ledger, metrics: Metrics, clock: Callable[[], float]) -> None:
     """Reads a gate and the doubts for each helpdesk, and tells them. Raises UnavailableError."""
     now = clock()
-    figures = Figures()
+    helpdesk_metrics = HelpdeskMetrics()
     refused = paused = contradicted = down_s = doubt_s = 0.0
-    for helpdesk in desks.clients:
-        gate = desks.gate(helpdesk)
-        state = gate.look()
+    for helpdesk in helpdesks.clients:
+        gate = helpdesks.gate(helpdesk)
+        state = gate.read()
         doubts = ledger.doubts(helpdesk, MOST_DOUBTS)
-        figures.count(helpdesk, "GateClosed", float(state.closed or state.paused))
-        figures.count(helpdesk, "InDoubt", len(doubts))
-        figures.share(helpdesk, "BudgetPercent", 100 * gate.used(state))
+        helpdesk_metrics.count(helpdesk, "GateClosed", float(state.closed or state.paused))
+        helpdesk_metrics.count(helpdesk, "InDoubt", len(doubts))
+        helpdesk_metrics.share(helpdesk, "BudgetPercent", 100 * gate.used(state))
         refused = max(refused, float(state.closed and state.reason == TOKEN_REFUSED))
         paused = max(paused, float(state.paused))
-        contradicted += not ledger.zone_fits(helpdesk, desks[helpdesk].zone)
+        contradicted += not ledger.zone_fits(helpdesk, helpdesks[helpdesk].zone)
         down_s = max(down_s, _down_s(state, now))
         doubt_s = max([doubt_s, *(now - doubt.claimed_at for doubt in doubts)])
-    figures.tell()
+    helpdesk_metrics.flush()
     counts = {
         "Checked": 1.0,
         "TokenRefused": refused,

@@ -40,9 +40,9 @@ from helpdesk.store.ledger import (
     Reused,
     Settled,
     fingerprint,
-    masked,
+    redact_request_words,
 )
-from helpdesk.work.helpdesks import ANSWERED, NOTHING, Desks, Heard, fetch, heard_in, rejected
+from helpdesk.work.helpdesks import HEALTHY, NO_SIGNAL, Helpdesks, Signal, fetch, rejected, signal_of
 
 # By how much a sender's clock may be ahead of ours.
 _MOST_AHEAD_S = 300
@@ -70,7 +70,7 @@ type Result = Outcome | Deferred
 
 
 @dataclass(frozen=True)
-class Carried:
+class Executed:
     """A request, what became of it, and how long that took.
 
     `asked` is the request as it came, where it is carried out at another helpdesk: that of its first claim.
@@ -84,7 +84,7 @@ class Carried:
 
 # Compared by identity: two copies of one request are two pieces of work.
 @dataclass(frozen=True, eq=False)
-class _Work:
+class _CallGroup:
     """One change, gets that one call can answer, or the updates of one ticket in their order."""
 
     requests: tuple[Request, ...]
@@ -109,7 +109,7 @@ class TicketService:
 
     def __init__(
         self,
-        desks: Desks,
+        helpdesks: Helpdesks,
         ledger: Ledger,
         markers: Markers,
         *,
@@ -119,23 +119,23 @@ class TicketService:
     ) -> None:
         self._markers = markers
         self._doubt_s = doubt_s
-        self._desks = desks
+        self._helpdesks = helpdesks
         self._ledger = ledger
         self._clock = clock
         # Twice as many threads as calls: meanwhile the next requests are claimed, and the last remembered.
         self._pool = ThreadPoolExecutor(2 * threads, thread_name_prefix="call")
         self._calls = BoundedSemaphore(threads)
 
-    def carry_out(
+    def execute(
         self, requests: Sequence[Request], deadline: float, received_before: Collection[str] = ()
-    ) -> list[Carried]:
+    ) -> list[Executed]:
         """What became of each request, in any order. Calls are made side by side, gets together.
 
         Updates of one ticket that say when they happened are made one after the other, the oldest first. Of
         the requests with an id in `received_before`, those whose call has died before come last and one by
         one: one that kills its function must not take others with it, time and again.
         """
-        carried = self._carry_out(requests, deadline, received_before)
+        carried = self._execute(requests, deadline, received_before)
         asked: dict[int, Request] = {}
         moved: list[Request] = []
         for one in carried:
@@ -146,26 +146,26 @@ class TicketService:
             carried = [
                 one for one in carried if not (isinstance(one.result, Deferred) and one.result.elsewhere)
             ]
-            again = self._carry_out(moved, deadline, received_before)
+            again = self._execute(moved, deadline, received_before)
             carried += [replace(one, asked=asked[id(one.request)]) for one in again]
         return carried
 
-    def _carry_out(
+    def _execute(
         self, requests: Sequence[Request], deadline: float, received_before: Collection[str]
-    ) -> list[Carried]:
-        carried: list[Carried] = []
+    ) -> list[Executed]:
+        carried: list[Executed] = []
         fit: dict[str, list[Request]] = {}
         for request in requests:
             refused = self._refusal_of(request)
             if refused:
-                carried.append(Carried(request, refused, 0))
+                carried.append(Executed(request, refused, 0))
             else:
                 fit.setdefault(request.helpdesk, []).append(request)
         # While the gates are read. What goes wrong shows in the calls, where any are made.
         ready = self._pool.submit(self._ledger.prepare)
         self._pool.submit(self._markers.prepare)
         for helpdesk in fit:
-            self._pool.submit(self._desks.prepare, helpdesk)
+            self._pool.submit(self._helpdesks.prepare, helpdesk)
         serve = partial(self._serve, ready, deadline, received_before)
         if len(fit) < 2:
             served = [serve(some) for some in fit.values()]
@@ -180,7 +180,7 @@ class TicketService:
         One that was taken up before stays so, at the helpdesk of that time: defaults and settings change.
         """
         try:
-            self._desks.check(request)
+            self._helpdesks.check(request)
             self._check_moment(request)
         except RejectedError as error:
             rejection = _result_of(request, error)
@@ -207,13 +207,13 @@ class TicketService:
         deadline: float,
         received_before: Collection[str],
         requests: Sequence[Request],
-    ) -> list[Carried]:
+    ) -> list[Executed]:
         """What became of the requests for one helpdesk. Nothing is claimed before the ledger is `ready`."""
         helpdesk = requests[0].helpdesk
-        carried: list[Carried] = []
+        carried: list[Executed] = []
         waiting = self._work_of(helpdesk, requests)
         while waiting:
-            permit, now, waiting = self._admitted(helpdesk, waiting, deadline)
+            permit, now, waiting = self._acquired(helpdesk, waiting, deadline)
             turn = _Turn(permit, deadline, Event())
             if now:
                 ready.result()
@@ -223,16 +223,16 @@ class TicketService:
             done += [self._do(turn, one) for one in suspects]
             carried += [one for pieces, _ in done for one in pieces]
             # A trial that was answered, or needed no call, lets the next of its batch follow at once.
-            if not self._desks.report(helpdesk, permit, [heard for _, heard in done]):
+            if not self._helpdesks.report(helpdesk, permit, [signal for _, signal in done]):
                 break
         return carried + _held(waiting, permit) if waiting else carried
 
-    def note_told(self, outcome: Outcome) -> None:
+    def mark_published(self, outcome: Outcome) -> None:
         """Remembers that a doubt has been published; where that fails it is published again."""
         with suppress(UnavailableError):
-            self._ledger.note_told(outcome)
+            self._ledger.mark_published(outcome)
 
-    def end(self, request: Request, outcome: Outcome, *, at_once: bool = False) -> Result:
+    def close(self, request: Request, outcome: Outcome, *, at_once: bool = False) -> Result:
         """Ends a request without a call, or answers as it has ended already.
 
         One that is in doubt goes on waiting for its look-up, unless it has to end `at_once`.
@@ -255,14 +255,14 @@ class TicketService:
         if isinstance(answer, Elsewhere):
             there = _at(answer.helpdesk, request)
             outcome = outcome.model_copy(update={"identity": identity_of(there)})
-            return self.end(there, outcome, at_once=at_once)
+            return self.close(there, outcome, at_once=at_once)
         return self._without_call(request, answer)
 
     # ── the gate ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def _work_of(self, helpdesk: str, requests: Sequence[Request]) -> list[_Work]:
+    def _work_of(self, helpdesk: str, requests: Sequence[Request]) -> list[_CallGroup]:
         """The pieces of work, those first with which a trial does the least harm."""
-        changes: list[_Work] = []
+        changes: list[_CallGroup] = []
         gets: dict[str, list[GetRequest]] = {}
         updates: dict[tuple[str | None, ...], list[UpdateRequest]] = {}
         for request in requests:
@@ -272,30 +272,30 @@ class TicketService:
                 ticket = (request.ticket_id,) if request.ticket_id else (request.source, request.reference)
                 updates.setdefault(ticket, []).append(request)
             else:
-                changes.append(_Work((request,)))
+                changes.append(_CallGroup((request,)))
         for some in updates.values():
             some.sort(key=lambda request: request.occurred_at.timestamp() if request.occurred_at else 0.0)
-            changes.append(_Work(tuple(some), len(some)))
+            changes.append(_CallGroup(tuple(some), len(some)))
         changes.sort(key=lambda work: not work.requests[0].repeatable)
         return changes + [self._gets(helpdesk, some) for some in gets.values()]
 
-    def _gets(self, helpdesk: str, gets: Sequence[GetRequest]) -> _Work:
+    def _gets(self, helpdesk: str, gets: Sequence[GetRequest]) -> _CallGroup:
         ids = {one for request in gets for one in request.ticket_ids}
-        return _Work(tuple(gets), self._desks.calls_for(helpdesk, len(ids)))
+        return _CallGroup(tuple(gets), self._helpdesks.calls_for(helpdesk, len(ids)))
 
-    def _admitted(
-        self, helpdesk: str, work: Sequence[_Work], deadline: float
-    ) -> tuple[Permit, list[_Work], list[_Work]]:
+    def _acquired(
+        self, helpdesk: str, work: Sequence[_CallGroup], deadline: float
+    ) -> tuple[Permit, list[_CallGroup], list[_CallGroup]]:
         """What may be done now, and what must wait."""
         try:
             wanted = sum(one.calls for one in work)
             harmless = all(one.is_get for one in work)
-            permit = self._desks.admit(helpdesk, wanted, deadline, harmless=harmless)
+            permit = self._helpdesks.acquire(helpdesk, wanted, deadline, harmless=harmless)
         except UnavailableError as error:
             # Without the ledger nothing can be claimed either.
             return Permit(0, code=error.code), [], list(work)
         left = permit.calls
-        now: list[_Work] = []
+        now: list[_CallGroup] = []
         later = list(work)
         while later and left:
             first = later[0]
@@ -304,7 +304,7 @@ class TicketService:
                 later[:1] = (
                     [self._gets(helpdesk, [one]) for one in first.requests if isinstance(one, GetRequest)]
                     if first.is_get
-                    else [_Work(first.requests[:1]), _Work(first.requests[1:], first.calls - 1)]
+                    else [_CallGroup(first.requests[:1]), _CallGroup(first.requests[1:], first.calls - 1)]
                 )
                 continue
             if first.calls > left:
@@ -313,14 +313,14 @@ class TicketService:
             left -= first.calls
         return permit, now, later
 
-    def _suspects(self, work: Sequence[_Work]) -> list[_Work]:
+    def _suspects(self, work: Sequence[_CallGroup]) -> list[_CallGroup]:
         """Those whose call was begun before and has not ended, the most often begun last."""
         changes = [one for one in work if not one.is_get]
         begun = list(self._pool.map(self._times_begun, changes))
         suspects = [(times, one) for times, one in zip(begun, changes, strict=True) if times]
         return [one for _, one in sorted(suspects, key=lambda pair: pair[0])]
 
-    def _times_begun(self, work: _Work) -> int:
+    def _times_begun(self, work: _CallGroup) -> int:
         try:
             receipts = [self._ledger.receipt(one.request_id) for one in work.requests]
         except UnavailableError:
@@ -329,13 +329,13 @@ class TicketService:
 
     # ── one piece of work ────────────────────────────────────────────────────────────────────────────────
 
-    def _do(self, turn: _Turn, work: _Work) -> tuple[list[Carried], Heard]:
+    def _do(self, turn: _Turn, work: _CallGroup) -> tuple[list[Executed], Signal]:
         """What became of the work's requests, and what the last call says of the helpdesk."""
         if work.is_get:
             gets = [request for request in work.requests if isinstance(request, GetRequest)]
             return self._timed(gets, partial(self._get_all, gets, turn))
-        carried: list[Carried] = []
-        heard = NOTHING
+        carried: list[Executed] = []
+        signal = NO_SIGNAL
         changes = [request for request in work.requests if not isinstance(request, GetRequest)]
         for place, request in enumerate(changes):
             if turn.failed.is_set():
@@ -344,47 +344,47 @@ class TicketService:
             elif carried and not _is_over(carried[-1].result):
                 waits = Deferred("ticket_busy")
             else:
-                done, heard = self._timed([request], partial(self._change, request, turn))
+                done, signal = self._timed([request], partial(self._change, request, turn))
                 carried += done
-                _note(heard, turn)
+                _note(signal, turn)
                 continue
-            carried += [Carried(one, waits, 0) for one in changes[place:]]
+            carried += [Executed(one, waits, 0) for one in changes[place:]]
             break
-        return carried, heard
+        return carried, signal
 
     def _timed(
-        self, requests: Sequence[Request], call: Callable[[], tuple[list[Result], Heard]]
-    ) -> tuple[list[Carried], Heard]:
+        self, requests: Sequence[Request], call: Callable[[], tuple[list[Result], Signal]]
+    ) -> tuple[list[Executed], Signal]:
         began = time.monotonic()
         try:
-            results, heard = call()
+            results, signal = call()
         except Exception as error:  # noqa: BLE001  # the outer edge of one record: the others must not suffer
             waits = Deferred("internal_error", fault=_raised_at(error))
-            results, heard = [waits for _ in requests], NOTHING
+            results, signal = [waits for _ in requests], NO_SIGNAL
         milliseconds = round((time.monotonic() - began) * 1000)
         pairs = zip(requests, results, strict=True)
-        return [Carried(request, result, milliseconds) for request, result in pairs], heard
+        return [Executed(request, result, milliseconds) for request, result in pairs], signal
 
-    def _change(self, request: AddRequest | UpdateRequest, turn: _Turn) -> tuple[list[Result], Heard]:
-        field = self._desks[request.helpdesk].marker_field if isinstance(request, AddRequest) else None
+    def _change(self, request: AddRequest | UpdateRequest, turn: _Turn) -> tuple[list[Result], Signal]:
+        field = self._helpdesks[request.helpdesk].marker_field if isinstance(request, AddRequest) else None
         try:
             # Before the claim: without its marker no call is made.
             marker = self._markers.of(request.helpdesk, request.request_id)
             target = self._target(request) if isinstance(request, UpdateRequest) else None
             answer = self._ledger.claim(request, marker, field, target)
         except UnavailableError as error:
-            return [Deferred(error.code)], NOTHING
+            return [Deferred(error.code)], NO_SIGNAL
         if not isinstance(answer, Claim):
-            return [self._without_call(request, answer)], NOTHING
+            return [self._without_call(request, answer)], NO_SIGNAL
         with self._calls:
-            result, heard = self._call(request, answer, turn)
-        return [self._record(answer, request, result)], heard
+            result, signal = self._call(request, answer, turn)
+        return [self._record(answer, request, result)], signal
 
     def _without_call(
         self, request: AddRequest | UpdateRequest, answer: Busy | Abandoned | Settled | Reused | Elsewhere
     ) -> Result:
         match answer:
-            case Settled(outcome, told) if outcome.kind is OutcomeKind.UNKNOWN and told:
+            case Settled(outcome, published) if outcome.kind is OutcomeKind.UNKNOWN and published:
                 return Deferred("in_doubt", self._doubt_s)
             case Settled(outcome):
                 return outcome
@@ -406,7 +406,7 @@ class TicketService:
                     claim, request, _outcome(request, claim, OutcomeKind.UNKNOWN, "crashed", message)
                 )
 
-    def _call(self, request: AddRequest | UpdateRequest, claim: Claim, turn: _Turn) -> tuple[Result, Heard]:
+    def _call(self, request: AddRequest | UpdateRequest, claim: Claim, turn: _Turn) -> tuple[Result, Signal]:
         try:
             link = self._made(request, claim, turn)
         except HelpdeskError as error:
@@ -414,16 +414,16 @@ class TicketService:
                 result: Result = _outcome(request, claim, OutcomeKind.UNKNOWN, error.code, error.message)
             else:
                 result = _result_of(request, error, claim.attempts)
-            return result, heard_in(error)
+            return result, signal_of(error)
         outcome = _outcome(request, claim, OutcomeKind.SUCCEEDED)
-        return outcome.model_copy(update={"ticket_id": link.ticket_id, "ticket_url": link.url}), ANSWERED
+        return outcome.model_copy(update={"ticket_id": link.ticket_id, "ticket_url": link.url}), HEALTHY
 
     def _made(self, request: AddRequest | UpdateRequest, claim: Claim, turn: _Turn) -> TicketLink:
-        helpdesk = self._desks.client(request.helpdesk, turn.permit)
+        helpdesk = self._helpdesks.client(request.helpdesk, turn.permit)
         if isinstance(request, AddRequest):
             return helpdesk.add(helpdesk.marked(request.ticket, claim.marker), turn.deadline)
         ticket_id = self._ticket_id(request, claim, turn)
-        steps = _LedgerSteps(self._ledger, claim)
+        steps = _LedgerProgress(self._ledger, claim)
         if not request.occurred_at:
             return helpdesk.update(ticket_id, request.changes, turn.deadline, steps)
         ticket = (claim, request.helpdesk, ticket_id, request.occurred_at)
@@ -474,7 +474,7 @@ class TicketService:
             if isinstance(result, Deferred):
                 self._ledger.release(claim, result.code, unresolved=result.code == "unknown_reference")
             else:
-                kept = result.model_copy(update={"message": masked(result.message, request)})
+                kept = result.model_copy(update={"message": redact_request_words(result.message, request)})
                 if result.kind is OutcomeKind.UNKNOWN:
                     self._ledger.doubt(claim, kept)
                 else:
@@ -484,28 +484,28 @@ class TicketService:
             return Deferred(error.code)
         return result
 
-    def _get_all(self, gets: Sequence[GetRequest], turn: _Turn) -> tuple[list[Result], Heard]:
+    def _get_all(self, gets: Sequence[GetRequest], turn: _Turn) -> tuple[list[Result], Signal]:
         ids = list(dict.fromkeys(one for request in gets for one in request.ticket_ids))
         try:
             with self._calls:
-                client = self._desks.client(gets[0].helpdesk, turn.permit)
+                client = self._helpdesks.client(gets[0].helpdesk, turn.permit)
                 found = fetch(client, ids, gets[0].extra, turn.deadline)
         except HelpdeskError as error:
             if isinstance(error, RejectedError) and len(gets) > 1:
                 # One bad id may have spoilt the others' call.
                 alone = [self._get_all([request], turn) for request in gets]
-                return [result for results, _ in alone for result in results], ANSWERED
-            return [_result_of(request, error) for request in gets], heard_in(error)
-        return [self._answer(request, found) for request in gets], ANSWERED
+                return [result for results, _ in alone for result in results], HEALTHY
+            return [_result_of(request, error) for request in gets], signal_of(error)
+        return [self._answer(request, found) for request in gets], HEALTHY
 
     def _answer(self, request: GetRequest, found: Mapping[str, Ticket]) -> Result:
         try:
-            return self._desks.retrieved(request, found)
+            return self._helpdesks.retrieved(request, found)
         except UnavailableError as error:
             return Deferred(error.code)
 
 
-class _LedgerSteps:
+class _LedgerProgress:
     """The steps of one request, remembered in its item."""
 
     def __init__(self, ledger: Ledger, claim: Claim) -> None:
@@ -537,7 +537,7 @@ def _raised_at(error: Exception) -> str:
     return f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}"
 
 
-def _ids_in(work: _Work) -> set[str]:
+def _ids_in(work: _CallGroup) -> set[str]:
     return {request.request_id for request in work.requests}
 
 
@@ -545,16 +545,16 @@ def _is_over(result: Result) -> bool:
     return isinstance(result, Outcome) and result.kind is not OutcomeKind.UNKNOWN
 
 
-def _note(heard: Heard, turn: _Turn) -> None:
-    if heard.answered:
+def _note(signal: Signal, turn: _Turn) -> None:
+    if signal.healthy:
         turn.failed.clear()
-    elif heard.failure:
+    elif signal.failure:
         turn.failed.set()
 
 
-def _held(work: Sequence[_Work], permit: Permit) -> list[Carried]:
+def _held(work: Sequence[_CallGroup], permit: Permit) -> list[Executed]:
     waits = Deferred(permit.code, permit.retry_after, held=True)
-    return [Carried(request, waits, 0) for one in work for request in one.requests]
+    return [Executed(request, waits, 0) for one in work for request in one.requests]
 
 
 def _result_of(request: Request, error: HelpdeskError, attempts: int = 1) -> Result:

@@ -7,31 +7,31 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from helpdesk.runtime.base_parts import BaseParts
 from helpdesk.store.table import ConditionError, table_asked
-from helpdesk.work.helpdesks import Desks
+from helpdesk.work.helpdesks import Helpdesks
 
 # No secret says when its key ends: as far away as a metric needs.
 _FAR_DAYS = 3650
 
 
-class Keys:
+class TokenExpiry:
     """Remembers each helpdesk's newest version of the secret, in the item `key#<helpdesk>`."""
 
-    def __init__(self, parts: BaseParts, desks: Desks) -> None:
+    def __init__(self, parts: BaseParts, helpdesks: Helpdesks) -> None:
         self._client = parts.clients.dynamodb
         self._table = parts.settings.ledger_table
-        self._desks = desks
+        self._helpdesks = helpdesks
         self._logger = parts.logger
         self._metrics = parts.metrics
         self._clock = parts.clock
 
-    def look(self) -> dict[str, int]:
+    def check(self) -> dict[str, int]:
         """The days that each helpdesk's key has left, where its secret says so.
 
         Raises UnavailableError where DynamoDB does not answer.
         """
         today = datetime.fromtimestamp(self._clock(), UTC).date()
         left: dict[str, int] = {}
-        for name, helpdesk in self._desks.clients.items():
+        for name, helpdesk in self._helpdesks.clients.items():
             version = helpdesk.token_version(fresh=True)
             if version is None:
                 # Secrets Manager does not answer: no figure is better than a wrong one.

@@ -17,8 +17,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import JsonValue
 
-from helpdesk.clients.markers import planted
-from helpdesk.clients.port import Steps
+from helpdesk.clients.markers import with_marker
+from helpdesk.clients.port import Progress
 from helpdesk.clients.redaction import redacted
 from helpdesk.clients.replies import Refusal, Success, Words, answered
 from helpdesk.clients.secrets import Secret
@@ -116,14 +116,14 @@ class Kapture:
         if self.marker_field == "details":
             whole = {"details": _details_of(ticket), "tags": (), "attachments": ()}
             ticket = ticket.model_copy(update=whole)
-        return planted(ticket, marker, self.marker_field)
+        return with_marker(ticket, marker, self.marker_field)
 
     def comments(self, ticket_id: str, deadline: float) -> list[str] | None:  # noqa: ARG002  # the port's
         """None: comments do not come back in a way that any page describes."""
         return None
 
     def update(
-        self, ticket_id: str, changes: Changes, deadline: float, steps: Steps | None = None
+        self, ticket_id: str, changes: Changes, deadline: float, steps: Progress | None = None
     ) -> TicketLink:
         """Where the changed ticket is. One call changes everything, so that there are no steps."""
         del steps

@@ -16,8 +16,8 @@ from urllib.parse import urlencode
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from helpdesk.clients.markers import planted
-from helpdesk.clients.port import COMMENT, Steps
+from helpdesk.clients.markers import with_marker
+from helpdesk.clients.port import COMMENT, Progress
 from helpdesk.clients.redaction import redacted
 from helpdesk.clients.replies import Refusal, Success, Words, answered
 from helpdesk.clients.secrets import MintedToken, RefreshCredentials
@@ -150,7 +150,7 @@ class Socialboards:
             # Behind all that comes from outside.
             ticket = ticket.model_copy(update={"details": _message_of(ticket), "due_date": None})
         if not field.startswith(_FIELD_MARKER):
-            return planted(ticket, marker, field)
+            return with_marker(ticket, marker, field)
         added = {"id": int(field.removeprefix(_FIELD_MARKER)), "value": marker}
         given = [
             one for one in _list(ticket.extra.get("custom_fields")) if _mapping(one).get("id") != added["id"]
@@ -164,7 +164,7 @@ class Socialboards:
             raise OutcomeUnknownError("no_ticket_id", "socialboards reports success without a ticket id")
         return self._link(str(ticket_id))
 
-    def update(self, ticket_id: str, changes: Changes, deadline: float, steps: Steps) -> TicketLink:
+    def update(self, ticket_id: str, changes: Changes, deadline: float, steps: Progress) -> TicketLink:
         """Where the changed ticket is. Each change is a call of its own; those done before are left out."""
         extra = _ChangesExtra.model_validate(changes.extra)
         run = partial(self._step, ticket_id, steps, deadline)
@@ -269,7 +269,7 @@ class Socialboards:
     def _step(
         self,
         ticket_id: str,
-        steps: Steps,
+        steps: Progress,
         deadline: float,
         call: str,
         body: Callable[[], Mapping[str, Any]],
@@ -287,7 +287,7 @@ class Socialboards:
     def _step_once(
         self,
         ticket_id: str,
-        steps: Steps,
+        steps: Progress,
         deadline: float,
         call: str,
         body: Mapping[str, Any],
