@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml  # type: ignore[import-untyped]  # it has no types
+
 from bridge.commands import deploy
 from bridge.local import emulator, emulator_gaps
 from bridge.local.sam import STACK_NAME
@@ -82,3 +84,14 @@ def test_a_second_deployment_changes_what_it_names_in_every_function_and_nothing
         emulator_gaps.fill(aws, STACK_NAME)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert _parameters(stack, monkeypatch) == values
+
+
+def test_cloudformation_is_sent_no_alias_and_no_merge_key(stack: Stack, aws: Clients) -> None:
+    sent: Any = aws.cloudformation.get_template(StackName=STACK_NAME, TemplateStage="Original")[
+        "TemplateBody"
+    ]
+
+    assert "<<: *" in (PROJECT / "template.yaml").read_text()
+    assert "TokenRefusedAlarm" in sent
+    assert [event for event in yaml.parse(sent) if getattr(event, "anchor", None)] == []
+    assert "<<:" not in sent

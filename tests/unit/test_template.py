@@ -3,6 +3,8 @@
 import hashlib
 import json
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +12,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has no types
+import yaml  # type: ignore[import-untyped]  # it has no types
+from samtranslator import yaml_helper  # type: ignore[import-untyped]  # as above
 from samtranslator.parser.parser import Parser  # type: ignore[import-untyped]  # as above
 from samtranslator.translator.translator import Translator  # type: ignore[import-untyped]  # as above
 
@@ -22,7 +25,8 @@ from tests.unit.test_settings import NEEDED
 
 _READ_YAML: Any = yaml_helper.yaml_parse
 ROOT = Path(__file__).parents[2]
-TEMPLATE: dict[str, Any] = _READ_YAML((ROOT / "template.yaml").read_text())
+TEXT = (ROOT / "template.yaml").read_text()
+TEMPLATE: dict[str, Any] = _READ_YAML(TEXT)
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
 FUNCTION = "AWS::Serverless::Function"
 # The longest that API Gateway waits for an answer.
@@ -358,6 +362,78 @@ def test_the_function_that_takes_forms_can_only_log_queue_and_read_the_forms_sec
     assert referred(allowed[1]["Resource"]) == "RequestsQueue"
     folder = functions()["FormIntakeFunction"]["Environment"]["Variables"]["FORM_SECRET_FOLDER"]["Fn::Sub"]
     assert allowed[2]["Resource"]["Fn::Sub"].endswith(f":secret:{folder}/*")
+
+
+# ── what is written once and meant several times ─────────────────────────────────────────────────────────
+
+
+def merged_and_own(node: yaml.MappingNode) -> tuple[list[str], list[str]]:
+    """The keys that `<<` brings into a mapping, and those that it has itself."""
+    own = [key.value for key, _ in node.value if key.value != "<<"]
+    brought = [
+        name
+        for key, value in node.value
+        if key.value == "<<"
+        for part in (value.value if isinstance(value, yaml.SequenceNode) else [value])
+        for keys in merged_and_own(part)
+        for name in keys
+    ]
+    return brought, own
+
+
+def mappings(node: yaml.Node) -> Iterator[yaml.MappingNode]:
+    if isinstance(node, yaml.MappingNode):
+        yield node
+        for _, value in node.value:
+            yield from mappings(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from mappings(item)
+
+
+def test_the_sam_cli_writes_the_same_template_without_aliases() -> None:
+    # It changes PyYAML for its whole process.
+    program = "import sys; from samcli.yamlhelper import *; print(yaml_dump(yaml_parse(sys.stdin.read())))"
+    written = subprocess.run(
+        [sys.executable, "-c", program], input=TEXT, capture_output=True, text=True, check=True
+    ).stdout
+
+    assert "<<: *" in TEXT
+    # CloudFormation takes neither.
+    assert [event for event in yaml.parse(written) if getattr(event, "anchor", None)] == []
+    assert "<<:" not in written
+    assert _READ_YAML(written) == TEMPLATE
+
+
+def test_what_a_merge_brings_is_not_said_again_beside_it() -> None:
+    """A reader may believe it then, and checkov reads no template in which a key is overridden."""
+    for node in mappings(yaml.compose(TEXT)):
+        brought, own = merged_and_own(node)
+        assert len({*brought, *own}) == len(brought) + len(own), node.start_mark
+
+
+def test_every_alarm_says_its_own_facts_itself() -> None:
+    alarms = [
+        own
+        for node in mappings(yaml.compose(TEXT))
+        if "MetricName" in (own := merged_and_own(node)[1]) or "AlarmName" in own
+    ]
+
+    assert len(alarms) == len(of_type("AWS::CloudWatch::Alarm"))
+    for own in alarms:
+        assert {"AlarmName", "AlarmDescription", "MetricName", "Threshold"} <= set(own)
+
+
+def test_no_resource_shares_what_sam_writes_into() -> None:
+    # It puts a resource's name into its Metadata, and paths into its Properties.
+    written = [
+        part
+        for resource in RESOURCES.values()
+        for part in (resource, resource.get("Metadata"), resource.get("Properties"))
+        if part is not None
+    ]
+
+    assert len({id(part) for part in written}) == len(written)
 
 
 # ── what CloudFormation makes of it ──────────────────────────────────────────────────────────────────────
