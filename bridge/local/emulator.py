@@ -44,7 +44,7 @@ _NO_USER_SETTINGS = {
     "credentials_file": (None, None, os.devnull, None),
 }
 # A proxy that the user's environment names must not see calls to loopback.
-_CONFIG = Config(proxies={}, retries={"mode": "standard", "total_max_attempts": 3})
+_CONFIG = Config(proxies={}, max_pool_connections=50, retries={"mode": "standard", "total_max_attempts": 3})
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 

@@ -124,7 +124,7 @@ def _up(
     urls: dict[str, str] = {}
     for server in servers:
         desk = server.helpdesk
-        urls[desk.name] = server.wish.url or _ready_url(state, desk.simulator, server.simulator)
+        urls[desk.name] = server.wish.url or ready_url(state, desk.simulator, server.simulator)
         log = f", log {state.log(desk.simulator)}" if server.is_simulated else ""
         done(f"{desk.title} is {urls[desk.name]}{log}")
     aws = emulator.Clients(endpoint_url)
@@ -141,7 +141,7 @@ def _up(
     emulator_gaps.fill(aws, sam.STACK_NAME)
     done(f"sam deploy, log {state.log(deploy.name)}")
 
-    console_url = _ready_url(state, CONSOLE, page) if page else ""
+    console_url = ready_url(state, CONSOLE, page) if page else ""
     stack = _describe(aws, outcomes_queue_url, urls, console_url)
     subscribe(aws, queue_url=outcomes_queue_url, topic_arn=stack.outcomes_topic_arn, raw=True)
     for server in servers:
@@ -170,7 +170,7 @@ def _server(state: StateFolder, desk: LocalHelpdesk, wish: Wish) -> _Server:
     simulator = state.running(desk.simulator)
     starts = wish.url is None and simulator is None
     if starts:
-        simulator = _start_simulator(state, desk, wish.credentials)
+        simulator = start_simulator(state, desk, wish.credentials)
     elif wish.url is None and (fixed := wish.credentials.keys() - {next(iter(desk.credentials))}):
         raise BridgeError(
             f"The {desk.title} simulator runs already and keeps its {', '.join(sorted(fixed))}."
@@ -186,7 +186,8 @@ def _running_stack(state: StateFolder) -> Stack | None:
         return None
 
 
-def _start_simulator(state: StateFolder, desk: LocalHelpdesk, credentials: Mapping[str, str]) -> Group:
+def start_simulator(state: StateFolder, desk: LocalHelpdesk, credentials: Mapping[str, str]) -> Group:
+    """Starts the helpdesk's simulator; `ready_url` waits for its address."""
     ready_file = _ready_file(state, desk.simulator)
     ready_file.unlink(missing_ok=True)
     command = [sys.executable, "-m", desk.module, "--port", "0", "--ready-file", str(ready_file)]
@@ -203,7 +204,7 @@ def _start_console(state: StateFolder) -> Group:
     return state.start(CONSOLE, command, env=emulator.bare_environment(state), cwd=PROJECT)
 
 
-def _ready_url(state: StateFolder, name: str, server: Group | None) -> str:
+def ready_url(state: StateFolder, name: str, server: Group | None) -> str:
     """Where the server answers, once it does. Raises BridgeError with its log's name when it does not."""
     deadline = time.monotonic() + READY_SECONDS
     while server and processes.members(server) and time.monotonic() < deadline:

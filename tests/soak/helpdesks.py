@@ -1,42 +1,35 @@
-"""What a soak has to know of each helpdesk: its calls, what an update asks, and where that shows."""
+"""What a soak knows of each helpdesk: its calls, what an update changes, and where that shows."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from bridge.simulators.socialboards.account import MINT
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from random import Random
+from random import Random
+from typing import Any
 
 type Ticket = Mapping[str, Any]
 
+# Kinds of calls. A failed MINT befalls all calls that wait for the token; RARE ones, which look up doubts,
+# take many tickets at once or are many for one doubt.
+ADD, UPDATE, GET, MINT, RARE = "add", "update", "get", "mint", "rare"
+
 
 @dataclass(frozen=True)
-class SoakedHelpdesk:
-    """One helpdesk. Calls are named as its simulator names them."""
+class SoakHelpdesk:
+    """One helpdesk."""
 
     name: str
-    adds: str
-    updates: tuple[str, ...]
-    gets: tuple[str, ...]
-    # One failure of these befalls all calls that wait for the token.
-    mints: tuple[str, ...]
-    # Those of reconcile: each takes many tickets, or many of them make one look.
-    rare: tuple[str, ...]
+    # The kind of each call, by the name that its simulator gives it.
+    calls: Mapping[str, str]
     # A body that says no, with status 200.
-    says_no: str
-    # The changes of an update that leaves the mark at its ticket, and the marks that a ticket shows.
+    refusal: str
+    # The changes of an update that leaves the mark at its ticket, and all the marks that a ticket shows.
     changes: Callable[[Random, str], dict[str, Any]]
     marks: Callable[[Ticket], set[str]]
-    # Whether a comment whose answer was lost can be looked up.
+    # Whether a comment whose response was lost can be looked up.
     finds_comments: bool
-    # Whether an update's answer repeats the ticket's id.
+    # Whether the response to an update repeats the ticket's id.
     echoes_ids: bool
-    # Whether producers may spell requests as for its own API.
-    is_native: bool
+    # Whether producers may spell requests as its own API does.
+    has_native_spelling: bool
 
 
 def _kapture_changes(random: Random, mark: str) -> dict[str, Any]:
@@ -48,11 +41,8 @@ def _kapture_marks(ticket: Ticket) -> set[str]:
 
 
 def _socialboards_changes(random: Random, mark: str) -> dict[str, Any]:
-    """Two calls to four; the comment is one more."""
-    changes: dict[str, Any] = {
-        "sub_status": random.choice(("open", "pending")),
-        "extra": {"tags": [mark]},
-    }
+    """These take two or three calls; a comment takes one more."""
+    changes: dict[str, Any] = {"sub_status": random.choice(("open", "pending")), "extra": {"tags": [mark]}}
     if random.random() < 0.5:
         changes["queue"] = random.choice(("15597", "15721"))
     return changes
@@ -63,41 +53,30 @@ def _socialboards_marks(ticket: Ticket) -> set[str]:
     return {tag for tags in tagged for tag in tags}
 
 
-SOAKED = {
-    one.name: one
-    for one in (
-        SoakedHelpdesk(
-            name="kapture",
-            adds="add",
-            updates=("update",),
-            gets=("get",),
-            mints=(),
-            rare=("pull",),
-            says_no='{"message":"no such queue","status":"failed"}',
-            changes=_kapture_changes,
-            marks=_kapture_marks,
-            finds_comments=False,
-            echoes_ids=True,
-            is_native=True,
-        ),
-        SoakedHelpdesk(
-            name="socialboards",
-            adds="add",
-            updates=("set_status", "set_category", "set_tags", "add_note"),
-            gets=("get",),
-            mints=(MINT,),
-            rare=("list", "list_notes"),
-            says_no='{"data":null,"errorCode":7,"errorText":"no such queue"}',
-            changes=_socialboards_changes,
-            marks=_socialboards_marks,
-            finds_comments=True,
-            echoes_ids=False,
-            is_native=False,
-        ),
-    )
-}
-
-
-def comments_of(ticket: Ticket) -> list[str]:
-    """The first line of each comment; a marker of ours may follow."""
-    return [str(comment).partition("\n")[0] for comment in ticket["comments"]]
+_KAPTURE = SoakHelpdesk(
+    name="kapture",
+    calls={"add": ADD, "update": UPDATE, "get": GET, "pull": RARE},
+    refusal='{"message":"no such queue","status":"failed"}',
+    changes=_kapture_changes,
+    marks=_kapture_marks,
+    finds_comments=False,
+    echoes_ids=True,
+    has_native_spelling=True,
+)
+_SOCIALBOARDS = SoakHelpdesk(
+    name="socialboards",
+    calls={
+        "add": ADD,
+        **dict.fromkeys(("set_status", "set_category", "set_tags", "add_note"), UPDATE),
+        "get": GET,
+        "token": MINT,
+        **dict.fromkeys(("list", "list_notes"), RARE),
+    },
+    refusal='{"data":null,"errorCode":7,"errorText":"no such queue"}',
+    changes=_socialboards_changes,
+    marks=_socialboards_marks,
+    finds_comments=True,
+    echoes_ids=False,
+    has_native_spelling=False,
+)
+SOAK_HELPDESKS = {helpdesk.name: helpdesk for helpdesk in (_KAPTURE, _SOCIALBOARDS)}

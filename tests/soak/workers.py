@@ -1,41 +1,37 @@
 """Functions that run as processes of their own, on the true handlers, and can be killed at any moment."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
 
-from bridge.local.state import PROJECT
-
-sys.path.insert(0, str(PROJECT / "functions"))
-# Read when the handlers are imported.
+# The handlers read these when they are imported.
 os.environ.update(POWERTOOLS_LOG_LEVEL="ERROR", POWERTOOLS_SERVICE_NAME="soak")
 
-# Imported once, in the server from which every worker is forked: a killed one is replaced at once.
 import reconcile
 import ticket_api
 import ticket_queue
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from multiprocessing.connection import Connection
-    from pathlib import Path
-
-HANDLERS = {
+_HANDLERS = {
     "ticket_queue": ticket_queue.handler,
     "ticket_api": ticket_api.handler,
     "reconcile": reconcile.handler,
 }
+# A server has imported this module, and forks each worker: a killed one is replaced at once.
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([__name__])
 # Starting a process is not safe for threads.
 _starting = threading.Lock()
+
+
+class WorkerDiedError(Exception):
+    """The worker ended before it responded; the text is "killed", "timed out" or "died of themselves"."""
 
 
 @dataclass
@@ -52,39 +48,30 @@ class _Context:
         return max(int((self.ends_at - time.monotonic()) * 1000), 0)
 
 
-class DiedError(Exception):
-    """The worker ended in mid-call: `how` is "killed", "timed out" or "died of themselves"."""
-
-    def __init__(self, how: str) -> None:
-        super().__init__(how)
-        self.how = how
-
-
 class Worker:
     """One instance of a function: takes one event at a time, and is replaced when it has died."""
 
     def __init__(self, function: str, timeout_s: float, environment: Mapping[str, str], log: Path) -> None:
-        self._function = function
         self._timeout_s = timeout_s
-        self._environment = dict(environment)
-        self._log = log
+        self._arguments = (function, timeout_s, dict(environment), str(log))
         self._start()
 
-    def invoke(self, event: Mapping[str, Any], die_after_s: float | None = None) -> Any:
-        """The handler's answer; SIGKILL hits it after `die_after_s`, unless it has answered by then.
+    def invoke(self, event: Mapping[str, Any], kill_after_s: float | None = None) -> Any:
+        """The handler's response; SIGKILL hits it after `kill_after_s`, unless it has responded by then.
 
         Raises:
-            DiedError: there is no answer. The next call goes to a new process.
+            WorkerDiedError: there is no response. The next event goes to a new process.
         """
-        self._connection.send(event)
         try:
-            if self._connection.poll(self._timeout_s if die_after_s is None else die_after_s):
+            self._connection.send(event)
+            if self._connection.poll(self._timeout_s if kill_after_s is None else kill_after_s):
                 return self._connection.recv()
+            death = "timed out" if kill_after_s is None else "killed"
         except (EOFError, ConnectionError):
-            self._replace()
-            raise DiedError("died of themselves") from None
-        self._replace()
-        raise DiedError("timed out" if die_after_s is None else "killed")
+            death = "died of themselves"
+        self.stop()
+        self._start()
+        raise WorkerDiedError(death)
 
     def stop(self) -> None:
         """Ends the process."""
@@ -92,18 +79,10 @@ class Worker:
         self._process.join()
         self._connection.close()
 
-    def _replace(self) -> None:
-        self.stop()
-        self._start()
-
     def _start(self) -> None:
         with _starting:
             self._connection, theirs = _FORKS.Pipe()
-            self._process = _FORKS.Process(
-                target=_serve,
-                args=(theirs, self._function, self._timeout_s, self._environment, str(self._log)),
-                daemon=True,
-            )
+            self._process = _FORKS.Process(target=_serve, args=(theirs, *self._arguments), daemon=True)
             self._process.start()
             theirs.close()
 
@@ -111,7 +90,7 @@ class Worker:
 def _serve(
     connection: Connection, function: str, timeout_s: float, environment: Mapping[str, str], log: str
 ) -> None:
-    # Ctrl-C is for the one who asked; this process ends with it.
+    # Ctrl-C is for the soak, which ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in [name for name in os.environ if not name.startswith("POWERTOOLS_")]:
         del os.environ[name]
@@ -119,7 +98,7 @@ def _serve(
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    handler: Any = HANDLERS[function]
+    handler: Any = _HANDLERS[function]
     while True:
         try:
             event = connection.recv()
