@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import yaml  # type: ignore[import-untyped]  # it has no types
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 
-from bridge.generate.api_document import api_document
 from helpdesk import models
 from helpdesk.errors import FieldProblem
+from helpdesk.http.api import MAX_WAIT_S
+from helpdesk.http.gateway import MAX_BODY_BYTES
 from helpdesk.models import (
     REQUEST,
     SCHEMA_VERSION,
@@ -198,7 +201,7 @@ def openapi() -> dict[str, Any]:
         # The path says it.
         generated[name]["required"].remove("operation")
     content, definitions = _outcome_content("#/components/schemas/{model}")
-    return api_document(_explained(generated | definitions | {"Outcome": content}))
+    return _document_with(_explained(generated | definitions | {"Outcome": content}))
 
 
 def files() -> dict[str, str]:
@@ -212,6 +215,40 @@ def files() -> dict[str, str]:
         # What the API serves: `sam build` sees no file outside of this folder.
         "functions/openapi.json": json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n",
     }
+
+
+def _document_with(generated: dict[str, Any]) -> dict[str, Any]:
+    """openapi.yaml with these schemas in it, and everything else that is said elsewhere."""
+    text = Path(__file__).with_name("openapi.yaml").read_text()
+    for name, value in (("max_wait_s", MAX_WAIT_S), ("max_body_bytes", MAX_BODY_BYTES)):
+        text = text.replace(f"<{name}>", str(value))
+    document: dict[str, Any] = yaml.safe_load(text)
+    del document["shared"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    document["info"]["version"] = project["version"]
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"] = dict(sorted(operation["responses"].items()))
+    components = document["components"]
+    for name, response in components["responses"].items():
+        components["responses"][name] = _problem(int(name.removeprefix("Problem")), response)
+    schemas = components["schemas"]
+    schemas["Receipt"]["properties"] = generated["Outcome"]["properties"] | schemas["Receipt"]["properties"]
+    components["schemas"] = dict(sorted((generated | schemas).items()))
+    return document
+
+
+def _problem(status: int, response: dict[str, Any]) -> dict[str, Any]:
+    """A response of application/problem+json, out of what openapi.yaml says of it."""
+    words = {"detail": response["description"], **response.pop("example")}
+    example = {
+        "type": "about:blank",
+        "title": words.pop("title"),
+        "status": status,
+        "code": words.pop("code"),
+    }
+    content = {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example | words}
+    return response | {"content": {"application/problem+json": content}}
 
 
 _ENDED_OTHERWISE = (OutcomeKind.REJECTED, OutcomeKind.UNKNOWN, OutcomeKind.PARKED)
