@@ -263,11 +263,13 @@ def _types_of(kind: OutcomeKind) -> list[str]:
 
 def _outcome_content(ref_template: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The schema of an event's `data`, and the definitions that it refers to by the template."""
-    told: list[tuple[Any, Literal["serialization"]]] = [
+    shown: list[tuple[Any, Literal["serialization"]]] = [
         (Ticket, "serialization"),
         (Identity, "serialization"),
     ]
-    definitions = models_json_schema(told, schema_generator=_Published, ref_template=ref_template)[1]["$defs"]
+    definitions = models_json_schema(shown, schema_generator=_Published, ref_template=ref_template)[1][
+        "$defs"
+    ]
     # Producers' requests have a definition of this name, which says more than we promise of answers.
     definitions["TicketRequester"] = definitions.pop("Requester") | {"title": "TicketRequester"}
     requester = ref_template.format(model="TicketRequester")
@@ -339,8 +341,8 @@ def _explained(schema: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in schema.items():
         if key == "properties":
             explained[key] = {
-                name: ({"description": _MEANINGS[name]} if name in _MEANINGS else {}) | _explained(found)
-                for name, found in value.items()
+                name: ({"description": _MEANINGS[name]} if name in _MEANINGS else {}) | _explained(schema_of)
+                for name, schema_of in value.items()
             }
         else:
             explained[key] = _explained(value) if isinstance(value, dict) else value

@@ -28,7 +28,7 @@ STAFF = Person(
     status="team",
 )
 API_USER = Person(id="513840d3-a2fb-4b16-8381-9afeb6cf5993", name="Public API", status="team")
-"""Does what is asked for in nobody's name (inferred)."""
+"""Does what no author is named for (inferred)."""
 
 REGION = CustomField(
     id=42623, name="Shop region", type="region", possible_values=("Østfold", "Akershus", "Oslo")
