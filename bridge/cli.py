@@ -14,6 +14,7 @@ import click
 
 from bridge.commands import by_the_clock, doctor, mapping, operate
 from bridge.commands import console as console_command
+from bridge.commands.demo import console, play
 from bridge.errors import BridgeError
 from bridge.local import emulator
 from bridge.local.helpdesks import HELPDESKS, Wish
@@ -243,10 +244,7 @@ def demo(state_dir: Path, events: Path, enforce_iam: bool, as_json: bool) -> Non
     Example:
       bridge demo
     """
-    # Its table needs rich, which no other command does.
-    from bridge.commands.demo import console, play
-
-    chosen = samples.read_all(events)
+    selected = samples.read_all(events)
     state = StateFolder(state_dir / "demo")
     with state.locked():
         # What a killed demo has left would hold its tickets.
@@ -258,15 +256,15 @@ def demo(state_dir: Path, events: Path, enforce_iam: bool, as_json: bool) -> Non
                 console=False,
                 report=lambda step: click.echo(step, err=True),
             )
-            runs = play(started, chosen, None if as_json else console())
+            runs = play(started, selected, None if as_json else console())
         finally:
             local_stack.down(state)
     if as_json:
         for run in runs:
-            click.echo(json.dumps(run.told))
+            click.echo(json.dumps(run.as_json))
     if failures := [f"  {run.sample.name}: {failure}" for run in runs for failure in run.failures]:
         raise BridgeError("\n".join([f"not as expected (logs: {state.logs}):", *failures]))
-    click.echo(f"All {len(chosen)} samples went as expected. Logs: {state.logs}", err=as_json)
+    click.echo(f"All {len(selected)} samples went as expected. Logs: {state.logs}", err=as_json)
 
 
 for command in (
@@ -280,7 +278,7 @@ for command in (
 
 
 def main() -> None:
-    """Run the command; what a person can put right is told in a message, without a stack trace."""
+    """Run the command; what a person can put right is shown as a message, without a stack trace."""
     try:
         with stop_signals_raise():
             # Under this name the shell's completion asks for it, however it was started.

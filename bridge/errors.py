@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class BridgeError(Exception):
-    """A failure told in one message, with what to look at or to do; shown without a stack trace."""
+    """A failure whose message says what to look at or to do; shown without a stack trace."""

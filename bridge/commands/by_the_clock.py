@@ -46,37 +46,37 @@ def proof(state_dir: Path, stack: str | None, day: datetime | None, as_json: boo
       bridge proof --day 2026-11-20 --stack ticket-bridge
     """
     last = day.date() if day else datetime.now(UTC).date() + timedelta(days=1)
-    found = operations_on(state_dir, stack).proofs(last, 1 if day else _PROOFS_SHOWN)
+    proofs = operations_on(state_dir, stack).proofs(last, 1 if day else _PROOFS_SHOWN)
     if as_json:
-        for one in found:
-            click.echo(json.dumps(asdict(one)))
-    elif found:
-        _show_proofs(found)
+        for proof_of_day in proofs:
+            click.echo(json.dumps(asdict(proof_of_day)))
+    elif proofs:
+        _show_proofs(proofs)
     else:
         click.echo("No day is proved yet. A day is proved some hours after it has ended at the helpdesk.")
-    if any(not one.is_sound for one in found):
+    if not all(proof_of_day.is_sound for proof_of_day in proofs):
         raise click.exceptions.Exit(1)
 
 
-def _show_proofs(found: list[AuditReport]) -> None:
+def _show_proofs(proofs: list[AuditReport]) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("day", "helpdesk", "source"):
         table.add_column(name)
     for name in ("in", "added", "updated", "rejected", "parked", "open"):
         table.add_column(name, justify="right")
     table.add_column("")
-    for one in found:
-        said = "sound" if one.is_sound else f"{one.odd_count} odd"
-        rows = [(source, *map(str, asdict(tally).values())) for source, tally in one.sources.items()]
+    for proof in proofs:
+        verdict = "sound" if proof.is_sound else f"{proof.odd_count} odd"
+        rows = [(source, *map(str, asdict(tally).values())) for source, tally in proof.sources.items()]
         for place, row in enumerate(rows or [("nothing came in", *"000000")]):
-            first = (one.day, one.helpdesk) if place == 0 else ("", "")
-            table.add_row(*first, *row, said if place == 0 else "")
+            first = (proof.day, proof.helpdesk) if place == 0 else ("", "")
+            table.add_row(*first, *row, verdict if place == 0 else "")
     Console().print(table)
-    for one in found:
-        for odd in one.odd:
+    for proof in proofs:
+        for odd in proof.odd:
             request = f"request {odd.request_id}" if odd.request_id else "no request"
-            told = f"{one.day}  {one.helpdesk} ticket {odd.ticket_id}, {request}: {_ODD[odd.what]}"
-            click.echo(plain(told))
+            ticket = f"{proof.day}  {proof.helpdesk} ticket {odd.ticket_id}"
+            click.echo(plain(f"{ticket}, {request}: {_ODD[odd.what]}"))
 
 
 @click.command(cls=StackCommand)
@@ -91,30 +91,30 @@ def schedules(stack: str | None, as_json: bool) -> None:
       bridge schedules --stack ticket-bridge
     """
     deployed = target.deployed(stack) if stack else None
-    found = read_all()
-    if not found and not as_json:
+    by_name = read_all()
+    if not by_name and not as_json:
         click.echo("There are none: put files into functions/schedules.")
-    for name, one in found.items():
-        state = _state_of(deployed, name, one)
-        times = one.next_times(datetime.now(UTC), 3)
+    for name, schedule in by_name.items():
+        state = _state_of(deployed, name, schedule)
+        times = schedule.next_times(datetime.now(UTC), 3)
         if as_json:
-            shown = {"name": name, "state": state, "schedule": one.schedule, "zone": one.zone}
+            shown = {"name": name, "state": state, "schedule": schedule.schedule, "zone": schedule.zone}
             click.echo(json.dumps(shown | {"next": [moment.isoformat() for moment in times]}))
             continue
-        click.echo(f"{name}  {state}  {one.description}")
-        told = ", ".join(f"{moment:%a %Y-%m-%d %H:%M}" for moment in times)
-        click.echo(f"    {one.schedule} {one.zone}; {told or every(one) or 'never again'}")
+        click.echo(f"{name}  {state}  {schedule.description}")
+        ahead = ", ".join(f"{moment:%a %Y-%m-%d %H:%M}" for moment in times)
+        click.echo(f"    {schedule.schedule} {schedule.zone}; {ahead or every(schedule) or 'never again'}")
 
 
-def _state_of(deployed: target.Target | None, name: str, one: Schedule) -> str:
-    wanted = "enabled" if one.enabled else "disabled"
+def _state_of(deployed: target.Target | None, name: str, schedule: Schedule) -> str:
+    state = "enabled" if schedule.enabled else "disabled"
     if deployed is None:
-        return wanted
-    found = deployed.schedule(f"{deployed.name}-{name}")
-    if found is None:
+        return state
+    running = deployed.schedule(f"{deployed.name}-{name}")
+    if running is None:
         return "not deployed"
-    same = found == (wanted.upper(), one.schedule, one.zone)
-    return wanted if same else "deployed otherwise: deploy again"
+    same = running == (state.upper(), schedule.schedule, schedule.zone)
+    return state if same else "deployed otherwise: deploy again"
 
 
 COMMANDS = (proof, schedules)

@@ -36,7 +36,7 @@ def console(state_dir: Path, stack: str | None, port: int) -> None:
 
     connection: Connection = DeployedConnection(stack) if stack else LocalConnection(StateFolder(state_dir))
     with at_work("Looking for the stack"):
-        # A wrong name is told here and not on the page.
+        # A wrong name fails here, and not on the page.
         connection.connected()
     shown = Console(connection)
     try:

@@ -7,7 +7,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import requests
 from rich import box
 from rich.console import Console
 from rich.live import Live
@@ -50,16 +49,16 @@ class Run:
     @property
     def results(self) -> dict[str, str]:
         """What other samples may refer to."""
-        found = {}
+        results = {}
         if self.sent and self.sent.request_id:
-            found["request_id"] = self.sent.request_id
+            results["request_id"] = self.sent.request_id
         for event in self.events:
             if ticket_id := event.get("data", {}).get("ticket_id"):
-                found["ticket_id"] = str(ticket_id)
-        return found
+                results["ticket_id"] = str(ticket_id)
+        return results
 
     @property
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """For a program to read."""
         return {
             "sample": self.sample.name,
@@ -82,8 +81,8 @@ class Run:
 class Demo:
     """Runs samples against a stack; `table` shows how far they are at any time."""
 
-    def __init__(self, stack: Stack, chosen: Sequence[Sample]) -> None:
-        self.runs = {sample.name: Run(sample) for sample in chosen}
+    def __init__(self, stack: Stack, selected: Sequence[Sample]) -> None:
+        self.runs = {sample.name: Run(sample) for sample in selected}
         self._triggers = Triggers(stack)
         self._outcomes = OutcomesQueue(stack)
         self._unclaimed: list[dict[str, Any]] = []
@@ -183,12 +182,12 @@ def _judge(run: Run) -> None:
     run.finish()
 
 
-def play(stack: Stack, chosen: Sequence[Sample], console: Console | None) -> list[Run]:
+def play(stack: Stack, selected: Sequence[Sample], console: Console | None) -> list[Run]:
     """Run the samples with a live table (on a terminal), then show what the helpdesk holds.
 
     Returns how each fared; without a console nothing is shown.
     """
-    demo = Demo(stack, chosen)
+    demo = Demo(stack, selected)
     if console and console.is_terminal:
         with Live(console=console, get_renderable=demo.table, refresh_per_second=4):
             demo.run()
@@ -203,24 +202,20 @@ def play(stack: Stack, chosen: Sequence[Sample], console: Console | None) -> lis
 
 def console() -> Console:
     """A console that elsewhere than on a terminal writes plain text, in lines wide enough for the tables."""
-    found = Console()
-    return found if found.is_terminal else Console(width=PLAIN_WIDTH, no_color=True, highlight=False)
+    usual = Console()
+    return usual if usual.is_terminal else Console(width=PLAIN_WIDTH, no_color=True, highlight=False)
 
 
 def tickets_table(stack: Stack) -> Table:
     """The tickets that the simulators hold."""
     table = Table("helpdesk", "ticket id", "title", "e-mail", "state", "comments", box=box.SIMPLE_HEAD)
     counts = []
-    with requests.Session() as session:
-        session.trust_env = False
-        for desk in HELPDESKS:
-            tickets = session.get(f"{desk.url_in(stack)}/_control/tickets", timeout=10).json()
-            counts.append(f"{desk.title} {len(tickets)}")
-            for ticket in tickets:
-                comments = "; ".join(" ".join(comment.split()) for comment in ticket["comments"])
-                table.add_row(
-                    desk.name, str(ticket["ticket_id"]), ticket["title"], *desk.shown(ticket), comments
-                )
+    for desk in HELPDESKS:
+        tickets = desk.control(stack, "GET", "tickets")
+        counts.append(f"{desk.title} {len(tickets)}")
+        for ticket in tickets:
+            comments = "; ".join(" ".join(comment.split()) for comment in ticket["comments"])
+            table.add_row(desk.name, str(ticket["ticket_id"]), ticket["title"], *desk.shown(ticket), comments)
     table.title = f"Tickets that the simulators hold: {', '.join(counts)}"
     return table
 

@@ -35,17 +35,19 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     """Build and deploy. Raises BridgeError where something is wrong before anything is deployed."""
     template = yaml_helper.yaml_parse((PROJECT / "template.yaml").read_text())["Parameters"]
     given = named(arguments, template)
-    if architecture := environment.get("ARCHITECTURE"):
-        given[ARCHITECTURE] = architecture
+    if environment.get("ARCHITECTURE"):
+        given[ARCHITECTURE] = environment["ARCHITECTURE"]
     running = parameters_of(**_configured((PROJECT / "samconfig.toml").read_text()))
-    chosen = given.get(ARCHITECTURE) or (running or {}).get(ARCHITECTURE) or template[ARCHITECTURE]["Default"]
+    architecture = (
+        given.get(ARCHITECTURE) or (running or {}).get(ARCHITECTURE) or template[ARCHITECTURE]["Default"]
+    )
     for name, value in given.items():
         print(f"{name}: {value}" + (f", before {running.get(name, 'not there')}" if running else ""))
     # The layer's makefile reads it.
-    built_for = {**environment, "ARCHITECTURE": chosen}
-    for command in commands(given | {ARCHITECTURE: chosen}, is_new=running is None):
+    built_for = {**environment, "ARCHITECTURE": architecture}
+    for command in commands(given | {ARCHITECTURE: architecture}, is_new=running is None):
         if command[1] == "deploy":
-            check_machines(_LAYER, chosen)
+            check_machines(_LAYER, architecture)
         if status := subprocess.run(command, env=built_for, cwd=PROJECT, check=False).returncode:
             raise SystemExit(status)
 
@@ -90,7 +92,8 @@ def parameters_of(stack_name: str, region: str | None, profile: str | None) -> d
     if stack["StackStatus"] == "REVIEW_IN_PROGRESS":
         # A first change set that nobody has confirmed.
         return None
-    return {one["ParameterKey"]: one["ParameterValue"] for one in stack.get("Parameters", [])}
+    parameters = stack.get("Parameters", [])
+    return {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in parameters}
 
 
 def _configured(samconfig: str) -> dict[str, Any]:

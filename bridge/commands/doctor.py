@@ -90,19 +90,19 @@ def doctor(
     examined = _examined(state_dir, stack)
     if probe and examined is None:
         raise click.UsageError("--probe needs a stack: start one with bridge up, or name one with --stack")
-    found: list[Finding] = []
+    findings: list[Finding] = []
     if examined:
         probed = _probed(examined, helpdesk) if probe else ()
         for name in probed:
             click.echo(f"Making a test ticket at {name}; it stays there.", err=True)
-        found += stack_findings(examined, probed)
+        findings += stack_findings(examined, probed)
     else:
         click.echo("No stack is running: only the form files are looked at.", err=True)
-    found += form_findings(forms)
-    for finding in found:
-        told = json.dumps(asdict(finding)) if as_json else "\n  ".join(map(plain, asdict(finding).values()))
-        click.echo(told)
-    if found:
+    findings += form_findings(forms)
+    for finding in findings:
+        parts = asdict(finding)
+        click.echo(json.dumps(parts) if as_json else "\n  ".join(map(plain, parts.values())))
+    if findings:
         raise click.exceptions.Exit(FINDINGS_STATUS)
     if not as_json:
         click.echo("Nothing was found.")

@@ -39,7 +39,7 @@ def _forms(_context: click.Context, _argument: click.Parameter, begun: str) -> l
 @click.command(name="map")
 @click.argument("form", shell_complete=_forms)
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--content-type", help="Of a saved body; else it is told by how the file begins.")
+@click.option("--content-type", help="Of a saved body; else it follows from how the file begins.")
 @click.option("--diff", is_flag=True, help="Show what differs from the form file as last committed.")
 @click.option("--answers", is_flag=True, help="Show the answers that expressions can name, and no request.")
 def map_command(form: str, file: Path, content_type: str | None, diff: bool, answers: bool) -> None:
@@ -53,24 +53,24 @@ def map_command(form: str, file: Path, content_type: str | None, diff: bool, ans
       bridge map contact saved-body.txt --diff
     """
     path = Path(form) if form.endswith((".yaml", ".yml")) else FOLDER / f"{form}.yaml"
-    chosen = form_files.read(path)
+    definition = form_files.read(path)
     kind, raw = _saved(file, content_type)
-    if isinstance(chosen.file.verify, Unverified):
+    if isinstance(definition.file.verify, Unverified):
         click.echo(f"{path.name}: anybody may send submissions of this form (verify: none)", err=True)
     if answers:
-        submission = read_submission(chosen.file.service, kind, raw, chosen.uploads)
+        submission = read_submission(definition.file.service, kind, raw, definition.uploads)
         click.echo(_shown({"answers": submission.answers, "files": submission.files} if submission else None))
         return
-    request, problems = request_of(chosen, kind, raw)
+    request, problems = request_of(definition, kind, raw)
     if diff:
         before = form_files.parse(path.stem, path.name, _committed(path))
-        old, new = (_shown(one).splitlines() for one in (request_of(before, kind, raw)[0], request))
+        old, new = (_shown(body).splitlines() for body in (request_of(before, kind, raw)[0], request))
         changed = list(difflib.unified_diff(old, new, "committed", "now", lineterm=""))
         click.echo("\n".join(changed) if changed else "No difference.")
     else:
         click.echo(_shown(request))
     if problems:
-        raise BridgeError("the request is not valid:\n" + "\n".join(f"  {one}" for one in problems))
+        raise BridgeError("the request is not valid:\n" + "\n".join(f"  {problem}" for problem in problems))
 
 
 COMMANDS = (map_command,)
@@ -81,7 +81,7 @@ def request_of(form: Form, content_type: str, raw: bytes) -> tuple[dict[str, Any
     try:
         submission = read_submission(form.file.service, content_type, raw, form.uploads)
     except RejectedError as error:
-        raise BridgeError(f"{form.name}: {'; '.join(_told(error))}") from error
+        raise BridgeError(f"{form.name}: {'; '.join(_problems_in(error))}") from error
     if submission is None:
         return None, ()
     # What the function makes of the bytes and the day says nothing here.
@@ -90,14 +90,14 @@ def request_of(form: Form, content_type: str, raw: bytes) -> tuple[dict[str, Any
     try:
         read_body(mapped.body, Defaults(mapped.body["request_id"], form.source, "kapture"))
     except RejectedError as error:
-        problems += _told(error)
+        problems += _problems_in(error)
     if mapped.is_unmapped:
         problems.append("no answer is mapped: `bridge map --answers` shows what there is")
     return mapped.body, problems
 
 
-def _told(error: RejectedError) -> list[str]:
-    return [f"{one.field} {one.problem}" for one in error.problems] or [error.message]
+def _problems_in(error: RejectedError) -> list[str]:
+    return [f"{problem.field} {problem.problem}" for problem in error.problems] or [error.message]
 
 
 def _saved(file: Path, content_type: str | None) -> tuple[str, bytes]:

@@ -16,7 +16,7 @@ from bridge.local.state import PROJECT, StateFolder
 from bridge.plain import plain
 from bridge.progress import at_work
 from bridge.stacks import target
-from bridge.stacks.operations import Operations, ParkedCopy, Wanted, age, clock_time
+from bridge.stacks.operations import Operations, ParkedCopy, Selection, age, clock_time
 from helpdesk.errors import HelpdeskError
 
 if TYPE_CHECKING:
@@ -54,12 +54,11 @@ def on_a_stack[F: Callable[..., Any]](command: F) -> F:
 
 def operations_on(state_dir: Path, stack: str | None) -> Operations:
     """What works on the chosen stack. Raises BridgeError where there is none."""
-    chosen = target.deployed(stack) if stack else target.local(StateFolder(state_dir).read_stack())
-    return Operations(chosen)
+    return Operations(target.deployed(stack) if stack else target.local(StateFolder(state_dir).read_stack()))
 
 
 class StackCommand(click.Command):
-    """A command whose AWS errors are told in one line."""
+    """A command whose AWS errors are shown in one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -93,7 +92,7 @@ def parked(state_dir: Path, stack: str | None, as_json: bool) -> None:
     for code, count in Counter(copy.code for copy in copies).most_common():
         click.echo(plain(f"{count:6}  {code}"))
         for copy in [copy for copy in copies if copy.code == code][:5]:
-            click.echo(f"        {_told(copy)}")
+            click.echo(f"        {_line(copy)}")
         if count > 5:
             click.echo(f"        … and {count - 5} more (--json lists all)")
 
@@ -129,12 +128,12 @@ def redrive(
         raise click.UsageError("say which: --code, --source, --request-id, or --all")
     sent: list[ParkedCopy] = []
 
-    def told(copy: ParkedCopy) -> None:
+    def report(copy: ParkedCopy) -> None:
         sent.append(copy)
-        click.echo(_as_object(copy) if as_json else _told(copy))
+        click.echo(_as_object(copy) if as_json else _line(copy))
 
-    wanted = Wanted(code, source, request_id)
-    listing = operations_on(state_dir, stack).redrive(wanted, told=told, dry_run=dry_run)
+    selection = Selection(code, source, request_id)
+    listing = operations_on(state_dir, stack).redrive(selection, report=report, dry_run=dry_run)
     if listing.hidden:
         click.echo(listing.hidden, err=True)
     if as_json:
@@ -155,14 +154,16 @@ def pause(state_dir: Path, stack: str | None, helpdesk: str | None, as_json: boo
       bridge pause --helpdesk socialboards
     """
     operations = operations_on(state_dir, stack)
-    chosen = helpdesk or operations.helpdesks[0]
-    operations.gate(chosen).pause()
+    helpdesk = helpdesk or operations.helpdesks[0]
+    operations.gate(helpdesk).pause()
     if as_json:
-        click.echo(json.dumps({"helpdesk": chosen, "paused": True}))
+        click.echo(json.dumps({"helpdesk": helpdesk, "paused": True}))
         return
-    others = [name for name in operations.helpdesks if name != chosen]
+    others = [name for name in operations.helpdesks if name != helpdesk]
     rest = f" {' and '.join(others)} is called as before." if others else ""
-    click.echo(f"{chosen} is paused: its requests wait.{rest} Go on with: bridge resume --helpdesk {chosen}")
+    click.echo(
+        f"{helpdesk} is paused: its requests wait.{rest} Go on with: bridge resume --helpdesk {helpdesk}"
+    )
 
 
 @click.command(cls=StackCommand)
@@ -178,12 +179,12 @@ def resume(state_dir: Path, stack: str | None, helpdesk: str | None, as_json: bo
       bridge resume --helpdesk socialboards
     """
     operations = operations_on(state_dir, stack)
-    chosen = helpdesk or operations.helpdesks[0]
-    operations.gate(chosen).resume()
+    helpdesk = helpdesk or operations.helpdesks[0]
+    operations.gate(helpdesk).resume()
     if as_json:
-        click.echo(json.dumps({"helpdesk": chosen, "paused": False}))
+        click.echo(json.dumps({"helpdesk": helpdesk, "paused": False}))
         return
-    click.echo(f"{chosen} is called again. Waiting requests come back within 15 minutes.")
+    click.echo(f"{helpdesk} is called again. Waiting requests come back within 15 minutes.")
 
 
 @click.command(cls=StackCommand)
@@ -216,8 +217,9 @@ def _as_object(copy: ParkedCopy) -> str:
     return json.dumps({**copy.attributes, "body": copy.body})
 
 
-def _told(copy: ParkedCopy) -> str:
+def _line(copy: ParkedCopy) -> str:
     known = copy.attributes
     what = " ".join(filter(None, (known.get("operation"), copy.request_id)))
-    told = f"{what}  {copy.code}  from {copy.source or 'unknown'}, attempts {known.get('attempts', '0')}"
-    return plain(told)
+    return plain(
+        f"{what}  {copy.code}  from {copy.source or 'unknown'}, attempts {known.get('attempts', '0')}"
+    )

@@ -30,7 +30,7 @@ class ServedHelpdesk:
 
 
 class Local:
-    """What only a stack on this machine has: its addresses, and simulators that can be told to fail."""
+    """What only a stack on this machine has: its addresses, and simulators that can be made to fail."""
 
     def __init__(self, stack: Stack, state: StateFolder) -> None:
         self.stack = stack
@@ -39,30 +39,31 @@ class Local:
 
     @property
     def simulated(self) -> list[LocalHelpdesk]:
-        """Those whose simulator runs: nothing else is ever told to fail."""
+        """Those whose simulator runs: nothing else is ever made to fail."""
         return [desk for desk in HELPDESKS if self._state.running(desk.simulator)]
 
 
 class Connected:
     """One stack, reached."""
 
-    def __init__(self, chosen: Target, local: Local | None = None) -> None:
-        self.target = chosen
+    def __init__(self, reached: Target, local: Local | None = None) -> None:
+        self.target = reached
         self.local = local
-        self.operations = Operations(chosen)
+        self.operations = Operations(reached)
         self._served: list[ServedHelpdesk] = []
         self._served_until = 0.0
         # Threads may share clients, but not the making of them.
-        self._formation: Any = chosen.session.client("cloudformation", endpoint_url=chosen.endpoint_url)
-        _ = chosen.sqs, chosen.dynamodb, chosen.cloudwatch, chosen.logs
+        self._formation: Any = reached.session.client("cloudformation", endpoint_url=reached.endpoint_url)
+        _ = reached.sqs, reached.dynamodb, reached.cloudwatch, reached.logs
 
     @property
     def helpdesks(self) -> list[ServedHelpdesk]:
         """The served helpdesks, the default one first. Raises what botocore raises."""
         if time.monotonic() > self._served_until:
-            found = self._formation.describe_stacks(StackName=self.target.name)["Stacks"][0]
+            stack = self._formation.describe_stacks(StackName=self.target.name)["Stacks"][0]
             given = {
-                one["ParameterKey"]: one.get("ParameterValue", "") for one in found.get("Parameters", [])
+                parameter["ParameterKey"]: parameter.get("ParameterValue", "")
+                for parameter in stack.get("Parameters", [])
             }
             self._served = [_served(name, given) for name in given.get("Helpdesks", "kapture").split(",")]
             self._served_until = time.monotonic() + _REMEMBERED_S

@@ -14,7 +14,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from bridge.stacks.subscriptions import OWN_QUEUES, subscribe
+from bridge.stacks import queues
+from bridge.stacks.log_lines import log_line
+from bridge.stacks.queues import OWN_QUEUES, subscribe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
     from bridge.local.emulator import Clients
     from bridge.stacks.target import Target
 
-# What was before the first look, and how much later than others a line may come.
-_FIRST_LOOK_S = 900.0
+# How far back the first read goes, and how much later than others a line may come.
+_FIRST_READ_S = 900.0
 _LATE_S = 30.0
 _PAGES = 3
 _ROUNDS = 20
@@ -61,20 +63,20 @@ class News:
 
 
 class LogNews:
-    """Reads what the functions' logs have told since the last look."""
+    """Reads what is new in the functions' logs."""
 
     def __init__(self) -> None:
-        self._since = time.time() - _FIRST_LOOK_S
+        self._since = time.time() - _FIRST_READ_S
 
     def read(self, target: Target) -> list[News]:
         """New steps, and some that were read before. Raises what botocore raises."""
         began = time.time()
-        found = [news for group in target.log_groups for news in self._of(target, group)]
+        steps = [news for group in target.log_groups for news in self._of(target, group)]
         self._since = began - _LATE_S
-        return found
+        return steps
 
     def _of(self, target: Target, group: str) -> Iterator[News]:
-        asked: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             "logGroupName": group,
             "startTime": int(self._since * 1000),
             "filterPattern": f"{{ {_PATTERN} }}",
@@ -82,7 +84,7 @@ class LogNews:
         # A very busy stack is shown in part rather than late.
         for _ in range(_PAGES):
             try:
-                page: Any = target.logs.filter_log_events(**asked)
+                page: Any = target.logs.filter_log_events(**arguments)
             except target.logs.exceptions.ResourceNotFoundException:
                 # A function that never ran has no log yet.
                 return
@@ -90,7 +92,7 @@ class LogNews:
                 yield from _logged(event)
             if not page.get("nextToken"):
                 return
-            asked["nextToken"] = page["nextToken"]
+            arguments["nextToken"] = page["nextToken"]
 
 
 class TopicNews:
@@ -105,22 +107,13 @@ class TopicNews:
         subscribe(aws, queue_url=self._url, topic_arn=topic_arn, raw=True)
 
     def read(self) -> Iterator[News]:
-        """Outcomes since the last look. Raises what botocore raises."""
+        """Outcomes since the last read. Raises what botocore raises."""
         for _ in range(_ROUNDS):
-            messages = self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10).get(
-                "Messages", []
-            )
-            if not messages:
+            bodies = queues.take(self._sqs, self._url)
+            if not bodies:
                 return
-            self._sqs.delete_message_batch(
-                QueueUrl=self._url,
-                Entries=[
-                    {"Id": str(place), "ReceiptHandle": message["ReceiptHandle"]}
-                    for place, message in enumerate(messages)
-                ],
-            )
-            for message in messages:
-                yield from published(message["Body"])
+            for body in bodies:
+                yield from published(body)
 
     def close(self) -> None:
         """Removes the queue."""
@@ -139,30 +132,30 @@ class Requests:
         steps = list(news)
         with self._taking:
             known = dict(self._known)
-            for one in steps:
-                before = known.get(one.request_id)
-                known[one.request_id] = _joined(before, one) if before else one
-            latest = sorted(known.values(), key=lambda one: -one.at)[:_KEPT]
-            self._known = {one.request_id: one for one in latest}
+            for step in steps:
+                before = known.get(step.request_id)
+                known[step.request_id] = _joined(before, step) if before else step
+            latest = sorted(known.values(), key=lambda step: -step.at)[:_KEPT]
+            self._known = {step.request_id: step for step in latest}
 
     def as_json(self) -> list[dict[str, Any]]:
         """The latest first."""
-        return [asdict(one) for one in self._known.values()]
+        return [asdict(step) for step in self._known.values()]
 
 
-def _joined(known: News, one: News) -> News:
-    older, newer = sorted((known, one), key=lambda news: (news.at, news.state in _FINAL))
+def _joined(known: News, step: News) -> News:
+    older, newer = sorted((known, step), key=lambda news: (news.at, news.state in _FINAL))
     if older.state == newer.state:
-        # The log and the topic tell the same end with different details, and its first moment stands. What
-        # ends so once more, after a redrive, is news.
-        told = {
+        # The log and the topic give different details of the same end, and its first moment stands. What ends
+        # so once more, after a redrive, is news.
+        details = {
             field.name: getattr(newer, field.name)
             if getattr(newer, field.name) is not None
             else getattr(older, field.name)
             for field in fields(News)
         }
         is_same_end = newer.state in _FINAL and newer.at - older.at < _SAME_END_S
-        return News(**told | {"at": older.at if is_same_end else newer.at})
+        return News(**details | {"at": older.at if is_same_end else newer.at})
     return replace(
         newer,
         helpdesk=newer.helpdesk or older.helpdesk,
@@ -174,23 +167,20 @@ def _joined(known: News, one: News) -> News:
 
 
 def _logged(event: Any) -> Iterator[News]:
-    try:
-        line = json.loads(event["message"])
-    except ValueError:
-        return
-    if not isinstance(line, dict) or not isinstance(line.get("request_id"), str):
+    line = log_line(event)
+    if line is None:
         return
     state = {
         "request accepted": "accepted",
         "submission accepted": "accepted",
         "request waits": "waits",
-        "request ended": line.get("outcome"),
-        "doubt looked up": _SETTLED.get(str(line.get("settled"))),
-    }.get(str(line.get("message")))
+        "request ended": line.fields.get("outcome"),
+        "doubt looked up": _SETTLED.get(str(line.fields.get("settled"))),
+    }.get(line.message)
     if state is None:
         return
-    told = {name: line.get(name) for name in ("helpdesk", "operation", "source", "ticket_id", "code")}
-    yield News(_at(line.get("timestamp"), event), line["request_id"], state, **told)
+    names = ("helpdesk", "operation", "source", "ticket_id", "code")
+    yield News(line.at, line.request_id, state, **{name: line.fields.get(name) for name in names})
 
 
 def published(body: str) -> Iterator[News]:
@@ -203,7 +193,7 @@ def published(body: str) -> Iterator[News]:
         # Something else that somebody has published.
         return
     changed = event.get("type") == "ticket.changed"
-    errors = [f"{one.get('field')}: {one.get('problem')}" for one in content.get("errors", [])]
+    errors = [f"{error.get('field')}: {error.get('problem')}" for error in content.get("errors", [])]
     message = "; ".join(filter(None, (content.get("message"), *errors)))
     names = ("helpdesk", "operation", "source", "ticket_id", "ticket_url", "code")
     yield News(
@@ -213,11 +203,3 @@ def published(body: str) -> Iterator[News]:
         **{name: content.get(name) for name in names},
         message=message or None,
     )
-
-
-def _at(timestamp: Any, event: Any) -> float:
-    # The line's own time: the log's is when the line was taken in.
-    try:
-        return datetime.strptime(timestamp, "%Y-%m-%d %H:%M:%S,%f%z").timestamp()
-    except (TypeError, ValueError):
-        return float(event.get("timestamp", 0)) / 1000

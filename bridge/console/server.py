@@ -7,7 +7,6 @@ process.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from concurrent.futures import Future
 from pathlib import Path
@@ -24,7 +23,7 @@ from bridge.console.view import Console
 from bridge.errors import BridgeError
 from bridge.local.state import StateFolder
 from bridge.simulators.server import run_in_foreground
-from bridge.stacks.operations import Wanted
+from bridge.stacks.operations import Selection
 from helpdesk.errors import HelpdeskError, RejectedError
 
 if TYPE_CHECKING:
@@ -40,37 +39,37 @@ _PAGE = {
 _PATIENCE_S = 10.0
 
 
-class _Asked(BaseModel):
+class _Posted(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class _Gate(_Asked):
+class _Gate(_Posted):
     helpdesk: str
 
 
-class _Redrive(_Asked):
+class _Redrive(_Posted):
     dry_run: bool
     code: str | None = None
     request_id: str | None = None
 
 
-class _Submission(_Asked):
+class _Submission(_Posted):
     form: str
     body: str
 
 
-class _Simulate(_Asked):
+class _Simulate(_Posted):
     helpdesk: str
     what: str
 
 
 class Server:
-    """The console's interface: GET tells, POST acts; a failure is `{"error": words}`."""
+    """The console's interface: GET reads, POST acts; a failure is `{"error": words}`."""
 
     def __init__(self, console: Console, guard: Guard) -> None:
         self._console = console
         self._guard = guard
-        self._looking: asyncio.Task[web.Response] | None = None
+        self._reading: asyncio.Task[web.Response] | None = None
 
     def app(self) -> web.Application:
         """The application, below the guard's key."""
@@ -82,7 +81,7 @@ class Server:
                 web.get(f"{below}/api/now", self._now),
                 web.get(f"{below}/api/choices", self._choices),
                 web.get(f"{below}/api/trace", self._trace),
-                # Looking takes the copies into the hand for a moment, so it is no GET.
+                # Reading hides the copies from others for a moment, so it is no GET.
                 web.post(f"{below}/api/parked", self._parked),
                 web.post(f"{below}/api/redrive", self._redrive),
                 web.post(f"{below}/api/pause", self._pause),
@@ -100,52 +99,52 @@ class Server:
         return web.Response(text=text, content_type=kind, charset="utf-8")
 
     async def _now(self, _: web.Request) -> web.Response:
-        # Several pages, or one that does not wait, ask a slow stack once.
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(_told(self._console.now))
+        # Several pages, or one that does not wait, read a slow stack once.
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(_answer(self._console.now))
         try:
-            answer = await asyncio.wait_for(asyncio.shield(self._looking), _PATIENCE_S)
+            answer = await asyncio.wait_for(asyncio.shield(self._reading), _PATIENCE_S)
         except TimeoutError:
             words = f"The stack has not answered for {_PATIENCE_S:.0f} seconds."
             return web.json_response({"error": words}, status=504)
         return web.Response(body=answer.body, status=answer.status, content_type="application/json")
 
     async def _choices(self, _: web.Request) -> web.Response:
-        return await _told(self._console.choices)
+        return await _answer(self._console.choices)
 
     async def _trace(self, request: web.Request) -> web.Response:
         request_id = request.query.get("request_id", "")
-        return await _told(lambda: self._console.trace(request_id))
+        return await _answer(lambda: self._console.trace(request_id))
 
     async def _parked(self, _: web.Request) -> web.Response:
-        return await _told(lambda: {"copies": self._console.parked()})
+        return await _answer(lambda: {"copies": self._console.parked()})
 
     async def _redrive(self, request: web.Request) -> web.Response:
-        asked = await _posted(_Redrive, request)
-        wanted = Wanted(code=asked.code, request_id=asked.request_id)
-        return await _told(lambda: self._console.redrive(wanted, dry_run=asked.dry_run))
+        posted = await _body_as(_Redrive, request)
+        selection = Selection(code=posted.code, request_id=posted.request_id)
+        return await _answer(lambda: self._console.redrive(selection, dry_run=posted.dry_run))
 
     async def _pause(self, request: web.Request) -> web.Response:
-        asked = await _posted(_Gate, request)
-        return await _told(lambda: {"words": self._console.pause(asked.helpdesk)})
+        posted = await _body_as(_Gate, request)
+        return await _answer(lambda: {"words": self._console.pause(posted.helpdesk)})
 
     async def _resume(self, request: web.Request) -> web.Response:
-        asked = await _posted(_Gate, request)
-        return await _told(lambda: {"words": self._console.resume(asked.helpdesk)})
+        posted = await _body_as(_Gate, request)
+        return await _answer(lambda: {"words": self._console.resume(posted.helpdesk)})
 
     async def _send(self, request: web.Request) -> web.Response:
         body = await _json_of(request)
         if not isinstance(body, dict):
             raise web.HTTPBadRequest(reason="a request is a JSON object")
-        return await _told(lambda: self._console.send(body))
+        return await _answer(lambda: self._console.send(body))
 
     async def _submit(self, request: web.Request) -> web.Response:
-        asked = await _posted(_Submission, request)
-        return await _told(lambda: self._console.submit(asked.form, asked.body))
+        posted = await _body_as(_Submission, request)
+        return await _answer(lambda: self._console.submit(posted.form, posted.body))
 
     async def _simulate(self, request: web.Request) -> web.Response:
-        asked = await _posted(_Simulate, request)
-        return await _told(lambda: {"words": self._console.simulate(asked.helpdesk, asked.what)})
+        posted = await _body_as(_Simulate, request)
+        return await _answer(lambda: {"words": self._console.simulate(posted.helpdesk, posted.what)})
 
 
 def serve(
@@ -162,12 +161,12 @@ def serve(
     )
 
 
-async def _told(call: Callable[[], Any]) -> web.Response:
-    """What the call returns; its failures in words."""
+async def _answer(call: Callable[[], Any]) -> web.Response:
+    """What the call returns, as JSON; its failures in words."""
     try:
         content = await _apart(call)
     except RejectedError as error:
-        problems = [{"field": one.field, "problem": one.problem} for one in error.problems]
+        problems = [{"field": problem.field, "problem": problem.problem} for problem in error.problems]
         return web.json_response({"error": error.message, "errors": problems}, status=422)
     except (BridgeError, BotoCoreError, ClientError, HelpdeskError) as error:
         return web.json_response({"error": str(error)}, status=503)
@@ -188,7 +187,7 @@ async def _apart(call: Callable[[], Any]) -> Any:
     return await asyncio.wrap_future(answer)
 
 
-async def _posted[ModelT: BaseModel](model: type[ModelT], request: web.Request) -> ModelT:
+async def _body_as[ModelT: BaseModel](model: type[ModelT], request: web.Request) -> ModelT:
     try:
         return model.model_validate(await _json_of(request))
     except ValidationError as error:
@@ -207,7 +206,6 @@ async def _json_of(request: web.Request) -> Any:
 @click.option("--ready-file", type=click.Path(path_type=Path), required=True)
 def main(state_dir: Path, ready_file: Path) -> None:
     """Serve the console of a local stack; the ready file then holds its address, for this user only."""
-    os.umask(0o077)
     serve(Console(LocalConnection(StateFolder(state_dir))), ready_file=ready_file)
 
 

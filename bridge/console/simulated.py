@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from bridge.console.connection import Local
     from bridge.local.helpdesks import LocalHelpdesk
 
-_SECONDS = 5.0
 _SHOWN = 50
 
 
@@ -69,7 +68,7 @@ def do(local: Local, helpdesk: str, what: str) -> str:
     """
     desk = next((desk for desk in local.simulated if desk.name == helpdesk), None)
     if desk is None:
-        raise BridgeError(f"{helpdesk} is not simulated here, and nothing else is told to fail")
+        raise BridgeError(f"{helpdesk} is not simulated here, and nothing else is made to fail")
     if what == _CLEAR:
         _call(desk, local, "DELETE", "faults")
         return f"{desk.title}'s simulator fails no more."
@@ -78,7 +77,7 @@ def do(local: Local, helpdesk: str, what: str) -> str:
     if what == _ACCEPT:
         _call(desk, local, "PUT", "token", {"token": _token_in_secret(desk, local)})
         return f"{desk.title}'s simulator takes the token that is in the secret."
-    switch = next((one for one in SWITCHES if one.name == what), None)
+    switch = next((switch for switch in SWITCHES if switch.name == what), None)
     if switch is None:
         raise BridgeError(f"There is no switch {what}")
     _call(desk, local, "POST", "faults", switch.rule)
@@ -100,7 +99,7 @@ def _revoked(desk: LocalHelpdesk, local: Local) -> str:
 
 def _shown(desk: LocalHelpdesk, local: Local) -> dict[str, Any]:
     tickets = _call(desk, local, "GET", "tickets")
-    labels = {_as_listed(one.rule): one.label for one in SWITCHES}
+    labels = {_as_listed(switch.rule): switch.label for switch in SWITCHES}
     rules = []
     for rule in _call(desk, local, "GET", "faults"):
         hits = rule.pop("hits")
@@ -136,13 +135,7 @@ def _row(desk: LocalHelpdesk, ticket: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _call(desk: LocalHelpdesk, local: Local, method: str, path: str, content: Any = None) -> Any:
-    with requests.Session() as session:
-        session.trust_env = False
-        try:
-            answer = session.request(
-                method, f"{desk.url_in(local.stack)}/_control/{path}", json=content, timeout=_SECONDS
-            )
-            answer.raise_for_status()
-            return answer.json()
-        except requests.RequestException as error:
-            raise BridgeError(f"{desk.title}'s simulator does not answer: {error}") from error
+    try:
+        return desk.control(local.stack, method, path, content)
+    except requests.RequestException as error:
+        raise BridgeError(f"{desk.title}'s simulator does not answer: {error}") from error

@@ -42,24 +42,24 @@ def send(connected: Connected, body: Mapping[str, Any]) -> Request:
 
 def forms() -> list[dict[str, str]]:
     """The forms that can be tried: `form`, and a `body` of `content_type` with a submission id of its own."""
-    found: dict[str, dict[str, str]] = {}
+    by_name: dict[str, dict[str, str]] = {}
     for sample in samples.read_all(PROJECT / "events"):
         if isinstance(sample.send, FormSend) and sample.becomes and not sample.needs:
             body = sample.send.body
             text = body if isinstance(body, str) else json.dumps(body, indent=2, ensure_ascii=False)
             anew = _with_new_id(text, str(sample.becomes["request_id"]).partition(":")[2])
-            found.setdefault(
+            by_name.setdefault(
                 sample.send.form,
                 {"form": sample.send.form, "body": anew, "content_type": sample.send.content_type},
             )
-    return list(found.values())
+    return list(by_name.values())
 
 
 def submit(connected: Connected, form: str, body: str) -> Sent:
     """Sends a submission to the stack's API, signed as the form's service does it. Raises BridgeError."""
     if connected.local is None:
         raise BridgeError("Forms can be tried on the local stack only: the secret of a form is its service's")
-    known = next((one for one in forms() if one["form"] == form), None)
+    known = next((known for known in forms() if known["form"] == form), None)
     if known is None:
         raise BridgeError(f"There is no form {form} with a sample in events/")
     content_type = known["content_type"]

@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from bridge.console import simulated, trying
 from bridge.console.news import LogNews, News, Requests, TopicNews
 from bridge.errors import BridgeError
+from bridge.stacks import queues
 from bridge.stacks.alarms import alarms
 from helpdesk.errors import HelpdeskError
 from helpdesk.store.gate import ASKED_TO_WAIT, OUTAGE, TOKEN_REFUSED, Gate
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bridge.console.connection import Connected, Connection, ServedHelpdesk
-    from bridge.stacks.operations import ParkedCopy, Wanted
+    from bridge.stacks.operations import ParkedCopy, Selection
 
 _REASONS = {
     TOKEN_REFUSED: "it refuses the token",
@@ -30,7 +31,7 @@ _REASONS = {
     ASKED_TO_WAIT: "it has asked us to wait",
 }
 _MOST_DOUBTS = 50
-# A deployed stack's logs and alarms may be asked only so often, and each look costs a little.
+# A deployed stack's logs and alarms may be read only so often, and each read costs a little.
 _EVERY_S = {True: 1.5, False: 5.0}
 
 
@@ -50,7 +51,7 @@ class Console:
     # ── what is shown ────────────────────────────────────────────────────────────────────────────────────
 
     def now(self) -> dict[str, Any]:
-        """Everything that changes by itself. What cannot be read is told in `problems`.
+        """Everything that changes by itself. What cannot be read is named in `problems`.
 
         Raises BridgeError where nothing can be read.
         """
@@ -91,7 +92,7 @@ class Console:
             return {"forms": [], "switches": []}
         return {
             "forms": trying.forms(),
-            "switches": [{"name": one.name, "label": one.label} for one in simulated.SWITCHES],
+            "switches": [{"name": switch.name, "label": switch.label} for switch in simulated.SWITCHES],
         }
 
     def trace(self, request_id: str) -> dict[str, Any]:
@@ -101,7 +102,7 @@ class Console:
 
     def parked(self) -> list[dict[str, Any]]:
         """The copies in the dead-letter queue, without what they hold of customers."""
-        return [_told(copy) for copy in self._reach().operations.parked().copies]
+        return [_without_body(copy) for copy in self._reach().operations.parked().copies]
 
     # ── what is done ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -115,11 +116,11 @@ class Console:
         self._gate(helpdesk).resume()
         return f"{helpdesk} is called again. Waiting requests come back within 15 minutes."
 
-    def redrive(self, wanted: Wanted, *, dry_run: bool) -> dict[str, Any]:
+    def redrive(self, selection: Selection, *, dry_run: bool) -> dict[str, Any]:
         """Send parked requests through the queue again, or with `dry_run` only list them."""
         listed: list[ParkedCopy] = []
-        self._reach().operations.redrive(wanted, told=listed.append, dry_run=dry_run)
-        return {"count": len(listed), "dry_run": dry_run, "copies": [_told(copy) for copy in listed]}
+        self._reach().operations.redrive(selection, report=listed.append, dry_run=dry_run)
+        return {"count": len(listed), "dry_run": dry_run, "copies": [_without_body(copy) for copy in listed]}
 
     def send(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Put a request into the queue. Raises RejectedError that names every wrong field."""
@@ -143,7 +144,7 @@ class Console:
         """Make a simulated helpdesk fail, or work again; says what holds now."""
         on = self._reach()
         if on.local is None:
-            raise BridgeError("Only the simulators of a local stack can be told to fail")
+            raise BridgeError("Only the simulators of a local stack can be made to fail")
         return simulated.do(on.local, helpdesk, what)
 
     def close(self) -> None:
@@ -205,23 +206,11 @@ class Console:
 
     @staticmethod
     def _queues(on: Connected) -> dict[str, int]:
-        counted = ("", "NotVisible", "Delayed")
         urls = {"waiting": on.target.requests_queue_url, "parked": on.target.dead_letter_queue_url}
-        counts = {}
-        for name, url in urls.items():
-            found: Mapping[Any, str] = on.target.sqs.get_queue_attributes(
-                QueueUrl=url,
-                AttributeNames=[
-                    "ApproximateNumberOfMessages",
-                    "ApproximateNumberOfMessagesNotVisible",
-                    "ApproximateNumberOfMessagesDelayed",
-                ],
-            )["Attributes"]
-            counts[name] = sum(int(found.get(f"ApproximateNumberOfMessages{one}", 0)) for one in counted)
-        return counts
+        return {name: queues.count(on.target.sqs, url) for name, url in urls.items()}
 
 
-def _told(copy: ParkedCopy) -> dict[str, Any]:
+def _without_body(copy: ParkedCopy) -> dict[str, Any]:
     known = copy.attributes
     return {
         "request_id": copy.request_id,
@@ -240,5 +229,5 @@ def _problem(answer: str) -> str:
         return answer[:300]
     if not isinstance(content, dict):
         return answer[:300]
-    errors = [f"{one.get('field')} {one.get('problem')}" for one in content.get("errors", [])]
+    errors = [f"{error.get('field')} {error.get('problem')}" for error in content.get("errors", [])]
     return "; ".join(filter(None, (content.get("detail") or content.get("title"), *errors)))

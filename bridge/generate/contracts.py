@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import yaml  # type: ignore[import-untyped]  # it has no types
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 
-from bridge.generate.api_document import api_document
 from helpdesk import models
 from helpdesk.errors import FieldProblem
+from helpdesk.http.api import MAX_WAIT_S
+from helpdesk.http.gateway import MAX_BODY_BYTES
 from helpdesk.models import (
     REQUEST,
     SCHEMA_VERSION,
@@ -198,7 +201,7 @@ def openapi() -> dict[str, Any]:
         # The path says it.
         generated[name]["required"].remove("operation")
     content, definitions = _outcome_content("#/components/schemas/{model}")
-    return api_document(_explained(generated | definitions | {"Outcome": content}))
+    return _document_with(_explained(generated | definitions | {"Outcome": content}))
 
 
 def files() -> dict[str, str]:
@@ -214,6 +217,40 @@ def files() -> dict[str, str]:
     }
 
 
+def _document_with(generated: dict[str, Any]) -> dict[str, Any]:
+    """openapi.yaml with these schemas in it, and everything else that is said elsewhere."""
+    text = Path(__file__).with_name("openapi.yaml").read_text()
+    for name, value in (("max_wait_s", MAX_WAIT_S), ("max_body_bytes", MAX_BODY_BYTES)):
+        text = text.replace(f"<{name}>", str(value))
+    document: dict[str, Any] = yaml.safe_load(text)
+    del document["shared"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    document["info"]["version"] = project["version"]
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"] = dict(sorted(operation["responses"].items()))
+    components = document["components"]
+    for name, response in components["responses"].items():
+        components["responses"][name] = _problem(int(name.removeprefix("Problem")), response)
+    schemas = components["schemas"]
+    schemas["Receipt"]["properties"] = generated["Outcome"]["properties"] | schemas["Receipt"]["properties"]
+    components["schemas"] = dict(sorted((generated | schemas).items()))
+    return document
+
+
+def _problem(status: int, response: dict[str, Any]) -> dict[str, Any]:
+    """A response of application/problem+json, out of what openapi.yaml says of it."""
+    words = {"detail": response["description"], **response.pop("example")}
+    example = {
+        "type": "about:blank",
+        "title": words.pop("title"),
+        "status": status,
+        "code": words.pop("code"),
+    }
+    content = {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example | words}
+    return response | {"content": {"application/problem+json": content}}
+
+
 _ENDED_OTHERWISE = (OutcomeKind.REJECTED, OutcomeKind.UNKNOWN, OutcomeKind.PARKED)
 
 
@@ -226,11 +263,13 @@ def _types_of(kind: OutcomeKind) -> list[str]:
 
 def _outcome_content(ref_template: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The schema of an event's `data`, and the definitions that it refers to by the template."""
-    told: list[tuple[Any, Literal["serialization"]]] = [
+    shown: list[tuple[Any, Literal["serialization"]]] = [
         (Ticket, "serialization"),
         (Identity, "serialization"),
     ]
-    definitions = models_json_schema(told, schema_generator=_Published, ref_template=ref_template)[1]["$defs"]
+    definitions = models_json_schema(shown, schema_generator=_Published, ref_template=ref_template)[1][
+        "$defs"
+    ]
     # Producers' requests have a definition of this name, which says more than we promise of answers.
     definitions["TicketRequester"] = definitions.pop("Requester") | {"title": "TicketRequester"}
     requester = ref_template.format(model="TicketRequester")
@@ -302,8 +341,8 @@ def _explained(schema: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in schema.items():
         if key == "properties":
             explained[key] = {
-                name: ({"description": _MEANINGS[name]} if name in _MEANINGS else {}) | _explained(found)
-                for name, found in value.items()
+                name: ({"description": _MEANINGS[name]} if name in _MEANINGS else {}) | _explained(schema_of)
+                for name, schema_of in value.items()
             }
         else:
             explained[key] = _explained(value) if isinstance(value, dict) else value

@@ -98,9 +98,9 @@ class _Reading:
         if any(node is outer for outer in self._around):
             raise yaml.MarkedYAMLError(problem="it holds itself", problem_mark=node.start_mark)
         self._around.append(node)
-        found = self._content(loader, node, path)
+        content = self._content(loader, node, path)
         self._around.pop()
-        return found
+        return content
 
     def _content(self, loader: _Loader, node: Any, path: str) -> Any:
         self.lines.setdefault(path, node.start_mark.line + 1)
@@ -108,15 +108,15 @@ class _Reading:
             return [self.content(loader, inner, f"{path}.{place}") for place, inner in enumerate(node.value)]
         if not isinstance(node, yaml.MappingNode):
             return loader.construct_object(node)
-        found = {}
+        content = {}
         for key, inner in node.value:
             name, line = str(key.value), key.start_mark.line + 1
             inner_path = f"{path}.{name}" if path else name
-            if name in found:
+            if name in content:
                 self.problems.append(f"{self._file}:{line}: {inner_path}: stands twice")
             self.lines[inner_path] = line
-            found[name] = self.content(loader, inner, inner_path)
-        return found
+            content[name] = self.content(loader, inner, inner_path)
+        return content
 
 
 def main(arguments: Sequence[str]) -> None:

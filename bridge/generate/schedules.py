@@ -1,4 +1,4 @@
-"""Recurring requests: reads functions/schedules/*.yaml, writes them into the template, tells when they come.
+"""Recurring requests: reads functions/schedules/*.yaml, writes them into the template, says when they come.
 
 python -m bridge.generate.schedules    writes them into template.yaml
 """
@@ -89,8 +89,8 @@ class Schedule(BaseModel):
             return []
         # The expression is about the clock on the wall; the library counts in UTC only.
         wall = since.astimezone(zone).replace(tzinfo=UTC)
-        found: list[datetime] = AwsCroniter(cron["fields"]).get_next(wall, count + _SKIPPED)
-        times = [moment.replace(tzinfo=zone) for moment in found if moment]
+        ticks: list[datetime] = AwsCroniter(cron["fields"]).get_next(wall, count + _SKIPPED)
+        times = [moment.replace(tzinfo=zone) for moment in ticks if moment]
         ahead = [moment for moment in times if moment.astimezone(UTC) > since]
         return [moment for moment in ahead if moment == moment.astimezone(UTC).astimezone(zone)][:count]
 
@@ -107,12 +107,12 @@ class Schedule(BaseModel):
 
 def read_all(folder: Path = FOLDER) -> dict[str, Schedule]:
     """Every schedule by its name, the file's own. Raises BridgeError naming all that is wrong."""
-    found: dict[str, Schedule] = {}
+    schedules: dict[str, Schedule] = {}
     problems: list[str] = []
     ids: set[str] = set()
     for path in sorted(folder.glob("*.y*ml")):
         try:
-            found[path.stem] = _read(path)
+            schedules[path.stem] = _read(path)
         except BridgeError as error:
             problems.append(str(error))
         if logical_id(path.stem) in ids:
@@ -120,7 +120,7 @@ def read_all(folder: Path = FOLDER) -> dict[str, Schedule]:
         ids.add(logical_id(path.stem))
     if problems:
         raise BridgeError("\n".join(problems))
-    return found
+    return schedules
 
 
 def _read(path: Path) -> Schedule:
@@ -133,8 +133,8 @@ def _read(path: Path) -> Schedule:
     except ValidationError as error:
         raise BridgeError(
             "\n".join(
-                f"{path.name}: {'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}"
-                for one in error.errors(include_url=False, include_input=False)
+                f"{path.name}: {'.'.join(map(str, bad['loc']))}: {bad['msg'].removeprefix('Value error, ')}"
+                for bad in error.errors(include_url=False, include_input=False)
             )
         ) from error
     sent = schedule.input(path.stem)
@@ -146,7 +146,7 @@ def _read(path: Path) -> Schedule:
         read_request(sent.replace(SCHEDULED_TIME, _A_TICK), Defaults("tick", "schedule", "kapture"))
     except RejectedError as error:
         raise BridgeError(
-            "\n".join(f"{path.name}: request.{one.field}: {one.problem}" for one in error.problems)
+            "\n".join(f"{path.name}: request.{bad.field}: {bad.problem}" for bad in error.problems)
             or f"{path.name}: request: {error.message}"
         ) from error
     return schedule

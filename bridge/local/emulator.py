@@ -63,12 +63,16 @@ def start_ready(state: StateFolder, *, enforce_iam: bool = False) -> str:
         if _answers(group, f"{endpoint_url}/_ministack/ready"):
             return endpoint_url
         # Another program may have taken the port between our choice and the start.
-        port_was_taken = "already in use" in _tail(state.log(EMULATOR))
+        port_was_taken = "already in use" in state.end_of_log(EMULATOR)
         state.stop([group])
         if not port_was_taken or attempt == PORT_ATTEMPTS:
             break
-    log = state.log(EMULATOR)
-    raise BridgeError(f"The emulator did not start. Its log is {log} and ends with:\n{_tail(log)}")
+    raise BridgeError(f"The emulator did not start. {state.end_of_log(EMULATOR)}")
+
+
+def _client(service: str) -> Any:
+    """A client of the service, made when it is first used."""
+    return cached_property(lambda clients: clients._made(service))
 
 
 class Clients:
@@ -77,66 +81,26 @@ class Clients:
     def __init__(self, endpoint_url: str) -> None:
         self.endpoint_url = endpoint_url
         self.region = REGION
-        self._where: dict[str, Any] = {"endpoint_url": endpoint_url}
         # A client may be shared by threads, but a session makes one at a time.
         self._making = threading.Lock()
         self._session = session()
 
-    @cached_property
-    def cloudformation(self) -> CloudFormationClient:
+    def _made(self, service: Any) -> Any:
         with self._making:
-            return self._session.client("cloudformation", **self._where)
+            return self._session.client(service, endpoint_url=self.endpoint_url)
 
-    @cached_property
-    def lambda_(self) -> LambdaClient:
-        with self._making:
-            return self._session.client("lambda", **self._where)
-
-    @cached_property
-    def sqs(self) -> SQSClient:
-        with self._making:
-            return self._session.client("sqs", **self._where)
-
-    @cached_property
-    def sns(self) -> SNSClient:
-        with self._making:
-            return self._session.client("sns", **self._where)
-
-    @cached_property
-    def events(self) -> EventBridgeClient:
-        with self._making:
-            return self._session.client("events", **self._where)
-
-    @cached_property
-    def secretsmanager(self) -> SecretsManagerClient:
-        with self._making:
-            return self._session.client("secretsmanager", **self._where)
-
-    @cached_property
-    def dynamodb(self) -> DynamoDBClient:
-        with self._making:
-            return self._session.client("dynamodb", **self._where)
-
-    # No type stubs are installed for the four below.
-    @cached_property
-    def iam(self) -> Any:
-        with self._making:
-            return self._session.client("iam", **self._where)
-
-    @cached_property
-    def s3(self) -> Any:
-        with self._making:
-            return self._session.client("s3", **self._where)
-
-    @cached_property
-    def apigateway(self) -> Any:
-        with self._making:
-            return self._session.client("apigateway", **self._where)
-
-    @cached_property
-    def scheduler(self) -> Any:
-        with self._making:
-            return self._session.client("scheduler", **self._where)
+    cloudformation: CloudFormationClient = _client("cloudformation")
+    lambda_: LambdaClient = _client("lambda")
+    sqs: SQSClient = _client("sqs")
+    sns: SNSClient = _client("sns")
+    events: EventBridgeClient = _client("events")
+    secretsmanager: SecretsManagerClient = _client("secretsmanager")
+    dynamodb: DynamoDBClient = _client("dynamodb")
+    # No type stubs are installed for these.
+    iam: Any = _client("iam")
+    s3: Any = _client("s3")
+    apigateway: Any = _client("apigateway")
+    scheduler: Any = _client("scheduler")
 
 
 def session() -> boto3.Session:
@@ -212,7 +176,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _tail(log: Path, lines: int = 15) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

@@ -50,30 +50,30 @@ def _complete_role(aws: Clients, role: str) -> None:
             if actions == ["secretsmanager:GetSecretValue"]:
                 named = statement["Resource"]
                 statement["Resource"] = [
-                    _arn_of_secret(aws, one) for one in (named if isinstance(named, list) else [named])
+                    _arn_of_secret(aws, secret) for secret in (named if isinstance(named, list) else [named])
                 ]
         aws.iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(policy))
 
 
-def _let_items_expire(aws: Clients, table: str, wanted: Mapping[str, Any]) -> None:
+def _let_items_expire(aws: Clients, table: str, specification: Mapping[str, Any]) -> None:
     """A table's time to live is left out."""
-    found = aws.dynamodb.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
-    if found["TimeToLiveStatus"] != "ENABLED":
+    life = aws.dynamodb.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
+    if life["TimeToLiveStatus"] != "ENABLED":
         aws.dynamodb.update_time_to_live(
             TableName=table,
-            TimeToLiveSpecification={"Enabled": True, "AttributeName": wanted["AttributeName"]},
+            TimeToLiveSpecification={"Enabled": True, "AttributeName": specification["AttributeName"]},
         )
 
 
-def _make_secret_anew(aws: Clients, secret: str, wanted: Mapping[str, Any]) -> None:
-    """A generated secret has punctuation whatever is wanted, which breaks one that stands in a path."""
+def _make_secret_anew(aws: Clients, secret: str, generation: Mapping[str, Any]) -> None:
+    """ExcludePunctuation is not heeded, which breaks a secret that stands in a path."""
     versions = aws.secretsmanager.describe_secret(SecretId=secret)["VersionIdsToStages"]
-    if not wanted.get("ExcludePunctuation") or len(versions) > 1:
+    if not generation.get("ExcludePunctuation") or len(versions) > 1:
         return
     password = aws.secretsmanager.get_random_password(
-        PasswordLength=int(wanted.get("PasswordLength", 32)), ExcludePunctuation=True
+        PasswordLength=int(generation.get("PasswordLength", 32)), ExcludePunctuation=True
     )["RandomPassword"]
-    content = json.loads(wanted["SecretStringTemplate"]) | {wanted["GenerateStringKey"]: password}
+    content = json.loads(generation["SecretStringTemplate"]) | {generation["GenerateStringKey"]: password}
     aws.secretsmanager.put_secret_value(SecretId=secret, SecretString=json.dumps(content))
 
 
@@ -106,7 +106,7 @@ def _complete_api(aws: Clients, api_id: str, body: Mapping[str, Any], ids: Mappi
     for stage in aws.apigateway.get_stages(restApiId=api_id)["item"]:
         name = stage["stageName"]
         aws.apigateway.create_deployment(restApiId=api_id, stageName=name)
-        # Its addresses hold more than the stage, and a function is not told.
+        # Its addresses hold more than the stage, and no event says so to the function.
         variable = {"op": "replace", "path": "/variables/base_path", "value": base_path(api_id, name)}
         aws.apigateway.update_stage(restApiId=api_id, stageName=name, patchOperations=[variable])
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import requests
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -12,10 +14,12 @@ if TYPE_CHECKING:
 
 type Ticket = Mapping[str, Any]
 
+_CONTROL_S = 5.0
+
 
 @dataclass(frozen=True)
 class Wish:
-    """What the user wants of one helpdesk: another server than the simulator, other credentials."""
+    """What the user wishes of one helpdesk: another server than the simulator, other credentials."""
 
     url: str | None = None
     credentials: Mapping[str, str] = field(default_factory=dict)
@@ -25,8 +29,7 @@ class Wish:
 class LocalHelpdesk:
     """One helpdesk. Its `credentials` are the keys of its secret and options of its simulator.
 
-    The first of them is what a running simulator can be told anew. The values here are worth nothing
-    elsewhere.
+    The first of them can be changed while the simulator runs. The values here are worth nothing elsewhere.
     """
 
     name: str
@@ -44,7 +47,7 @@ class LocalHelpdesk:
 
     @property
     def simulator(self) -> str:
-        """Its simulator's name, of which its log and its ready file are named too."""
+        """Its simulator's name, and that of its log and its ready file."""
         return f"{self.name}-simulator"
 
     @property
@@ -59,12 +62,23 @@ class LocalHelpdesk:
 
     def arguments(self, wished: Mapping[str, str]) -> list[str]:
         """The simulator's options for its credentials."""
-        chosen = {**self.credentials, **wished}
-        return [part for key, value in chosen.items() for part in (f"--{key.replace('_', '-')}", value)]
+        credentials = {**self.credentials, **wished}
+        return [part for key, value in credentials.items() for part in (f"--{key.replace('_', '-')}", value)]
 
     def url_in(self, stack: Stack) -> str:
         """Where it answers."""
         return str(asdict(stack)[self.url_key])
+
+    def control(self, stack: Stack, method: str, path: str, content: Any = None) -> Any:
+        """A call of its simulator's control interface. Raises RequestException, also where it is refused."""
+        with requests.Session() as session:
+            # Neither a proxy nor a .netrc of the user's.
+            session.trust_env = False
+            response = session.request(
+                method, f"{self.url_in(stack)}/_control/{path}", json=content, timeout=_CONTROL_S
+            )
+        response.raise_for_status()
+        return response.json()
 
     def secret_in(self, stack: Stack) -> str:
         """The ARN of the secret that holds its credentials."""

@@ -83,7 +83,7 @@ def guarded(app: Asgi) -> Asgi:
 def _without_sharing(send: Send) -> Send:
     async def sent(message: Message) -> None:
         if "headers" in message:
-            kept = [one for one in message["headers"] if not one[0].lower().startswith(b"access-control-")]
+            kept = [pair for pair in message["headers"] if not pair[0].lower().startswith(b"access-control-")]
             message = {**message, "headers": kept}
         await send(message)
 

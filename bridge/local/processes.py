@@ -85,14 +85,14 @@ def members(group: Group) -> list[int]:
 
 
 def stop(groups: Iterable[Group]) -> None:
-    """End the groups: first asked, then killed. Groups that are gone are no error.
+    """End the groups: by SIGTERM, then by SIGKILL. Groups that are gone are no error.
 
     Raises BridgeError naming what could not be ended.
     """
-    wanted = list(groups)
-    left = _signal_and_wait(wanted, signal.SIGTERM, TERM_SECONDS)
+    ending = list(groups)
+    left = _signal_and_wait(ending, signal.SIGTERM, TERM_SECONDS)
     left = _signal_and_wait(left, signal.SIGKILL, KILL_SECONDS)
-    for group in wanted:
+    for group in ending:
         child = _children.pop(group.pid, None)
         if child is not None and group not in left:
             child.wait(KILL_SECONDS)
@@ -154,7 +154,7 @@ def _signal_and_wait(groups: list[Group], number: int, seconds: float) -> list[G
     table = _table()
     left = [group for group in groups if _members(group, table)]
     for group in left:
-        # The group may be gone since we looked.
+        # The group may be gone since the table was read.
         try:
             os.killpg(group.pid, number)
         except ProcessLookupError:

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
 STACK_NAME = "ticket-bridge"
 ARTIFACTS_BUCKET = "bridge-artifacts"
-TAIL_LINES = 25
 LIMIT_SECONDS = 300.0
-# The default of five seconds between looks at the stack would be most of the deployment's time.
+# The default of five seconds between two polls would be most of the deployment's time.
 POLL_SECONDS = "0.2"
 # samconfig.toml is written for AWS: this environment is not in it, so that nothing of it applies.
 CONFIG_ENVIRONMENT = "bridge-local"
@@ -68,12 +67,9 @@ def finish(state: StateFolder, group: Group) -> None:
         time.sleep(0.05)
     state.stop([group])
     if status != 0:
-        log = state.log(group.name)
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        end = "\n".join(f"  {line}" for line in lines[-TAIL_LINES:])
         title = group.name.replace("-", " ")
         how = f"did not end in {LIMIT_SECONDS:.0f} s" if status is None else f"failed with status {status}"
-        raise BridgeError(f"{title} {how}. The whole log is {log}; it ends with:\n{end}")
+        raise BridgeError(f"{title} {how}. {state.end_of_log(group.name)}")
 
 
 def architecture() -> str:

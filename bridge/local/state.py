@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parents[2]
 EMULATOR = "ministack"
 LOCK_SECONDS = 15.0
+_TAIL_LINES = 25
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,12 @@ class StateFolder:
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
 
+    def end_of_log(self, name: str) -> str:
+        """Where the log is and how it ends, for a message."""
+        lines = [line for line in self.log(name).read_text(errors="replace").splitlines() if line.strip()]
+        end = "\n".join(f"  {line}" for line in lines[-_TAIL_LINES:])
+        return f"The whole log is {self.log(name)}; it ends with:\n{end}"
+
     def start(
         self, name: str, command: Sequence[str], *, env: Mapping[str, str], cwd: Path | None = None
     ) -> Group:
@@ -100,8 +107,8 @@ class StateFolder:
 
     def running(self, name: str) -> Group | None:
         """The group of that name, if it runs."""
-        found = (group for group in self.groups() if group.name == name and processes.members(group))
-        return next(found, None)
+        groups = (group for group in self.groups() if group.name == name and processes.members(group))
+        return next(groups, None)
 
     def stop(self, groups: Iterable[Group]) -> None:
         """End these groups and forget them."""
@@ -119,7 +126,7 @@ class StateFolder:
         return running
 
     def write_stack(self, stack: Stack) -> None:
-        _write_json(self.stack_file, asdict(stack))
+        write_json(self.stack_file, asdict(stack))
 
     def read_stack(self) -> Stack:
         """The stack that runs. Raises BridgeError when there is none."""
@@ -170,7 +177,7 @@ class StateFolder:
                 self._is_locked = False
 
     def _write_groups(self, groups: list[Group]) -> None:
-        _write_json(self._processes_file, [asdict(group) for group in groups])
+        write_json(self._processes_file, [asdict(group) for group in groups])
 
 
 def _broken(path: Path) -> BridgeError:
@@ -187,8 +194,8 @@ def _read_json(path: Path) -> object:
     return content
 
 
-def _write_json(path: Path, content: object) -> None:
-    # In one step, and for the owner only: the file holds the key of the API.
+def write_json(path: Path, content: object) -> None:
+    """Write the file in one step, for its owner only: some hold keys."""
     draft = path.with_suffix(".draft")
     path.parent.mkdir(parents=True, exist_ok=True)
     draft.touch(mode=0o600)

@@ -18,6 +18,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, RootModel
 
 from bridge.local.loopback import guarded_here
+from bridge.local.state import write_json
 from bridge.simulators.faults import Answer, ControlError, FaultScript, deliver, posted
 
 if TYPE_CHECKING:
@@ -341,7 +342,7 @@ def run_in_foreground(
         async with _listening(app, port) as base:
             url = base + path
             if ready_file:
-                _write_whole(ready_file, json.dumps({"url": url, "pid": os.getpid()}))
+                write_json(ready_file, {"url": url, "pid": os.getpid()})
             if ready:
                 ready(url)
             await stopping.wait()
@@ -349,9 +350,3 @@ def run_in_foreground(
     if ready_file:
         ready_file.unlink(missing_ok=True)
     asyncio.run(serve())
-
-
-def _write_whole(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)

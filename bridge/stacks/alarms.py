@@ -1,4 +1,4 @@
-"""The alarms of a stack as CloudWatch tells them: the words that every view of a stack shows."""
+"""The alarms of a stack as CloudWatch has them: the words that every view of a stack shows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def alarms(target: Target) -> list[Alarm]:
     """Every alarm of the stack, the raised ones first, then by name."""
     prefix = f"{target.name}-"
     pages = target.cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix=prefix)
-    found = [
+    every = [
         Alarm(
             alarm["AlarmName"].removeprefix(prefix),
             alarm["StateValue"] == "ALARM",
@@ -31,4 +31,4 @@ def alarms(target: Target) -> list[Alarm]:
         for page in pages
         for alarm in page["MetricAlarms"]
     ]
-    return sorted(found, key=lambda alarm: (not alarm.is_raised, alarm.name))
+    return sorted(every, key=lambda alarm: (not alarm.is_raised, alarm.name))

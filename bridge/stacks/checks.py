@@ -1,4 +1,4 @@
-"""Looks at a running stack for what is broken or risky; each check yields what it finds."""
+"""Checks a running stack for what is broken or risky; each check yields its findings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has 
 
 from bridge.local.state import PROJECT
 from bridge.stacks.alarms import alarms
-from bridge.stacks.subscriptions import OWN_QUEUES
+from bridge.stacks.queues import OWN_QUEUES
 from helpdesk.clients.markers import OFF, marker_in
 from helpdesk.models import Ticket
 from helpdesk.settings import Settings, load_settings
@@ -33,7 +33,7 @@ _BATCH = 25
 _LEAST_CONCURRENCY = 2
 # One run each of the API, forms, callbacks and of what runs by the clock, while the queue takes its share.
 _BESIDE_THE_QUEUE = 5
-# Where no figure tells how long a call takes.
+# Where no figure says how long a call takes.
 _USUAL_CALL_S = 1.0
 _CLOCK_TOLERANCE = timedelta(minutes=5)
 _DRIFT_S = 120.0
@@ -71,8 +71,8 @@ class Examined:
     def consumer(self) -> Mapping[str, Any]:
         """The configuration of the function that carries requests out."""
         name = f"{self.target.name}-ticket-queue"
-        found: Mapping[str, Any] = self.client("lambda").get_function_configuration(FunctionName=name)
-        return found
+        function: Mapping[str, Any] = self.client("lambda").get_function_configuration(FunctionName=name)
+        return function
 
     @cached_property
     def settings(self) -> Settings:
@@ -92,10 +92,10 @@ class Examined:
     @cached_property
     def mapping(self) -> Mapping[str, Any]:
         """How the queue is read."""
-        found: list[Mapping[str, Any]] = self.client("lambda").list_event_source_mappings(
+        mappings: list[Mapping[str, Any]] = self.client("lambda").list_event_source_mappings(
             EventSourceArn=self.queue["QueueArn"], FunctionName=self.consumer["FunctionName"]
         )["EventSourceMappings"]
-        return found[0]
+        return mappings[0]
 
     @property
     def concurrency(self) -> int:
@@ -123,7 +123,7 @@ class Examined:
         )["Datapoints"]
         return max(points[0]["Average"] / 1000, 0.001) if points else _USUAL_CALL_S
 
-    def ask(self, method: str, path: str, body: Any = None, wait_s: int = 0) -> Reply:
+    def call(self, method: str, path: str, body: Any = None, wait_s: int = 0) -> Reply:
         """One call of the stack's own API."""
         headers = {"x-api-key": self._api_key}
         if wait_s:
@@ -131,15 +131,15 @@ class Examined:
         with requests.Session() as session:
             # No proxy stands between us and loopback.
             session.trust_env = self.target.endpoint_url is None
-            answer = session.request(method, self._api_url + path, json=body, headers=headers, timeout=35)
+            response = session.request(method, self._api_url + path, json=body, headers=headers, timeout=35)
         try:
-            return Reply(answer.status_code, answer.json())
+            return Reply(response.status_code, response.json())
         except ValueError:
-            return Reply(answer.status_code, {})
+            return Reply(response.status_code, {})
 
     def _attributes(self, url: str) -> Mapping[str, str]:
-        found: Any = self.target.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
-        attributes: Mapping[str, str] = found["Attributes"]
+        response: Any = self.target.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+        attributes: Mapping[str, str] = response["Attributes"]
         return attributes
 
 
@@ -226,15 +226,15 @@ def reading(stack: Examined) -> Iterator[Finding]:
 def load(stack: Examined) -> Iterator[Finding]:
     """Concurrency and latency against the budgets."""
     settings = stack.settings
-    for name, chosen in {"kapture": settings.kapture, "socialboards": settings.socialboards}.items():
-        if not chosen or not chosen.budget:
+    for name, helpdesk in {"kapture": settings.kapture, "socialboards": settings.socialboards}.items():
+        if not helpdesk or not helpdesk.budget:
             continue
         call_s = stack.call_s(name)
-        batches = chosen.budget / chosen.budget_period_s * call_s / _BATCH
+        batches = helpdesk.budget / helpdesk.budget_period_s * call_s / _BATCH
         needed = max(_LEAST_CONCURRENCY, math.ceil(batches))
         figures = (
             f"{stack.concurrency} batches at a time, {call_s:.1f} s a call,"
-            f" {chosen.budget} calls in {chosen.budget_period_s:g} s for {name}"
+            f" {helpdesk.budget} calls in {helpdesk.budget_period_s:g} s for {name}"
         )
         if stack.concurrency < batches:
             yield Finding(
@@ -251,33 +251,33 @@ def load(stack: Examined) -> Iterator[Finding]:
 
 
 def subscriptions(stack: Examined) -> Iterator[Finding]:
-    """Who hears outcomes, and whether they chose which."""
+    """Who gets outcomes, and whether they chose which."""
     sns = stack.client("sns")
     topic = stack.settings.outcomes_topic_arn
-    found = sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
-    for one in (one for page in found for one in page["Subscriptions"]):
-        endpoint = one["Endpoint"]
+    pages = sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
+    for subscription in (subscription for page in pages for subscription in page["Subscriptions"]):
+        endpoint, arn = subscription["Endpoint"], subscription["SubscriptionArn"]
         if endpoint.rpartition(":")[2].startswith(OWN_QUEUES):
-            # The local stack's own, which hear everything on purpose.
+            # The local stack's own, which get everything on purpose.
             continue
-        if not one["SubscriptionArn"].startswith("arn:"):
+        if not arn.startswith("arn:"):
             yield Finding(
                 f"{endpoint} has not confirmed its subscription.",
                 "It gets no outcome.",
                 "Let it answer the confirmation that SNS has sent, or subscribe it again",
             )
-        elif not _filter_of(sns, one["SubscriptionArn"]):
+        elif not _filter_of(sns, arn):
             yield Finding(
-                f"{endpoint} hears every outcome.",
+                f"{endpoint} gets every outcome.",
                 "It gets those of other sources too, and each kind of event that is added one day.",
-                f"aws sns set-subscription-attributes --subscription-arn {one['SubscriptionArn']}"
+                f"aws sns set-subscription-attributes --subscription-arn {arn}"
                 ' --attribute-name FilterPolicy --attribute-value \'{"source": ["..."]}\'',
             )
 
 
 def _filter_of(sns: Any, subscription: str) -> Any:
-    found = sns.get_subscription_attributes(SubscriptionArn=subscription)["Attributes"]
-    return json.loads(found.get("FilterPolicy") or "{}")
+    attributes = sns.get_subscription_attributes(SubscriptionArn=subscription)["Attributes"]
+    return json.loads(attributes.get("FilterPolicy") or "{}")
 
 
 def template(stack: Examined) -> Iterator[Finding]:
@@ -316,15 +316,15 @@ def _drift(formation: Any, stack: str) -> Iterator[Finding]:
     detection = formation.detect_stack_drift(StackName=stack)["StackDriftDetectionId"]
     deadline = time.monotonic() + _DRIFT_S
     while True:
-        found = formation.describe_stack_drift_detection_status(StackDriftDetectionId=detection)
-        if found["DetectionStatus"] != "DETECTION_IN_PROGRESS" or time.monotonic() > deadline:
+        status = formation.describe_stack_drift_detection_status(StackDriftDetectionId=detection)
+        if status["DetectionStatus"] != "DETECTION_IN_PROGRESS" or time.monotonic() > deadline:
             break
         time.sleep(2)
     drifts = formation.describe_stack_resource_drifts(
         StackName=stack, StackResourceDriftStatusFilters=["MODIFIED", "DELETED"]
     )["StackResourceDrifts"]
     for drift in drifts:
-        changed = ", ".join(one["PropertyPath"] for one in drift.get("PropertyDifferences", []))
+        changed = ", ".join(change["PropertyPath"] for change in drift.get("PropertyDifferences", []))
         yield Finding(
             f"{drift['LogicalResourceId']} has been changed by hand: {changed or 'it is gone'}.",
             "The next deployment may undo it, and nobody else knows of it.",
@@ -336,7 +336,7 @@ def tokens(stack: Examined) -> Iterator[Finding]:
     """Whether each helpdesk takes our token, by one harmless call through the stack's own API."""
     for name in stack.settings.helpdesks:
         # Whether there is such a ticket does not matter.
-        reply = stack.ask("GET", f"/tickets/1?helpdesk={name}")
+        reply = stack.call("GET", f"/tickets/1?helpdesk={name}")
         if reply.status in _ACCEPTED:
             continue
         code = reply.body.get("code", f"HTTP {reply.status}")
@@ -357,7 +357,7 @@ _REMEDIES = {
 
 
 def probe(stack: Examined, helpdesk: str) -> Iterator[Finding]:
-    """Makes one test ticket, and looks whether marker, clock and zone come back as they went."""
+    """Makes one test ticket, and checks whether marker, clock and zone come back as they went."""
     request_id = f"doctor-{uuid.uuid4().hex[:12]}"
     title = "Test by bridge doctor: please close"
     body = {
@@ -367,7 +367,7 @@ def probe(stack: Examined, helpdesk: str) -> Iterator[Finding]:
         "ticket": {"title": title, "details": "Made by `bridge doctor --probe` of Ticket Bridge."},
     }
     began = datetime.now(UTC)
-    reply = stack.ask("POST", "/tickets", body, wait_s=20)
+    reply = stack.call("POST", "/tickets", body, wait_s=20)
     if reply.status != 201:
         yield Finding(
             f"No test ticket was made at {helpdesk} in 20 s: {reply.body.get('code', reply.status)}.",
@@ -375,7 +375,7 @@ def probe(stack: Examined, helpdesk: str) -> Iterator[Finding]:
             f"bridge trace {request_id}",
         )
         return
-    shown = stack.ask("GET", f"/tickets/{reply.body['ticket_id']}?helpdesk={helpdesk}&include=raw")
+    shown = stack.call("GET", f"/tickets/{reply.body['ticket_id']}?helpdesk={helpdesk}&include=raw")
     if shown.status != 200:
         yield Finding(
             f"The test ticket {reply.body['ticket_id']} cannot be read at {helpdesk}: {shown.status}.",
@@ -390,11 +390,11 @@ def probe(stack: Examined, helpdesk: str) -> Iterator[Finding]:
 
 def _marker(stack: Examined, helpdesk: str, request_id: str, ticket: Ticket) -> Iterator[Finding]:
     settings = stack.settings
-    chosen = settings.kapture if helpdesk == "kapture" else settings.socialboards
+    configured = settings.kapture if helpdesk == "kapture" else settings.socialboards
     parameter = "MarkerField" if helpdesk == "kapture" else "SocialboardsMarkerField"
-    field = chosen.marker_field if chosen else OFF
-    kept = Ledger(stack.target.dynamodb, stack.target.ledger_table, lease_s=0, keep_days=28)
-    receipt = kept.receipt(request_id)
+    field = configured.marker_field if configured else OFF
+    ledger = Ledger(stack.target.dynamodb, stack.target.ledger_table, lease_s=0, keep_days=28)
+    receipt = ledger.receipt(request_id)
     if receipt and receipt.claim.marker and marker_in(ticket, field) == receipt.claim.marker:
         return
     why = "After a lost answer a ticket is not found, and its request is parked for a person."
@@ -413,7 +413,7 @@ def _clock(helpdesk: str, began: datetime, ticket: Ticket) -> Iterator[Finding]:
     why = "Tickets are looked up by their day: with wrong times they are looked for on the wrong one."
     if ticket.created_at is None:
         yield Finding(
-            f"{helpdesk} tells no time of creation.", why, "docs/operate.md, Doubts: what cannot be settled"
+            f"{helpdesk} gives no time of creation.", why, "docs/operate.md, Doubts: what cannot be settled"
         )
     elif abs(off := ticket.created_at - began) > _CLOCK_TOLERANCE:
         hours = off.total_seconds() / 3600

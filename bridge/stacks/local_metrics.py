@@ -1,7 +1,7 @@
 """Stands in for the part of CloudWatch that the emulator leaves out, so that alarms change locally too.
 
 The emulator (MiniStack 1.5.33) keeps metrics and judges alarms when some are put, and nobody puts them: it
-reads no figures out of logs, and its queues tell none. What differs from AWS: it looks at one stretch of
+reads no figures out of logs, and its queues publish none. What differs from AWS: it judges one stretch of
 `Period` x `EvaluationPeriods`, takes no heed of dimensions, and leaves an alarm as it is where nothing comes.
 So a zero is put for each alarm that is quiet without figures, as AWS would judge it.
 """
@@ -12,17 +12,17 @@ import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge.errors import BridgeError
 from bridge.local.state import StateFolder
-from bridge.stacks import target
+from bridge.stacks import queues, target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from mypy_boto3_cloudwatch.type_defs import MetricDatumTypeDef
 
@@ -47,7 +47,7 @@ class LogReader:
         self._seen: dict[tuple[str, str], int] = {}
 
     def new(self) -> Iterator[tuple[str, MetricDatumTypeDef]]:
-        """Namespace and figure of all that came since the last look."""
+        """Namespace and figure of all that came since the last read."""
         since = self._since - _OVERLAP_MS
         self._seen = {line: at for line, at in self._seen.items() if at >= since}
         self._since = int(time.time() * 1000)
@@ -67,19 +67,19 @@ def figures_in(line: str) -> Iterator[tuple[str, MetricDatumTypeDef]]:
     if not line.startswith('{"_aws"'):
         return
     try:
-        told = json.loads(line)
+        content = json.loads(line)
     except ValueError:
         return
-    at = datetime.fromtimestamp(told["_aws"]["Timestamp"] / 1000, UTC)
-    for directive in told["_aws"]["CloudWatchMetrics"]:
+    at = datetime.fromtimestamp(content["_aws"]["Timestamp"] / 1000, UTC)
+    for directive in content["_aws"]["CloudWatchMetrics"]:
         for names in directive["Dimensions"]:
             for metric in directive["Metrics"]:
-                values = told[metric["Name"]]
+                values = content[metric["Name"]]
                 yield (
                     directive["Namespace"],
                     {
                         "MetricName": metric["Name"],
-                        "Dimensions": [{"Name": name, "Value": told[name]} for name in names],
+                        "Dimensions": [{"Name": name, "Value": content[name]} for name in names],
                         "Timestamp": at,
                         "Unit": metric.get("Unit", "None"),
                         "Values": values if isinstance(values, list) else [values],
@@ -99,21 +99,18 @@ def zeros(stack: Target) -> Iterator[tuple[str, MetricDatumTypeDef]]:
 
 
 def dead_letters(stack: Target) -> tuple[str, MetricDatumTypeDef]:
-    """How many copies are in the dead-letter queue, as SQS tells it on AWS."""
+    """How many copies are in the dead-letter queue, as SQS publishes it on AWS.
+
+    One that an operator's command reads is hidden for a moment, and counts.
+    """
     url = stack.dead_letter_queue_url
-    names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    found: Mapping[Any, str] = stack.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)[
-        "Attributes"
-    ]
-    # One that an operator looks at is hidden for a moment and has not gone.
-    count = sum(int(found[name]) for name in names)
     dimensions = [{"Name": "QueueName", "Value": url.rpartition("/")[2]}]
     return (
         "AWS/SQS",
         {
             "MetricName": "ApproximateNumberOfMessagesVisible",
             "Dimensions": dimensions,  # type: ignore[typeddict-item]  # the stubs want their own class
-            "Value": float(count),
+            "Value": float(queues.count(stack.sqs, url)),
         },
     )
 

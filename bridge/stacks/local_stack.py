@@ -18,7 +18,7 @@ from bridge.local import emulator, emulator_gaps, processes, sam
 from bridge.local.helpdesks import HELPDESKS, Wish
 from bridge.local.state import EMULATOR, PROJECT, Stack
 from bridge.stacks import local_metrics
-from bridge.stacks.subscriptions import OWN_QUEUES, subscribe
+from bridge.stacks.queues import OWN_QUEUES, subscribe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -57,7 +57,7 @@ def up(
 ) -> Stack:
     """Start and deploy everything; on a stack that runs already, build and deploy again onto it.
 
-    `wishes` holds what is wanted of helpdesks, by their names; where nothing is, each is simulated. With
+    `wishes` says by the names of helpdesks what is wished of each; all others are simulated. With
     `enforce_iam` the roles of the template are checked; a running emulator keeps to what it was started
     with. `console` says whether the page is served. Whatever ends it early, Ctrl-C too, what it started is
     stopped again. `report` gets a line for each step. Raises BridgeError.
@@ -133,7 +133,7 @@ def _up(
 
     sam.finish(state, build)
     done(f"sam build, log {state.log(build.name)}")
-    # Changes are to be seen soon by who plays with it.
+    # So that who plays with it sees changes soon.
     served = {"Helpdesks": ",".join(urls), "WatchMinutes": "1"}
     addresses = {server.helpdesk.url_parameter: urls[server.helpdesk.name] for server in servers}
     deploy = sam.start_deploy(state, endpoint_url, served | addresses)
@@ -166,7 +166,7 @@ def _checked(desk: LocalHelpdesk, wish: Wish) -> Wish:
 
 
 def _server(state: StateFolder, desk: LocalHelpdesk, wish: Wish) -> _Server:
-    """The helpdesk, with its simulator started where it is wanted and does not run yet."""
+    """The helpdesk; starts its simulator where it needs one that does not run yet."""
     simulator = state.running(desk.simulator)
     starts = wish.url is None and simulator is None
     if starts:
@@ -215,14 +215,13 @@ def ready_url(state: StateFolder, name: str, server: Group | None) -> str:
             time.sleep(0.05)
         else:
             return url
-    log = state.log(name)
-    raise BridgeError(f"The {name} did not start. Its log is {log}:\n{log.read_text()[-2000:]}")
+    raise BridgeError(f"The {name} did not start. {state.end_of_log(name)}")
 
 
 def _give_credentials(aws: emulator.Clients, stack: Stack, server: _Server, *, anew: bool) -> None:
-    """The secret holds what is wished, and the rest as it was, or where it begins `anew` as it is by default.
+    """Write the wished credentials into the secret; the others stay, or with `anew` are the defaults.
 
-    A simulator that ran before is told as well.
+    A simulator that ran before takes the new token from then on.
     """
     desk, wished = server.helpdesk, server.wish.credentials
     if not (anew or wished):
@@ -236,14 +235,7 @@ def _give_credentials(aws: emulator.Clients, stack: Stack, server: _Server, *, a
     aws.secretsmanager.put_secret_value(SecretId=secret, SecretString=json.dumps({**before, **wished}))
     if server.is_simulated and not server.starts and wished:
         (token,) = wished.values()
-        _tell_simulator(desk.url_in(stack), token)
-
-
-def _tell_simulator(url: str, token: str) -> None:
-    with requests.Session() as session:
-        session.trust_env = False
-        answer = session.put(f"{url}/_control/token", json={"token": token}, timeout=10)
-        answer.raise_for_status()
+        desk.control(stack, "PUT", "token", {"token": token})
 
 
 def _ready_file(state: StateFolder, name: str) -> Path:

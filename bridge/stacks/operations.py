@@ -9,6 +9,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from bridge.errors import BridgeError
+from bridge.stacks import queues
+from bridge.stacks.log_lines import log_line
 from helpdesk.intake.requests import Defaults, UnreadableRequestError, read_request
 from helpdesk.store.audits import AuditReport, Audits
 from helpdesk.store.gate import Budget, Gate
@@ -22,11 +24,11 @@ if TYPE_CHECKING:
     from bridge.stacks.target import Target
     from helpdesk.store.ledger import Receipt
 
-# Long enough to look through a full queue; what is not taken away is shown again at once.
+# Long enough to read a full queue; what is not taken away is shown again at once.
 _PEEK_S = 120
 # So many in a row say that nothing more is to be had, where there should be.
 _EMPTY_ANSWERS = 3
-_TOLD = "outcome told:"
+_OUTCOME = "outcome told:"
 _STATES = {
     "claimed": "being carried out",
     "released": "waiting for its next try",
@@ -92,14 +94,14 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Selection:
     """Which parked copies are meant; what is None does not matter."""
 
     code: str | None = None
     source: str | None = None
     request_id: str | None = None
 
-    def takes(self, copy: ParkedCopy) -> bool:
+    def has(self, copy: ParkedCopy) -> bool:
         """Whether the copy is meant."""
         return (
             self.code in (None, copy.code)
@@ -130,16 +132,16 @@ class Operations:
 
     def __init__(self, target: Target, *, wait_s: int = 1) -> None:
         self._target = target
-        # Above 0 all of SQS's servers are asked for messages, and not a sample of them.
+        # Above 0 SQS reads all of its servers, and not a sample of them.
         self._wait_s = wait_s
         self._ledger = Ledger(target.dynamodb, target.ledger_table, lease_s=0, keep_days=28)
 
     def proofs(self, last: date, days: int) -> list[AuditReport]:
         """The proofs of the last days up to one, oldest first."""
         kept = Audits(self._target.dynamodb, self._target.ledger_table)
-        wanted = [last - timedelta(days=back) for back in reversed(range(days))]
-        found = [kept.of(name, day.isoformat()) for day in wanted for name in self.helpdesks]
-        return [one for one in found if one is not None]
+        dates = [last - timedelta(days=back) for back in reversed(range(days))]
+        proofs = [kept.of(name, day.isoformat()) for day in dates for name in self.helpdesks]
+        return [proof for proof in proofs if proof is not None]
 
     # ── parked requests ──────────────────────────────────────────────────────────────────────────────────
 
@@ -149,16 +151,18 @@ class Operations:
         self._put_back(listing.copies)
         return listing
 
-    def redrive(self, wanted: Wanted, *, told: Callable[[ParkedCopy], None], dry_run: bool) -> Listing:
-        """Sends parked requests through the queue again, by the same ledger; returns all that was looked at.
+    def redrive(
+        self, selection: Selection, *, report: Callable[[ParkedCopy], None], dry_run: bool
+    ) -> Listing:
+        """Sends parked requests through the queue again, by the same ledger; returns all that were parked.
 
-        What is told has been sent, or would be.
+        `report` gets each that is sent, or would be.
         """
         listing = self._taken()
         kept = {copy.message_id: copy for copy in listing.copies}
         try:
-            for copy in filter(wanted.takes, listing.copies):
-                told(copy)
+            for copy in filter(selection.has, listing.copies):
+                report(copy)
                 if not dry_run:
                     self._send_again(copy)
                     del kept[copy.message_id]
@@ -168,10 +172,10 @@ class Operations:
 
     def _taken(self) -> Listing:
         """Every copy once, hidden from others for a while."""
-        about, empties = self._count_of_parked(), 0
-        found: dict[str, ParkedCopy] = {}
-        # An answer may be empty while there are messages; the count is an estimate, but a hint to look again.
-        while empties < (1 if len(found) >= about else _EMPTY_ANSWERS):
+        about, empties = queues.count(self._target.sqs, self._target.dead_letter_queue_url), 0
+        copies: dict[str, ParkedCopy] = {}
+        # An answer may be empty while there are messages; the count is an estimate, but a hint to try again.
+        while empties < (1 if len(copies) >= about else _EMPTY_ANSWERS):
             messages = self._target.sqs.receive_message(
                 QueueUrl=self._target.dead_letter_queue_url,
                 MaxNumberOfMessages=10,
@@ -179,18 +183,11 @@ class Operations:
                 VisibilityTimeout=_PEEK_S,
                 WaitTimeSeconds=self._wait_s,
             ).get("Messages", [])
-            seen = len(found)
+            before = len(copies)
             # One that comes a second time has a new handle, and only that is valid.
-            found |= {message["MessageId"]: _copy_in(message) for message in messages}
-            empties = 0 if len(found) > seen else empties + 1
-        return Listing(tuple(found.values()), max(about, len(found)))
-
-    def _count_of_parked(self) -> int:
-        names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        found: Any = self._target.sqs.get_queue_attributes(
-            QueueUrl=self._target.dead_letter_queue_url, AttributeNames=names
-        )["Attributes"]
-        return sum(int(found[name]) for name in names)
+            copies |= {message["MessageId"]: _copy_in(message) for message in messages}
+            empties = 0 if len(copies) > before else empties + 1
+        return Listing(tuple(copies.values()), max(about, len(copies)))
 
     def _put_back(self, copies: Sequence[ParkedCopy]) -> None:
         for start in range(0, len(copies), 10):
@@ -264,7 +261,7 @@ class Operations:
             helpdesk = None
             stands = "not begun: it waits in the queue, was never accepted, or could not be read"
         steps.sort(key=lambda step: step.at)
-        if not helpdesk and steps and steps[-1].text.startswith(_TOLD):
+        if not helpdesk and steps and steps[-1].text.startswith(_OUTCOME):
             # A get, or one that was wrong: the ledger has none of these.
             stands = f"{steps[-1].text}; the ledger holds nothing of it"
         return Story(helpdesk, stands, steps)
@@ -309,30 +306,19 @@ def _stands(receipt: Receipt) -> str:
 
 
 def _logged_step(event: Any, request_id: str) -> Iterator[Step]:
-    try:
-        line = json.loads(event["message"])
-    except ValueError:
+    line = log_line(event)
+    if line is None or line.request_id != request_id:
         return
-    if not isinstance(line, dict) or line.get("request_id") != request_id:
-        return
-    code = line.get("code")
+    code = line.fields.get("code")
     text = {
         "request accepted": "accepted by the API and put into the queue",
         "submission accepted": "accepted from a form and put into the queue",
         "request waits": f"given back to the queue: {code}",
-        "request ended": f"{_TOLD} {line.get('outcome')}" + (f" ({code})" if code else ""),
-        "doubt looked up": f"looked up at the helpdesk: {line.get('settled')}",
-    }.get(line.get("message", ""))
+        "request ended": f"{_OUTCOME} {line.fields.get('outcome')}" + (f" ({code})" if code else ""),
+        "doubt looked up": f"looked up at the helpdesk: {line.fields.get('settled')}",
+    }.get(line.message)
     if text:
-        yield Step(_logged_at(line, event), text)
-
-
-def _logged_at(line: dict[str, Any], event: Any) -> float:
-    # The line's own time: the log's is when the line was taken in.
-    try:
-        return datetime.strptime(line["timestamp"], "%Y-%m-%d %H:%M:%S,%f%z").timestamp()
-    except (KeyError, ValueError):
-        return float(event.get("timestamp", 0)) / 1000
+        yield Step(line.at, text)
 
 
 def _step(entry: str) -> Step:

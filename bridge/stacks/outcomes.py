@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from bridge.errors import BridgeError
 from bridge.local.emulator import Clients
 from bridge.plain import plain
+from bridge.stacks import queues
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,23 +28,9 @@ class OutcomesQueue:
     def receive(self, wait_seconds: int = 0) -> list[dict[str, Any]]:
         """Up to ten outcome events; waits that long for the first. Raises BridgeError."""
         try:
-            return self._receive(wait_seconds)
+            return [json.loads(body) for body in queues.take(self._sqs, self._url, wait_seconds)]
         except (BotoCoreError, ClientError) as error:
             raise BridgeError(f"The outcomes queue does not answer: {error}") from error
-
-    def _receive(self, wait_seconds: int) -> list[dict[str, Any]]:
-        messages = self._sqs.receive_message(
-            QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=wait_seconds
-        ).get("Messages", [])
-        if messages:
-            self._sqs.delete_message_batch(
-                QueueUrl=self._url,
-                Entries=[
-                    {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"]}
-                    for number, message in enumerate(messages)
-                ],
-            )
-        return [json.loads(message["Body"]) for message in messages]
 
     def read(self, *, follow: bool) -> Iterator[dict[str, Any]]:
         """One event after the other; with `follow` never ends, else ends when the queue is empty."""

@@ -133,14 +133,14 @@ class Sample(_Part):
     @property
     def needs(self) -> set[str]:
         """The names of the samples whose results this one holds."""
-        found: set[str] = set()
+        names: set[str] = set()
 
         def note(match: re.Match[str]) -> str:
-            found.add(match["sample"])
+            names.add(match["sample"])
             return match[0]
 
         _replaced(self.model_dump(by_alias=True), note)
-        return found
+        return names
 
     def filled(self, results: Mapping[str, Mapping[str, str]]) -> Sample:
         """This sample with the results of others in place; `results` holds them by sample and by key.

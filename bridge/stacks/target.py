@@ -54,10 +54,11 @@ class Target:
         """State, expression and zone of a schedule in the account; None where there is none."""
         scheduler = self.session.client("scheduler", endpoint_url=self.endpoint_url)
         try:
-            found = scheduler.get_schedule(Name=name)
+            schedule = scheduler.get_schedule(Name=name)
         except scheduler.exceptions.ResourceNotFoundException:
             return None
-        return found["State"], found["ScheduleExpression"], found.get("ScheduleExpressionTimezone", "UTC")
+        zone = schedule.get("ScheduleExpressionTimezone", "UTC")
+        return schedule["State"], schedule["ScheduleExpression"], zone
 
     @cached_property
     def logs(self) -> CloudWatchLogsClient:
@@ -91,11 +92,13 @@ def deployed(name: str) -> Target:
     try:
         session = boto3.Session()
         formation: CloudFormationClient = session.client("cloudformation")
-        found = formation.describe_stacks(StackName=name)["Stacks"][0].get("Outputs", [])
+        (stack,) = formation.describe_stacks(StackName=name)["Stacks"]
     except (BotoCoreError, ClientError, ValueError) as error:
         # An empty region is a ValueError.
         raise BridgeError(f"The stack {name} cannot be read: {error}") from error
-    outputs: dict[str, Any] = {output["OutputKey"]: output["OutputValue"] for output in found}
+    outputs: dict[str, Any] = {
+        output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])
+    }
     try:
         return Target(
             session=session,

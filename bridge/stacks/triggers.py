@@ -22,8 +22,8 @@ from bridge.local.emulator import Clients
 from bridge.local.helpdesks import HELPDESKS
 from bridge.local.state import PROJECT
 from bridge.stacks.form_signing import proof
+from bridge.stacks.queues import subscribe
 from bridge.stacks.samples import ApiSend, BusSend, CallbackSend, FormSend, QueueSend, ScheduleSend, TopicSend
-from bridge.stacks.subscriptions import subscribe
 
 if TYPE_CHECKING:
     from bridge.local.state import Stack
@@ -101,10 +101,10 @@ class Triggers:
 
     def _to_form(self, send: FormSend) -> Sent:
         form = form_files.read(PROJECT / "functions" / "forms" / f"{send.form}.yaml")
-        shown = proof(form, self._form_secret(send.form), send.raw)
-        headers = {**self._stack.api_headers, "content-type": send.content_type, **shown.headers}
+        proven = proof(form, self._form_secret(send.form), send.raw)
+        headers = {**self._stack.api_headers, "content-type": send.content_type, **proven.headers}
         headers |= {name.lower(): value for name, value in send.headers.items()}
-        response = self._call("POST", shown.path, headers, send.raw)
+        response = self._call("POST", proven.path, headers, send.raw)
         # A redirect has no body.
         request_id = response.headers.get("request-id") or _request_id_of(response)
         return Sent(request_id, response.status_code, response.text or response.headers.get("location", ""))
@@ -150,10 +150,10 @@ class Triggers:
         return str(json.loads(text)["secrets"][0])
 
     def _callback_secret(self, name: str) -> str:
-        found = self._aws.cloudformation.describe_stack_resource(
+        secret = self._aws.cloudformation.describe_stack_resource(
             StackName=sam.STACK_NAME, LogicalResourceId=name
         )["StackResourceDetail"]["PhysicalResourceId"]
-        text = self._aws.secretsmanager.get_secret_value(SecretId=found)["SecretString"]
+        text = self._aws.secretsmanager.get_secret_value(SecretId=secret)["SecretString"]
         return str(json.loads(text)["secret"])
 
     def _to_bus(self, send: BusSend) -> Sent:

@@ -176,7 +176,7 @@ def test_a_subscription_that_hears_everything_is_found(doctor: Doctor, stack: St
     finally:
         aws.sns.unsubscribe(SubscriptionArn=subscription)
 
-    assert found["what"] == f"{arn} hears every outcome."
+    assert found["what"] == f"{arn} gets every outcome."
     assert subscription in found["change"]
     assert chosen == []
 

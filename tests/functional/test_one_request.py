@@ -10,7 +10,7 @@ from moto import mock_aws
 
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.server import running
-from bridge.stacks.operations import Operations, Wanted
+from bridge.stacks.operations import Operations, Selection
 from tests.accounts import ACCOUNTS, Account, KaptureAccount, deployed
 from tests.deployment import Clock, Deployment
 from tests.functional.test_redrive import operations_on
@@ -175,7 +175,7 @@ def operations(move: Move) -> Operations:
 
 
 def redrive(operations: Operations) -> None:
-    operations.redrive(Wanted(), told=lambda _: None, dry_run=False)
+    operations.redrive(Selection(), report=lambda _: None, dry_run=False)
 
 
 def test_a_redriven_request_goes_to_the_helpdesk_of_its_copy(move: Move, operations: Operations) -> None:

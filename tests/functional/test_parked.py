@@ -7,11 +7,11 @@ from typing import Any, cast
 import boto3
 import pytest
 
-from bridge.stacks.operations import Operations, ParkedCopy, Wanted
+from bridge.stacks.operations import Operations, ParkedCopy, Selection
 from bridge.stacks.target import Target
 from tests.deployment import Deployment
 
-ALL = Wanted()
+ALL = Selection()
 
 
 class Servers:
@@ -132,12 +132,12 @@ def test_a_copy_that_comes_twice_is_listed_once(deployment: Deployment, sampled:
 def test_a_redrive_finds_all_and_puts_the_others_back(deployment: Deployment, sampled: Sampled) -> None:
     parked = _park(deployment, 14)
     operations, _ = sampled(0, 5, 0, 7)
-    told: list[ParkedCopy] = []
+    sent: list[ParkedCopy] = []
 
-    listing = operations.redrive(Wanted(request_id="order-13"), told=told.append, dry_run=False)
+    listing = operations.redrive(Selection(request_id="order-13"), report=sent.append, dry_run=False)
 
     assert (len(listing.copies), listing.about) == (14, 14)
-    assert _ids(tuple(told)) == ["order-13"]
+    assert _ids(tuple(sent)) == ["order-13"]
     assert _ids(operations.parked().copies) == sorted(set(parked) - {"order-13"})
 
 
@@ -151,7 +151,7 @@ def test_what_was_not_sent_is_shown_again_when_a_redrive_fails(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        operations.redrive(ALL, told=stopped, dry_run=False)
+        operations.redrive(ALL, report=stopped, dry_run=False)
 
     assert _ids(operations.parked().copies) == sorted(parked)
 
@@ -163,7 +163,7 @@ def test_what_somebody_else_looks_at_is_told_as_not_seen(deployment: Deployment,
     )
     operations, _ = sampled()
 
-    for listing in (operations.parked(), operations.redrive(ALL, told=lambda _: None, dry_run=True)):
+    for listing in (operations.parked(), operations.redrive(ALL, report=lambda _: None, dry_run=True)):
         assert listing.hidden.startswith("12 of about 14 could be seen: ")
 
 
@@ -172,7 +172,7 @@ def test_what_sqs_itself_has_moved_keeps_its_id(deployment: Deployment, sampled:
     moved = deployment.sqs.send_message(QueueUrl=deployment.dead_letter_queue, MessageBody=body)["MessageId"]
     operations, _ = sampled()
 
-    operations.redrive(Wanted(request_id=moved), told=lambda _: None, dry_run=False)
+    operations.redrive(Selection(request_id=moved), report=lambda _: None, dry_run=False)
     deployment.consume()
 
     assert [event["data"]["request_id"] for event in deployment.outcomes()] == [moved]

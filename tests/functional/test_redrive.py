@@ -6,7 +6,7 @@ from moto import mock_aws
 
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture.account import KaptureSimulator
-from bridge.stacks.operations import Operations, ParkedCopy, Wanted
+from bridge.stacks.operations import Operations, ParkedCopy, Selection
 from bridge.stacks.target import Target
 from tests.deployment import Clock, Deployment
 from tests.functional.conftest import TOKEN
@@ -36,9 +36,9 @@ def operations_on(deployment: Deployment) -> Operations:
 
 
 def _redriven(operations: Operations) -> list[ParkedCopy]:
-    told: list[ParkedCopy] = []
-    operations.redrive(Wanted(), told=told.append, dry_run=False)
-    return told
+    sent: list[ParkedCopy] = []
+    operations.redrive(Selection(), report=sent.append, dry_run=False)
+    return sent
 
 
 def _adds(kapture: KaptureSimulator) -> int:

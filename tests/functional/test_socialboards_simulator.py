@@ -1,14 +1,12 @@
-"""The Socialboards simulator over real HTTP: tokens, the vendor's key sets, every switch, webhooks."""
+"""The Socialboards simulator over real HTTP: tokens, the vendor's key sets, every switch, webhooks.
+
+What all simulators share (faults, the log of calls, control, running) is in test_kapture_simulator.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,13 +19,12 @@ from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.server import running
 from bridge.simulators.socialboards.account import SocialboardsSimulator
 from bridge.simulators.socialboards.calls import ROUTES
-from bridge.simulators.socialboards.directory import CHOICE, READER, REFERENCE, REGION, ROBERT, STAFF
+from bridge.simulators.socialboards.directory import REFERENCE, REGION, ROBERT, STAFF
 from bridge.simulators.socialboards.switches import SocialboardsSwitches
 from tests.functional.scripted import Reply, ScriptedServer, scripted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from bridge.simulators.socialboards.tickets import Ticket
 
@@ -73,12 +70,6 @@ CUSTOM_FIELD_KEYS = keys("""
     assignedCategoryIds defaultValue id isHidden isRequired isSensitiveData name order placeholder
     possibleValues type value
 """)
-REPLY_KEYS = keys("""
-    attachments author ccEmails creationTime htmlMessage id level message parentReplyId properties tags
-    ticketId toEmails
-""")
-NOTE_KEYS = keys("id message htmlMessage attachments author mentionedUsers creationTime")
-LOG_KEYS = keys("actionString actionType includedItems time user")
 WEBHOOK_TICKET_KEYS = {key[0].upper() + key[1:] for key in TICKET_KEYS}
 
 
@@ -218,20 +209,18 @@ def test_call_without_a_right_token_is_401_and_nothing_is_done(
     assert account.simulator.tickets == []
 
 
-def test_access_token_lasts_its_life(account: Account) -> None:
-    account.switch(access_token_life_s=60)
-    assert account.mint().json()["expires_in"] == 59
+def test_access_token_lasts_an_hour(account: Account) -> None:
     account.added_id()
-    account.clock.now += 59
+    account.clock.now += 3599
     assert account.call("POST", "/tickets", json={"title": "TEST 2"}).status_code == 200
     account.clock.now += 1
     assert account.call("POST", "/tickets", json={"title": "TEST 3"}).status_code == 401
 
 
-def test_access_tokens_expire_when_told_to(account: Account) -> None:
+def test_access_tokens_can_be_ended_at_once(account: Account) -> None:
     account.added_id()
-    told = requests.post(account.url + "/_control/expire", timeout=5)
-    assert told.json() == {"expired": 1}
+    ended = requests.post(account.url + "/_control/expire", timeout=5)
+    assert ended.json() == {"expired": 1}
     assert account.call("POST", "/tickets", json={"title": "TEST 2"}).status_code == 401
 
     account.token = ""
@@ -247,22 +236,13 @@ def test_refresh_token_can_be_changed_while_access_tokens_live_on(account: Accou
     account.added_id()
 
 
-@pytest.mark.parametrize(("rotation", "status"), [("old_accepted", 200), ("old_refused", 400)])
-def test_refresh_token_rotates_where_told_so(account: Account, rotation: str, status: int) -> None:
-    account.switch(refresh_rotation=rotation)
+def test_refresh_token_can_be_replaced_with_every_mint(account: Account) -> None:
+    account.switch(refresh_rotation="old_refused")
     second = account.mint().json()["refresh_token"]
     assert second != REFRESH_TOKEN
     third = account.mint(refresh_token=second).json()["refresh_token"]
     assert third not in (second, REFRESH_TOKEN)
-    assert account.mint(refresh_token=REFRESH_TOKEN).status_code == status
-    assert account.simulator.token not in (second, REFRESH_TOKEN)
-
-
-def test_refresh_tokens_of_a_rotation_end_when_an_operator_sets_another(account: Account) -> None:
-    account.switch(refresh_rotation="old_accepted")
-    account.mint()
-    account.simulator.token = "changed"
-    assert account.mint().status_code == 400
+    assert account.mint(refresh_token=REFRESH_TOKEN).status_code == 400
 
 
 # Add
@@ -295,10 +275,9 @@ def test_add_takes_the_fields_of_newer_pages(account: Account) -> None:
     ticket = account.shown(ticket_id)
     assert (ticket["author"]["customIdentifier"], ticket["sourceName"]) == ("b-7", "web shop")
     assert (ticket["tags"], account.stored.phone) == (["vip"], "+4712")
-    assert account.result("GET", "/tags") == ["vip"]
 
 
-def test_add_treats_a_message_as_html_unless_told_otherwise(account: Account) -> None:
+def test_add_treats_a_message_as_html_unless_it_says_otherwise(account: Account) -> None:
     message = "<p>if a < b & c > d</p>"
     assert account.shown(account.added_id(message=message))["message"] == "if a  d"
     ticket = account.shown(account.added_id(message=message, isHtml=False))
@@ -325,7 +304,6 @@ def test_add_repeated_makes_a_second_ticket_of_the_same_person(account: Account)
         ({"customFields": [{"id": UNKNOWN_ID, "value": "x"}]}, "custom field"),
         ({"assigneeId": "someone"}, "assigneeId"),
         ({"assigneeId": "00000000-0000-0000-0000-000000000000"}, "assignee"),
-        ({"assigneeId": READER.id}, "read_only_user"),
         ({"creator": {"image": "not a url"}}, "creator.image"),
         ({"attachments": [{"url": "https://example.com/a"}]}, "attachments.0.name"),
     ],
@@ -335,13 +313,7 @@ def test_add_refuses_what_is_not_documented(account: Account, fields: dict[str, 
     assert account.simulator.tickets == []
 
 
-def test_add_can_require_more(account: Account) -> None:
-    account.switch(required_fields=["title", "message", "creator"])
-    assert account.refusal("POST", "/tickets", {"title": "TEST 1"}) == "Missing: message, creator"
-    account.added_id(message="text", creator={"name": "Bill", "email": "b@example.com"})
-
-
-def test_unknown_ids_are_taken_where_told_so(account: Account) -> None:
+def test_unknown_ids_can_be_taken(account: Account) -> None:
     account.switch(unknown_ids="taken")
     someone = "00000000-0000-0000-0000-000000000000"
     ticket_id = account.added_id(
@@ -374,31 +346,16 @@ def test_times_have_seven_decimals_and_varying_offsets(account: Account) -> None
     assert all(TIME.fullmatch(text) for text in texts)
     assert {text[-6:] for text in texts} == {"+00:00", "+01:00", "+03:00"}
     assert {datetime.fromisoformat(text).timestamp() for text in texts} == {SAMPLE_TIME}
-    account.switch(utc_offset_hours=-2)
-    assert account.shown(ticket_id)["creationTime"] == "2023-12-06T12:42:07.5000000-02:00"
 
 
 def test_get_of_an_unknown_ticket_is_refused(account: Account) -> None:
     assert account.refusal("GET", f"/tickets/{UNKNOWN_ID}") == "Ticket not found"
 
 
-def test_list_filters_by_everything_documented(account: Account) -> None:
-    plain = account.added_id()
-    account.clock.now += 60
-    full = account.added_id(**DOCUMENTED_ADD)
-    account.result("PATCH", f"/tickets/{full}/status", {"status": "pending"})
-
-    assert account.listed_ids() == [plain, full]
-    assert account.listed_ids(categoryId=15597) == [full]
-    assert account.listed_ids(categoryId=None) == [plain]
-    assert account.listed_ids(status="pending") == [full]
-    assert (account.listed_ids(source="web"), account.listed_ids(source="facebook")) == ([plain, full], [])
-    assert account.listed_ids(ticketIds=[full, UNKNOWN_ID]) == [full]
-    region, choice = (
-        {"key": one.id, "value": value} for one, value in ((REGION, "Oslo"), (CHOICE, "Option 1"))
-    )
-    assert account.listed_ids(customFields=[region]) == [full]
-    assert account.listed_ids(customFields=[region, choice]) == []
+def test_list_filters_by_id(account: Account) -> None:
+    first, second = account.added_id(), account.added_id()
+    assert account.listed_ids() == [first, second]
+    assert account.listed_ids(ticketIds=[second, UNKNOWN_ID]) == [second]
 
 
 def test_list_takes_times_of_creation_as_they_were_answered(account: Account) -> None:
@@ -420,36 +377,9 @@ def test_list_pages_by_skip_and_take(account: Account) -> None:
     assert account.listed_ids(take=50) == ids[:50]
     assert account.listed_ids(take=50, skip=50) == ids[50:]
     assert "take" in account.refusal("POST", "/tickets/list", {"take": 51})
-    account.switch(take_above_50="clamped")
-    assert account.listed_ids(take=100) == ids[:50]
 
 
-def test_list_orders_by_the_last_reply_only_when_asked(account: Account) -> None:
-    first, second = account.added_id(), account.added_id()
-    account.clock.now += 60
-    account.result("PATCH", f"/tickets/{second}/status", {"status": "pending"})
-    account.result("POST", f"/tickets/{second}/notes", {"message": "internal"})
-    account.result("POST", f"/tickets/{first}/replies", {"message": "hello"})
-
-    assert account.listed_ids() == [first, second]
-    assert account.listed_ids(orderBy="last_thread_activity_desc") == [first, second]
-    account.clock.now += 60
-    account.result("POST", f"/tickets/{second}/replies", {"message": "hello"})
-    assert account.listed_ids(orderBy="last_thread_activity_desc") == [second, first]
-    assert "orderBy" in account.refusal("POST", "/tickets/list", {"orderBy": "newest"})
-
-
-def test_list_names_custom_fields_by_either_key(account: Account) -> None:
-    ticket_id = account.added_id(customFields=[{"id": REFERENCE.id, "value": "m-7"}])
-    by_key, by_id = ([{name: REFERENCE.id, "value": "m-7"}] for name in ("key", "id"))
-    assert account.listed_ids(customFields=by_key) == [ticket_id]
-    assert "key" in account.refusal("POST", "/tickets/list", {"customFields": by_id})
-    account.switch(list_filter_key="id")
-    assert account.listed_ids(customFields=by_id) == [ticket_id]
-    assert "id" in account.refusal("POST", "/tickets/list", {"customFields": by_key})
-
-
-def test_list_lags_behind_where_told_so(account: Account) -> None:
+def test_list_can_lag_behind(account: Account) -> None:
     account.switch(list_lag_s=120)
     ticket_id = account.added_id()
     assert account.listed_ids() == []
@@ -480,23 +410,19 @@ def test_assignee_changes_only_if_the_previous_one_is_right(account: Account) ->
     path = f"/tickets/{account.added_id()}/Assignee"
     assign = {"assigneeId": STAFF.id.upper(), "previousAssigneeId": None}
     assert account.result("PATCH", path, assign) == {}
-    assert "previousAssigneeId" in account.refusal("PATCH", path, assign)
     assert account.stored.assignee == STAFF
 
-    assert "previousAssigneeId" in account.refusal("PATCH", path, {"assigneeId": None})
-    assert "previousAssigneeId" in account.refusal("PATCH", path, assign | {"previousAssigneeId": "null"})
-    account.result("PATCH", path, {"assigneeId": None, "previousAssigneeId": STAFF.id})
-    assert account.stored.assignee is None
-    assert account.stored.actions == ["ticket_created", "ticket_assigned_to_user", "ticket_unassigned"]
+    assert "previousAssigneeId" in account.refusal("PATCH", path, assign)
+    assert "previousAssigneeId" in account.refusal("PATCH", path, {"assigneeId": ROBERT.id})
+    assert account.stored.assignee == STAFF
 
 
-@pytest.mark.parametrize("nothing", [{"json": {}}, {"data": "null"}, {}])
-def test_category_changes_and_is_removed_by_nothing(account: Account, nothing: dict[str, Any]) -> None:
+def test_category_changes(account: Account) -> None:
     path = f"/tickets/{account.added_id()}/category"
     assert account.result("PATCH", path, {"id": 23445}) == {}
+    assert "category" in account.refusal("PATCH", path, {"id": UNKNOWN_ID})
     assert account.stored.category is not None
-    assert account.call("PATCH", path, **nothing).json() == {"data": {}, "errorCode": -1, "errorText": None}
-    assert account.stored.category is None
+    assert account.stored.category.id == 23445
 
 
 def test_custom_field_and_tags_are_replaced(account: Account) -> None:
@@ -506,6 +432,34 @@ def test_custom_field_and_tags_are_replaced(account: Account) -> None:
     assert account.result("PUT", f"/tickets/{ticket_id}/tags", {"tags": ["vip", "new"]}) == {}
     ticket = account.shown(ticket_id)
     assert (ticket["customFields"][0]["value"], ticket["tags"]) == ("Østfold", ["vip", "new"])
+
+
+@pytest.mark.parametrize("kind", ["notes", "replies"])
+def test_note_and_reply_are_written_under_a_known_login(account: Account, kind: str) -> None:
+    path = f"/tickets/{account.added_id()}/{kind}"
+    written = account.result("POST", path, {"message": "<b>one</b>", "author": {"email": STAFF.email}})
+    assert (written["message"], written["htmlMessage"]) == ("<b>one</b>", None)
+    assert written["author"]["id"] == STAFF.id
+    written = account.result("POST", path, {"message": "<b>two</b>", "isHtml": True})
+    assert (written["message"], written["htmlMessage"]) == ("two", "<b>two</b>")
+
+    unknown = {"message": "x", "author": {"email": "nobody@example.com"}}
+    assert "author" in account.refusal("POST", path, unknown)
+    kept = account.stored.notes if kind == "notes" else account.stored.replies
+    assert [message.message for message in kept] == ["<b>one</b>", "<b>two</b>"]
+
+
+@pytest.mark.parametrize(("is_draft", "status"), [(False, "pending"), (True, "open")])
+def test_reply_that_is_sent_makes_the_ticket_pending(account: Account, is_draft: bool, status: str) -> None:
+    ticket_id = account.added_id()
+    account.clock.now += 60
+    account.result("POST", f"/tickets/{ticket_id}/replies", {"message": "hello", "isDraft": is_draft})
+
+    ticket = account.shown(ticket_id)
+    assert (ticket["status"], ticket["replyCount"]) == (status, 0 if is_draft else 1)
+    assert ticket["properties"]["hasDraft"] is is_draft
+    moments = (datetime.fromisoformat(ticket[f"{key}reationTime"]) for key in ("c", "lastThreadElementC"))
+    assert [moment.timestamp() - SAMPLE_TIME for moment in moments] == [0, 0 if is_draft else 60]
 
 
 def test_notes_are_listed_in_pages_or_all_at_once(account: Account) -> None:
@@ -523,95 +477,19 @@ def test_notes_are_listed_in_pages_or_all_at_once(account: Account) -> None:
     assert listed("?take=5&skip=20") == every
 
 
-def test_notes_are_added_changed_and_deleted(account: Account) -> None:
-    path = f"/tickets/{account.added_id()}/notes"
-    file = {"url": "https://example.com/a.png", "name": "a.png"}
-    note = account.result(
-        "POST", path, {"message": "one", "author": {"email": STAFF.email}, "attachments": [file]}
-    )
-    assert set(note) == NOTE_KEYS
-    assert (note["message"], note["htmlMessage"], note["author"]["id"]) == ("one", None, STAFF.id)
-    assert note["attachments"] == [file | {"isContentPart": False}]
-    account.result("POST", path, {"message": "<b>two</b>", "isHtml": True})
-    assert account.stored.comments == ["one", "<b>two</b>"]
-
-    account.result("PATCH", f"{path}/{note['id']}", {"message": "changed"})
-    assert account.stored.comments == ["changed", "<b>two</b>"]
-    account.result("DELETE", f"{path}/{note['id']}")
-    assert account.stored.comments == ["<b>two</b>"]
-    assert account.refusal("DELETE", f"{path}/{note['id']}") == "Note not found"
-    assert "author" in account.refusal(
-        "POST", path, {"message": "x", "author": {"email": "nobody@example.com"}}
-    )
-
-
-def test_reply_answers_the_documented_keys_and_makes_the_ticket_pending(account: Account) -> None:
-    ticket_id = account.added_id(cc=["ann@example.com"])
-    account.clock.now += 60
-    asked = {
-        "attachments": [{"url": "https://your.attachment.url/filename.png", "name": "filename.png"}],
-        "author": {"email": "staffEmailLogin@domain.com"},
-        "isDraft": False,
-        "isHtml": False,
-        "isTicketNeededToBeCompleted": False,
-        "message": "new reply text",
-        "parentReplyId": None,
-        "suppressTicketStatusAutoupdate": False,
-    }
-    reply = account.result("POST", f"/tickets/{ticket_id}/replies", asked)
-
-    assert set(reply) == REPLY_KEYS
-    assert (reply["message"], reply["ticketId"], reply["level"]) == ("new reply text", ticket_id, 0)
-    assert reply["properties"] == {"isByTeam": True, "isDraft": False, "isHidden": False}
-    assert account.result("GET", f"/tickets/{ticket_id}/replies")[0]["id"] == reply["id"]
-    ticket = account.shown(ticket_id)
-    assert (ticket["status"], ticket["replyCount"]) == ("pending", 1)
-    moments = (datetime.fromisoformat(ticket[f"{key}reationTime"]) for key in ("c", "lastThreadElementC"))
-    assert [moment.timestamp() - SAMPLE_TIME for moment in moments] == [0, 60]
-
-
-@pytest.mark.parametrize(
-    ("flags", "status"),
-    [
-        ({"suppressTicketStatusAutoupdate": True}, "open"),
-        ({"isTicketNeededToBeCompleted": True}, "completed"),
-        ({"isDraft": True, "isTicketNeededToBeCompleted": True}, "open"),
-    ],
-)
-def test_reply_leaves_the_status_that_its_flags_ask_for(
-    account: Account, flags: dict[str, bool], status: str
-) -> None:
-    ticket_id = account.added_id()
-    account.result("POST", f"/tickets/{ticket_id}/replies", {"message": "hello"} | flags)
-    ticket = account.shown(ticket_id)
-    assert ticket["status"] == status
-    assert ticket["properties"]["hasDraft"] == ("isDraft" in flags) == (ticket["replyCount"] == 0)
-
-
-def test_replies_have_levels_and_tags(account: Account) -> None:
-    path = f"/tickets/{account.added_id()}/replies"
-    first = account.result("POST", path, {"message": "one"})
-    second = account.result("POST", path, {"message": "two", "parentReplyId": first["id"]})
-    assert (second["level"], second["parentReplyId"]) == (1, first["id"])
-    account.result("PUT", f"{path}/{second['id']}/tags", {"tags": ["vip"]})
-    assert [reply["tags"] for reply in account.result("GET", path)] == [[], ["vip"]]
-    assert account.refusal("POST", path, {"message": "x", "parentReplyId": 1}) == "Reply not found"
-
-
 def test_every_change_is_kept_even_one_that_changes_nothing(account: Account) -> None:
     ticket_id = account.added_id()
     for _ in range(2):
         account.result("PATCH", f"/tickets/{ticket_id}/status", {"status": "pending"})
         account.result("POST", f"/tickets/{ticket_id}/notes", {"message": "the same"})
 
-    assert Counter(account.stored.actions) == {
+    [ticket] = requests.get(account.url + "/_control/tickets", timeout=5).json()
+    assert (ticket["ticket_id"], ticket["comments"]) == (ticket_id, ["the same", "the same"])
+    assert Counter(change["action"] for change in ticket["changes"]) == {
         "ticket_created": 1,
         "ticket_status_changed": 2,
         "note_created": 2,
     }
-    [ticket] = requests.get(account.url + "/_control/tickets", timeout=5).json()
-    assert (ticket["ticket_id"], ticket["comments"]) == (ticket_id, ["the same", "the same"])
-    assert [change["action"] for change in ticket["changes"]] == ticket["actions"]
     assert (ticket["changes"][1]["before"], ticket["changes"][1]["after"]) == ("open", "pending")
 
 
@@ -619,13 +497,12 @@ def test_every_change_is_kept_even_one_that_changes_nothing(account: Account) ->
     ("method", "rest", "content"),
     [
         ("PATCH", "status", {"status": "open"}),
-        ("PATCH", "Assignee", {"assigneeId": None, "previousAssigneeId": None}),
-        ("PATCH", "category", {}),
+        ("PATCH", "Assignee", {"assigneeId": STAFF.id, "previousAssigneeId": None}),
+        ("PATCH", "category", {"id": 23445}),
         ("PATCH", "customFields", {"id": REGION.id, "value": "Oslo"}),
         ("PUT", "tags", {"tags": []}),
         ("POST", "notes", {"message": "x"}),
         ("POST", "replies", {"message": "x"}),
-        ("POST", "log", {}),
     ],
 )
 def test_change_of_an_unknown_ticket_is_refused(
@@ -634,69 +511,12 @@ def test_change_of_an_unknown_ticket_is_refused(
     assert account.refusal(method, f"/tickets/{UNKNOWN_ID}/{rest}", content) == "Ticket not found"
 
 
-# Log, teammates and what is defined
-
-
-def test_log_shows_changes_latest_first_by_type_and_page(account: Account) -> None:
-    ticket_id = account.added_id(creator={"email": "b@example.com", "name": "Bill"})
-    path = f"/tickets/{ticket_id}/log"
-    account.result(
-        "PATCH", f"/tickets/{ticket_id}/Assignee", {"assigneeId": ROBERT.id, "previousAssigneeId": None}
-    )
-    account.result("PATCH", f"/tickets/{ticket_id}/category", {"id": 23445})
-    account.result(
-        "POST", f"/tickets/{ticket_id}/replies", {"message": "x", "author": {"email": STAFF.email}}
-    )
-
-    entries = account.result("POST", path, {"action_types": []})
-    assert all(set(entry) == LOG_KEYS and TIME.fullmatch(entry["time"]) for entry in entries)
-    assert [entry["actionType"] for entry in entries] == [
-        "ticket_status_changed",
-        "reply_created",
-        "ticket_category_changed",
-        "ticket_assigned_to_user",
-        "ticket_created",
-    ]
-    assert entries[0]["actionString"] == 'changed the status from "Open" to "Pending"'
-    assert [entry["user"]["name"] for entry in entries[:2]] == [STAFF.name] * 2
-    assert entries[2]["includedItems"]["categories"] == [{"id": 23445, "name": "Sales"}]
-    assert entries[3]["actionString"] == f"changed ticket assignee to {{User:{ROBERT.id}}}"
-    assert [user["id"] for user in entries[3]["includedItems"]["users"]] == [ROBERT.id]
-
-    [created] = account.result("POST", path, {"action_types": ["ticket_created", "ticket_read"]})
-    assert created["user"]["name"] == "Bill"
-    page = account.result("POST", path, {}, params={"skip": 1, "take": 2})
-    assert [entry["actionType"] for entry in page] == ["reply_created", "ticket_category_changed"]
-    assert "take" in account.refusal("POST", path, {}, params={"take": 51})
-    assert "actionTypes" in account.refusal("POST", path, {"actionTypes": []})
-
-
-def test_teammates_show_ids_only_where_told_so(account: Account) -> None:
-    everybody = account.result("GET", "/Teammates")
-    assert {frozenset(one) for one in everybody} == {frozenset({"name", "email", "role"})}
-    assert {one["role"] for one in everybody} == {"admin", "read_only_user"}
-    account.switch(teammate_ids=True)
-    group = account.result("GET", "/Teammates", params={"group": 2})
-    assert [one["id"] for one in group] == [STAFF.id]
-    assert account.result("GET", "/Teammates", params={"group": UNKNOWN_ID + 98}) == []
-
-
-def test_categories_custom_fields_and_groups_can_be_read(account: Account) -> None:
-    assert {"id": 15597, "name": "Customers"} in account.result("GET", "/categories")
-    assert account.result("GET", "/categories/15597") == {"id": 15597, "name": "Customers"}
-    field = account.result("GET", f"/customFields/{REGION.id}")
-    assert set(field) == CUSTOM_FIELD_KEYS
-    assert [possible["value"] for possible in field["possibleValues"]] == ["Østfold", "Akershus", "Oslo"]
-    assert len(account.result("GET", "/customFields")) == 3
-    assert len(account.result("GET", "/userGroups")) == 2
-
-
 # All operations
 
 
-def test_failures_can_carry_a_status_of_their_cause_or_a_given_one(account: Account) -> None:
+def test_failures_can_carry_a_status_of_their_cause(account: Account) -> None:
     ticket_id = account.added_id()
-    conflict = {"assigneeId": None, "previousAssigneeId": STAFF.id}
+    conflict = {"assigneeId": ROBERT.id, "previousAssigneeId": STAFF.id}
 
     def statuses() -> list[int]:
         calls = [
@@ -711,8 +531,6 @@ def test_failures_can_carry_a_status_of_their_cause_or_a_given_one(account: Acco
     assert statuses() == [200, 200, 200]
     account.switch(failure_status="by_cause")
     assert statuses() == [400, 404, 409]
-    account.switch(failure_status=422)
-    assert statuses() == [422, 422, 422]
 
 
 def test_answers_can_be_in_pascal_case(account: Account) -> None:
@@ -729,7 +547,7 @@ def test_calls_known_by_title_only_can_be_missing(account: Account) -> None:
     ticket_id = account.added_id()
     account.switch(unverified_calls="missing")
     for route in ROUTES:
-        path = route.path.format(ticket_id=ticket_id, item_id=UNKNOWN_ID)
+        path = route.path.format(ticket_id=ticket_id)
         status = account.call(route.method, path, json={}).status_code
         assert status == (200 if route.documented else 404), route
     assert account.listed_ids(ticketIds=[ticket_id]) == [ticket_id]
@@ -740,17 +558,9 @@ def test_body_that_is_not_json_is_refused(account: Account) -> None:
     assert answer["errorText"] == "The body is not JSON"
 
 
-def test_other_methods_and_paths_are_refused_and_recorded(account: Account) -> None:
-    statuses = [
-        account.session.request(method, account.url + path, timeout=5).status_code
-        for method, path in (
-            ("GET", "/tickets"),
-            ("GET", "/token"),
-            ("GET", "/teammates"),
-            ("GET", "/tickets/x"),
-        )
-    ]
-    assert statuses == [405, 405, 404, 404]
+def test_other_methods_and_paths_are_not_found_and_recorded(account: Account) -> None:
+    calls = (("GET", "/tickets"), ("GET", "/token"), ("PATCH", "/tickets/1/assignee"), ("GET", "/tickets/x"))
+    assert [account.call(method, path).status_code for method, path in calls] == [404] * 4
     assert account.received("other") == 4
 
 
@@ -769,27 +579,12 @@ def test_answers_can_name_a_wrong_ticket_and_nothing_else_wrong(account: Account
     ticket_id = account.added_id(**DOCUMENTED_ADD)
     right = account.shown(ticket_id)
     account.simulator.faults.add(FaultRule(fault=Fault(answer="wrong_id")))
-    account.switch(utc_offset_hours=0)
     wrong = account.shown(ticket_id)
     assert wrong["id"] != ticket_id
     assert isinstance(wrong["id"], int)
     assert (wrong["lockedBy"], wrong["author"]) == (right["lockedBy"], right["author"])
     assert account.listed_ids() == [wrong["id"]]
     assert account.added_id() == wrong["id"]
-
-
-def test_faults_can_befall_the_token_call_alone(account: Account) -> None:
-    account.simulator.faults.add(FaultRule(operation="token", times=1, fault=Fault(status=503)))
-    assert account.mint().status_code == 503
-    assert account.mint().status_code == 200
-
-
-def test_reset_after_acting_leaves_a_note(account: Account) -> None:
-    path = f"/tickets/{account.added_id()}/notes"
-    account.simulator.faults.add(FaultRule(operation="add_note", times=1, fault=Fault(reset="after")))
-    with pytest.raises(requests.ConnectionError):
-        account.call("POST", path, json={"message": "one"})
-    assert account.stored.comments == ["one"]
 
 
 # Webhooks
@@ -806,14 +601,14 @@ def test_webhook_is_posted_in_pascal_case(account: Account, endpoint: ScriptedSe
     account.result("PATCH", f"/tickets/{ticket_id}/status", {"status": "pending"})
     endpoint.replies.append(Reply(body="fine"))
     order = {"url": endpoint.url + "/callbacks/socialboards?key=k", "ticket_id": ticket_id}
-    told = requests.post(account.url + "/_control/webhooks", json=order, timeout=5)
+    posted = requests.post(account.url + "/_control/webhooks", json=order, timeout=5)
 
-    assert told.status_code == 200
-    assert (told.json()["status"], told.json()["body"]) == (200, "fine")
+    assert posted.status_code == 200
+    assert (posted.json()["status"], posted.json()["body"]) == (200, "fine")
     [call] = endpoint.calls
     assert (call.method, call.path) == ("POST", "/callbacks/socialboards?key=k")
     assert call.headers["content-type"] == "application/json"
-    assert told.json()["sent"] == call.body.decode()
+    assert posted.json()["sent"] == call.body.decode()
     assert set(call.json) == {"CommunityName", "EventType", "TicketId", "Events"}
     assert (call.json["EventType"], call.json["TicketId"]) == ("ticket_status_change", ticket_id)
     [event] = call.json["Events"]
@@ -844,46 +639,29 @@ def test_webhook_can_have_the_oddities_of_the_samples(account: Account, endpoint
         json.loads(posted(missing_comma=True))
 
 
-@pytest.mark.parametrize(
-    ("body", "verified"), [("4711", True), ("4712", False), ('{"challenge": 4711}', False)]
-)
-def test_endpoint_is_verified_by_the_challenge(
-    account: Account, endpoint: ScriptedServer, body: str, verified: bool
-) -> None:
-    endpoint.replies.append(Reply(body=body))
-    order = {"url": endpoint.url + "/cb", "verify_token": "v & w", "challenge": 4711}
-    told = requests.post(account.url + "/_control/webhooks/verification", json=order, timeout=5)
-    assert told.json() == {"challenge": 4711, "verified": verified, "status": 200, "body": body}
-    [call] = endpoint.calls
-    assert (call.method, call.path) == ("GET", "/cb?challenge=4711&verifyToken=v+%26+w")
-
-
 def test_webhook_orders_that_cannot_be_met_say_why(account: Account) -> None:
     ticket_id = account.added_id()
     control = account.url + "/_control/webhooks"
 
-    def refused(**order: object) -> tuple[int, str]:
-        answer = requests.post(
-            control, json={"url": "http://127.0.0.1:1/", "ticket_id": 1} | order, timeout=5
-        )
-        return answer.status_code, answer.json()["errors"][0]
+    def refused(**order: object) -> str:
+        content = {"url": "http://127.0.0.1:1/", "ticket_id": 1} | order
+        response = requests.post(control, json=content, timeout=5)
+        assert response.status_code == 400
+        return str(response.json()["errors"][0])
 
-    assert refused() == (400, "ticket_id: Ticket not found")
-    assert refused(colour="red")[1].startswith("colour:")
-    status, error = refused(ticket_id=ticket_id)
-    assert (status, error.partition(":")[0]) == (502, "ClientConnectorError")
-    order = {"url": "http://127.0.0.1:1/", "verify_token": "v"}
-    assert requests.post(control + "/verification", json=order, timeout=5).status_code == 502
+    assert refused() == "Ticket not found"
+    assert refused(colour="red").startswith("colour:")
+    assert refused(ticket_id=ticket_id).startswith("ClientConnectorError:")
 
 
-# Control interface and running
+# Control interface
 
 
 def test_control_changes_switches_and_resets(account: Account) -> None:
     control = account.url + "/_control"
     assert requests.get(control + "/health", timeout=5).json() == {"status": "ok", "helpdesk": "socialboards"}
     account.added_id()
-    changes = {"required_fields": ["message"], "refresh_rotation": "old_refused", "utc_offset_hours": 3}
+    changes = {"unknown_ids": "taken", "refresh_rotation": "old_refused"}
     switches = requests.put(control + "/switches", json=changes, timeout=5).json()
     assert changes.items() <= switches.items()
     refused = requests.put(control + "/switches", json={"pascal_case": "yes"}, timeout=5)
@@ -901,22 +679,3 @@ def test_control_keeps_its_own_paths(account: Account) -> None:
     assert requests.get(account.url + "/_control/expire", timeout=5).status_code == 405
     assert requests.get(account.url + "/_control/other", timeout=5).status_code == 404
     assert account.simulator.calls == []
-
-
-def test_command_announces_itself_and_stops_on_signal(tmp_path: Path) -> None:
-    ready = tmp_path / "ready.json"
-    options = ["--refresh-token", REFRESH_TOKEN, "--client-id", CLIENT_ID, "--ready-file", str(ready)]
-    command = [sys.executable, "-m", "bridge.simulators.socialboards.account", "--port", "0", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        try:
-            deadline = time.monotonic() + 20
-            while not ready.exists() and process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.02)
-            announced = json.loads(ready.read_text())
-            assert announced["pid"] == process.pid
-            assert requests.post(announced["url"] + "/token", data=GRANT, timeout=5).status_code == 200
-            os.kill(process.pid, signal.SIGTERM)
-            _, errors = process.communicate(timeout=10)
-        finally:
-            process.kill()
-    assert (process.returncode, errors) == (0, b"")

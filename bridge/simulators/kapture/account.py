@@ -227,10 +227,10 @@ class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
 
     def _get(self, fields: JsonObject, origin: str) -> list[JsonObject]:
         # Documented: the sample and the failure say ticket_ids, the parameter table ticket_id.
-        wanted = _text(fields, "ticket_ids") or _text(fields, "ticket_id")
-        if not wanted:
+        named = _text(fields, "ticket_ids") or _text(fields, "ticket_id")
+        if not named:
             raise RefusedError("ticket_ids are missing.")
-        ids = dict.fromkeys(part.strip() for part in wanted.split(","))
+        ids = dict.fromkeys(part.strip() for part in named.split(","))
         answers = self._answers(origin)
         return [answers.found(self._tickets[ticket_id]) for ticket_id in ids if ticket_id in self._tickets]
 

@@ -1,9 +1,9 @@
-"""A simulated Socialboards account: tokens, tickets, notes, replies and webhooks, as far as they are known.
+"""A simulated Socialboards account: the calls that our client makes, and webhooks, as far as they are known.
 
 Facts are tagged by their source: documented (the vendor's pages and samples) or inferred (our own
 conclusion; a client must not depend on it). Undocumented are error codes and statuses, failures of the token
 call, and all calls that are known by their title only. What the vendor leaves open is answered strictly, or
-as a switch tells, so that a client which relies on luck is found out.
+as a switch says, so that a client which relies on luck is found out.
 """
 
 from __future__ import annotations
@@ -33,10 +33,9 @@ from bridge.simulators.socialboards.answers import (
     envelope,
     with_pascal_case_keys,
 )
-from bridge.simulators.socialboards.calls import ROUTES, Asked, is_known, route_of
-from bridge.simulators.socialboards.desk import Desk
+from bridge.simulators.socialboards.calls import ROUTES, ApiCall, route_of
 from bridge.simulators.socialboards.directory import STAFF, ErrorCode, RefusedError
-from bridge.simulators.socialboards.requests import AddNote
+from bridge.simulators.socialboards.store import TicketStore
 from bridge.simulators.socialboards.switches import SocialboardsSwitches
 from bridge.simulators.socialboards.tokens import AccessTokens, TokenRefusedError, refresh_token_of
 from bridge.simulators.socialboards.webhooks import webhook_routes
@@ -50,6 +49,7 @@ MINT = "token"
 """The operation of the call that mints an access token."""
 _MINT_PATH = "/token"
 
+_TOKEN_LIFE_S = 3600
 # Documented: offsets vary from call to call.
 _OFFSETS = (0, 1, 3)
 
@@ -75,46 +75,45 @@ class SocialboardsSimulator(HelpdeskSimulator[SocialboardsSwitches]):
         super().__init__(token=token, switches=switches or SocialboardsSwitches(), clock=clock)
         self.client_id = client_id
         self.access_tokens = AccessTokens(self._now)
-        self._desk = Desk(self._now)
+        self._store = TicketStore(self._now)
         self._offsets = itertools.cycle(_OFFSETS)
-        # By the refresh token that followed them, so that they are void once it is changed by hand.
-        self._rotated: dict[str, frozenset[str]] = {}
 
     @property
     def tickets(self) -> list[Ticket]:
         """A copy of the store, oldest first."""
-        return self._desk.tickets
+        return self._store.tickets
 
     def tickets_as_json(self) -> list[JsonObject]:
-        """The store in our own plain form, with `comments` (messages of notes) and `actions` (of changes)."""
-        return [
-            asdict(ticket) | {"comments": ticket.comments, "actions": ticket.actions}
-            for ticket in self.tickets
-        ]
+        """The store in our own plain form; `comments` are the messages of the notes."""
+        return [asdict(ticket) | {"comments": ticket.comments} for ticket in self.tickets]
 
     def forget_tickets(self) -> None:
         """Empty the store."""
-        self._desk.clear()
+        self._store.clear()
 
     def change_by_hand(self, ticket_id: str, state: str) -> None:
         """Give a ticket another status."""
         with _by_hand():
-            self._desk.set_status(int(ticket_id), state)
+            self._store.set(int(ticket_id), "status", state)
 
     def note_by_hand(self, ticket_id: str, message: str) -> None:
         """Write a note."""
         with _by_hand():
-            self._desk.add_note(int(ticket_id), AddNote(message=message), STAFF)
+            self._store.add_message(int(ticket_id), "note", STAFF, message)
 
     def delete_by_hand(self, ticket_id: str) -> None:
         """Take a ticket away."""
         with _by_hand():
-            self._desk.delete(int(ticket_id))
+            self._store.delete(int(ticket_id))
 
     def copy_by_hand(self, ticket_id: str) -> str:
         """Make the same ticket again."""
         with _by_hand():
-            return str(self._desk.copy(int(ticket_id)))
+            return str(self._store.copy(int(ticket_id)).ticket_id)
+
+    def _ticket_by_hand(self, ticket_id: int) -> Ticket:
+        with _by_hand():
+            return self._store.ticket(ticket_id)
 
     def reset(self) -> None:
         """Back to the state of the start, without any access token."""
@@ -127,45 +126,40 @@ class SocialboardsSimulator(HelpdeskSimulator[SocialboardsSwitches]):
         async def expire(_: web.Request) -> web.Response:
             return web.json_response({"expired": self.access_tokens.expire()})
 
-        return [web.post("/_control/expire", expire), *webhook_routes(self._desk.ticket)]
+        return [web.post("/_control/expire", expire), *webhook_routes(self._ticket_by_hand)]
 
     def operation_of(self, method: str, path: str) -> str:
         """The path's case counts; whether it does for the vendor is not known."""
         if (method, path) == ("POST", _MINT_PATH):
             return MINT
-        found = route_of(method, path)
-        return found[0].operation if found else OTHER
+        match = route_of(method, path)
+        return match[0].operation if match else OTHER
 
     def perform(self, call: ReceivedCall) -> Answer:
         """Do what the call asks and return the true answer."""
         path, _, query = call.path.partition("?")
         if call.operation == MINT:
             return self._token_answer(call)
-        found = route_of(call.method, path)
-        if found is None or not (found[0].documented or self.switches.unverified_calls == "served"):
-            known = found is None and (is_known(path) or path == _MINT_PATH)
-            return Answer(status=405 if known else 404, content_type="text/html; charset=utf-8")
+        match = route_of(call.method, path)
+        if match is None or not (match[0].documented or self.switches.unverified_calls == "served"):
+            return Answer(status=404, content_type="text/html; charset=utf-8")
         if not self.access_tokens.accepts(call.headers.get("authorization")):
             refused = RefusedError("The access token is missing, wrong or expired", ErrorCode.UNAUTHORIZED)
             return self._failure(refused, status=401, headers={"WWW-Authenticate": "Bearer"})
-        route, ids = found
-        switches = self.switches
-        offset = switches.utc_offset_hours
-        asked = Asked(
-            desk=self._desk,
-            switches=switches,
+        route, ticket_id = match
+        api_call = ApiCall(
+            store=self._store,
+            switches=self.switches,
             answers=SocialboardsAnswers(
-                offset_hours=next(self._offsets) if offset == "varying" else offset,
-                marker_returned=switches.marker_returned,
-                teammate_ids=switches.teammate_ids,
+                offset_hours=next(self._offsets), marker_returned=self.switches.marker_returned
             ),
             now=self.clock(),
             body=call.body,
             query=dict(parse_qsl(query, keep_blank_values=True)),
-            **ids,
+            ticket_id=ticket_id,
         )
         try:
-            return self._enveloped(envelope(route.answer(asked)))
+            return self._enveloped(envelope(route.perform(api_call)))
         except RefusedError as refused:
             return self._failure(refused)
 
@@ -183,29 +177,23 @@ class SocialboardsSimulator(HelpdeskSimulator[SocialboardsSwitches]):
             return self._failure(RefusedError(f"{refused.error}: {refused.description}", code))
 
     def _minted(self, call: ReceivedCall) -> JsonObject:
-        switches = self.switches
         presented = refresh_token_of(call.body, call.headers.get("content-type", ""), self.client_id)
-        older = self._rotated.get(self.token, frozenset())
-        accepted = older | {self.token} if switches.refresh_rotation == "old_accepted" else {self.token}
-        if presented not in accepted:
+        if presented != self.token:
             raise TokenRefusedError("invalid_grant", "Unknown refresh_token")
-        if switches.refresh_rotation != "off":
-            following = secrets.token_urlsafe(32)
-            self._rotated[following] = older | {self.token}
-            self.token = following
+        if self.switches.refresh_rotation != "off":
+            self.token = secrets.token_urlsafe(32)
         return {
-            "access_token": self.access_tokens.mint(switches.access_token_life_s),
+            "access_token": self.access_tokens.mint(_TOKEN_LIFE_S),
             "token_type": "bearer",
-            "expires_in": switches.access_token_life_s - 1,
+            "expires_in": _TOKEN_LIFE_S - 1,  # Documented: a second less.
             "refresh_token": self.token,
         }
 
     def _failure(
         self, refused: RefusedError, *, status: int | None = None, headers: dict[str, str] | None = None
     ) -> Answer:
-        chosen = self.switches.failure_status
-        by_switch = refused.code.http_status if chosen == "by_cause" else chosen
-        return self._enveloped(envelope(None, refused.code, refused.text), status or by_switch, headers)
+        by_cause = refused.code.http_status if self.switches.failure_status == "by_cause" else 200
+        return self._enveloped(envelope(None, refused.code, refused.text), status or by_cause, headers)
 
     def _enveloped(
         self, content: JsonObject, status: int = 200, headers: dict[str, str] | None = None

@@ -10,54 +10,42 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from bridge.simulators.socialboards.tickets import Category, CustomField, Person, Teammate
+from bridge.simulators.socialboards.tickets import Category, CustomField, Person
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
-ROBERT = Teammate(
+ROBERT = Person(
     id="43b8adc7-755d-2be3-afb1-b6a462631977",
     name="Robert Baker",
     email="robert.baker@example.com",
     status="team",
-    role="admin",
-    groups=(1,),
 )
-STAFF = Teammate(
+STAFF = Person(
     id="31aee6af-3e38-40d9-98b1-aa2b9238f24d",
     name="Staff name",
     email="staffEmailLogin@domain.com",
     status="team",
-    role="admin",
-    groups=(1, 2),
 )
-READER = Teammate(
-    id="841c30d5-6ae4-4df1-939e-04c55aed5e98",
-    name="William Shakespeare",
-    email="william.shakespeare@example.com",
-    status="team",
-    role="read_only_user",
-)
-TEAMMATES = (ROBERT, STAFF, READER)
 API_USER = Person(id="513840d3-a2fb-4b16-8381-9afeb6cf5993", name="Public API", status="team")
-"""Does what is asked for in nobody's name (inferred)."""
+"""Does what no author is named for (inferred)."""
 
-CATEGORIES = (
-    Category(15597, "Customers"),
-    Category(15721, "Other cases"),
-    Category(23445, "Sales"),
-    Category(33527, "Delivery"),
-    Category(34016, "005"),
-)
 REGION = CustomField(
     id=42623, name="Shop region", type="region", possible_values=("Østfold", "Akershus", "Oslo")
 )
-CHOICE = CustomField(id=18464, name="Option", type="list", possible_values=("Option 1", "Option 2"))
 REFERENCE = CustomField(id=51200, name="Reference", type="text")
-CUSTOM_FIELDS = (REGION, CHOICE, REFERENCE)
-USER_GROUPS = (Category(1, "First line"), Category(2, "Second line"))
 
-_UNASSIGNABLE_ROLES = {"read_only_user"}
+# Documented: teammates with the role read_only_user cannot be assigned. None of these has it.
+_TEAMMATES = {person.id: person for person in (ROBERT, STAFF)}
+_LOGINS = {(person.email or "").lower(): person for person in (ROBERT, STAFF)}
+_CATEGORIES = {
+    15597: Category(15597, "Customers"),
+    15721: Category(15721, "Other cases"),
+    23445: Category(23445, "Sales"),
+    33527: Category(33527, "Delivery"),
+    34016: Category(34016, "005"),
+}
+_CUSTOM_FIELDS = {REGION.id: REGION, REFERENCE.id: REFERENCE}
 
 
 class ErrorCode(IntEnum):
@@ -84,7 +72,7 @@ class RefusedError(Exception):
         self.code = code
 
 
-def client(*, email: str | None, custom_identifier: str | None, name: str, image: str | None) -> Person:
+def customer(*, email: str | None, custom_identifier: str | None, name: str, image: str | None) -> Person:
     """A customer; the same e-mail, or else the same identifier, is the same person (documented for chats)."""
     identifier = custom_identifier.strip().lower() if custom_identifier else None
     key = (email or "").lower() or identifier
@@ -104,48 +92,31 @@ class Directory:
     lenient: bool
 
     def assignee(self, assignee_id: str) -> Person:
-        """Who can be assigned. Raises RefusedError for readers as well, who cannot be (documented)."""
-        for teammate in TEAMMATES:
-            if teammate.id == assignee_id.lower():
-                if teammate.role in _UNASSIGNABLE_ROLES:
-                    raise RefusedError(f"A {teammate.role} cannot be assigned")
-                return teammate
-        self._refuse_unless_lenient("assignee")
-        return Person(id=assignee_id.lower(), name="Unknown", status="team")
+        """Who can be assigned; the case of an id does not count."""
+        unknown = Person(id=assignee_id.lower(), name="Unknown", status="team")
+        return self._known("assignee", _TEAMMATES, assignee_id.lower(), unknown)
 
     def author(self, email: str | None) -> Person:
         """Whose login this is; nobody's is the API's own."""
         if email is None:
             return API_USER
-        for teammate in TEAMMATES:
-            if (teammate.email or "").lower() == email.lower():
-                return teammate
-        self._refuse_unless_lenient("author")
-        name = email.partition("@")[0]
-        return Person(
-            id=str(uuid.uuid5(uuid.NAMESPACE_URL, email.lower())), name=name, email=email, status="team"
-        )
+        person_id = str(uuid.uuid5(uuid.NAMESPACE_URL, email.lower()))
+        unknown = Person(id=person_id, name=email.partition("@")[0], email=email, status="team")
+        return self._known("author", _LOGINS, email.lower(), unknown)
 
     def category(self, category_id: int) -> Category:
         """The category with this id."""
-        for category in CATEGORIES:
-            if category.id == category_id:
-                return category
-        self._refuse_unless_lenient("category")
-        return Category(category_id, f"Category {category_id}")
+        unknown = Category(category_id, f"Category {category_id}")
+        return self._known("category", _CATEGORIES, category_id, unknown)
 
     def custom_field(self, field_id: int) -> CustomField:
         """The custom field with this id."""
-        for custom_field in CUSTOM_FIELDS:
-            if custom_field.id == field_id:
-                return custom_field
-        self._refuse_unless_lenient("custom field")
-        return CustomField(id=field_id, name=f"Field {field_id}", type="text")
+        unknown = CustomField(id=field_id, name=f"Field {field_id}", type="text")
+        return self._known("custom field", _CUSTOM_FIELDS, field_id, unknown)
 
-    def values(self, pairs: Iterable[tuple[int, str]]) -> dict[int, str]:
-        """Values by the ids of their fields, all of which must be known."""
-        return {self.custom_field(field_id).id: value for field_id, value in pairs}
-
-    def _refuse_unless_lenient(self, what: str) -> None:
-        if not self.lenient:
+    def _known[KeyT, KnownT](
+        self, what: str, table: Mapping[KeyT, KnownT], key: KeyT, unknown: KnownT
+    ) -> KnownT:
+        if key not in table and not self.lenient:
             raise RefusedError(f"Unknown {what}")
+        return table.get(key, unknown)

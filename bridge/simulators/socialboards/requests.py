@@ -1,7 +1,8 @@
 """What a simulated Socialboards account accepts as a request: documented keys, exactly as they are spelt.
 
-The vendor does not say what becomes of unknown keys, other spellings or wrong types; here they are refused,
-so that a client which relies on luck is found out.
+An add takes all documented keys, the other calls those that our client sends. The vendor does not say what
+becomes of unknown keys, other spellings or wrong types; here they are refused, so that a client which relies
+on luck is found out.
 """
 
 from __future__ import annotations
@@ -57,14 +58,14 @@ class Creator(_Body):
     custom_identifier: str | None = None
 
 
-class FieldValueSent(_Body):
+class FieldValue(_Body):
     """A custom field's new value."""
 
     id: int
     value: str
 
 
-class AttachmentSent(_Body):
+class AttachmentLink(_Body):
     """A file by its URL, which is not fetched."""
 
     url: Url
@@ -72,56 +73,45 @@ class AttachmentSent(_Body):
 
 
 class AddTicket(_Body):
-    """All documented fields; none is documented as required."""
+    """All documented fields; none is documented as required. Without a title it is refused here."""
 
-    title: str | None = None
+    title: Text
     message: str | None = None
     is_html: bool = True
-    creator: Creator | None = None
+    creator: Creator = Creator()
     assignee_id: Guid | None = None
     category_id: int | None = None
     cc: list[EMail] = []
-    custom_fields: list[FieldValueSent] = []
+    custom_fields: list[FieldValue] = []
     sentiment: Literal["question", "praise", "suggestion", "complaint"] = "question"
     source_name: str | None = None
     tags: list[Text] = []
-    attachments: list[AttachmentSent] = []
-
-
-class FieldFilter(_Body):
-    """The sample says `key`, the type `id`; a switch tells which one is taken."""
-
-    key: int | None = None
-    id: int | None = None
-    value: str
+    attachments: list[AttachmentLink] = []
 
 
 class ListTickets(_Body):
-    """A null category selects tickets without one (documented); without the key, all (inferred)."""
+    """Documented besides: categoryId (null selects tickets without one), status, source, orderBy
+    (last_thread_activity_desc), and customFields, which the sample names by `key` and the type by `id`.
+    """
 
-    category_id: int | None = None
-    custom_fields: list[FieldFilter] = []
     from_: Moment | None = Field(None, alias="from")
     to: Moment | None = None
-    order_by: Literal["last_thread_activity_desc"] | None = None
-    source: str | None = None
-    status: str | None = None
     ticket_ids: list[int] | None = None
     skip: Annotated[int, Field(ge=0)] = 0
-    take: Annotated[int, Field(ge=1)] = DEFAULT_ROWS
+    take: Annotated[int, Field(ge=1, le=MOST_ROWS)] = DEFAULT_ROWS
 
 
 class SetAssignee(_Body):
-    """Both are required; null is nobody (documented)."""
+    """Both are required; null is nobody (documented). Our client never unassigns."""
 
-    assignee_id: Guid | None
+    assignee_id: Guid
     previous_assignee_id: Guid | None
 
 
 class SetCategory(_Body):
-    """Without an id the category is removed (documented)."""
+    """Documented: without an id the category is removed. Our client never does that."""
 
-    id: int | None = None
+    id: int
 
 
 class SetStatus(_Body):
@@ -147,49 +137,22 @@ class AddNote(_Body):
 
     message: Text
     author: Author | None = None
-    attachments: list[AttachmentSent] = []
     is_html: bool = False
 
 
-class SetNote(_Body):
-    """Body inferred."""
-
-    message: Text
-    is_html: bool = False
-
-
-class AddReply(_Body):
-    """All documented fields."""
-
-    message: Text
-    author: Author | None = None
-    attachments: list[AttachmentSent] = []
-    is_html: bool = False
-    is_draft: bool = False
-    is_ticket_needed_to_be_completed: bool = False
-    parent_reply_id: int | None = None
-    suppress_ticket_status_autoupdate: bool = False
-
-
-class LogFilter(_Body):
-    """Snake case, unlike the rest; empty is all (documented)."""
-
-    model_config = ConfigDict(alias_generator=None)
-    action_types: list[str] = []
-
-
-def sent[BodyT: BaseModel](model: type[BodyT], body: bytes, *, optional: bool = False) -> BodyT:
-    """The body as a model. Where it is optional, nothing and null are taken as an empty object.
-
-    Raises RefusedError.
+class AddReply(AddNote):
+    """Documented besides: attachments, isTicketNeededToBeCompleted, parentReplyId,
+    suppressTicketStatusAutoupdate.
     """
+
+    is_draft: bool = False
+
+
+def body_as[BodyT: BaseModel](model: type[BodyT], body: bytes) -> BodyT:
+    """The body as a model. Raises RefusedError."""
     try:
-        content = json.loads(body) if body or not optional else {}
-    except ValueError as error:
-        raise RefusedError("The body is not JSON") from error
-    if content is None and optional:
-        content = {}
-    try:
-        return posted(model, content)
+        return posted(model, json.loads(body))
     except ControlError as error:
         raise RefusedError(str(error)) from error
+    except ValueError as error:
+        raise RefusedError("The body is not JSON") from error

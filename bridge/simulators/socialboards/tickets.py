@@ -18,14 +18,10 @@ type Action = Literal[
     "ticket_assigned_to_user",
     "reply_created",
     # Inferred names: the full enumeration is not known.
-    "ticket_unassigned",
     "ticket_category_changed",
     "ticket_custom_field_changed",
     "ticket_tags_changed",
     "note_created",
-    "note_updated",
-    "note_deleted",
-    "reply_tags_changed",
 ]
 
 
@@ -39,14 +35,6 @@ class Person:
     status: Literal["client", "team"] = "client"
     image: str | None = None
     custom_identifier: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Teammate(Person):
-    """A member of the team; `groups` are the user groups that list them."""
-
-    role: str
-    groups: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,14 +56,6 @@ class CustomField:
 
 
 @dataclass(frozen=True)
-class FieldValue:
-    """What a ticket holds in a custom field."""
-
-    id: int
-    value: str
-
-
-@dataclass(frozen=True)
 class Attachment:
     """A file by its URL."""
 
@@ -84,31 +64,15 @@ class Attachment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Note:
-    """An internal note. `message` is as it was sent, tags included."""
+class Message:
+    """An internal note, or a reply to the customer or a draft of one. `message` is as it was sent."""
 
     id: int
     at: float
     author: Person
     message: str
     is_html: bool
-    attachments: tuple[Attachment, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reply:
-    """A reply to the customer, or a draft of one. `level` 0 is the first."""
-
-    id: int
-    at: float
-    author: Person
-    message: str
-    is_html: bool
-    attachments: tuple[Attachment, ...]
-    parent_reply_id: int | None
-    level: int
-    is_draft: bool
-    tags: tuple[str, ...] = ()
+    is_draft: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +88,7 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Ticket:
-    """One stored ticket with all that ever happened to it, oldest first. Deleted notes stay in `changes`."""
+    """One stored ticket with all that ever happened to it, oldest first."""
 
     ticket_id: int
     created_at: float
@@ -141,10 +105,10 @@ class Ticket:
     source_name: str | None
     tags: tuple[str, ...]
     attachments: tuple[Attachment, ...]
+    changes: tuple[Change, ...]
     status: str = "open"
-    notes: tuple[Note, ...] = ()
-    replies: tuple[Reply, ...] = ()
-    changes: tuple[Change, ...] = ()
+    notes: tuple[Message, ...] = ()
+    replies: tuple[Message, ...] = ()
 
     @property
     def comments(self) -> list[str]:
@@ -152,12 +116,7 @@ class Ticket:
         return [note.message for note in self.notes]
 
     @property
-    def actions(self) -> list[Action]:
-        """What was done, one entry per change."""
-        return [change.action for change in self.changes]
-
-    @property
-    def sent_replies(self) -> tuple[Reply, ...]:
+    def sent_replies(self) -> tuple[Message, ...]:
         """The replies that are no drafts."""
         return tuple(reply for reply in self.replies if not reply.is_draft)
 

@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from bridge.simulators.faults import ControlError, posted
 from bridge.simulators.server import json_of, refused
 from bridge.simulators.socialboards.answers import SocialboardsAnswers, with_pascal_case_keys
-from bridge.simulators.socialboards.directory import RefusedError
 from bridge.simulators.socialboards.tickets import Category
 
 if TYPE_CHECKING:
@@ -31,13 +30,10 @@ _PREVIOUS: Mapping[str, tuple[str, Action]] = {
     STATUS_CHANGE: ("PreviousTicketStatus", "ticket_status_changed"),
     CATEGORY_CHANGE: ("PreviousTicketCategoryId", "ticket_category_changed"),
 }
+_COMMUNITY = "yourCompany"
 _TIMEOUT = aiohttp.ClientTimeout(total=30)
 
 Url = Annotated[str, Field(pattern=r"^https?://\S+$")]
-
-
-class UnreachableError(Exception):
-    """The end-point gave no answer."""
 
 
 class _Order(BaseModel):
@@ -50,8 +46,6 @@ class Webhook(_Order):
 
     ticket_id: int
     event_type: str = STATUS_CHANGE
-    community_name: str = "yourCompany"
-    offset_hours: Annotated[int, Field(ge=-12, le=14)] = 1
     omit_ticket_id: bool = False
     """Older webhooks have none in the envelope."""
     envelope_ticket_id: int | None = None
@@ -65,18 +59,15 @@ class Verification(_Order):
     """The GET that is sent when an end-point is configured."""
 
     verify_token: str
-    challenge: int | None = None
-    """Unset: a random number."""
 
 
 def webhook_body(order: Webhook, ticket: Ticket) -> bytes:
     """What is posted. The previous value is the one before the ticket's latest change of that kind."""
-    shown = SocialboardsAnswers(offset_hours=order.offset_hours).ticket(ticket)
+    shown = SocialboardsAnswers(offset_hours=1).ticket(ticket)
     if order.null_attachments:
         shown["attachments"] = None
     event: dict[str, object] = {
-        "InboxLink": f"https://inbox.socialboards.com/{order.community_name}/tickets"
-        f"?ticketId={ticket.ticket_id}"
+        "InboxLink": f"https://inbox.socialboards.com/{_COMMUNITY}/tickets?ticketId={ticket.ticket_id}"
     }
     if order.event_type in _PREVIOUS:
         key, action = _PREVIOUS[order.event_type]
@@ -84,7 +75,7 @@ def webhook_body(order: Webhook, ticket: Ticket) -> bytes:
         before = befores[-1] if befores else None
         event[key] = before.id if isinstance(before, Category) else before
     event["Ticket"] = with_pascal_case_keys(shown)
-    content: dict[str, object] = {"CommunityName": order.community_name, "EventType": order.event_type}
+    content: dict[str, object] = {"CommunityName": _COMMUNITY, "EventType": order.event_type}
     if not order.omit_ticket_id:
         content["TicketId"] = order.envelope_ticket_id or ticket.ticket_id
     text = json.dumps(content | {"Events": [event]}, ensure_ascii=False)
@@ -92,43 +83,36 @@ def webhook_body(order: Webhook, ticket: Ticket) -> bytes:
 
 
 def webhook_routes(ticket_of: Callable[[int], Ticket]) -> list[web.RouteDef]:
-    """Control calls that send one webhook or check one end-point, and tell what it answered.
+    """Control calls that send one webhook or check one end-point, and answer with what came back.
 
-    An end-point that cannot be reached is status 502.
+    `ticket_of` raises ControlError where there is no such ticket.
     """
 
     async def post(request: web.Request) -> web.Response:
         try:
             order = posted(Webhook, await json_of(request))
-            return web.json_response(await post_webhook(order, ticket_of(order.ticket_id)))
+            return web.json_response(await _post_webhook(order, ticket_of(order.ticket_id)))
         except ControlError as error:
             return refused(error)
-        except RefusedError as error:
-            return refused(ControlError([f"ticket_id: {error.text}"]))
-        except UnreachableError as error:
-            return web.json_response({"errors": [str(error)]}, status=502)
 
     async def check(request: web.Request) -> web.Response:
         try:
-            return web.json_response(await verify(posted(Verification, await json_of(request))))
+            return web.json_response(await _verify(posted(Verification, await json_of(request))))
         except ControlError as error:
             return refused(error)
-        except UnreachableError as error:
-            return web.json_response({"errors": [str(error)]}, status=502)
 
     return [web.post("/_control/webhooks", post), web.post("/_control/webhooks/verification", check)]
 
 
-async def post_webhook(order: Webhook, ticket: Ticket) -> dict[str, object]:
-    """Send it once; gives what was sent and answered. Raises UnreachableError."""
+async def _post_webhook(order: Webhook, ticket: Ticket) -> dict[str, object]:
     body = webhook_body(order, ticket)
     status, text = await _call("POST", order.url, body=body)
     return {"sent": body.decode(), "status": status, "body": text}
 
 
-async def verify(order: Verification) -> dict[str, object]:
-    """Check an end-point, which must answer with the challenge (documented). Raises UnreachableError."""
-    challenge = order.challenge if order.challenge is not None else secrets.randbelow(10**9)
+async def _verify(order: Verification) -> dict[str, object]:
+    """Check an end-point, which must answer with the challenge (documented)."""
+    challenge = secrets.randbelow(10**9)
     query = {"challenge": str(challenge), "verifyToken": order.verify_token}
     status, text = await _call("GET", order.url, query=query)
     # Inferred: nothing but the number, whatever surrounds it is refused.
@@ -149,4 +133,4 @@ async def _call(
         ):
             return answer.status, await answer.text(errors="replace")
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise UnreachableError(f"{type(error).__name__}: {error}") from error
+        raise ControlError([f"{type(error).__name__}: {error}"]) from error
