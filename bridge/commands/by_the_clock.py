@@ -98,7 +98,7 @@ def schedules(stack: str | None, as_json: bool) -> None:
         state = _state_of(deployed, name, one)
         times = one.next_times(datetime.now(UTC), 3)
         if as_json:
-            shown = {"name": name, "state": state, "schedule": one.schedule, "zone": one.zone}
+            shown = {"name": name, "state": state, "schedule": one.schedule, "zone": one.zone.key}
             click.echo(json.dumps(shown | {"next": [moment.isoformat() for moment in times]}))
             continue
         click.echo(f"{name}  {state}  {one.description}")
@@ -113,7 +113,7 @@ def _state_of(deployed: target.Target | None, name: str, one: Schedule) -> str:
     found = deployed.schedule(f"{deployed.name}-{name}")
     if found is None:
         return "not deployed"
-    same = found == (wanted.upper(), one.schedule, one.zone)
+    same = found == (wanted.upper(), one.schedule, one.zone.key)
     return wanted if same else "deployed otherwise: deploy again"
 
 
