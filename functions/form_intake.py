@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from helpdesk.edge_settings import load_form_settings
 from helpdesk.http.forms.form_file import load_forms
 from helpdesk.http.forms.submissions import FormIntake
 from helpdesk.runtime.base_parts import BaseParts
 from helpdesk.runtime.invocation import LambdaContext, entry
+from helpdesk.settings import load_form_settings
 
 
 def form_intake(parts: BaseParts) -> FormIntake:

@@ -98,7 +98,7 @@ def schedules(stack: str | None, as_json: bool) -> None:
         state = _state_of(deployed, name, schedule)
         times = schedule.next_times(datetime.now(UTC), 3)
         if as_json:
-            shown = {"name": name, "state": state, "schedule": schedule.schedule, "zone": schedule.zone}
+            shown = {"name": name, "state": state, "schedule": schedule.schedule, "zone": schedule.zone.key}
             click.echo(json.dumps(shown | {"next": [moment.isoformat() for moment in times]}))
             continue
         click.echo(f"{name}  {state}  {schedule.description}")
@@ -113,7 +113,7 @@ def _state_of(deployed: target.Target | None, name: str, schedule: Schedule) -> 
     running = deployed.schedule(f"{deployed.name}-{name}")
     if running is None:
         return "not deployed"
-    same = running == (state.upper(), schedule.schedule, schedule.zone)
+    same = running == (state.upper(), schedule.schedule, schedule.zone.key)
     return state if same else "deployed otherwise: deploy again"
 
 

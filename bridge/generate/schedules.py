@@ -72,7 +72,7 @@ class Schedule(BaseModel):
 
     description: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     schedule: Annotated[str, AfterValidator(_expression)]
-    zone: Zone = "UTC"
+    zone: Zone = ZoneInfo("UTC")
     enabled: bool = True
     # The tick may come so many minutes late, which spreads load.
     within_minutes: Annotated[int, Field(ge=0, le=1440)] = 0
@@ -80,19 +80,18 @@ class Schedule(BaseModel):
 
     def next_times(self, since: datetime, count: int) -> list[datetime]:
         """Its next ticks after a moment, in its own zone; none for a rate: AWS counts from its deployment."""
-        zone = ZoneInfo(self.zone)
         if at := _AT.fullmatch(self.schedule):
-            moment = datetime.fromisoformat(at["moment"]).replace(tzinfo=zone)
+            moment = datetime.fromisoformat(at["moment"]).replace(tzinfo=self.zone)
             return [moment] if moment > since else []
         cron = _CRON.fullmatch(self.schedule)
         if cron is None:
             return []
         # The expression is about the clock on the wall; the library counts in UTC only.
-        wall = since.astimezone(zone).replace(tzinfo=UTC)
+        wall = since.astimezone(self.zone).replace(tzinfo=UTC)
         ticks: list[datetime] = AwsCroniter(cron["fields"]).get_next(wall, count + _SKIPPED)
-        times = [moment.replace(tzinfo=zone) for moment in ticks if moment]
+        times = [moment.replace(tzinfo=self.zone) for moment in ticks if moment]
         ahead = [moment for moment in times if moment.astimezone(UTC) > since]
-        return [moment for moment in ahead if moment == moment.astimezone(UTC).astimezone(zone)][:count]
+        return [moment for moment in ahead if moment == moment.astimezone(UTC).astimezone(self.zone)][:count]
 
     def input(self, name: str) -> str:
         """What the queue gets, with Scheduler's own words for the time of the tick."""

@@ -94,7 +94,8 @@ def client(url: str, *tokens: str | Exception, read_timeout_s: float = 5, **sett
 
 def client_of(url: str, secrets: Any, read_timeout_s: float = 5, **settings: Any) -> Kapture:
     transport = Transport(url, connect_timeout_s=2, read_timeout_s=read_timeout_s, connections=10, tls=NO_TLS)
-    return Kapture(transport, Secret(secrets, "arn", token_in), KaptureSettings(url, "arn", **settings))
+    kapture = KaptureSettings.model_validate({"url": url, "secret_arn": "arn"} | settings, by_name=True)
+    return Kapture(transport, Secret(secrets, "arn", token_in), kapture)
 
 
 def soon() -> float:
@@ -228,7 +229,7 @@ def test_a_pull_asks_for_one_day_in_a_list(server: ScriptedServer) -> None:
 def test_an_operator_can_ask_for_the_older_paths_and_the_second_header(server: ScriptedServer) -> None:
     server.replies.append(Reply(body=ADDED))
 
-    CALLS["add"](client(server.url, path_version="", send_api_key=True))
+    CALLS["add"](client(server.url, path_version="none", send_api_key=True))
 
     (call,) = server.calls
     assert call.path == ADD_PATH.removesuffix("/v.2.0")
@@ -857,7 +858,7 @@ def test_every_page_of_a_pull_is_read_whatever_its_message_is(
 
 
 def test_the_older_generation_is_understood(kapture: KaptureSimulator, kapture_url: str) -> None:
-    desk = client(kapture_url, path_version="")
+    desk = client(kapture_url, path_version="none")
 
     link = desk.add(NewTicket(title="old"), soon())
     (ticket,) = desk.pull(datetime.now(desk.zone).date(), soon())

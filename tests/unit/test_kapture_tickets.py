@@ -131,7 +131,8 @@ class OneSecret:
 
 def client(transport: Transport, **settings: Any) -> Kapture:
     secrets: Any = OneSecret()
-    return Kapture(transport, Secret(secrets, "arn", token_in), KaptureSettings(URL, "arn", **settings))
+    kapture = KaptureSettings.model_validate({"url": URL, "secret_arn": "arn"} | settings, by_name=True)
+    return Kapture(transport, Secret(secrets, "arn", token_in), kapture)
 
 
 def got(zone: str = "Asia/Kolkata", **changes: Any) -> Ticket:

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from helpdesk.edge_settings import load_callback_settings
 from helpdesk.errors import SettingsError
-from helpdesk.settings import KaptureSettings, load_settings
+from helpdesk.settings import KaptureSettings, load_callback_settings, load_form_settings, load_settings
 
 NEEDED = {
     "KAPTURE_URL": "https://acme.kapturecrm.com",
@@ -97,6 +96,36 @@ def test_one_error_names_every_bad_variable() -> None:
     assert "KAPTURE_ZONE: is no IANA time zone" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("helpdesks", "named"),
+    [
+        ("socialboards", {"LEDGER_TABLE", "SOCIALBOARDS_SECRET_ARN"}),
+        ("kapture,socialboards", {"LEDGER_TABLE", "KAPTURE_URL", "SOCIALBOARDS_SECRET_ARN"}),
+        ("kapture,zendesk", {"LEDGER_TABLE", "KAPTURE_URL", "HELPDESKS"}),
+        (",", {"LEDGER_TABLE", "HELPDESKS"}),
+    ],
+)
+def test_an_error_names_what_the_served_helpdesks_lack(helpdesks: str, named: set[str]) -> None:
+    environment = NEEDED | {"HELPDESKS": helpdesks, "LEDGER_TABLE": "", "KAPTURE_URL": ""}
+
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environment)
+
+    assert {part.split(":")[0] for part in str(caught.value).split("; ")} == named
+
+
+def test_only_a_settings_own_variable_sets_it() -> None:
+    assert load_settings(NEEDED | {"threads": "1", "KAPTURE": "x", "SOCIALBOARDS": "x"}) == load_settings(
+        NEEDED
+    )
+
+
+@pytest.mark.parametrize("zone", ["America", "../UTC", "utc"])
+def test_a_zone_is_named_in_full(zone: str) -> None:
+    with pytest.raises(SettingsError, match=r"^KAPTURE_ZONE: is no IANA time zone$"):
+        load_settings(NEEDED | {"KAPTURE_ZONE": zone})
+
+
 def test_an_error_quotes_nothing_of_the_environment() -> None:
     environment = {"AWS_SECRET_ACCESS_KEY": "canary", "KAPTURE_URL": "canary"}
     with pytest.raises(SettingsError) as caught:
@@ -158,6 +187,15 @@ def test_an_operator_names_other_hosts(hosts: str) -> None:
 def test_each_helpdesk_that_is_served_needs_a_secret_for_its_callbacks() -> None:
     environment = {"KAPTURE_CALLBACK_SECRET_ARN": "k", "SOCIALBOARDS_CALLBACK_SECRET_ARN": ""}
 
-    assert load_callback_settings(["kapture"], environment).secret_ids == {"kapture": "k"}
+    assert load_callback_settings(["kapture"], environment) == {"kapture": "k"}
     with pytest.raises(SettingsError, match="SOCIALBOARDS_CALLBACK_SECRET_ARN"):
         load_callback_settings(["kapture", "socialboards"], environment)
+
+
+def test_forms_lie_beside_the_functions_code_unless_told_otherwise() -> None:
+    environment = {"FORM_SECRET_FOLDER": "acme/forms/", "LAMBDA_TASK_ROOT": "/code", "FORMS_FILE": ""}
+
+    assert load_form_settings(environment) == ("/code/forms.json", "acme/forms")
+    assert load_form_settings(environment | {"FORMS_FILE": "/f.json"}).forms_file == "/f.json"
+    with pytest.raises(SettingsError, match=r"^FORM_SECRET_FOLDER: "):
+        load_form_settings({"FORM_SECRET_FOLDER": "two words"})

@@ -27,9 +27,7 @@ def _place_of(module: Path) -> str:
 NEUTRAL = [path for path in MODULES + HANDLERS if "kapture" not in _place_of(path)]
 
 # A room imports from rooms before it, or beside it.
-LAYER_ORDER = (
-    "errors < models < settings, edge_settings, intake < clients < runtime < store < work < http, parts"
-)
+LAYER_ORDER = "errors < models < settings, intake < clients < runtime < store < work < http, parts"
 BRIDGE_ORDER = "errors, plain, progress < local < generate, simulators < stacks < console < commands < cli"
 # So that a reader finds the room for a change at once.
 MOST_MODULES = 13

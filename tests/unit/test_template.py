@@ -19,7 +19,7 @@ from samtranslator.translator.translator import Translator  # type: ignore[impor
 
 from helpdesk.models import HelpdeskName
 from helpdesk.runtime.invocation import api_deadline, queue_deadline, schedule_deadline
-from helpdesk.settings import Settings, load_settings
+from helpdesk.settings import KaptureSettings, Settings, SocialboardsSettings, load_settings
 from tests.formation import Formation
 from tests.unit.test_settings import NEEDED
 
@@ -296,13 +296,13 @@ def test_every_function_logs_into_a_group_of_its_own_that_forgets() -> None:
 
 
 def test_every_variable_of_the_functions_is_one_that_the_settings_know() -> None:
-    from helpdesk.settings import VARIABLES, _KaptureVariables, _Variables
-
+    models = (Settings, KaptureSettings, SocialboardsSettings)
+    known = {field.alias for model in models for field in model.model_fields.values()}
     variables = set(TEMPLATE["Globals"]["Function"]["Environment"]["Variables"])
 
-    assert variables - VARIABLES == {"POWERTOOLS_SERVICE_NAME"}
-    fields = _Variables.model_fields | _KaptureVariables.model_fields
-    assert {name for name, field in fields.items() if field.is_required()} <= variables
+    assert variables - known == {"POWERTOOLS_SERVICE_NAME"}
+    for model in (Settings, KaptureSettings):
+        assert {field.alias for field in model.model_fields.values() if field.is_required()} <= variables
 
 
 def test_every_exception_of_a_scanner_is_argued() -> None:
