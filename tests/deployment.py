@@ -15,18 +15,18 @@ import pytest
 from botocore.client import BaseClient
 
 import callbacks
-import daily_proof
+import daily_audit
 import form_intake
-import reconcile
+import resolve_doubts
 import ticket_api
 import ticket_queue
 import watch
 from bridge.generate.form_files import compile_all
-from bridge.stacks.form_signing import proof
+from bridge.stacks.form_signing import sign
 from helpdesk.http.forms.form_file import Form, load_forms
 from helpdesk.parts import Parts
 
-FUNCTIONS: Any = (callbacks, daily_proof, form_intake, reconcile, ticket_api, ticket_queue, watch)
+FUNCTIONS: Any = (callbacks, daily_audit, form_intake, resolve_doubts, ticket_api, ticket_queue, watch)
 
 # From where each call of API Gateway comes: an address that is kept for documentation.
 CALLER = "192.0.2.77"
@@ -216,9 +216,9 @@ class Deployment:
                 self.sqs.delete_message(QueueUrl=self.requests, ReceiptHandle=record["receiptHandle"])
         return failed
 
-    def reconcile(self, context: Context | None = None) -> dict[str, int]:
+    def resolve_doubts(self, context: Context | None = None) -> dict[str, int]:
         """Runs the schedule's handler once."""
-        counts: dict[str, int] = reconcile.handler({}, context or Context())
+        counts: dict[str, int] = resolve_doubts.handler({}, context or Context())
         return counts
 
     def watch(self, context: Context | None = None) -> dict[str, int]:
@@ -226,9 +226,9 @@ class Deployment:
         counts: dict[str, int] = watch.handler({}, context or Context())
         return counts
 
-    def prove(self, context: Context | None = None) -> dict[str, Any]:
-        """Runs the proof's handler once."""
-        counts: dict[str, Any] = daily_proof.handler({}, context or Context())
+    def audit(self, context: Context | None = None) -> dict[str, Any]:
+        """Runs the audit's handler once."""
+        counts: dict[str, Any] = daily_audit.handler({}, context or Context())
         return counts
 
     def show_all(self) -> None:
@@ -341,7 +341,7 @@ class Deployment:
         path_secret: str | None = None,
         base64_body: bool = False,
     ) -> Answer:
-        """Gives one submission to the handler, with the proof of its sender if there is a secret.
+        """Gives one submission to the handler, with the report of its sender if there is a secret.
 
         A body that is no text and no bytes goes as JSON.
         """
@@ -350,7 +350,7 @@ class Deployment:
             if isinstance(body, bytes)
             else (body if isinstance(body, str) else json.dumps(body)).encode()
         )
-        shown = proof(self.forms[name], secret, raw, self.clock()) if secret else None
+        shown = sign(self.forms[name], secret, raw, self.clock()) if secret else None
         if shown and shown.path.count("/") == 3:
             path_secret = shown.path.rpartition("/")[2]
         sent = {"Content-Type": content_type, **(shown.headers if shown else {}), **(headers or {})}

@@ -1,4 +1,4 @@
-"""Commands about what runs by the clock: the proofs of days, and recurring requests."""
+"""Commands about what runs by the clock: the audits of days, and recurring requests."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from bridge.generate.schedules import Schedule
     from helpdesk.store.audits import AuditReport
 
-_PROOFS_SHOWN = 14
-_ODD = {
+_REPORTS_SHOWN = 14
+_DISCREPANCIES = {
     "missing": "it was added, and the helpdesk shows it no more",
     "not_in_ledger": "it carries a marker of ours that no request has",
     "added_twice": "it carries the marker of a request whose ticket is another",
@@ -34,49 +34,49 @@ _ODD = {
 @click.command(cls=StackCommand)
 @on_a_stack
 @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="One day, instead of the last two weeks.")
-@click.option("--json", "as_json", is_flag=True, help="One object for each proof.")
-def proof(state_dir: Path, stack: str | None, day: datetime | None, as_json: bool) -> None:
-    """Show the proofs of days: what came in, what became of it, and what the helpdesk does not agree with.
+@click.option("--json", "as_json", is_flag=True, help="One object for each day.")
+def audit(state_dir: Path, stack: str | None, day: datetime | None, as_json: bool) -> None:
+    """Show the audits of days: what came in, what became of it, and where the helpdesk does not agree.
 
-    The status is 1 where anything is odd.
+    The status is 1 where there is a discrepancy.
 
     \b
     Example:
-      bridge proof
-      bridge proof --day 2026-11-20 --stack ticket-bridge
+      bridge audit
+      bridge audit --day 2026-11-20 --stack ticket-bridge
     """
     last = day.date() if day else datetime.now(UTC).date() + timedelta(days=1)
-    proofs = operations_on(state_dir, stack).proofs(last, 1 if day else _PROOFS_SHOWN)
+    reports = operations_on(state_dir, stack).audits(last, 1 if day else _REPORTS_SHOWN)
     if as_json:
-        for proof_of_day in proofs:
-            click.echo(json.dumps(asdict(proof_of_day)))
-    elif proofs:
-        _show_proofs(proofs)
+        for report in reports:
+            click.echo(json.dumps(asdict(report)))
+    elif reports:
+        _show_reports(reports)
     else:
-        click.echo("No day is proved yet. A day is proved some hours after it has ended at the helpdesk.")
-    if not all(proof_of_day.is_sound for proof_of_day in proofs):
+        click.echo("No day is audited yet. A day is audited some hours after it has ended at the helpdesk.")
+    if not all(report.is_clean for report in reports):
         raise click.exceptions.Exit(1)
 
 
-def _show_proofs(proofs: list[AuditReport]) -> None:
+def _show_reports(reports: list[AuditReport]) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("day", "helpdesk", "source"):
         table.add_column(name)
     for name in ("in", "added", "updated", "rejected", "parked", "open"):
         table.add_column(name, justify="right")
     table.add_column("")
-    for proof in proofs:
-        verdict = "sound" if proof.is_sound else f"{proof.odd_count} odd"
-        rows = [(source, *map(str, asdict(tally).values())) for source, tally in proof.sources.items()]
+    for report in reports:
+        verdict = "clean" if report.is_clean else f"discrepancies: {report.discrepancy_count}"
+        rows = [(source, *map(str, asdict(tally).values())) for source, tally in report.sources.items()]
         for place, row in enumerate(rows or [("nothing came in", *"000000")]):
-            first = (proof.day, proof.helpdesk) if place == 0 else ("", "")
+            first = (report.day, report.helpdesk) if place == 0 else ("", "")
             table.add_row(*first, *row, verdict if place == 0 else "")
     Console().print(table)
-    for proof in proofs:
-        for odd in proof.odd:
-            request = f"request {odd.request_id}" if odd.request_id else "no request"
-            ticket = f"{proof.day}  {proof.helpdesk} ticket {odd.ticket_id}"
-            click.echo(plain(f"{ticket}, {request}: {_ODD[odd.what]}"))
+    for report in reports:
+        for discrepancy in report.discrepancies:
+            request = f"request {discrepancy.request_id}" if discrepancy.request_id else "no request"
+            ticket = f"{report.day}  {report.helpdesk} ticket {discrepancy.ticket_id}"
+            click.echo(plain(f"{ticket}, {request}: {_DISCREPANCIES[discrepancy.what]}"))
 
 
 @click.command(cls=StackCommand)
@@ -117,4 +117,4 @@ def _state_of(deployed: target.Target | None, name: str, schedule: Schedule) -> 
     return state if same else "deployed otherwise: deploy again"
 
 
-COMMANDS = (proof, schedules)
+COMMANDS = (audit, schedules)

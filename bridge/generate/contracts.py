@@ -30,7 +30,7 @@ from helpdesk.models import (
     Ticket,
     UpdateRequest,
 )
-from helpdesk.store.audits import PROVED, AuditReport
+from helpdesk.store.audits import AUDITED, AuditReport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -159,29 +159,29 @@ def outcome_schema() -> dict[str, Any]:
     }
 
 
-def proof_schema() -> dict[str, Any]:
-    """The CloudEvents event in which the proof of a day is published."""
-    proof = TypeAdapter(AuditReport).json_schema(schema_generator=_Published, mode="serialization")
-    definitions = proof.pop("$defs")
+def audit_schema() -> dict[str, Any]:
+    """The CloudEvents event in which the report of a day's audit is published."""
+    report = TypeAdapter(AuditReport).json_schema(schema_generator=_Published, mode="serialization")
+    definitions = report.pop("$defs")
     content = {
         "type": "object",
-        "required": ["schema_version", "outcome", *proof["required"]],
+        "required": ["schema_version", "outcome", *report["required"]],
         "properties": {
             "schema_version": {"const": SCHEMA_VERSION},
-            "outcome": {"enum": ["sound", "odd"]},
-            **proof["properties"],
+            "outcome": {"enum": ["clean", "discrepancies"]},
+            **report["properties"],
         },
     }
     event = outcome_schema()["properties"] | {
-        "type": {"const": PROVED},
+        "type": {"const": AUDITED},
         "subject": {"description": "The day.", "type": "string", "format": "date"},
         "data": content,
     }
     return {
         "$schema": DIALECT,
-        "$id": f"urn:ticket-bridge:proof:{SCHEMA_VERSION}",
+        "$id": f"urn:ticket-bridge:audit:{SCHEMA_VERSION}",
         "title": "AuditReport",
-        "description": "What the ledger says of a day, held against what the helpdesk shows.",
+        "description": "What the ledger says of a day, compared with what the helpdesk shows.",
         "type": "object",
         "required": list(event),
         "properties": event,
@@ -210,7 +210,7 @@ def files() -> dict[str, str]:
     return {
         "events/schemas/request.schema.json": _text(request_schema()),
         "events/schemas/outcome.schema.json": _text(outcome_schema()),
-        "events/schemas/proof.schema.json": _text(proof_schema()),
+        "events/schemas/audit.schema.json": _text(audit_schema()),
         "docs/openapi.json": _text(document),
         # What the API serves: `sam build` sees no file outside of this folder.
         "functions/openapi.json": json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n",

@@ -20,26 +20,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class AuditReport:
+class Signed:
     """What a verified call carries besides its body."""
 
     headers: dict[str, str] = field(default_factory=dict)
     path: str = ""
 
 
-def proof(form: Form, secret: str, raw: bytes, at: float | None = None) -> AuditReport:
+def sign(form: Form, secret: str, raw: bytes, at: float | None = None) -> Signed:
     """The headers, and the path below the API, of a call with this body that is sent at `at`."""
     path = f"/forms/{form.name}"
     scheme = form.file.verify
     if isinstance(scheme, SecretPath):
-        return AuditReport(path=f"{path}/{secret}")
+        return Signed(path=f"{path}/{secret}")
     if isinstance(scheme, SecretHeader):
-        return AuditReport({scheme.header: f"{scheme.prefix}{secret}"}, path)
+        return Signed({scheme.header: f"{scheme.prefix}{secret}"}, path)
     signed = signature_scheme(scheme)
-    return AuditReport(_signed(signed, secret, raw, at or time.time()) if signed else {}, path)
+    return Signed(_headers_of(signed, secret, raw, at or time.time()) if signed else {}, path)
 
 
-def _signed(scheme: Hmac, secret: str, raw: bytes, at: float) -> dict[str, str]:
+def _headers_of(scheme: Hmac, secret: str, raw: bytes, at: float) -> dict[str, str]:
     timestamp = str(int(at))
     call_id = f"call-{timestamp}"
     signature = scheme.prefix + encoded(scheme, mac(scheme, secret, raw, timestamp, call_id))

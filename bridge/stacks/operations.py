@@ -136,12 +136,12 @@ class Operations:
         self._wait_s = wait_s
         self._ledger = Ledger(target.dynamodb, target.ledger_table, lease_s=0, keep_days=28)
 
-    def proofs(self, last: date, days: int) -> list[AuditReport]:
-        """The proofs of the last days up to one, oldest first."""
+    def audits(self, last: date, days: int) -> list[AuditReport]:
+        """The reports of the last days up to one, oldest first."""
         kept = Audits(self._target.dynamodb, self._target.ledger_table)
         dates = [last - timedelta(days=back) for back in reversed(range(days))]
-        proofs = [kept.of(name, day.isoformat()) for day in dates for name in self.helpdesks]
-        return [proof for proof in proofs if proof is not None]
+        reports = [kept.of(name, day.isoformat()) for day in dates for name in self.helpdesks]
+        return [report for report in reports if report is not None]
 
     # ── parked requests ──────────────────────────────────────────────────────────────────────────────────
 

@@ -42,14 +42,14 @@ class OutcomesQueue:
 
 
 def line(event: dict[str, Any]) -> str:
-    """One outcome, or the proof of a day, in one line for people."""
+    """One outcome, or the audit of a day, in one line for people."""
     content = event.get("data", {})
     request_id = content.get("request_id")
-    proved = f"{content.get('helpdesk')} {event.get('subject')}: {content.get('outcome')}"
+    audited = f"{content.get('helpdesk')} {event.get('subject')}: {content.get('outcome')}"
     parts = [
         str(event.get("time", ""))[:19],
         f"{event.get('type', '?'):<17}",
-        f"request {request_id}" if request_id else proved,
+        f"request {request_id}" if request_id else audited,
         f"ticket {content['ticket_id']}" if content.get("ticket_id") else "",
         f"{content.get('code', '')}: {content['message']}" if content.get("message") else "",
     ]

@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
     from bridge.local.state import Stack
 
-_FUNCTIONS = ("ticket-queue", "ticket-api", "form-intake", "callbacks", "reconcile", "watch", "daily-proof")
+_FUNCTIONS = (
+    "ticket-queue",
+    "ticket-api",
+    "form-intake",
+    "callbacks",
+    "resolve-doubts",
+    "watch",
+    "daily-audit",
+)
 
 
 @dataclass(frozen=True)

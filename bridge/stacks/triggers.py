@@ -21,7 +21,7 @@ from bridge.local import sam
 from bridge.local.emulator import Clients
 from bridge.local.helpdesks import HELPDESKS
 from bridge.local.state import PROJECT
-from bridge.stacks.form_signing import proof
+from bridge.stacks.form_signing import sign
 from bridge.stacks.queues import subscribe
 from bridge.stacks.samples import ApiSend, BusSend, CallbackSend, FormSend, QueueSend, ScheduleSend, TopicSend
 
@@ -101,10 +101,10 @@ class Triggers:
 
     def _to_form(self, send: FormSend) -> Sent:
         form = form_files.read(PROJECT / "functions" / "forms" / f"{send.form}.yaml")
-        proven = proof(form, self._form_secret(send.form), send.raw)
-        headers = {**self._stack.api_headers, "content-type": send.content_type, **proven.headers}
+        signed = sign(form, self._form_secret(send.form), send.raw)
+        headers = {**self._stack.api_headers, "content-type": send.content_type, **signed.headers}
         headers |= {name.lower(): value for name, value in send.headers.items()}
-        response = self._call("POST", proven.path, headers, send.raw)
+        response = self._call("POST", signed.path, headers, send.raw)
         # A redirect has no body.
         request_id = response.headers.get("request-id") or _request_id_of(response)
         return Sent(request_id, response.status_code, response.text or response.headers.get("location", ""))

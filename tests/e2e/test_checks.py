@@ -189,7 +189,7 @@ def test_a_pause_is_found_at_once_and_told_by_its_alarm(
     try:
         (found,) = doctor()
         # As the schedule does each minute.
-        aws.lambda_.invoke(FunctionName="ticket-bridge-reconcile")
+        aws.lambda_.invoke(FunctionName="ticket-bridge-resolve-doubts")
         until(lambda: "paused" in _raised(stack), seconds=90)
     finally:
         run(cli.bridge, ["resume", "--state-dir", str(state.root)], catch_exceptions=False)

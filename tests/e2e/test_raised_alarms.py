@@ -31,7 +31,7 @@ TWO_TICKS_S = 130.0
 
 def _tick(aws: Clients) -> None:
     """What the schedule does each minute."""
-    answer = aws.lambda_.invoke(FunctionName="ticket-bridge-reconcile", Payload=b"{}")
+    answer = aws.lambda_.invoke(FunctionName="ticket-bridge-resolve-doubts", Payload=b"{}")
     assert "FunctionError" not in answer
 
 

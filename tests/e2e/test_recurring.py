@@ -1,4 +1,4 @@
-"""What runs by the clock, on the deployed stack: the watch, the proof, and recurring requests."""
+"""What runs by the clock, on the deployed stack: the watch, the audit, and recurring requests."""
 
 from __future__ import annotations
 
@@ -101,31 +101,33 @@ def test_a_change_at_the_helpdesk_is_told_once_by_callback_and_watch_together(
     assert change["ticket"]["sub_status"]["key"] == STATES[desk.name]
 
 
-def test_the_proof_names_what_the_helpdesk_and_the_ledger_do_not_agree_about(
+def test_the_audit_names_what_the_helpdesk_and_the_ledger_do_not_agree_about(
     stack: Stack, state: StateFolder, aws: Clients
 ) -> None:
     desk = HELPDESKS[0]
-    deleted, copied, forgotten = (add(aws, stack, desk, f"proved-{number}") for number in range(3))
+    deleted, copied, forgotten = (add(aws, stack, desk, f"audited-{number}") for number in range(3))
     control = f"{desk.url_in(stack)}/_control/tickets"
     requests.delete(f"{control}/{deleted}", timeout=10).raise_for_status()
     copy = requests.post(f"{control}/{copied}/copy", timeout=10).json()["ticket_id"]
     dynamodb = target.local(stack).dynamodb
-    dynamodb.delete_item(TableName=stack.ledger_table, Key={"pk": {"S": "request#proved-2"}})
+    dynamodb.delete_item(TableName=stack.ledger_table, Key={"pk": {"S": "request#audited-2"}})
 
     # Today is as good as any day that is over.
-    with variables(aws, "daily-proof", PROOF_AFTER_HOURS="-24"):
-        assert invoke(aws, "daily-proof")["proved"] > 0
+    with variables(aws, "daily-audit", AUDIT_AFTER_HOURS="-24"):
+        assert invoke(aws, "daily-audit")["audited"] > 0
 
-    shown = CliRunner().invoke(cli.bridge, ["proof", "--json", "--state-dir", str(state.root)])
+    shown = CliRunner().invoke(cli.bridge, ["audit", "--json", "--state-dir", str(state.root)])
     assert shown.exit_code == 1, shown.output
-    odd = [tuple(one.values()) for line in shown.output.splitlines() for one in json.loads(line)["odd"]]
+    discrepancies = [
+        tuple(one.values()) for line in shown.output.splitlines() for one in json.loads(line)["discrepancies"]
+    ]
     assert {
-        ("missing", deleted, "proved-0"),
-        ("added_twice", copy, "proved-1"),
+        ("missing", deleted, "audited-0"),
+        ("added_twice", copy, "audited-1"),
         ("not_in_ledger", forgotten, None),
-    } <= set(odd)
-    table = CliRunner().invoke(cli.bridge, ["proof", "--state-dir", str(state.root)]).output
-    assert f"ticket {deleted}, request proved-0: it was added, and the helpdesk shows it no more" in table
+    } <= set(discrepancies)
+    table = CliRunner().invoke(cli.bridge, ["audit", "--state-dir", str(state.root)]).output
+    assert f"ticket {deleted}, request audited-0: it was added, and the helpdesk shows it no more" in table
 
 
 def test_a_recurring_request_makes_one_ticket_however_often_a_tick_comes(stack: Stack, aws: Clients) -> None:

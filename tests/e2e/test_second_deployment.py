@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from bridge.local.emulator import Clients
     from bridge.local.state import Stack
 
-FUNCTIONS = ("ticket-queue", "ticket-api", "form-intake", "callbacks", "reconcile", "watch", "daily-proof")
+FUNCTIONS = (
+    "ticket-queue",
+    "ticket-api",
+    "form-intake",
+    "callbacks",
+    "resolve-doubts",
+    "watch",
+    "daily-audit",
+)
 
 
 def _deploy(stack: Stack, *parameters: str) -> subprocess.CompletedProcess[str]:

@@ -64,7 +64,7 @@ class Scene:
     def one_round(self) -> None:
         """Lets some time pass, runs the schedule once, and gives all that waits to the queue's handler."""
         self.clock.let_pass(ROUND_S)
-        self.deployment.reconcile()
+        self.deployment.resolve_doubts()
         self.deployment.show_all()
         self.consume_all()
 

@@ -429,7 +429,7 @@ def test_two_runs_of_reconcile_at_once_settle_each_doubt_once(scene: Scene, faul
     _in_doubt(scene)
     scene.helpdesk.faults.add(FaultRule(operation="pull", fault=Fault(delay_after_s=0.2)))
     with ThreadPoolExecutor(2) as functions:
-        list(functions.map(lambda _: scene.deployment.reconcile(), range(2)))
+        list(functions.map(lambda _: scene.deployment.resolve_doubts(), range(2)))
     scene.until_quiet()
 
     _assert_settled(scene)

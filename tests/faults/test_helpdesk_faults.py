@@ -538,7 +538,7 @@ def test_a_day_without_a_helpdesk_loses_nothing_and_leaves_intake_open(scene: Sc
             scene.deployment.send(add(f"queued-{hour}"))
             assert scene.deployment.call("POST", "/tickets", add(f"posted-{hour}")).status == 202
             scene.clock.let_pass(3 * 3600)
-            scene.deployment.reconcile()
+            scene.deployment.resolve_doubts()
             scene.deployment.show_all()
             scene.consume_all()
         # The earlier one, and one probe at each look: the first two may have gone together.
@@ -568,7 +568,7 @@ def test_only_an_answer_of_the_helpdesk_opens_the_gate(scene: Scene, fault: str)
         assert len(scene.helpdesk.calls) - before <= 1
 
 
-# ── odd answers ──────────────────────────────────────────────────────────────────────────────────────────
+# ── strange answers ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 @only("302-to-other-host")
@@ -628,7 +628,7 @@ def test_without_markers_a_doubt_is_parked_and_never_repeated(scene: Scene, faul
 
 
 @only("marker-not-returned")
-def test_a_text_that_looks_like_a_marker_proves_nothing(scene: Scene, fault: str) -> None:
+def test_a_text_that_looks_like_a_marker_says_nothing(scene: Scene, fault: str) -> None:
     scene.account.hide_markers()
     scene.make("Re:_your_request_[tb-0123456789abcdef]")
     _lose(scene, "lost")
@@ -712,9 +712,7 @@ def test_a_doubt_is_found_whatever_form_a_pull_has(scene: Scene, others: int, va
 
 
 @only("pull-message-string", accounts=[KaptureAccount])
-def test_a_pull_without_tickets_proves_nothing_while_no_marker_has_come_back(
-    scene: Scene, fault: str
-) -> None:
+def test_a_pull_without_tickets_says_nothing_while_no_marker_has_come_back(scene: Scene, fault: str) -> None:
     _vary_the_message_of_pulls(scene)
     scene.helpdesk.faults.add(FaultRule(operation=scene.account.adds, times=1, fault=Fault(reset="before")))
     scene.deployment.send(add("lost"))

@@ -370,7 +370,7 @@ def test_a_run_of_reconcile_that_dies_is_made_up_for_by_the_next(
     assert scene.types("dies") == ["ticket.unknown"]
 
     aws.mishaps.append(Mishap("UpdateItem", "#dies", lost=lost, strike=worker.kill))
-    assert worker.invoke("reconcile", {}) is None
+    assert worker.invoke("resolve_doubts", {}) is None
     aws.mishaps.clear()
     scene.until_quiet(rounds=2)
 
@@ -389,7 +389,7 @@ def _deliver_until_quiet(worker: Worker) -> None:
         if not scene.deployment.waiting():
             return
         scene.clock.let_pass(75)
-        scene.deployment.reconcile()
+        scene.deployment.resolve_doubts()
         scene.deployment.show_all()
     raise AssertionError("requests are still waiting")
 

@@ -59,7 +59,7 @@ def test_an_outage_of_any_kind_costs_nothing_but_time(kind: str, helpdesk: str) 
     world.mishaps.outages.append(Outage(helpdesk, kind, begins, ends))
     world.mishaps.calm_at = ends
     _ask_for_each_kind(world, helpdesk, int((_BEFORE_S + HOURS * 3600) / _MINUTE_S * A_MINUTE))
-    world.tick("reconcile", _MINUTE_S, ends + 3600)
+    world.tick("resolve_doubts", _MINUTE_S, ends + 3600)
 
     world.run(_BEFORE_S + HOURS * 3600 + 3600)
 
@@ -122,7 +122,7 @@ WAITS: dict[str, Callable[[World, str], Asked]] = {
 def test_what_can_never_be_carried_out_ends_before_sqs_takes_it(why: str, helpdesk: str) -> None:
     world = _world(f"never: {why} at {helpdesk}", **OFTEN)
     asked = WAITS[why](world, helpdesk)
-    world.tick("reconcile", 10 * _MINUTE_S, world.began_at + 14 * _DAY_S)
+    world.tick("resolve_doubts", 10 * _MINUTE_S, world.began_at + 14 * _DAY_S)
 
     world.run(14 * _DAY_S)
 

@@ -24,7 +24,7 @@ from botocore.loaders import create_loader
 
 from helpdesk.parts import Parts
 
-HANDLERS = ("ticket_queue", "ticket_api", "reconcile")
+HANDLERS = ("ticket_queue", "ticket_api", "resolve_doubts")
 
 
 @dataclass

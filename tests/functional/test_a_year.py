@@ -43,7 +43,7 @@ class Year:
         self.random = random.Random(7)
         self.told: dict[str, list[str]] = defaultdict(list)
         self.seen_ids: list[str] = []
-        self.proofs: list[dict[str, Any]] = []
+        self.reports: list[dict[str, Any]] = []
         self.began: dict[str, str] = {}
 
     def now(self) -> datetime:
@@ -87,8 +87,8 @@ class Year:
             if event["type"] == "ticket.changed":
                 self.seen_ids.append(event["id"])
                 self.told[content["ticket_id"]].append(content["ticket"]["sub_status"]["key"])
-            elif event["type"] == "day.proved":
-                self.proofs.append(content)
+            elif event["type"] == "day.audited":
+                self.reports.append(content)
 
     def expire(self) -> None:
         """What DynamoDB does by itself with items whose time is over."""
@@ -125,7 +125,7 @@ def test_a_year_leaves_no_gap_and_repeats_nothing(year: Year) -> None:
     year.clock.let_pass(datetime(2027, 3, 20, tzinfo=ZONE).timestamp() - year.clock())
     year.put_forward_to(12)
     first = year.now().date()
-    year.deployment.prove()
+    year.deployment.audit()
     for number in range(DAYS):
         # Just before and after midnight, where days are mixed up most easily.
         year.put_forward_to(23.9)
@@ -137,10 +137,10 @@ def test_a_year_leaves_no_gap_and_repeats_nothing(year: Year) -> None:
             year.trouble()
         year.put_forward_to(9)
         year.watch()
-        year.deployment.prove()
+        year.deployment.audit()
         year.put_forward_to(15)
         year.watch()
-        year.deployment.prove()
+        year.deployment.audit()
         if number % 10 == 0:
             year.expire()
             year.take_in()
@@ -148,14 +148,16 @@ def test_a_year_leaves_no_gap_and_repeats_nothing(year: Year) -> None:
     for _ in range(3):
         year.clock.let_pass(6 * HOUR_S)
         year.watch()
-        year.deployment.prove()
+        year.deployment.audit()
     year.take_in()
 
-    proved = [date.fromisoformat(proof["day"]) for proof in year.proofs]
-    assert proved == [first - timedelta(days=1) + timedelta(days=number) for number in range(len(proved))]
-    assert len(proved) >= DAYS
-    assert [proof["odd"] for proof in year.proofs if proof["odd"]] == []
-    assert sum(tally["added"] for proof in year.proofs for tally in proof["sources"].values()) >= 2 * DAYS - 2
+    audited = [date.fromisoformat(report["day"]) for report in year.reports]
+    assert audited == [first - timedelta(days=1) + timedelta(days=number) for number in range(len(audited))]
+    assert len(audited) >= DAYS
+    assert [report["discrepancies"] for report in year.reports if report["discrepancies"]] == []
+    assert (
+        sum(tally["added"] for report in year.reports for tally in report["sources"].values()) >= 2 * DAYS - 2
+    )
     assert len(year.seen_ids) == len(set(year.seen_ids))
     for ticket in year.account.tickets():
         states = [year.began[ticket.ticket_id], *year.told[ticket.ticket_id]]

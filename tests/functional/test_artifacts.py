@@ -34,9 +34,9 @@ OWN = {
     "ticket_api": {"helpdesk.http.api"},
     "form_intake": {"helpdesk.http.forms.submissions", "helpdesk.http.forms.form_file"},
     "callbacks": {"helpdesk.http.callbacks"},
-    "reconcile": {"helpdesk.work.doubts"},
+    "resolve_doubts": {"helpdesk.work.doubts"},
     "watch": {"helpdesk.work.watch"},
-    "daily_proof": {"helpdesk.work.daily_audit"},
+    "daily_audit": {"helpdesk.work.daily_audit"},
 }
 HELPDESK = {
     "helpdesk.clients.transport",

@@ -300,7 +300,7 @@ def test_the_check_of_an_address_gets_its_challenge_back(deployment: Deployment,
 
 @at(SocialboardsAccount)
 @pytest.mark.parametrize(("token", "path_secret"), [("guessed", SECRET), (SECRET, "guessed"), (SECRET, None)])
-def test_only_an_address_whose_callbacks_would_be_believed_is_proved(
+def test_only_an_address_whose_callbacks_would_be_believed_is_verified(
     deployment: Deployment, account: Account, token: str, path_secret: str | None
 ) -> None:
     query = {"challenge": "1158201444", "verifyToken": token}

@@ -33,7 +33,7 @@ def test_a_lost_answer_is_said_to_be_unknown_then_found_and_told_once(
 
     assert len(deployment.consume()) == 1
     assert _types(deployment) == ["ticket.unknown"]
-    assert deployment.reconcile()["found"] == 1
+    assert deployment.resolve_doubts()["found"] == 1
     deployment.show_all()
     assert deployment.consume() == []
 
@@ -44,7 +44,7 @@ def test_a_lost_answer_is_said_to_be_unknown_then_found_and_told_once(
     assert deployment.waiting() == 0
 
 
-def test_an_add_that_never_arrived_is_made_once_it_is_proved_absent(
+def test_an_add_that_never_arrived_is_made_once_a_look_up_shows_that_it_is_absent(
     deployment: Deployment, kapture: KaptureSimulator
 ) -> None:
     deployment.send(
@@ -56,7 +56,7 @@ def test_an_add_that_never_arrived_is_made_once_it_is_proved_absent(
     deployment.consume()
     assert _types(deployment) == ["ticket.added", "ticket.unknown"]
 
-    assert deployment.reconcile()["absent"] == 1
+    assert deployment.resolve_doubts()["absent"] == 1
     deployment.show_all()
     deployment.consume()
 
@@ -72,7 +72,7 @@ def test_marker_not_returned_parks_and_never_makes_a_second_ticket(
     deployment.send(ADD)
     deployment.consume()
 
-    assert deployment.reconcile()["parked"] == 1
+    assert deployment.resolve_doubts()["parked"] == 1
     deployment.show_all()
     deployment.consume()
 
@@ -86,7 +86,7 @@ def test_marker_not_returned_parks_and_never_makes_a_second_ticket(
 # ── settings that change, or are wrong, while something is in doubt ──────────────────────────────────────
 
 
-def _proved(deployment: Deployment) -> None:
+def _with_a_marker_back(deployment: Deployment) -> None:
     """A marker has come back."""
     deployment.send(
         {"operation": "add", "request_id": "r-0", "ticket": {"title": "shows that markers come back"}}
@@ -103,26 +103,26 @@ def test_an_add_without_a_marker_is_not_made_again_after_markers_are_switched_on
     deployment.send(ADD)
     deployment.consume()
     deployment.set(MARKER_FIELD="details")
-    _proved(deployment)
+    _with_a_marker_back(deployment)
 
-    assert deployment.reconcile()["parked"] == 1
+    assert deployment.resolve_doubts()["parked"] == 1
     deployment.show_all()
     deployment.consume()
 
     assert [ticket.title for ticket in kapture.tickets].count("lost answer") == 1
 
 
-def test_a_marker_that_comes_back_out_of_one_field_proves_nothing_of_another(
+def test_a_marker_that_comes_back_out_of_one_field_says_nothing_of_another(
     deployment: Deployment, kapture: KaptureSimulator
 ) -> None:
-    _proved(deployment)
+    _with_a_marker_back(deployment)
     # The markers of the tickets before still show in their details.
     deployment.set(MARKER_FIELD="extra:hidden")
     kapture.faults.add(FaultRule(operation="add", times=1, fault=Fault(reset="before")))
     deployment.send(ADD)
     deployment.consume()
 
-    assert deployment.reconcile()["parked"] == 1
+    assert deployment.resolve_doubts()["parked"] == 1
 
 
 def _wrong_zone(kapture: KaptureSimulator) -> str:
@@ -141,7 +141,7 @@ def test_a_ticket_is_found_where_the_zone_in_the_settings_is_wrong(
     deployment.send(ADD)
     deployment.consume()
 
-    assert deployment.reconcile()["found"] == 1
+    assert deployment.resolve_doubts()["found"] == 1
     assert len(kapture.tickets) == 1
 
 
@@ -149,27 +149,27 @@ def test_while_the_zone_is_contradicted_nothing_counts_as_absent(
     deployment: Deployment, kapture: KaptureSimulator
 ) -> None:
     test_a_ticket_is_found_where_the_zone_in_the_settings_is_wrong(deployment, kapture)
-    _proved(deployment)
+    _with_a_marker_back(deployment)
     kapture.faults.add(FaultRule(operation="add", times=1, fault=Fault(reset="before")))
     deployment.send(ADD | {"request_id": "r-2"})
     deployment.consume()
-    assert deployment.reconcile()["waiting"] == 1
+    assert deployment.resolve_doubts()["waiting"] == 1
 
     # Another zone has not been contradicted.
     deployment.set(KAPTURE_ZONE="Asia/Kolkata")
-    assert deployment.reconcile()["absent"] == 1
+    assert deployment.resolve_doubts()["absent"] == 1
 
 
 def test_a_day_that_cannot_be_listed_does_not_stand_before_the_others(
     deployment: Deployment, kapture: KaptureSimulator
 ) -> None:
-    _proved(deployment)
+    _with_a_marker_back(deployment)
     tomorrow = (datetime.now(kapture.zone) + timedelta(days=1)).date()
     kapture.faults.add(FaultRule(operation="pull", match=str(tomorrow), fault=Fault(status=500)))
     kapture.faults.add(FaultRule(operation="add", times=1, fault=Fault(reset="before")))
     deployment.send(ADD)
     deployment.consume()
-    assert deployment.reconcile()["waiting"] == 1
+    assert deployment.resolve_doubts()["waiting"] == 1
     # One that succeeds opens the gate.
     deployment.send(ADD | {"request_id": "r-1b"})
     deployment.consume()
@@ -177,7 +177,7 @@ def test_a_day_that_cannot_be_listed_does_not_stand_before_the_others(
     kapture.faults.add(FaultRule(operation="add", times=1, fault=Fault(reset="after")))
     deployment.consume()
 
-    assert deployment.reconcile()["found"] == 1
+    assert deployment.resolve_doubts()["found"] == 1
 
 
 def test_an_update_of_the_future_is_refused_and_keeps_no_other_out(deployment: Deployment) -> None:
@@ -191,12 +191,12 @@ def test_an_update_of_the_future_is_refused_and_keeps_no_other_out(deployment: D
 
 
 def test_look_ups_of_a_run_are_bounded(deployment: Deployment, kapture: KaptureSimulator) -> None:
-    deployment.set(RECONCILE_CALLS="1")
+    deployment.set(DOUBT_CALLS="1")
     kapture.faults.add(FaultRule(operation="add", times=1, fault=Fault(reset="before")))
     deployment.send(ADD)
     deployment.consume()
     before = [call.operation for call in kapture.calls].count("pull")
 
-    assert deployment.reconcile()["waiting"] == 1
+    assert deployment.resolve_doubts()["waiting"] == 1
 
     assert [call.operation for call in kapture.calls].count("pull") - before == 1

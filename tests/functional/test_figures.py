@@ -87,7 +87,7 @@ def test_the_oldest_request_without_an_end_is_told_with_its_age(
 def test_each_run_tells_how_it_stands_with_zeros_where_all_is_well(
     deployment: Deployment, told: Callable[[], HelpdeskMetrics]
 ) -> None:
-    deployment.reconcile()
+    deployment.resolve_doubts()
 
     figures = told()
     assert figures[()] == {
@@ -110,14 +110,14 @@ def test_a_refused_token_is_told_until_it_works_again_without_any_request(
     assert told()[()]["TokenRefused"] == [1]
     for _ in range(3):
         clock.let_pass(60)
-        deployment.reconcile()
+        deployment.resolve_doubts()
         figures = told()
         assert (figures[()]["TokenRefused"], figures[()]["DownSeconds"]) == ([1], [0])
         assert figures[("kapture",)]["GateClosed"] == [1]
 
     deployment.put_token("another")
     clock.let_pass(60)
-    deployment.reconcile()
+    deployment.resolve_doubts()
 
     figures = told()
     assert figures[()]["TokenRefused"] == [0]
@@ -132,13 +132,13 @@ def test_an_outage_is_told_with_its_length_and_its_end(
     deployment.call("GET", "/tickets/1")
     for minute in range(1, 7):
         clock.let_pass(60)
-        deployment.reconcile()
+        deployment.resolve_doubts()
         (down_s,) = told()[()]["DownSeconds"]
         assert 60 * minute <= down_s < 60 * minute + 30
 
     kapture.faults.clear()
     clock.let_pass(60)
-    deployment.reconcile()
+    deployment.resolve_doubts()
 
     assert told()[()]["DownSeconds"] == [0]
 
@@ -150,12 +150,12 @@ def test_one_probe_a_minute_is_all_that_a_closed_gate_costs(
     deployment.call("GET", "/tickets/1")
     before = len(kapture.calls)
     for _ in range(5):
-        deployment.reconcile()
+        deployment.resolve_doubts()
     assert len(kapture.calls) == before, "the next probe is not due yet"
 
     clock.let_pass(61)
     for _ in range(5):
-        deployment.reconcile()
+        deployment.resolve_doubts()
 
     assert len(kapture.calls) - before == 1
 
@@ -166,12 +166,12 @@ def test_a_pause_is_told_and_not_probed(
     gate = Gate(deployment.dynamodb, "ledger", "kapture", Budget())
     gate.pause()
     clock.let_pass(100)
-    deployment.reconcile()
+    deployment.resolve_doubts()
 
     assert (told()[()]["Paused"], kapture.calls) == ([1], [])
 
     gate.resume()
-    deployment.reconcile()
+    deployment.resolve_doubts()
     assert told()[()]["Paused"] == [0]
 
 
@@ -184,7 +184,7 @@ def test_doubts_are_told_with_their_number_and_the_age_of_the_oldest(
     deployment.consume()
     told()
     clock.let_pass(300)
-    deployment.reconcile()
+    deployment.resolve_doubts()
 
     figures = told()
     assert figures[("kapture",)]["InDoubt"] == [2]
@@ -199,11 +199,11 @@ def test_the_budget_is_told_as_the_share_that_the_last_period_has_drawn(
     deployment.send(*[ADD] * 10)
     deployment.consume()
     told()
-    deployment.reconcile()
+    deployment.resolve_doubts()
     assert told()[("kapture",)]["BudgetPercent"] == [10]
 
     clock.let_pass(120)
-    deployment.reconcile()
+    deployment.resolve_doubts()
 
     assert told()[("kapture",)]["BudgetPercent"] == [0]
 

@@ -14,7 +14,7 @@ from moto import mock_aws
 import form_intake
 from bridge.simulators.kapture.account import KaptureSimulator
 from bridge.stacks import samples
-from bridge.stacks.form_signing import proof
+from bridge.stacks.form_signing import sign
 from bridge.stacks.samples import FormSend, Sample
 from tests.deployment import Answer, Clock, Context, Deployment
 
@@ -178,7 +178,7 @@ def _flipped(sample: Sample) -> bytes:
 def test_a_flipped_byte_is_refused(deployment: Deployment) -> None:
     original = SAMPLES["form_add_google"].send
     assert isinstance(original, FormSend)
-    shown = proof(deployment.forms["google"], SECRET, original.raw, deployment.clock())
+    shown = sign(deployment.forms["google"], SECRET, original.raw, deployment.clock())
     answer = deployment.form("google", _flipped(SAMPLES["form_add_google"]), headers=shown.headers)
 
     assert (answer.status, answer.body["code"]) == (401, "wrong_signature")
@@ -232,7 +232,7 @@ def test_a_signature_of_another_form_is_refused(deployment: Deployment) -> None:
 
 def test_a_captured_call_is_refused_when_its_time_is_over(deployment: Deployment, clock: Clock) -> None:
     raw = json.dumps({"event_id": "e-1", "order": {"number": "1"}}).encode()
-    shown = proof(deployment.forms["orders"], SECRET, raw, clock())
+    shown = sign(deployment.forms["orders"], SECRET, raw, clock())
     assert deployment.form("orders", raw, headers=shown.headers).status == 202
     assert deployment.form("orders", raw, headers=shown.headers).status == 202
     # Within its time a replay cannot be told from a repetition: it is the same request, and one ticket.
@@ -429,7 +429,7 @@ def test_a_body_in_base64_is_signed_before_it_was_put_into_base64(deployment: De
     raw = json.dumps(submitted()).encode()
     event = {
         "pathParameters": {"form": "plain"},
-        "headers": dict(proof(deployment.forms["plain"], SECRET, raw).headers),
+        "headers": dict(sign(deployment.forms["plain"], SECRET, raw).headers),
         "body": base64.b64encode(raw).decode(),
         "isBase64Encoded": True,
     }

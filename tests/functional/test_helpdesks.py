@@ -62,7 +62,7 @@ class Story:
         """Lets time pass, settles doubts, and delivers, until nothing waits."""
         for _ in range(rounds):
             self.clock.let_pass(ROUND_S)
-            self.deployment.reconcile()
+            self.deployment.resolve_doubts()
             self.consume_again()
             if not self.deployment.waiting():
                 return
@@ -323,7 +323,7 @@ def test_an_add_whose_answer_was_lost_is_said_looked_up_and_made_once(story: Sto
     assert story.send(add("lost")) == 1
     assert story.types("lost") == ["ticket.unknown"]
 
-    counts = story.deployment.reconcile()
+    counts = story.deployment.resolve_doubts()
     assert counts["found" if fault.acts else "absent"] == 1
     story.until_quiet()
 
@@ -348,7 +348,7 @@ def test_where_markers_do_not_come_back_a_doubt_is_parked_and_nothing_repeated(s
     story.breaks(story.account.adds, Fault(reset="after"))
     story.send(add("lost"))
 
-    assert story.deployment.reconcile()["parked"] == 1
+    assert story.deployment.resolve_doubts()["parked"] == 1
     story.until_quiet()
 
     assert story.types("lost") == ["ticket.unknown", "ticket.parked"]

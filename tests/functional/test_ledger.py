@@ -564,7 +564,7 @@ def test_no_text_of_a_customer_is_kept_even_where_the_helpdesk_quotes_it(
         {"operation": "update", "request_id": "changed", "ticket_id": "5", "changes": comment},
     )
     deployment.consume()
-    deployment.reconcile()
+    deployment.resolve_doubts()
     deployment.show_all()
     if records := deployment.receive():
         deployment.consume(records)

@@ -13,7 +13,7 @@ from moto import mock_aws
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.server import running
 from helpdesk.clients.markers import Markers, last_marker
-from reconcile import doubt_resolver
+from resolve_doubts import doubt_resolver
 from tests.accounts import ACCOUNTS, Account, deployed
 from tests.deployment import Clock
 from tests.faults.scene import Scene, add
@@ -188,10 +188,10 @@ def test_a_doubt_waits_while_the_key_cannot_be_read(scene: Scene) -> None:
     scene.consume()
     scene.deployment.set(MARKER_KEY_SECRET_ARN="arn:aws:secretsmanager:eu-west-1:123456789012:secret:none")
 
-    assert scene.deployment.reconcile()["waiting"] == 1
+    assert scene.deployment.resolve_doubts()["waiting"] == 1
 
     scene.deployment.set(MARKER_KEY_SECRET_ARN=scene.deployment.marker_key)
-    assert scene.deployment.reconcile()["absent"] == 1
+    assert scene.deployment.resolve_doubts()["absent"] == 1
 
 
 # ── markers of before there was a key ────────────────────────────────────────────────────────────────────
@@ -249,7 +249,7 @@ def test_items_of_before_are_looked_for_until_the_last_has_gone(
 ) -> None:
     scene.make("before")
     as_of_before(scene, "before")
-    scene.deployment.prove()
+    scene.deployment.audit()
     clock.let_pass(27 * 86400)
     scene.deployment.restart()
     assert scene.deployment.call("GET", "/requests/before").status == 200

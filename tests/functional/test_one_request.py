@@ -48,7 +48,7 @@ class Move:
             if not self.deployment.waiting():
                 return
             self.clock.let_pass(ROUND_S)
-            self.deployment.reconcile()
+            self.deployment.resolve_doubts()
         assert self.deployment.waiting() == 0, "requests are still waiting"
 
     def titles(self) -> list[list[str]]:

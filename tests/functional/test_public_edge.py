@@ -16,7 +16,7 @@ from moto import mock_aws
 
 from bridge.simulators.kapture.account import KaptureSimulator
 from bridge.stacks import samples
-from bridge.stacks.form_signing import proof
+from bridge.stacks.form_signing import sign
 from bridge.stacks.samples import FormSend
 from helpdesk.errors import RejectedError
 from helpdesk.http.forms.services import read_submission
@@ -95,7 +95,7 @@ def queued(deployment: Deployment) -> list[dict[str, Any]]:
 def shown(deployment: Deployment, name: str, raw: bytes, at: float) -> dict[str, str]:
     """The headers with which the form's sender sends this body at this time."""
     secret = WEBHOOKS_SECRET if name == "standard-webhooks" else SECRET
-    return dict(proof(deployment.forms[name], secret, raw, at).headers)
+    return dict(sign(deployment.forms[name], secret, raw, at).headers)
 
 
 def page(deployment: Deployment, form: str, fields: str | bytes, content_type: str = URLENCODED) -> Answer:
@@ -266,7 +266,7 @@ def test_a_short_secret_verifies_nobody_and_the_log_says_whose_it_is(
 ) -> None:
     deployment.put_form_secret(form, secret)
 
-    sent = proof(deployment.forms[form], secret, b'{"title": "x"}', deployment.clock())
+    sent = sign(deployment.forms[form], secret, b'{"title": "x"}', deployment.clock())
     path_secret = secret if form == "by-path" else None
     answer = deployment.form(form, b'{"title": "x"}', headers=sent.headers, path_secret=path_secret)
 

@@ -163,8 +163,8 @@ def drive(
     )
     consume()
     clock.let_pass(60)
-    with recorder.running("ReconcileFunction"):
-        deployment.reconcile()
+    with recorder.running("ResolveDoubtsFunction"):
+        deployment.resolve_doubts()
     # With a closed gate for either helpdesk, so that its token is asked for.
     kapture.token, socialboards.token = "another", "another"
     deployment.restart()
@@ -176,8 +176,8 @@ def drive(
     kapture.token, socialboards.token = TOKEN, REFRESH["refresh_token"]
     clock.let_pass(120)
     deployment.restart()
-    with recorder.running("ReconcileFunction"):
-        deployment.reconcile()
+    with recorder.running("ResolveDoubtsFunction"):
+        deployment.resolve_doubts()
 
     body = {"id": "f-1", "title": "a form's"}
     with recorder.running("FormIntakeFunction"):
@@ -198,8 +198,8 @@ def drive(
         for ticket in kapture.tickets:
             kapture.change_by_hand(ticket.ticket_id, "OP")
     clock.let_pass(86400)
-    with recorder.running("DailyProofFunction"):
-        assert deployment.prove()["proved"]
+    with recorder.running("DailyAuditFunction"):
+        assert deployment.audit()["audited"]
 
 
 FORM = """\
@@ -305,8 +305,8 @@ def test_an_action_that_is_used_and_removed_is_missed(function: str, uses: dict[
 WRITES = {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}
 
 
-def test_who_is_called_or_proves_writes_no_items_of_requests(uses: dict[str, set[Use]]) -> None:
-    held = {"TicketApiFunction", "CallbacksFunction", "DailyProofFunction"}
+def test_who_is_called_or_audits_writes_no_items_of_requests(uses: dict[str, set[Use]]) -> None:
+    held = {"TicketApiFunction", "CallbacksFunction", "DailyAuditFunction"}
     for function in held:
         written = {use for use in allowed(function) if use[0] in WRITES}
         assert written

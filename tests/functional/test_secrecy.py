@@ -191,7 +191,7 @@ def test_no_canary_is_told_on_any_path_under_any_fault(
     )
     everything.consume()
     clock.let_pass(80)
-    everything.reconcile()
+    everything.resolve_doubts()
     everything.show_all()
     everything.consume()
     everything.call("POST", "/tickets", {**named, "ticket": ticket, "request_id": "api"})

@@ -56,7 +56,7 @@ class Both:
             if not self.deployment.waiting():
                 return
             self.clock.let_pass(ROUND_S)
-            self.deployment.reconcile()
+            self.deployment.resolve_doubts()
             self.deployment.show_all()
             self.consume_all()
         assert self.deployment.waiting() == 0, "requests are still waiting"

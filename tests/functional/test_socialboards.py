@@ -98,7 +98,7 @@ def _until_quiet(deployment: Deployment) -> None:
         if deployment.waiting():
             deployment.show_all()
             deployment.consume()
-            deployment.reconcile()
+            deployment.resolve_doubts()
     assert deployment.waiting() == 0
 
 
@@ -320,7 +320,7 @@ def test_an_update_whose_function_dies_at_a_step_goes_on_there(
     for _ in range(5):
         if deployment.waiting():
             clock.let_pass(75)
-            deployment.reconcile()
+            deployment.resolve_doubts()
             deployment.show_all()
             deployment.consume()
 
@@ -518,7 +518,7 @@ def test_a_marker_in_a_custom_field_leaves_the_text_alone_and_finds_a_lost_ticke
     assert ticket.details == "words"
     assert ticket.custom_fields[REFERENCE.id].startswith("tb-")
 
-    assert deployment.reconcile()["found"] == 1
+    assert deployment.resolve_doubts()["found"] == 1
     _until_quiet(deployment)
 
     assert _types(deployment) == ["ticket.unknown", "ticket.added"]
@@ -535,7 +535,7 @@ def test_a_lost_ticket_is_found_beyond_the_first_page_of_the_list(
     deployment.send(_add(999))
     deployment.consume()
 
-    assert deployment.reconcile()["found"] == 1
+    assert deployment.resolve_doubts()["found"] == 1
     pages = defaultdict(list)
     for body in _calls(socialboards, "list"):
         # A probe asks for one ticket.

@@ -29,9 +29,9 @@ from tests.soak.workers import Worker, WorkerDiedError
 # The handlers keep five seconds of it for what follows their calls.
 _QUEUE_TIMEOUT_S = 8
 _API_TIMEOUT_S = 10
-_RECONCILE_TIMEOUT_S = 60
+_DOUBTS_TIMEOUT_S = 60
 _VISIBILITY_S = 12
-_RECONCILE_EVERY_S = 5.0
+_DOUBTS_EVERY_S = 5.0
 _TOKEN_EVERY_S = 120.0
 _SETTINGS = {
     "READ_TIMEOUT_S": str(READ_TIMEOUT_S),
@@ -41,7 +41,7 @@ _SETTINGS = {
     "SETTLE_AFTER_S": "10",
     "DOUBT_S": "8",
     "MAX_DELAY_S": "3",
-    "RECONCILE_CALLS": "20",
+    "DOUBT_CALLS": "20",
     # The client would refuse to read a whole day's tickets in one response.
     "KAPTURE_PULL_LIMIT": "2000",
 }
@@ -93,10 +93,10 @@ class Ground:
             return Worker(function, timeout_s, self._environment, state.log("functions"))
 
         consumers = [worker("ticket_queue", _QUEUE_TIMEOUT_S) for _ in range(workers)]
-        api, settling = worker("ticket_api", _API_TIMEOUT_S), worker("reconcile", _RECONCILE_TIMEOUT_S)
+        api, settling = worker("ticket_api", _API_TIMEOUT_S), worker("resolve_doubts", _DOUBTS_TIMEOUT_S)
         self._workers = [*consumers, api, settling]
         steps = [partial(self._consume, consumer) for consumer in consumers]
-        steps += [partial(self._serve_api, api), partial(self._reconcile, settling)]
+        steps += [partial(self._serve_api, api), partial(self._resolve_doubts, settling)]
         self._threads = [
             threading.Thread(target=self._repeat, args=(step,), daemon=True)
             for step in (*steps, self._operate)
@@ -112,7 +112,7 @@ class Ground:
         self._stopping.set()
         for thread in self._threads:
             if thread.is_alive():
-                thread.join(_RECONCILE_TIMEOUT_S)
+                thread.join(_DOUBTS_TIMEOUT_S)
         for worker in self._workers:
             worker.stop()
 
@@ -242,10 +242,10 @@ class Ground:
             self._responses.put(Outcome(request_id, kind, json.loads(response["body"]).get("code")))
         self._calls.task_done()
 
-    def _reconcile(self, worker: Worker) -> None:
-        if self._stopping.wait(_RECONCILE_EVERY_S):
+    def _resolve_doubts(self, worker: Worker) -> None:
+        if self._stopping.wait(_DOUBTS_EVERY_S):
             return
-        self.counts["reconcile runs"] += 1
+        self.counts["resolve_doubts runs"] += 1
         response = self._invoke(worker, {}) or {}
         for name in response.keys() & {"found", "absent", "parked"}:
             self.counts[f"doubts {name}"] += response[name]

@@ -14,14 +14,14 @@ from typing import Any
 # The handlers read these when they are imported.
 os.environ.update(POWERTOOLS_LOG_LEVEL="ERROR", POWERTOOLS_SERVICE_NAME="soak")
 
-import reconcile
+import resolve_doubts
 import ticket_api
 import ticket_queue
 
 _HANDLERS = {
     "ticket_queue": ticket_queue.handler,
     "ticket_api": ticket_api.handler,
-    "reconcile": reconcile.handler,
+    "resolve_doubts": resolve_doubts.handler,
 }
 # A server has imported this module, and forks each worker: a killed one is replaced at once.
 _FORKS = multiprocessing.get_context("forkserver")

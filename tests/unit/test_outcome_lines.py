@@ -27,11 +27,11 @@ REJECTED: dict[str, Any] = {
         "errors": [{"field": "title", "problem": "is missing"}],
     },
 }
-PROVED: dict[str, Any] = {
-    "type": "day.proved",
+AUDITED: dict[str, Any] = {
+    "type": "day.audited",
     "subject": "2026-11-20",
     "time": "2026-11-21T10:00:00+00:00",
-    "data": {"helpdesk": "kapture", "outcome": "odd"},
+    "data": {"helpdesk": "kapture", "outcome": "discrepancies"},
 }
 
 
@@ -44,7 +44,7 @@ PROVED: dict[str, Any] = {
             "2026-11-21T10:00:00  ticket.rejected    request order-2"
             "  invalid_request: fields are wrong  title: is missing",
         ),
-        (PROVED, "2026-11-21T10:00:00  day.proved         kapture 2026-11-20: odd"),
+        (AUDITED, "2026-11-21T10:00:00  day.audited         kapture 2026-11-20: discrepancies"),
     ],
     ids=lambda value: value["type"] if isinstance(value, dict) else "",
 )

@@ -207,9 +207,9 @@ MADE_AT_INIT = {
     "ticket_api": "dynamodb secretsmanager sqs",
     "form_intake": "secretsmanager sqs",
     "callbacks": "dynamodb secretsmanager sns",
-    "reconcile": "dynamodb secretsmanager",
+    "resolve_doubts": "dynamodb secretsmanager",
     "watch": "dynamodb secretsmanager sns",
-    "daily_proof": "dynamodb secretsmanager sns",
+    "daily_audit": "dynamodb secretsmanager sns",
 }
 
 

@@ -123,7 +123,7 @@ def test_a_message_stays_hidden_for_six_times_its_functions_time_out() -> None:
         ("ticket_queue.handler", queue_deadline),
         ("ticket_api.handler", api_deadline),
         ("callbacks.handler", api_deadline),
-        ("reconcile.handler", schedule_deadline),
+        ("resolve_doubts.handler", schedule_deadline),
     ],
 )
 def test_a_call_ends_before_its_function_does(handler: str, deadline: Any) -> None:

@@ -156,10 +156,10 @@ class Settings(_Settings):
     read_timeout_s: Annotated[float, Field(gt=0, le=25)] = 15.0
     # How long a helpdesk may take to show a new ticket; only then is an absent one called absent.
     settle_after_s: Annotated[float, Field(ge=0)] = 900
-    # How long a record in doubt stays out of sight: a little longer than reconcile's minute.
+    # How long a record in doubt stays out of sight: a little longer than resolve_doubts's minute.
     doubt_s: Annotated[float, Field(ge=1)] = 75
-    # The most calls of one run of reconcile.
-    reconcile_calls: Annotated[int, Field(ge=1)] = 10
+    # The most calls of one run of resolve_doubts.
+    doubt_calls: Annotated[int, Field(ge=1)] = 10
     lease_s: Annotated[int, Field(ge=5)] = 40
     ledger_days: Annotated[int, Field(ge=1)] = 28
     max_delay_s: Annotated[int, Field(ge=1, le=43200)] = 900
@@ -171,10 +171,10 @@ class Settings(_Settings):
     watch_calls: Annotated[int, Field(ge=1)] = 60
     # Whether told changes hold the helpdesk's own fields too.
     changes_with_raw: bool = False
-    # How long after its end a day is proved, since tickets show late; and how long its proof is kept.
-    # Below 0 a day is proved before it is over, which is for trying it out.
-    proof_after_hours: Annotated[float, Field(ge=-24, le=72)] = 6
-    proof_days: Annotated[int, Field(ge=1)] = 400
+    # How long after its end a day is audited, since tickets show late; and how long its report is kept.
+    # Below 0 a day is audited before it is over, which is for trying it out.
+    audit_after_hours: Annotated[float, Field(ge=-24, le=72)] = 6
+    audit_days: Annotated[int, Field(ge=1)] = 400
     threads: Annotated[int, Field(ge=1, le=50)] = 25
     # None where the deployment does not serve this helpdesk.
     kapture: KaptureSettings | None = None

@@ -22,7 +22,7 @@ def basic(seed: str) -> World:
     world = World(f"basic:{seed}", _RISKS, SETTLE_AFTER_S="0", GIVE_UP_AFTER_HOURS="12")
     _some_requests(world, world.chance.choice((2.0, 5.0, 60.0, 700.0)), most=18)
     world.know_markers()
-    world.tick("reconcile", world.chance.choice((15.0, _MINUTE_S)), world.began_at + 13 * _HOUR_S)
+    world.tick("resolve_doubts", world.chance.choice((15.0, _MINUTE_S)), world.began_at + 13 * _HOUR_S)
     world.run(14 * _HOUR_S)
     return world
 
@@ -47,7 +47,7 @@ def outage(seed: str) -> World:
     world.may_park = lambda asked, _: asked.helpdesk == "kapture" and asked.has_comment and asked.was_in_doubt
     _some_requests(world, lasts_s, helpdesk, chance.randint(4, 30))
     world.know_markers()
-    world.tick("reconcile", _MINUTE_S, world.began_at + 80 * _HOUR_S)
+    world.tick("resolve_doubts", _MINUTE_S, world.began_at + 80 * _HOUR_S)
     world.run(lasts_s + 80 * _HOUR_S)
     return world
 
@@ -72,7 +72,7 @@ def order(seed: str) -> World:
                 ticket_id=ticket_id,
             )
     world.know_markers()
-    world.tick("reconcile", _MINUTE_S, world.began_at + 13 * _HOUR_S)
+    world.tick("resolve_doubts", _MINUTE_S, world.began_at + 13 * _HOUR_S)
     world.run(14 * _HOUR_S)
     return world
 
@@ -95,7 +95,7 @@ def changes(seed: str) -> World:
             _changed_at(world, after_s, helpdesk, ticket_id, number)
     world.know_markers()
     world.tick("watch", _MINUTE_S, world.began_at + 1500)
-    world.tick("reconcile", _MINUTE_S, world.began_at + 1500)
+    world.tick("resolve_doubts", _MINUTE_S, world.began_at + 1500)
     world.later(2000, lambda: None)
     world.run(2000)
     return world
@@ -144,7 +144,7 @@ def budgets(seed: str) -> World:
                 status = {} if helpdesk == "kapture" else {"sub_status": "pending"}
                 world.update(helpdesk, after_s, "before 0", comment=True, ticket_id=ids[0], changes=status)
     world.know_markers()
-    world.tick("reconcile", _MINUTE_S, world.began_at + 10 * _HOUR_S)
+    world.tick("resolve_doubts", _MINUTE_S, world.began_at + 10 * _HOUR_S)
     world.run(11 * _HOUR_S)
     return world
 
@@ -168,7 +168,7 @@ def refield(seed: str) -> World:
         world.add(chance.choice(HELPDESKS), 2 + chance.uniform(0, 200))
     if chance.random() < 0.5:
         world.know_markers()
-    world.tick("reconcile", _MINUTE_S, world.began_at + 4 * _HOUR_S)
+    world.tick("resolve_doubts", _MINUTE_S, world.began_at + 4 * _HOUR_S)
     world.run(5 * _HOUR_S)
     return world
 
@@ -197,7 +197,7 @@ def doubts(seed: str) -> World:
     world.add(helpdesk, 2)
     world.update(helpdesk, 3, "before", comment=True, ticket_id=ticket_id)
     world.know_markers()
-    world.tick("reconcile", 20 * _MINUTE_S, world.began_at + 14 * _DAY_S)
+    world.tick("resolve_doubts", 20 * _MINUTE_S, world.began_at + 14 * _DAY_S)
     world.run(15 * _DAY_S)
     return world
 

@@ -14,7 +14,7 @@ from helpdesk.runtime.invocation import LambdaContext, api_deadline, queue_deadl
 from helpdesk.work.batch import QueueConsumer
 from helpdesk.work.doubts import DoubtResolver
 from helpdesk.work.watch import Watch
-from reconcile import doubt_resolver
+from resolve_doubts import doubt_resolver
 from tests.faults.checker.line import Line
 from ticket_queue import queue_consumer
 from watch import watch
@@ -116,7 +116,7 @@ class Functions:
         answer = self._consumer.run(records, queue_deadline(self._context(ends_at)))
         return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
 
-    def reconcile(self, ends_at: float) -> None:
+    def resolve_doubts(self, ends_at: float) -> None:
         """Runs the schedule's function."""
         self._reconciler.run(schedule_deadline(self._context(ends_at)))
 

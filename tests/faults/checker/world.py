@@ -24,7 +24,7 @@ HELPDESKS = ("kapture", "socialboards")
 # A morning in Kolkata.
 START = 1_767_240_000.0
 # As in the template.
-_TIMEOUTS_S = {"consume": 30.0, "reconcile": 60.0, "watch": 60.0, "callback": 29.0}
+_TIMEOUTS_S = {"consume": 30.0, "resolve_doubts": 60.0, "watch": 60.0, "callback": 29.0}
 _MINUTE_S = 60.0
 # After so many of them a doubt is a person's.
 MOST_ATTEMPTS = 5

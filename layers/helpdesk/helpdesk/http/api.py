@@ -271,15 +271,15 @@ class TicketApi:
 
     def _sound_part(self, body: Mapping[str, Any], problems: Iterable[FieldProblem]) -> Request | None:
         """What is left of a request without its wrong fields, so that the helpdesk can check that too."""
-        sound = dict(body)
+        correct = dict(body)
         for problem in problems:
             key, *inner = problem.field.split(".")
-            if inner and isinstance(sound.get(key), dict):
-                sound[key] = {name: value for name, value in sound[key].items() if name != inner[0]}
+            if inner and isinstance(correct.get(key), dict):
+                correct[key] = {name: value for name, value in correct[key].items() if name != inner[0]}
             else:
-                sound.pop(key, None)
+                correct.pop(key, None)
         try:
-            return read_body(sound, self._defaults())
+            return read_body(correct, self._defaults())
         except RejectedError:
             return None
 

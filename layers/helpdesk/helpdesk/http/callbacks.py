@@ -70,7 +70,7 @@ class Callbacks:
             call = call_in(event)
             self._verify(sender, call)
             if event["httpMethod"] == "GET":
-                return self._proved(helpdesk, sender, call, event.get("queryStringParameters") or {})
+                return self._verify_address(helpdesk, sender, call, event.get("queryStringParameters") or {})
             ticket_ids = _ticket_ids(sender, call)
             published = self._publish_changes(helpdesk, ticket_ids, deadline)
         except HelpdeskError as error:
@@ -90,15 +90,17 @@ class Callbacks:
         if why:
             raise RejectedError(why, "the sender is not verified")
 
-    def _proved(self, helpdesk: str, sender: Sender, call: Call, query: Mapping[str, str]) -> dict[str, Any]:
+    def _verify_address(
+        self, helpdesk: str, sender: Sender, call: Call, query: Mapping[str, str]
+    ) -> dict[str, Any]:
         """The challenge of a check of our address. Its token is the secret too, wherever else that stands."""
         check = sender.reading.address_check_in(query)
         if check is None:
             raise unknown_path()
         token, challenge = check
         self._verify(sender, replace(call, path_secret=token))
-        self._logger.info("address proved", extra={"helpdesk": helpdesk})
-        self._count("CallbackAddressProved")
+        self._logger.info("address verified", extra={"helpdesk": helpdesk})
+        self._count("CallbackAddressVerified")
         return plain_answer(challenge)
 
     def _publish_changes(self, helpdesk: str, ticket_ids: Sequence[str], deadline: float) -> list[str]:

@@ -5,5 +5,5 @@ reference#…            ledger      the ticket that a reference means
 marker#…, zone#…       ledger      what has been seen of a helpdesk: markers that come back, its zone
 gate#HELPDESK          gate        the circuit breaker and the budget
 watch…                 watchlist   the tickets that are watched
-proof#…                audits      what each day's audit said
+proof#…                audits      the report of each day's audit
 """

@@ -1,6 +1,7 @@
-"""The proofs of days: what each one says, and where it is kept.
+"""The audits of days: what each report says, and where it is kept.
 
-A proof's item, `proof#<helpdesk>#<day>`, holds counts and ids, and no customer text.
+A report's item, `proof#<helpdesk>#<day>`, holds counts and ids, and no customer text. Its key is that of
+earlier versions: the ledger reads from `proof#<helpdesk>` since when ours runs here.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from helpdesk.store.table import table_asked
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
 
-PROVED = "day.proved"
+AUDITED = "day.audited"
 
 
 @dataclass(frozen=True)
@@ -51,60 +52,64 @@ class AuditReport:
     ours: int = 0
     # Shown by its id and not by the pull: a row that came late.
     late: int = 0
-    odd: tuple[Discrepancy, ...] = ()
-    odd_count: int = 0
-    proved_at: str = ""
+    discrepancies: tuple[Discrepancy, ...] = ()
+    discrepancy_count: int = 0
+    audited_at: str = ""
 
     @property
-    def is_sound(self) -> bool:
+    def is_clean(self) -> bool:
         """Whether nothing needs a person."""
-        return not self.odd_count
+        return not self.discrepancy_count
 
     def message(self) -> Message:
         """The CloudEvents 1.0 event that tells it."""
-        body = {"schema_version": SCHEMA_VERSION, "outcome": "sound" if self.is_sound else "odd"}
-        named = f"{self.helpdesk}\n{self.day}\n{self.odd}"
+        body = {"schema_version": SCHEMA_VERSION, "outcome": "clean" if self.is_clean else "discrepancies"}
+        named = f"{self.helpdesk}\n{self.day}\n{self.discrepancies}"
         event = {
             "specversion": "1.0",
             "id": hashlib.sha256(named.encode()).hexdigest()[:32],
             "source": f"ticket-bridge/{self.helpdesk}",
-            "type": PROVED,
+            "type": AUDITED,
             "subject": self.day,
-            "time": self.proved_at,
+            "time": self.audited_at,
             "datacontenttype": "application/json",
-            "data": body | asdict(self) | {"odd": [_named(one) for one in self.odd]},
+            "data": body | asdict(self) | {"discrepancies": [_named(each) for each in self.discrepancies]},
         }
-        return Message(event, {"type": PROVED, "outcome": body["outcome"], "helpdesk": self.helpdesk})
+        return Message(event, {"type": AUDITED, "outcome": body["outcome"], "helpdesk": self.helpdesk})
 
 
 def _key(helpdesk: str, day: str) -> str:
     return f"proof#{helpdesk}#{day}"
 
 
-def _named(odd: Discrepancy) -> dict[str, str]:
-    return {name: value for name, value in asdict(odd).items() if value is not None}
+def _named(discrepancy: Discrepancy) -> dict[str, str]:
+    return {name: value for name, value in asdict(discrepancy).items() if value is not None}
 
 
 class Audits:
-    """The proofs that were made. Raises UnavailableError where DynamoDB does not answer."""
+    """The reports of the days that were audited. Raises UnavailableError where DynamoDB does not answer."""
 
     def __init__(self, client: "DynamoDBClient", table: str) -> None:
         self._client = client
         self._table = table
 
     def of(self, helpdesk: str, day: str) -> AuditReport | None:
-        """The proof of a day (YYYY-MM-DD), or None."""
+        """The report of a day (YYYY-MM-DD), or None."""
         item = self._item(_key(helpdesk, day))
-        if item is None:
+        if item is None or "report" not in item:
             return None
-        kept = json.loads(item["proof"]["S"])
+        kept = json.loads(item["report"]["S"])
         sources = {name: Tally(**tally) for name, tally in kept.pop("sources").items()}
         return AuditReport(
-            **kept | {"sources": sources, "odd": tuple(Discrepancy(**odd) for odd in kept.pop("odd"))}
+            **kept
+            | {
+                "sources": sources,
+                "discrepancies": tuple(Discrepancy(**each) for each in kept.pop("discrepancies")),
+            }
         )
 
     def begun_at(self, helpdesk: str, day: str, now: float) -> tuple[str, float]:
-        """The first day that is to be proved, and when it was said so; said here where it was not yet."""
+        """The first day that is to be audited, and when that was noted: now, where it was not yet."""
         key = f"proof#{helpdesk}"
         first = {"pk": {"S": key}, "day": {"S": day}, "begun_at": {"N": repr(now)}, "upgraded_at": {"N": "0"}}
         item = self._item(key)
@@ -121,14 +126,14 @@ class Audits:
                 TableName=self._table, Key={"pk": {"S": key}}, ConsistentRead=True
             ).get("Item")
 
-    def keep(self, proof: AuditReport, until: float) -> None:
-        """Remembers a proof, until a moment in seconds since the epoch."""
+    def keep(self, report: AuditReport, until: float) -> None:
+        """Remembers a report, until a moment in seconds since the epoch."""
         with table_asked():
             self._client.put_item(
                 TableName=self._table,
                 Item={
-                    "pk": {"S": _key(proof.helpdesk, proof.day)},
-                    "proof": {"S": json.dumps(asdict(proof), separators=(",", ":"))},
+                    "pk": {"S": _key(report.helpdesk, report.day)},
+                    "report": {"S": json.dumps(asdict(report), separators=(",", ":"))},
                     "expires_at": {"N": str(int(until))},
                 },
             )

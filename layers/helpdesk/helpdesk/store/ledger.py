@@ -9,8 +9,8 @@ A request's item moves through these states; each arrow is one conditional write
     claimed, lease over ── doubt ──► unknown                         the holder died in mid-call
     claimed, lease over ── finish ─► done (parked)                   what may be repeated has died too often
     unknown ── finish ───► done                                      found, given up, or a late answer
-    unknown ── free ─────► released                                  proved absent: may be called again
-    done (rejected, parked) ── free ──► released                     an operator asks for it again
+    unknown ── reopen ───► released                                  shown to be absent: may be called again
+    done (rejected, parked) ── reopen ► released                     an operator asks for it again
 
 A request is known by its id alone, and belongs to the helpdesk of its first claim.
 Items hold ids, codes and the helpdesk's own messages with the request's texts masked: no customer text.
@@ -454,7 +454,7 @@ class Ledger:
         return bool(fits.get("BOOL", True))
 
     def reopen(self, receipt: Receipt, why: str) -> bool:
-        """Lets a request be carried out anew: one proved absent, or an ended one that did not succeed.
+        """Lets a request be carried out anew: one shown to be absent, or an ended one that did not succeed.
 
         False where it has moved on since the receipt was read.
         """
@@ -508,7 +508,7 @@ class Ledger:
         return self._earlier
 
     def _may_hold_earlier(self, helpdesk: str) -> bool:
-        # Each version's daily proof notes when it has begun; ours notes as well since when it runs here.
+        # Each version's daily audit notes when it has begun; ours notes as well since when it runs here.
         begun = self._get(f"proof#{helpdesk}")
         upgraded_at = _of(begun, "upgraded_at", "N")
         return bool(begun) and (upgraded_at is None or self._clock() < float(upgraded_at) + self._keep_s)

@@ -1,7 +1,7 @@
-"""Proves a day: what the ledger says of it against what the helpdesk itself shows.
+"""Audits a day: compares what the ledger says of it with what the helpdesk itself shows.
 
-A day is one of the helpdesk's own zone. It is proved once it is some hours over, since rows show late, and
-the day before is looked at again with it. What is odd is one of these:
+A day is one of the helpdesk's own zone. It is audited once it is some hours over, since rows show late, and
+the day before is read again with it. A discrepancy is one of these:
 
     missing            a ticket that was added is not shown, neither by the pull of its day nor by its id
     not_in_ledger      a ticket ends with a marker of ours that belongs to no request
@@ -28,11 +28,11 @@ from helpdesk.store.audits import AuditReport, Audits, Discrepancy, Tally
 from helpdesk.store.ledger import Ledger, Receipt
 from helpdesk.work.helpdesks import Helpdesks
 
-# So many days back is proved what could not be proved in its time.
+# So many days back a day is audited that could not be audited in its time.
 _DAYS_BACK = 7
-_MOST_ODD = 500
+_MOST_DISCREPANCIES = 500
 _MOST_SOURCES = 200
-# So long an alarm shows what a proof has found.
+# So long an alarm shows what an audit has found.
 _SHOWN_S = 86400.0
 
 
@@ -59,32 +59,32 @@ class _Day:
     marked: dict[str, list[_Carrier]]
     tallies: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
     not_shown: dict[str, str] = field(default_factory=dict)
-    odd: list[Discrepancy] = field(default_factory=list)
+    discrepancies: list[Discrepancy] = field(default_factory=list)
     # Tickets with the marker of a request whose ticket is another: a request's id, its ticket's, and theirs.
     doubles: list[tuple[str, str, list[str]]] = field(default_factory=list)
 
 
 class DailyAudit:
-    """Proves the days that are over, publishes each proof, and keeps it."""
+    """Audits the days that are over, publishes each report, and keeps it."""
 
     def __init__(self, parts: BaseParts, helpdesks: Helpdesks, ledger: Ledger, markers: Markers) -> None:
         self._helpdesks = helpdesks
         self._ledger = ledger
         self._markers = markers
-        self._proofs = Audits(parts.clients.dynamodb, parts.settings.ledger_table)
+        self._reports = Audits(parts.clients.dynamodb, parts.settings.ledger_table)
         self._topic = Topic(parts.clients.sns, parts.settings.outcomes_topic_arn)
-        self._after = timedelta(hours=parts.settings.proof_after_hours)
-        self._keep_s = parts.settings.proof_days * 86400
+        self._after = timedelta(hours=parts.settings.audit_after_hours)
+        self._keep_s = parts.settings.audit_days * 86400
         self._logger = parts.logger
         self._metrics = parts.metrics
         self._clock = parts.clock
 
     def run(self, deadline: float) -> dict[str, int]:
-        """How many days were proved, how many oddities they showed, and how many days still wait."""
+        """How many days were audited, how many discrepancies they showed, and how many days still wait."""
         # A process that began before the key was changed would not know what the others plant.
         self._markers.reread()
         days = [day for helpdesk in self._helpdesks.clients.values() for day in self._due(helpdesk, deadline)]
-        counts = {"proved": 0, "odd": 0, "waiting": sum(day is None for day in days)}
+        counts = {"audited": 0, "discrepancies": 0, "waiting": sum(day is None for day in days)}
         pulled = [day for day in days if day is not None]
         if pulled:
             for receipt in self._ledger.all():
@@ -92,42 +92,42 @@ class DailyAudit:
                     self._take_in(day, receipt)
         for day in pulled:
             try:
-                proof = self._proved(day, deadline)
+                report = self._audited(day, deadline)
             except HelpdeskError as error:
                 self._waits(day.helpdesk, day.day, error)
                 counts["waiting"] += 1
             else:
-                counts["proved"] += 1
-                counts["odd"] += proof.odd_count
+                counts["audited"] += 1
+                counts["discrepancies"] += report.discrepancy_count
         self._record_state()
         return counts
 
     def _record_state(self) -> None:
-        """For the alarms: what proofs have shown for a day, and for how long one is overdue."""
-        odd, late_s, now = 0, 0.0, self._clock()
+        """For the alarms: what audits have shown for a day, and for how long one is overdue."""
+        discrepancies, late_s, now = 0, 0.0, self._clock()
         for helpdesk in self._helpdesks.clients.values():
             days, begun_at = self._window(helpdesk)
             for day in days:
-                proof = self._proofs.of(helpdesk.name, day.isoformat())
-                if proof is None:
+                report = self._reports.of(helpdesk.name, day.isoformat())
+                if report is None:
                     ended = datetime.combine(day + timedelta(days=1), datetime.min.time(), helpdesk.zone)
                     due = max(ended.timestamp() + self._after.total_seconds(), begun_at)
                     late_s = max(late_s, now - due)
-                elif now - datetime.fromisoformat(proof.proved_at).timestamp() <= _SHOWN_S:
-                    odd += proof.odd_count
-        self._metrics.add_metric(name="ProofOdd", unit=MetricUnit.Count, value=odd)
-        self._metrics.add_metric(name="ProofLateSeconds", unit=MetricUnit.Seconds, value=late_s)
+                elif now - datetime.fromisoformat(report.audited_at).timestamp() <= _SHOWN_S:
+                    discrepancies += report.discrepancy_count
+        self._metrics.add_metric(name="AuditDiscrepancies", unit=MetricUnit.Count, value=discrepancies)
+        self._metrics.add_metric(name="AuditLateSeconds", unit=MetricUnit.Seconds, value=late_s)
 
     # ── one day ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _due(self, helpdesk: HelpdeskClient, deadline: float) -> Iterator[_Day | None]:
-        """The days that are over and not proved yet, as the helpdesk shows them.
+        """The days that are over and not audited yet, as the helpdesk shows them.
 
         Ends with a None where one has to wait: the helpdesk is spared the others then.
         """
         days, _ = self._window(helpdesk)
         for day in days:
-            if self._proofs.of(helpdesk.name, day.isoformat()):
+            if self._reports.of(helpdesk.name, day.isoformat()):
                 continue
             try:
                 yield self._pulled(helpdesk, day, deadline)
@@ -137,13 +137,13 @@ class DailyAudit:
                 return
 
     def _window(self, helpdesk: HelpdeskClient) -> tuple[list[date], float]:
-        """The days that can be proved, oldest first, and since when days are proved at all.
+        """The days that can be audited, oldest first, and since when days are audited at all.
 
         A new stack begins with the newest day: it knows nothing of those before it.
         """
         now = datetime.fromtimestamp(self._clock(), UTC)
         last = (now - self._after).astimezone(helpdesk.zone).date() - timedelta(days=1)
-        first, begun_at = self._proofs.begun_at(helpdesk.name, last.isoformat(), self._clock())
+        first, begun_at = self._reports.begun_at(helpdesk.name, last.isoformat(), self._clock())
         days = [last - timedelta(days=back) for back in reversed(range(_DAYS_BACK))]
         return [day for day in days if day.isoformat() >= first], begun_at
 
@@ -160,7 +160,7 @@ class DailyAudit:
                 is_planted = ends_with_marker(ticket, helpdesk.marker_field)
                 marked[marker].append(_Carrier(ticket.ticket_id, is_planted))
             ours += ticket.ticket_id in ids and self._markers.is_ours(marker)
-        return _Day(helpdesk, day, ids, ours, {one.ticket_id: _title_of(one) for one in tickets}, marked)
+        return _Day(helpdesk, day, ids, ours, {each.ticket_id: _title_of(each) for each in tickets}, marked)
 
     def _take_in(self, day: _Day, receipt: Receipt) -> None:
         """What one request says of the day."""
@@ -178,7 +178,9 @@ class DailyAudit:
         old = self._markers.old_of(day.helpdesk.name, identity.request_id)
         carriers = day.marked.pop(receipt.claim.marker or old, [])
         if carriers and receipt.ended and not ticket_id:
-            day.odd.append(Discrepancy("added_though_ended", carriers[0].ticket_id, identity.request_id))
+            day.discrepancies.append(
+                Discrepancy("added_though_ended", carriers[0].ticket_id, identity.request_id)
+            )
             ticket_id = carriers[0].ticket_id
         others = [carrier.ticket_id for carrier in carriers if carrier.ticket_id != ticket_id]
         if ticket_id and others:
@@ -187,57 +189,58 @@ class DailyAudit:
     def _is_of(self, day: _Day, moment: float) -> bool:
         return datetime.fromtimestamp(moment, day.helpdesk.zone).date() == day.day
 
-    def _proved(self, day: _Day, deadline: float) -> AuditReport:
+    def _audited(self, day: _Day, deadline: float) -> AuditReport:
         late = self._shown_by_id(day, deadline)
-        odd = [
-            *day.odd,
+        found = [
+            *day.discrepancies,
             *self._made_twice(day, deadline),
             *(
-                Discrepancy("missing", one, request)
-                for one, request in day.not_shown.items()
-                if one not in late
+                Discrepancy("missing", ticket_id, request_id)
+                for ticket_id, request_id in day.not_shown.items()
+                if ticket_id not in late
             ),
             *(
-                Discrepancy("not_in_ledger", one.ticket_id)
+                Discrepancy("not_in_ledger", carrier.ticket_id)
                 for marker, carriers in day.marked.items()
                 if self._markers.is_ours(marker)
-                for one in carriers
-                if one.is_planted
+                for carrier in carriers
+                if carrier.is_planted
             ),
         ]
-        # What the day before has told already is not told again.
-        previous = self._proofs.of(day.helpdesk.name, (day.day - timedelta(days=1)).isoformat())
-        known = set(previous.odd if previous else ())
-        new = sorted(set(odd) - known, key=lambda one: (one.what, one.ticket_id))
-        proof = AuditReport(
+        # What the day before has reported is not reported again.
+        previous = self._reports.of(day.helpdesk.name, (day.day - timedelta(days=1)).isoformat())
+        known = set(previous.discrepancies if previous else ())
+        new = sorted(set(found) - known, key=lambda each: (each.what, each.ticket_id))
+        report = AuditReport(
             helpdesk=day.helpdesk.name,
             day=day.day.isoformat(),
             sources=_most(day.tallies),
             shown=len(day.shown),
             ours=day.ours,
             late=len(late),
-            odd=tuple(new[:_MOST_ODD]),
-            odd_count=len(new),
-            proved_at=datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="seconds"),
+            discrepancies=tuple(new[:_MOST_DISCREPANCIES]),
+            discrepancy_count=len(new),
+            audited_at=datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="seconds"),
         )
-        if not self._topic.publish_event(proof.message()):
-            raise UnavailableError("topic_unavailable", "the topic does not take the proof")
-        # Last, so that a proof that was not told is made again.
-        self._proofs.keep(proof, self._clock() + self._keep_s)
-        log = self._logger.info if proof.is_sound else self._logger.error
-        log("day proved", extra={"helpdesk": proof.helpdesk, "day": proof.day, "odd": proof.odd_count})
-        for one in proof.odd:
-            self._logger.error("odd", extra=asdict(one) | {"helpdesk": proof.helpdesk, "day": proof.day})
-        return proof
+        if not self._topic.publish_event(report.message()):
+            raise UnavailableError("topic_unavailable", "the topic does not take the report")
+        # Last: a report that was not published is made again.
+        self._reports.keep(report, self._clock() + self._keep_s)
+        log = self._logger.info if report.is_clean else self._logger.error
+        extra = {"helpdesk": report.helpdesk, "day": report.day}
+        log("day audited", extra=extra | {"discrepancies": report.discrepancy_count})
+        for discrepancy in report.discrepancies:
+            self._logger.error("discrepancy", extra=asdict(discrepancy) | extra)
+        return report
 
     def _shown_by_id(self, day: _Day, deadline: float) -> set[str]:
         return {ticket.ticket_id for ticket in self._get_all(day, day.not_shown, deadline)}
 
     def _made_twice(self, day: _Day, deadline: float) -> Iterator[Discrepancy]:
         """Tickets that are a request's ticket once more. One that only quotes it has another title."""
-        not_pulled = [one for _, one, _ in day.doubles if one not in day.titles]
+        not_pulled = [ticket_id for _, ticket_id, _ in day.doubles if ticket_id not in day.titles]
         shown = self._get_all(day, not_pulled, deadline)
-        titles = day.titles | {one.ticket_id: _title_of(one) for one in shown}
+        titles = day.titles | {ticket.ticket_id: _title_of(ticket) for ticket in shown}
         for request_id, ticket_id, others in day.doubles:
             for other in others:
                 if titles.get(ticket_id) in (None, titles[other]):
@@ -252,7 +255,7 @@ class DailyAudit:
 
     def _waits(self, helpdesk: HelpdeskClient, day: date, error: HelpdeskError) -> None:
         extra = {"helpdesk": helpdesk.name, "day": day.isoformat(), "code": error.code}
-        self._logger.warning("the proof of a day waits", extra=extra)
+        self._logger.warning("the audit of a day waits", extra=extra)
 
 
 def _title_of(ticket: Ticket) -> str:

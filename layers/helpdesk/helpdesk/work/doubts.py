@@ -51,7 +51,7 @@ class _Seen:
 
 
 class DoubtResolver:
-    """Looks doubts up: found, proved absent, or parked for a person. It never makes a ticket itself.
+    """Looks doubts up: found, shown to be absent, or parked for a person. It never makes a ticket itself.
 
     What it settles is told by the queue's consumer, to which the request's own record comes back: one that
     was found is answered, one that was absent is carried out again.
@@ -63,7 +63,7 @@ class DoubtResolver:
         self._markers = markers
         self._settle_after_s = parts.settings.settle_after_s
         self._give_up_s = parts.settings.give_up_after_s
-        self._most_calls = parts.settings.reconcile_calls
+        self._most_calls = parts.settings.doubt_calls
         self._logger = parts.logger
         self._metrics = parts.metrics
         self._clock = parts.clock
@@ -171,7 +171,7 @@ class DoubtResolver:
             if age < self._give_up_s:
                 return "waiting"
             return self._park(doubt, "the helpdesk could not be asked for too long")
-        if not self._proves(helpdesk, doubt):
+        if not self._markers_come_back(helpdesk, doubt):
             return self._park(doubt, "markers do not come back from this helpdesk, so it may exist unseen")
         if doubt.attempts >= MAX_ATTEMPTS:
             return self._park(doubt, "it was tried too often without an answer")
@@ -232,7 +232,7 @@ class DoubtResolver:
         self._ledger.reopen(doubt, "absent")
         return "absent"
 
-    def _proves(self, helpdesk: HelpdeskClient, doubt: Receipt) -> bool:
+    def _markers_come_back(self, helpdesk: HelpdeskClient, doubt: Receipt) -> bool:
         """Whether a marker that does not show where it was planted means that there is no ticket."""
         field = doubt.marker_field or helpdesk.marker_field
         return field != OFF and self._ledger.marker_seen(helpdesk.name, field)

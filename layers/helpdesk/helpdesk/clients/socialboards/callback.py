@@ -36,7 +36,7 @@ def ticket_ids_in(content_type: str, raw: bytes) -> tuple[str, ...]:  # noqa: AR
 
 
 def address_check_in(query: Mapping[str, str]) -> tuple[str, str] | None:
-    """The verify token, and the challenge that proves that we have it; None where either is missing."""
+    """The verify token, and the challenge that shows that we have it; None where either is missing."""
     named = {name.lower(): value for name, value in query.items()}
     token, challenge = named.get("verifytoken"), named.get("challenge", "")
     return (token, challenge) if token and _CHALLENGE.fullmatch(challenge) else None
