@@ -112,24 +112,6 @@ def test_the_sdk_handles_our_services_as_it_does_by_itself(
             assert handlers(ours, name) == handlers(usual, name)
 
 
-def test_a_request_goes_out_in_one_piece(trusted: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
-    pieces: list[bytes] = []
-    sendall = ssl.SSLSocket.sendall
-
-    def noting(connection: ssl.SSLSocket, data: bytes, *args: int) -> None:
-        if b"GetItem" in data or b"ledger" in data:
-            pieces.append(bytes(data))
-        sendall(connection, data, *args)
-
-    monkeypatch.setattr(ssl.SSLSocket, "sendall", noting)
-    with scripted(*ANSWERS, tls=server_context(trusted, "127.0.0.1")) as server:
-        clients(server, monkeypatch).dynamodb.get_item(TableName="ledger", Key={"pk": {"S": "x"}})
-
-    (piece,) = pieces
-    assert piece.startswith(b"POST / ")
-    assert b'"pk"' in piece
-
-
 def test_a_batch_of_outcomes_is_encoded_as_the_sdk_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
     entries: Any = [
         {

@@ -7,12 +7,10 @@ from urllib.parse import urlencode
 
 import botocore
 import botocore.session
-from botocore.awsrequest import AWSHTTPSConnection, AWSHTTPSConnectionPool
 from botocore.config import Config
 from botocore.handlers import BUILTIN_HANDLERS, REGISTER_FIRST, REGISTER_LAST
 from botocore.httpsession import URLLib3Session
 
-from helpdesk.clients.connections import WritesOnce
 from helpdesk.clients.tls import tls_context
 
 if TYPE_CHECKING:
@@ -24,14 +22,6 @@ if TYPE_CHECKING:
 
 # To connect, and to wait for each part of an answer.
 _TIMEOUTS_S: Any = (2, 5)
-
-
-class _Connection(WritesOnce, AWSHTTPSConnection):  # type: ignore[misc]  # the SDK's own types disagree
-    pass
-
-
-class _Pool(AWSHTTPSConnectionPool):
-    ConnectionCls = _Connection
 
 
 class _Session(URLLib3Session):
@@ -92,14 +82,12 @@ class Clients:
         made = client._endpoint.http_session
         # A bundle of the operator's own is left to the SDK.
         if made._verify is True:
-            session: Any = _Session(
+            client._endpoint.http_session = _Session(
                 proxies=made._proxy_config._proxies,
                 timeout=_TIMEOUTS_S,
                 max_pool_connections=made._max_pool_connections,
                 socket_options=made._socket_options,
             )
-            session._manager.pool_classes_by_scheme["https"] = _Pool
-            client._endpoint.http_session = session
         return client
 
     @cached_property
