@@ -34,17 +34,14 @@ class _Session(URLLib3Session):
         conn.cert_reqs = "CERT_REQUIRED"
 
 
-# The services called here, as the SDK's events name them, and the other name of one of them.
+# The services called here, as the SDK's events name them.
 _SERVICES = {"dynamodb", "secrets-manager", "sns", "sqs", "*", ""}
-_OTHER_NAMES = {"secretsmanager": "secrets-manager"}
 
 
 def _session() -> botocore.session.Session:
     """A session without the SDK's handlers for other services, and for documentation: 4 % of a start."""
     session = botocore.session.Session(include_builtin_handlers=False)
     events: Any = session.get_component("event_emitter")
-    # Each event's name is compared with all of these.
-    events._event_aliases = _OTHER_NAMES
     register = {REGISTER_FIRST: events.register_first, REGISTER_LAST: events.register_last}
     for name, handler, *when in BUILTIN_HANDLERS:
         event, service, *_ = f"{name}.".split(".")
