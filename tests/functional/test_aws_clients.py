@@ -42,7 +42,7 @@ def server_context(authority: trustme.CA, host: str) -> ssl.SSLContext:
 
 def clients(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Clients:
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
-    return Clients(threads=4)
+    return Clients(connections=4)
 
 
 def test_all_clients_share_one_context(trusted: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ def test_the_sdk_handles_our_services_as_it_does_by_itself(
     service: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    ours: Any = getattr(Clients(threads=4), service)
+    ours: Any = getattr(Clients(connections=4), service)
     standard = Config(retries={"mode": "standard"})
     usual: Any = botocore.session.get_session().create_client(service, config=standard)
 

@@ -58,14 +58,14 @@ def _encode_once(params: dict[str, Any], **_: object) -> None:
 class Clients:
     """AWS clients of one session, each made when it is first asked for; making one connects to nothing."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, connections: int) -> None:
         # Not boto3's session: resources and transfers cost a fifth of a cold start, and nothing uses them.
         self._session = _session()
         self._config = Config(
             connect_timeout=_TIMEOUTS_S[0],
             read_timeout=_TIMEOUTS_S[1],
             retries={"mode": "standard", "total_max_attempts": 3},
-            max_pool_connections=threads,
+            max_pool_connections=connections,
             tcp_keepalive=True,
             # Our own types have checked what is sent; DynamoDB's is an eighth of a call's work.
             parameter_validation=False,
