@@ -42,7 +42,7 @@ def server_context(authority: trustme.CA, host: str) -> ssl.SSLContext:
 
 def clients(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Clients:
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
-    return Clients(threads=4)
+    return Clients(connections=4)
 
 
 def test_all_clients_share_one_context(trusted: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ def test_the_sdk_handles_our_services_as_it_does_by_itself(
     service: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    ours: Any = getattr(Clients(threads=4), service)
+    ours: Any = getattr(Clients(connections=4), service)
     standard = Config(retries={"mode": "standard"})
     usual: Any = botocore.session.get_session().create_client(service, config=standard)
 
@@ -110,24 +110,6 @@ def test_the_sdk_handles_our_services_as_it_does_by_itself(
         for event in _EVENTS:
             name = f"{event}.{service}.{operation}"
             assert handlers(ours, name) == handlers(usual, name)
-
-
-def test_a_request_goes_out_in_one_piece(trusted: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
-    pieces: list[bytes] = []
-    sendall = ssl.SSLSocket.sendall
-
-    def noting(connection: ssl.SSLSocket, data: bytes, *args: int) -> None:
-        if b"GetItem" in data or b"ledger" in data:
-            pieces.append(bytes(data))
-        sendall(connection, data, *args)
-
-    monkeypatch.setattr(ssl.SSLSocket, "sendall", noting)
-    with scripted(*ANSWERS, tls=server_context(trusted, "127.0.0.1")) as server:
-        clients(server, monkeypatch).dynamodb.get_item(TableName="ledger", Key={"pk": {"S": "x"}})
-
-    (piece,) = pieces
-    assert piece.startswith(b"POST / ")
-    assert b'"pk"' in piece
 
 
 def test_a_batch_of_outcomes_is_encoded_as_the_sdk_does_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,24 +104,6 @@ def test_nothing_of_an_answer_is_kept_for_the_next_call() -> None:
         assert "cookie" not in server.calls[1].headers
 
 
-def test_a_call_goes_out_in_one_piece(monkeypatch: pytest.MonkeyPatch, authority: trustme.CA) -> None:
-    pieces: list[bytes] = []
-    sendall = ssl.SSLSocket.sendall
-
-    def noting(connection: ssl.SSLSocket, data: bytes, *args: int) -> None:
-        if not connection.server_side:
-            pieces.append(bytes(data))
-        sendall(connection, data, *args)
-
-    monkeypatch.setattr(ssl.SSLSocket, "sendall", noting)
-    with scripted(Answer(), tls=server_context(authority, "127.0.0.1")) as server:
-        send(transport(server.url, tls=trusting(authority)))
-
-    (piece,) = pieces
-    assert piece.startswith(b"POST /path ")
-    assert piece.endswith(b"\r\n\r\n[1]")
-
-
 # ── before anything is sent ──────────────────────────────────────────────────────────────────────────────
 
 

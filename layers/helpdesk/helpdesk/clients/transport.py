@@ -17,7 +17,6 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.connection import allowed_gai_family
 
-from helpdesk.clients.connections import WritesOnce
 from helpdesk.clients.tls import tls_context
 from helpdesk.errors import OutcomeUnknownError, UnavailableError
 
@@ -76,7 +75,7 @@ class _Response(http.client.HTTPResponse):
         self.fp = io.BufferedReader(_TimedReads(self.fp.detach(), sock))
 
 
-class _HttpConnection(WritesOnce, HTTPConnection):
+class _HttpConnection(HTTPConnection):
     response_class = _Response
 
     def __init__(self, *args: Any, max_idle_s: float, **kwargs: Any) -> None:

@@ -33,5 +33,5 @@ class BaseParts:
     @cached_property
     def clients(self) -> Clients:
         """The AWS clients."""
-        # As many as the service has threads.
-        return Clients(2 * self.settings.threads)
+        # One for each thread that calls, and for each that reads a helpdesk's gate.
+        return Clients(self.settings.threads + len(self.settings.helpdesks))

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from threading import BoundedSemaphore, Event
+from threading import Event
 
 from helpdesk.clients.markers import Markers
 from helpdesk.errors import (
@@ -122,9 +122,8 @@ class TicketService:
         self._helpdesks = helpdesks
         self._ledger = ledger
         self._clock = clock
-        # Twice as many threads as calls: meanwhile the next requests are claimed, and the last remembered.
-        self._pool = ThreadPoolExecutor(2 * threads, thread_name_prefix="call")
-        self._calls = BoundedSemaphore(threads)
+        # A thread claims a request, calls and remembers: nothing is claimed whose call would have to wait.
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="call")
 
     def execute(
         self, requests: Sequence[Request], deadline: float, received_before: Collection[str] = ()
@@ -376,8 +375,7 @@ class TicketService:
             return [Deferred(error.code)], NO_SIGNAL
         if not isinstance(answer, Claim):
             return [self._without_call(request, answer)], NO_SIGNAL
-        with self._calls:
-            result, signal = self._call(request, answer, turn)
+        result, signal = self._call(request, answer, turn)
         return [self._record(answer, request, result)], signal
 
     def _without_call(
@@ -487,9 +485,8 @@ class TicketService:
     def _get_all(self, gets: Sequence[GetRequest], turn: _Turn) -> tuple[list[Result], Signal]:
         ids = list(dict.fromkeys(one for request in gets for one in request.ticket_ids))
         try:
-            with self._calls:
-                client = self._helpdesks.client(gets[0].helpdesk, turn.permit)
-                found = fetch(client, ids, gets[0].extra, turn.deadline)
+            client = self._helpdesks.client(gets[0].helpdesk, turn.permit)
+            found = fetch(client, ids, gets[0].extra, turn.deadline)
         except HelpdeskError as error:
             if isinstance(error, RejectedError) and len(gets) > 1:
                 # One bad id may have spoilt the others' call.
