@@ -118,14 +118,13 @@ def test_the_audit_names_what_the_helpdesk_and_the_ledger_do_not_agree_about(
 
     shown = CliRunner().invoke(cli.bridge, ["audit", "--json", "--state-dir", str(state.root)])
     assert shown.exit_code == 1, shown.output
-    discrepancies = [
-        tuple(one.values()) for line in shown.output.splitlines() for one in json.loads(line)["discrepancies"]
-    ]
+    reports = map(json.loads, shown.output.splitlines())
+    discrepancies = {tuple(each.values()) for report in reports for each in report["discrepancies"]}
     assert {
         ("missing", deleted, "audited-0"),
         ("added_twice", copy, "audited-1"),
         ("not_in_ledger", forgotten, None),
-    } <= set(discrepancies)
+    } <= discrepancies
     table = CliRunner().invoke(cli.bridge, ["audit", "--state-dir", str(state.root)]).output
     assert f"ticket {deleted}, request audited-0: it was added, and the helpdesk shows it no more" in table
 
