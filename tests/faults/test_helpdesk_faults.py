@@ -568,7 +568,7 @@ def test_only_an_answer_of_the_helpdesk_opens_the_gate(scene: Scene, fault: str)
         assert len(scene.helpdesk.calls) - before <= 1
 
 
-# ── strange answers ──────────────────────────────────────────────────────────────────────────────────────────
+# ── strange answers ──────────────────────────────────────────────────────────────────────────────────────
 
 
 @only("302-to-other-host")
