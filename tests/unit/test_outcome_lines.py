@@ -44,7 +44,7 @@ AUDITED: dict[str, Any] = {
             "2026-11-21T10:00:00  ticket.rejected    request order-2"
             "  invalid_request: fields are wrong  title: is missing",
         ),
-        (AUDITED, "2026-11-21T10:00:00  day.audited         kapture 2026-11-20: discrepancies"),
+        (AUDITED, "2026-11-21T10:00:00  day.audited        kapture 2026-11-20: discrepancies"),
     ],
     ids=lambda value: value["type"] if isinstance(value, dict) else "",
 )
