@@ -33,7 +33,8 @@ HANDLERS = {
     "reconcile": reconcile.handler,
 }
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload([__name__])
+# The main module too: else each worker imports all that it needs, out of the time of its first call.
+_FORKS.set_forkserver_preload([__name__, "bridge.soak"])
 # Starting a process is not safe for threads.
 _starting = threading.Lock()
 
@@ -76,8 +77,12 @@ class Worker:
         Raises:
             DiedError: there is no answer. The next call goes to a new process.
         """
-        self._connection.send(event)
         try:
+            if not self._is_ready:
+                # Its time begins when it can work, as on Lambda, however busy this machine is.
+                self._connection.recv()
+                self._is_ready = True
+            self._connection.send(event)
             if self._connection.poll(self._timeout_s if die_after_s is None else die_after_s):
                 return self._connection.recv()
         except (EOFError, ConnectionError):
@@ -106,6 +111,7 @@ class Worker:
             )
             self._process.start()
             theirs.close()
+            self._is_ready: bool = False
 
 
 def _serve(
@@ -120,6 +126,7 @@ def _serve(
     os.dup2(output, 1)
     os.dup2(output, 2)
     handler: Any = HANDLERS[function]
+    connection.send("ready")
     while True:
         try:
             event = connection.recv()
