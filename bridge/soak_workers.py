@@ -33,8 +33,8 @@ HANDLERS = {
     "reconcile": reconcile.handler,
 }
 _FORKS = multiprocessing.get_context("forkserver")
-# The main module too: else each worker imports all that it needs, out of the time of its first call.
-_FORKS.set_forkserver_preload([__name__, "bridge.soak"])
+# And what the main module imports, which each worker runs anew.
+_FORKS.set_forkserver_preload([__name__, "bridge.soak_local", "bridge.soak_stack", "rich.table"])
 # Starting a process is not safe for threads.
 _starting = threading.Lock()
 
@@ -69,6 +69,7 @@ class Worker:
         self._timeout_s = timeout_s
         self._environment = dict(environment)
         self._log = log
+        self._is_ready = False
         self._start()
 
     def invoke(self, event: Mapping[str, Any], die_after_s: float | None = None) -> Any:
@@ -99,6 +100,7 @@ class Worker:
 
     def _replace(self) -> None:
         self.stop()
+        self._is_ready = False
         self._start()
 
     def _start(self) -> None:
@@ -111,7 +113,6 @@ class Worker:
             )
             self._process.start()
             theirs.close()
-            self._is_ready: bool = False
 
 
 def _serve(
