@@ -112,6 +112,8 @@ class World:
         self.may_park: Callable[[Asked, Mapping[str, Any]], bool] = lambda asked, data: (
             data["attempts"] >= MOST_ATTEMPTS or (asked.helpdesk == "kapture" and asked.has_comment)
         )
+        # Each helpdesk's tickets at the moment at which they were last asked for.
+        self._seen: dict[str, tuple[float, list[Seen]]] = {}
         self._minted = 0
         self._running = 0
         self._invocations = 0
@@ -429,6 +431,13 @@ class World:
 
     def tickets(self, helpdesk: str) -> list[Seen]:
         """Every ticket of a helpdesk."""
+        seen_at, seen = self._seen.get(helpdesk, (0.0, []))
+        if seen_at != self.turns.now:
+            seen = self._tickets_now(helpdesk)
+            self._seen[helpdesk] = self.turns.now, seen
+        return seen
+
+    def _tickets_now(self, helpdesk: str) -> list[Seen]:
         simulator: Any = self.simulators[helpdesk]
         return [
             Seen(
