@@ -246,6 +246,11 @@ class World:
         answer = self.by_hand(helpdesk, "POST", path, {"title": title})
         return str(answer["ticket_id"] if helpdesk == "kapture" else answer["data"])
 
+    def show_late(self, seconds: float) -> None:
+        """Lists leave out what was made in the last so many seconds."""
+        for simulator, lag in zip(self.simulators.values(), ("pull_lag_s", "list_lag_s"), strict=True):
+            simulator.switches = simulator.switches.model_copy(update={lag: seconds})
+
     def change_by_hand(self, helpdesk: str, ticket_id: str, number: int) -> None:
         """Somebody at the helpdesk gives a ticket another state."""
         state = state_of(helpdesk, number)
