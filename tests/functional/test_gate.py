@@ -327,6 +327,24 @@ def test_a_minute_after_it_has_opened_one_failure_closes_the_gate(account: Accou
     assert account.acquire(account.gate()).kind == "probe"
 
 
+def test_a_batch_of_three_failures_closes_a_gate_that_has_just_opened(account: Account) -> None:
+    gate = _opened_again(account)
+
+    account.report(gate, account.acquire(gate), *FAILED * 3)
+
+    assert account.acquire(account.gate()).kind == "probe"
+
+
+def test_failures_of_functions_that_run_at_once_are_forgiven_two_in_all(account: Account) -> None:
+    gate = _opened_again(account)
+    permits = [account.acquire(account.gate()) for _ in range(3)]
+
+    for permit in permits:
+        account.report(account.gate(), permit, *FAILED)
+
+    assert account.acquire(gate).kind == "probe"
+
+
 def test_retry_after_closes_the_gate_for_that_long(account: Account) -> None:
     gate = account.gate()
     account.report(

@@ -1,5 +1,6 @@
 """SQS, SNS and Secrets Manager in memory, and the clients through which the layer calls all of AWS."""
 
+import heapq
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ class Message:
     first_received_at: float = 0.0
     received_at: float = 0.0
     handles: list[str] = field(default_factory=list)
+    # Its entry among those of when messages show.
+    entry: int = 0
 
 
 class Queue:
@@ -43,6 +46,9 @@ class Queue:
         self._most_receives = most_receives
         self._numbers = itertools.count(1)
         self.messages: dict[str, Message] = {}
+        # When messages show; an entry that a later one has replaced is passed over.
+        self._shown: list[tuple[float, int, Message]] = []
+        self._entries = itertools.count()
         self.changed: Callable[[float], None] = lambda _: None
         # What SQS itself has taken out: moved after too many receives, or grown too old.
         self.moved: list[Message] = []
@@ -57,8 +63,13 @@ class Queue:
         self.messages[message_id] = Message(
             message_id, asked["MessageBody"], asked.get("MessageAttributes", {}), self._turns.now, visible_at
         )
-        self.changed(visible_at)
+        self._show(self.messages[message_id])
         return {"MessageId": message_id}
+
+    def _show(self, message: Message) -> None:
+        message.entry = next(self._entries)
+        heapq.heappush(self._shown, (message.visible_at, message.entry, message))
+        self.changed(message.visible_at)
 
     def change_message_visibility_batch(self, **asked: Any) -> dict[str, Any]:
         """Other times at which messages can be received again."""
@@ -78,23 +89,25 @@ class Queue:
                 failed.append({"Id": entry["Id"], "SenderFault": True, "Code": "InvalidParameterValue"})
                 continue
             message.visible_at = now + seconds
-            self.changed(message.visible_at)
+            self._show(message)
             done.append({"Id": entry["Id"]})
         return {"Successful": done, "Failed": failed}
 
     def receive(self, most: int, seen_again_in_s: Callable[[], float | None]) -> list[dict[str, Any]]:
         """Records as Lambda gives them to a function; some of them another receiver sees again too soon."""
         now = self._turns.now
-        records: list[dict[str, Any]] = []
-        for message in list(self.messages.values()):
+        taken: list[Message] = []
+        while self._shown and self._shown[0][0] <= now and len(taken) < most:
+            _, entry, message = heapq.heappop(self._shown)
+            if entry != message.entry or message.message_id not in self.messages:
+                continue
             if now - message.sent_at > _KEPT_S:
                 self.lost.append(self.messages.pop(message.message_id))
-            elif message.visible_at <= now and len(records) < most:
-                if message.receives >= self._most_receives:
-                    self.moved.append(self.messages.pop(message.message_id))
-                else:
-                    records.append(self._record(message, seen_again_in_s()))
-        return records
+            elif message.receives >= self._most_receives:
+                self.moved.append(self.messages.pop(message.message_id))
+            else:
+                taken.append(message)
+        return [self._record(message, seen_again_in_s()) for message in taken]
 
     def _record(self, message: Message, again_in_s: float | None) -> dict[str, Any]:
         now = self._turns.now
@@ -103,7 +116,7 @@ class Queue:
         message.first_received_at = message.first_received_at or now
         message.handles.append(f"{message.message_id}/{message.receives}")
         message.visible_at = now + (self._visibility_s if again_in_s is None else again_in_s)
-        self.changed(message.visible_at)
+        self._show(message)
         return {
             "messageId": message.message_id,
             "receiptHandle": message.handles[-1],

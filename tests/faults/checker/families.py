@@ -20,7 +20,9 @@ def basic(seed: str) -> World:
     """Requests of all kinds, with kills, lost answers and second deliveries."""
     # No helpdesk here shows its tickets late: only a lease that is too short makes such a look too early.
     world = World(f"basic:{seed}", _RISKS, SETTLE_AFTER_S="0", GIVE_UP_AFTER_HOURS="12")
-    _some_requests(world, world.chance.choice((2.0, 5.0, 60.0, 700.0)), most=18)
+    within_s = world.chance.choice((2.0, 5.0, 60.0, 700.0))
+    # Enough at one moment for more outcomes in a batch than SNS takes at once.
+    _some_requests(world, within_s, most=30 if within_s == 2.0 else 18)
     world.know_markers()
     world.tick("resolve_doubts", world.chance.choice((15.0, _MINUTE_S)), world.began_at + 13 * _HOUR_S)
     world.run(14 * _HOUR_S)
@@ -29,7 +31,8 @@ def basic(seed: str) -> World:
 
 def outage(seed: str) -> World:
     """A helpdesk that answers with one kind of failure for minutes or hours."""
-    world = World(f"outage:{seed}", Risks(kill=0.02, twice=0.02))
+    kill = 0.02 * (int(seed) % 2)
+    world = World(f"outage:{seed}", Risks(kill=kill, twice=0.02))
     chance = world.chance
     helpdesk, begins = chance.choice(HELPDESKS), world.began_at + chance.uniform(0, 60)
     lasts_s = math.exp(chance.uniform(math.log(5 * _MINUTE_S), math.log(6 * _HOUR_S)))
@@ -42,13 +45,43 @@ def outage(seed: str) -> World:
     world.mishaps.outages.append(Outage(helpdesk, kind, begins, begins + lasts_s))
     world.mishaps.calm_at = begins + lasts_s
     # What is under way when it begins; one that dies then closes no gate.
-    world.most_in_doubt = world.concurrency * world.batch + 2
+    may_act = kill or kind in (*LOST, "503")
+    world.most_in_doubt = world.concurrency * world.batch + 2 if may_act else 0
     world.soon_s = 15 * _MINUTE_S + 60
     world.may_park = lambda asked, _: asked.helpdesk == "kapture" and asked.has_comment and asked.was_in_doubt
     _some_requests(world, lasts_s, helpdesk, chance.randint(4, 30))
     world.know_markers()
     world.tick("resolve_doubts", _MINUTE_S, world.began_at + 80 * _HOUR_S)
     world.run(lasts_s + 80 * _HOUR_S)
+    return world
+
+
+def trials(seed: str) -> World:
+    """Reads alone are answered, or the helpdesk comes and goes."""
+    world = World(f"trials:{seed}", Risks())
+    chance = world.chance
+    world.batch, world.concurrency = chance.choice(((1, 4), (10, 1)))
+    under_way = world.batch * world.concurrency
+    helpdesk, kind, begins = chance.choice(HELPDESKS), chance.choice(LOST), world.began_at + 5
+    if chance.random() < 0.5:
+        ends = begins + chance.uniform(60, 300)
+        world.mishaps.outages.append(Outage(helpdesk, kind, begins, ends, spares_reads=True))
+        # Trials come after 1, 2, 4 and so on up to 60 seconds.
+        world.most_in_doubt = under_way + 12
+    else:
+        on_s, times = 40.0, 4
+        for place in range(times):
+            ends = begins + on_s + place * 2 * on_s
+            world.mishaps.outages.append(Outage(helpdesk, kind, ends - on_s, ends))
+        # A trial each, and what a gate that has just opened forgives.
+        world.most_in_doubt = times * (under_way + 3)
+    world.mishaps.calm_at = ends
+    for place in range(60):
+        # Ten at once.
+        world.add(helpdesk, 2 + place // 10 * (ends - begins) / 6)
+    world.know_markers()
+    world.tick("resolve_doubts", _MINUTE_S, ends + 5 * _HOUR_S)
+    world.run(ends - world.began_at + 6 * _HOUR_S)
     return world
 
 
@@ -110,8 +143,16 @@ def _changed_at(world: World, after_s: float, helpdesk: str, ticket_id: str, num
 
 def budgets(seed: str) -> World:
     """Few calls are allowed; requests that take one, many, or one after the other."""
-    world = World(f"budgets:{seed}", replace(_RISKS, aws=0.01, helpdesk=0.05, kill=0.05))
+    # In every second one calls are slow, so that those drawn at once are made one long after the other.
+    is_slow = int(seed) % 2
+    risks = replace(_RISKS, aws=0.01, helpdesk=0.3 if is_slow else 0.05, kill=0.05)
+    world = World(f"budgets:{seed}", risks)
     chance = world.chance
+    if is_slow:
+        world.mishaps.kinds = ("slow",)
+    else:
+        # Many draw at the same moment.
+        world.mishaps.longest_aws_s = 0.04
     allowed = chance.choice((1, 4, 10, 30, 300))
     world.restart(
         SETTLE_AFTER_S="30",
@@ -152,8 +193,10 @@ def budgets(seed: str) -> World:
 def refield(seed: str) -> World:
     """Another marker field or zone, while it is not known what became of some adds."""
     risks = replace(_RISKS, helpdesk=0.4, kill=0.1)
-    world = World(f"refield:{seed}", risks, SETTLE_AFTER_S="30", GIVE_UP_AFTER_HOURS="2")
+    world = World(f"refield:{seed}", risks, SETTLE_AFTER_S="60", GIVE_UP_AFTER_HOURS="2")
     chance = world.chance
+    # From when it was made: a call may take the rest.
+    world.show_late(chance.choice((0.0, 35.0)))
     world.mishaps.kinds = LOST
     world.may_park = lambda _asked, _data: True
     if chance.random() < 0.4:
@@ -181,12 +224,23 @@ def doubts(seed: str) -> World:
     """Nothing can be looked up, or one request cannot be carried out, for days."""
     world = World(f"doubts:{seed}", Risks())
     chance = world.chance
-    helpdesk, days = chance.choice(HELPDESKS), chance.uniform(0.5, 13)
+    helpdesk, days = (
+        chance.choice(HELPDESKS),
+        chance.choice((chance.uniform(0.5, 2.5), chance.uniform(3, 13))),
+    )
     ends = world.began_at + days * _DAY_S
+    if chance.random() < 0.5:
+        # With which requests come back most often, and are kept for the longest.
+        world.restart(MAX_DELAY_S="1", DOUBT_S="1", GIVE_UP_AFTER_HOURS="312")
     world.mishaps.calm_at = ends
     world.may_park = lambda _asked, _data: True
-    kind = chance.choice(("hidden", "hidden", "comment", *REFUSED))
-    if kind in REFUSED:
+    kind = chance.choice(("hidden", "hidden", "comment", "late", "late", *REFUSED))
+    if kind == "late":
+        # It is in doubt when it has waited for days, and until SQS would take it.
+        world.mishaps.outages.append(Outage(helpdesk, "dns_failure", world.began_at, ends))
+        world.mishaps.lost_operations, world.mishaps.most_lost = {"add", "update", "add_note"}, 1
+        world.mishaps.hidden_until[helpdesk] = world.began_at + 20 * _DAY_S
+    elif kind in REFUSED:
         world.mishaps.outages.append(Outage(helpdesk, kind, world.began_at, ends))
     else:
         # The calls that matter are answered by nobody: once, or whenever they are made.
@@ -194,8 +248,11 @@ def doubts(seed: str) -> World:
         world.mishaps.most_lost = 1000 if kind == "comment" else 1
         world.mishaps.hidden_until[helpdesk] = ends if kind == "hidden" else 0.0
     ticket_id = world.make_ticket(helpdesk, "before")
-    world.add(helpdesk, 2)
+    added = world.add(helpdesk, 2, reference="order")
     world.update(helpdesk, 3, "before", comment=True, ticket_id=ticket_id)
+    by_reference = world.update(helpdesk, 4, added.name, reference="order")
+    # Where its add is given up, it has no ticket.
+    by_reference.is_bad = kind in ("comment", "late") or days > 2.5
     world.know_markers()
     world.tick("resolve_doubts", 20 * _MINUTE_S, world.began_at + 14 * _DAY_S)
     world.run(15 * _DAY_S)
@@ -230,8 +287,9 @@ def _some_requests(world: World, within_s: float, only: str | None = None, most:
 
 # Each family, and its share of a thousand schedules.
 FAMILIES: dict[str, tuple[Family, int]] = {
-    "basic": (basic, 400),
+    "basic": (basic, 360),
     "outage": (outage, 100),
+    "trials": (trials, 40),
     "order": (order, 150),
     "changes": (changes, 150),
     "budgets": (budgets, 80),

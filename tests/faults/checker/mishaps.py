@@ -12,6 +12,7 @@ LOST = ("hang", "reset", "500", "502", "504")
 REFUSED = ("connect_refused", "dns_failure", "tls_failure", "503", "503-wait", "429", "429-wait")
 PAGES = ("404-page", "405-page", "login-page")
 TOKEN = "token-refused"
+_READS = ("get", "pull", "list", "list_notes", "token")
 OUTAGES = (*LOST, *REFUSED, *PAGES, TOKEN)
 
 
@@ -30,7 +31,7 @@ class Risks:
 class Outage:
     """A stretch in which a helpdesk answers nothing but one kind; a share of calls it acts on all the same.
 
-    Without a kind it answers, and is not asked.
+    Without a kind it answers, and is not asked. It may go on answering reads.
     """
 
     helpdesk: str
@@ -38,6 +39,14 @@ class Outage:
     begins: float
     ends: float
     acts: float = 0.0
+    spares_reads: bool = False
+
+    def befalls(self, helpdesk: str, operation: str, now: float) -> bool:
+        """Whether a call is answered with its kind."""
+        is_spared = self.spares_reads and operation in _READS
+        return (
+            bool(self.kind) and helpdesk == self.helpdesk and self.begins <= now < self.ends and not is_spared
+        )
 
 
 class Mishaps:
@@ -52,6 +61,8 @@ class Mishaps:
         self._begins_at = clock()
         self.calm_at = calm_at
         self.outages: list[Outage] = []
+        # The longest half of a call of AWS.
+        self.longest_aws_s = 0.01
         # Faults that befall single calls of a helpdesk.
         self.kinds: Sequence[str] = (*LOST, *LOST, *REFUSED, "slow", "slow", "slow")
         self.story: list[tuple[float, str]] = []
@@ -77,7 +88,7 @@ class Mishaps:
 
     def aws_s(self) -> float:
         """Half of the time that a call of AWS takes."""
-        return self.chance.uniform(0.001, 0.01)
+        return self.chance.uniform(0.001, self.longest_aws_s)
 
     def helpdesk_s(self) -> float:
         """Half of the time that a call of a helpdesk takes."""
@@ -93,7 +104,7 @@ class Mishaps:
         """What a call of a helpdesk suffers, and whether it is carried out all the same."""
         now = self._clock()
         for outage in self.outages:
-            if outage.kind and outage.helpdesk == helpdesk and outage.begins <= now < outage.ends:
+            if outage.befalls(helpdesk, operation, now):
                 return outage.kind, outage.kind in LOST and self.chance.random() < outage.acts
         if operation in ("pull", "list", "list_notes") and now < self.hidden_until.get(helpdesk, 0.0):
             return "500", False

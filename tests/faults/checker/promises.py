@@ -11,6 +11,9 @@ from tests.faults.checker.world import HELPDESKS, MOST_ATTEMPTS, Asked, State, W
 
 # What had been admitted before a gate was closed may still be on its way for so long.
 _UNDER_WAY_S = 45.0
+# What waits for long comes back so late, and is ended at this age at the latest.
+_COMES_BACK_S = 2 * 3600.0
+_MOST_AGE_S = 13.5 * 86_400
 # No probe follows another sooner, but for what each takes until it arrives.
 _FIRST_PROBE_S = 4.0
 
@@ -20,6 +23,8 @@ def broken(world: World) -> list[str]:
     return [
         *world.broken,
         *(line for asked in world.asked.values() for line in _answered(world, asked)),
+        *(line for asked in world.asked.values() for line in _given_up_in_time(world, asked)),
+        *(line for asked in world.asked.values() for line in _remembered(world, asked)),
         *_nothing_left(world),
         *_once(world),
         *_in_order(world),
@@ -49,6 +54,28 @@ def _answered(world: World, asked: Asked) -> Iterator[str]:
         yield f"{asked.name} is rejected ({data.get('code')}) without need"
     if outcome == "succeeded":
         yield from _carried_out(world, asked, data.get("ticket_id"))
+
+
+def _given_up_in_time(world: World, asked: Asked) -> Iterator[str]:
+    """What waits is given up when the settings say so, neither before nor long after."""
+    give_up_s = min(float(world.variables.get("GIVE_UP_AFTER_HOURS", "72")) * 3600, _MOST_AGE_S)
+    for event in asked.events[:1]:
+        age = event["at"] - asked.at
+        if event["data"].get("code") == "expired" and age < give_up_s:
+            yield f"{asked.name} is given up after {age:.0f} s"
+        if age > give_up_s + _COMES_BACK_S:
+            yield f"{asked.name} is told of after {age:.0f} s for the first time"
+
+
+def _remembered(world: World, asked: Asked) -> Iterator[str]:
+    """The ledger says of a request what was told of it. One that was refused need not be there."""
+    if asked.operation == "get" or not asked.finals:
+        return
+    told = asked.finals[0]["data"]["outcome"]
+    item = world.table.items.get(f"request#{asked.name}", {})
+    remembered = item.get("kind", {}).get("S") if item.get("state", {}).get("S") == "done" else None
+    if remembered != told and (item or told != "rejected"):
+        yield f"{asked.name} was told as {told}, and is remembered as {remembered}"
 
 
 def _is_out_of_date(world: World, asked: Asked, code: str | None) -> bool:

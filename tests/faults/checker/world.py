@@ -113,6 +113,8 @@ class World:
         self.may_park: Callable[[Asked, Mapping[str, Any]], bool] = lambda asked, data: (
             data["attempts"] >= MOST_ATTEMPTS or (asked.helpdesk == "kapture" and asked.has_comment)
         )
+        # Each helpdesk's tickets at the moment at which they were last asked for.
+        self._seen: dict[str, tuple[float, list[Seen]]] = {}
         self._minted = 0
         self._running = 0
         self._invocations = 0
@@ -244,6 +246,11 @@ class World:
         path = "/add-ticket-from-other-source.html/v.2.0" if helpdesk == "kapture" else "/tickets"
         answer = self.by_hand(helpdesk, "POST", path, {"title": title})
         return str(answer["ticket_id"] if helpdesk == "kapture" else answer["data"])
+
+    def show_late(self, seconds: float) -> None:
+        """Lists leave out what was made in the last so many seconds."""
+        for simulator, lag in zip(self.simulators.values(), ("pull_lag_s", "list_lag_s"), strict=True):
+            simulator.switches = simulator.switches.model_copy(update={lag: seconds})
 
     def change_by_hand(self, helpdesk: str, ticket_id: str, number: int) -> None:
         """Somebody at the helpdesk gives a ticket another state."""
@@ -430,6 +437,13 @@ class World:
 
     def tickets(self, helpdesk: str) -> list[Seen]:
         """Every ticket of a helpdesk."""
+        seen_at, seen = self._seen.get(helpdesk, (0.0, []))
+        if seen_at != self.turns.now:
+            seen = self._tickets_now(helpdesk)
+            self._seen[helpdesk] = self.turns.now, seen
+        return seen
+
+    def _tickets_now(self, helpdesk: str) -> list[Seen]:
         simulator: Any = self.simulators[helpdesk]
         return [
             Seen(

@@ -290,7 +290,8 @@ class Gate:
         """Takes in how admitted calls went: `answered` where the helpdesk answered at least one of them.
 
         One failure beside no answer is enough, since a wrong guess costs one harmless read: the gate is
-        probed at once. Where one that was closed has just opened, it takes three in a row.
+        probed at once. Where one that was closed has just opened, it takes three in a row, in
+        one batch or several.
         """
         asked = [failure.retry_after for failure in failures if failure.retry_after is not None]
         wait_s = min(max([1.0, *asked]), _LONGEST_WAIT_S)
@@ -308,17 +309,21 @@ class Gate:
         elif asked:
             self._close(ASKED_TO_WAIT, wait_s, permit)
         elif failures and not answered:
-            self._take_failure(permit)
+            self._take_failures(permit, len(failures))
         else:
             self._take_answer(permit, answered)
         if permit.left:
             self._give_back(permit)
 
-    def _take_failure(self, permit: Permit) -> None:
-        if permit.kind == "calls" and permit.forgiven:
-            self._forgive(permit.forgiven, permit.forgiven - 1)
-        else:
-            self._close(OUTAGE, _longer(permit), permit)
+    def _take_failures(self, permit: Permit, failures: int) -> None:
+        left = permit.forgiven if permit.kind == "calls" else None
+        while left is not None and left >= failures:
+            beaten = self._forgive(left, left - failures)
+            if beaten is None:
+                return
+            # Another function's calls went wrong, or well, at the same time.
+            left = beaten.forgiven
+        self._close(OUTAGE, _longer(permit), permit)
 
     def _take_answer(self, permit: Permit, answered: bool) -> None:
         """Where nobody was asked, because the request needed no call, the turn is the next one's."""
@@ -359,8 +364,8 @@ class Gate:
             sets["closed_at"] = _number(now)
             self._write(sets, {"closed": None}, removes=("trial", "trial_at", "forgiven"))
 
-    def _forgive(self, before: int, after: int) -> None:
-        self._write({"forgiven": _number(after)}, {"forgiven": _number(before)})
+    def _forgive(self, before: int, after: int) -> GateState | None:
+        return self._write({"forgiven": _number(after)}, {"forgiven": _number(before)})
 
     def _begin_trial(self) -> None:
         sets = {"trial": _YES, "trial_at": self._now(), "opened_at": self._now()}
