@@ -1,4 +1,4 @@
-"""A batch that is larger than the calls that may be made at once."""
+"""A batch that is larger than the threads that carry it out."""
 
 import threading
 import time
