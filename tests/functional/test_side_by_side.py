@@ -115,13 +115,14 @@ def test_an_outage_of_one_leaves_the_other_alone(both: Both, fault: Fault) -> No
     assert both.gate(both.hit)["reason"]["S"] in ("outage", "asked_to_wait")
     assert "reason" not in both.gate(both.other)
 
-    # The share of the queue: what comes now goes through at once, and the other's gate costs it nothing.
-    asked = len(both.hit.simulator.calls)
+    # The share of the queue: what comes now goes through at once, and the other's gate costs it nothing but
+    # a probe, when it is time for one.
+    sent = both.hit.calls(both.hit.adds)
     both.send(both.hit, *(f"more-{number}" for number in range(9)))
     both.send(both.other, "meanwhile")
     assert len(both.deployment.consume()) == 9
     assert [one["request_id"] for one in both.ended()[both.other.name]] == ["meanwhile"]
-    assert len(both.hit.simulator.calls) == asked
+    assert both.hit.calls(both.hit.adds) == sent
 
     both.hit.simulator.faults.clear()
     both.deployment.set(READ_TIMEOUT_S="15")
