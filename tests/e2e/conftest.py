@@ -60,7 +60,7 @@ def _schedule(stack: Stack) -> None:
     aws.scheduler.create_schedule(
         Name="each-minute",
         ScheduleExpression=EACH_MINUTE.schedule,
-        ScheduleExpressionTimezone=EACH_MINUTE.zone,
+        ScheduleExpressionTimezone=EACH_MINUTE.zone.key,
         FlexibleTimeWindow={"Mode": "OFF"},
         Target={
             "Arn": attributes[stack.requests_queue_url]["QueueArn"],
