@@ -38,7 +38,7 @@ soak: setup ## Thousands of requests, a third of the calls faulty, workers kille
 protocol: setup ## 20,000 seeded schedules of kills, outages and doubled calls on a virtual clock (ten minutes)
 	@CHECKER_SCHEDULES=20000 exec python -m pytest tests/faults/test_checker.py -n auto
 
-year: setup ## 365 days of watching and proving on a clock that is put forward (a quarter of an hour)
+year: setup ## 365 days of watching and auditing on a clock that is put forward (a quarter of an hour)
 	@YEAR_DAYS=365 exec python -m pytest tests/functional/test_a_year.py -n auto
 
 bench: setup ## Time and count this application beside a plain handler; options in BENCH="--rounds 9"
