@@ -59,7 +59,7 @@ class Outcome(NamedTuple):
 
 
 class Trouble(NamedTuple):
-    """The shares of the invocations that are killed, and of the batches that are delivered twice."""
+    """The shares of the invocations that are to be killed, and of the batches that are delivered twice."""
 
     killed: float
     doubled: float
@@ -193,10 +193,10 @@ class Ground:
     def _invoke(self, worker: Worker, event: Mapping[str, Any]) -> Any:
         """The handler's response, or None where the worker died."""
         self.counts["invocations"] += 1
-        # Some respond before they can be killed, so the share is that of those who did die.
-        is_due = self.counts["workers killed"] < self._trouble.killed * self.counts["invocations"]
+        # Drawn anew each time: making up for those that respond first would kill every long invocation.
+        is_killed = self._random.random() < self._trouble.killed
         try:
-            return worker.invoke(event, self._random.uniform(0.0, self._typical_s) if is_due else None)
+            return worker.invoke(event, self._random.uniform(0.0, self._typical_s) if is_killed else None)
         except WorkerDiedError as death:
             self.counts[f"workers {death}"] += 1
             return None

@@ -216,7 +216,7 @@ def faults(helpdesk: SoakHelpdesk, share: float, seed: int) -> list[tuple[str, F
         total = sum(weight for _, weight, _ in fitting)
         left = 1.0
         for number, (name, weight, fault) in enumerate(fitting):
-            # A rule is asked only where those before it have let the call through.
+            # A rule sees only the calls that those before it have let through.
             part = share * _OF_THE_SHARE.get(kind, 1) * weight / total
             rule = FaultRule(operation=call, share=part / left, seed=seed + number, fault=fault)
             rules.append((name, rule))
