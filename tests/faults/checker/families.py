@@ -64,21 +64,22 @@ def trials(seed: str) -> World:
     under_way = world.batch * world.concurrency
     helpdesk, kind, begins = chance.choice(HELPDESKS), chance.choice(LOST), world.began_at + 5
     if chance.random() < 0.5:
+        tens = 6
         ends = begins + chance.uniform(60, 300)
         world.mishaps.outages.append(Outage(helpdesk, kind, begins, ends, spares_reads=True))
         # Trials come after 1, 2, 4 and so on up to 60 seconds.
         world.most_in_doubt = under_way + 12
     else:
-        on_s, times = 40.0, 4
+        on_s, times, tens = 40.0, 4, 20
         for place in range(times):
             ends = begins + on_s + place * 2 * on_s
             world.mishaps.outages.append(Outage(helpdesk, kind, ends - on_s, ends))
         # A trial each, and what a gate that has just opened forgives.
         world.most_in_doubt = times * (under_way + 3)
     world.mishaps.calm_at = ends
-    for place in range(60):
+    for place in range(10 * tens):
         # Ten at once.
-        world.add(helpdesk, 2 + place // 10 * (ends - begins) / 6)
+        world.add(helpdesk, 2 + place // 10 * (ends - begins) / tens)
     world.know_markers()
     world.tick("resolve_doubts", _MINUTE_S, ends + 5 * _HOUR_S)
     world.run(ends - world.began_at + 6 * _HOUR_S)
@@ -287,9 +288,9 @@ def _some_requests(world: World, within_s: float, only: str | None = None, most:
 
 # Each family, and its share of a thousand schedules.
 FAMILIES: dict[str, tuple[Family, int]] = {
-    "basic": (basic, 360),
+    "basic": (basic, 380),
     "outage": (outage, 100),
-    "trials": (trials, 40),
+    "trials": (trials, 20),
     "order": (order, 150),
     "changes": (changes, 150),
     "budgets": (budgets, 80),
