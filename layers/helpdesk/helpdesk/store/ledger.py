@@ -127,6 +127,8 @@ class Receipt:
     state: str
     fingerprint: str
     claimed_at: float
+    # Since when it is in doubt, if it is: by then its call has ended.
+    doubtful_since: float
     updated_at: float
     # The field that carries an add's marker.
     marker_field: str | None
@@ -680,6 +682,7 @@ def _receipt_in(item: Item) -> Receipt:
         state=state,
         fingerprint=_of(item, "fingerprint", "S") or "",
         claimed_at=float(_of(item, "claimed_at", "N") or 0),
+        doubtful_since=float(_of(item, "attention_at", "N") or 0),
         updated_at=float(_of(item, "updated_at", "N") or 0),
         marker_field=_of(item, "marker_field", "S"),
         outcome=_outcome_in(item, identity, OutcomeKind(kind), attempts)

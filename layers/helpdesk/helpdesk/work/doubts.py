@@ -107,7 +107,7 @@ class DoubtResolver:
         days = dict.fromkeys(day for doubt in adds for day in self._days_of(helpdesk, doubt))
         # Of those that are about to count as absent the days beside are looked at too: nothing else tells
         # that the helpdesk's zone is another one.
-        late = [doubt for doubt in adds if now - doubt.claimed_at >= self._settle_after_s]
+        late = [doubt for doubt in adds if now - doubt.doubtful_since >= self._settle_after_s]
         days |= dict.fromkeys(day for doubt in late for day in self._days_around(helpdesk, doubt))
         known = self._days.get(helpdesk.name, {})
         seen = _Seen(now, {day: known[day] for day in days if day in known}, self._most_calls)
@@ -161,10 +161,11 @@ class DoubtResolver:
                 self._ledger.note_zone(helpdesk.name, helpdesk.zone, fits=fits)
             self._ledger.finish(doubt.claim, _found(doubt, ticket))
             return "found"
-        age = seen.at - doubt.claimed_at
-        if age < self._settle_after_s:
+        # A look while its call was under way shows nothing.
+        since = doubt.doubtful_since + self._settle_after_s
+        if seen.at < since:
             return "waiting"
-        since = doubt.claimed_at + self._settle_after_s
+        age = seen.at - doubt.claimed_at
         days = (*self._days_of(helpdesk, doubt), *self._days_around(helpdesk, doubt))
         looked = all(day in seen.days and seen.days[day].at >= since for day in days)
         if not looked or not self._ledger.zone_fits(helpdesk.name, helpdesk.zone):
@@ -223,7 +224,7 @@ class DoubtResolver:
             self._ledger.mark(doubt.claim, COMMENT)
             self._ledger.reopen(doubt, "found")
             return "found"
-        if now - doubt.claimed_at < self._settle_after_s:
+        if now - doubt.doubtful_since < self._settle_after_s:
             return "waiting"
         if not shown and not self._ledger.marker_seen(helpdesk.name, COMMENT):
             return self._park(doubt, "comments do not come back with their markers, so it may stand unseen")
