@@ -16,7 +16,8 @@ HOURS = float(os.environ.get("OUTAGE_HOURS", "0.25"))
 A_MINUTE = float(os.environ.get("OUTAGE_REQUESTS_A_MINUTE", "1"))
 _MINUTE_S, _DAY_S = 60.0, 86_400.0
 _BEFORE_S = 5 * _MINUTE_S
-_BATCH, _BATCHES = 10, 2
+# As deployed by default, but that a batch may hold 25: what six hours keep waiting is as much work as there is.
+_BATCH, _BATCHES = 10, 5
 
 
 @pytest.fixture(autouse=True)

@@ -196,8 +196,8 @@ def refield(seed: str) -> World:
     risks = replace(_RISKS, helpdesk=0.4, kill=0.1)
     world = World(f"refield:{seed}", risks, SETTLE_AFTER_S="60", GIVE_UP_AFTER_HOURS="2")
     chance = world.chance
-    # From when it was made: a call may take the rest.
-    world.show_late(chance.choice((0.0, 35.0)))
+    # A look counts that was made a minute after the call.
+    world.show_late(chance.choice((0.0, 55.0, 55.0)))
     world.mishaps.kinds = LOST
     world.may_park = lambda _asked, _data: True
     if chance.random() < 0.4:
