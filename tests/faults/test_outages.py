@@ -16,7 +16,7 @@ HOURS = float(os.environ.get("OUTAGE_HOURS", "0.25"))
 A_MINUTE = float(os.environ.get("OUTAGE_REQUESTS_A_MINUTE", "1"))
 _MINUTE_S, _DAY_S = 60.0, 86_400.0
 _BEFORE_S = 5 * _MINUTE_S
-# As deployed by default, but that a batch may hold 25: what six hours keep waiting is as much work as there is.
+# As deployed by default, but that a batch may hold 25: six hours at fifty a minute are 18,000 requests.
 _BATCH, _BATCHES = 10, 5
 
 

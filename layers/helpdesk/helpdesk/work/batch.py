@@ -181,7 +181,8 @@ class QueueConsumer:
         """Seconds: never before what was asked for, longer with each receive, with jitter."""
         longest = self._settings.max_delay_s
         receives = _receives(one)
-        doubling = min(2.0 ** min(receives, 20), longest) * _random.uniform(0.5, 0.9)
+        # Below the longest, since a closed gate is noticed to be open up to a minute late.
+        doubling = min(2.0 ** min(receives, 20), longest) * _random.uniform(0.5, 0.8)
         if isinstance(one.result, Outcome):
             seconds = self._settings.doubt_s if one.result.kind is OutcomeKind.UNKNOWN else doubling
         elif one.result.retry_after is None:
