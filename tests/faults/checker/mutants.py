@@ -62,11 +62,15 @@ def _verdict(mutant: Mutant, runs: list[str]) -> str:
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(_LAYER, Path(folder, "helpdesk"))
         Path(folder, "helpdesk", mutant.file).write_text(text.replace(mutant.old, mutant.new, 1))
-        environment = {**os.environ, **_ENVIRONMENT, "PYTHONPATH": f"{folder}{os.pathsep}{_ROOT}"}
+        path = os.pathsep.join((folder, str(_ROOT), str(_ROOT / "functions")))
+        environment = {**os.environ, **_ENVIRONMENT, "PYTHONPATH": path}
         command = [sys.executable, "-m", "tests.faults.checker.mutants", *runs]
         ran = subprocess.run(
             command, env=environment, cwd=folder, capture_output=True, text=True, check=False
         )
+    if "ModuleNotFoundError" in ran.stderr:
+        # Else each would count as caught.
+        raise ImportError(ran.stderr)
     verdict = "missed" if ran.returncode == 0 else "caught"
     told = (ran.stdout.strip() or ran.stderr.strip()).splitlines()[-1:]
     _say(f"{mutant.name:32} {verdict} in {time.monotonic() - began:3.0f} s  {''.join(told)[:150]}")
