@@ -19,7 +19,7 @@ _SOURCE: TypeAdapter[str] = TypeAdapter(Source)
 
 @dataclass(frozen=True)
 class Unwrapped:
-    """A request's own body, and what its envelope says of it where the body is silent: both fit a request."""
+    """A request's own body, and its envelope's id and source, which hold where the body names none."""
 
     body: dict[str, Any]
     event_id: str | None = None
@@ -30,27 +30,27 @@ def unwrap(text: str, attributes: Mapping[str, str] | None = None) -> Unwrapped:
     """The request inside `text`: bare, an SNS notification, an EventBridge event, a CloudEvent, or a list of
     one as Kapture's API takes it. Envelopes may be nested.
 
-    `attributes` are those of a CloudEvent whose data alone is the text.
+    `attributes` are those of a CloudEvent whose data is the text.
 
     Raises:
         RejectedError: the text is no JSON object.
     """
     event = attributes or {}
-    found = Unwrapped(_only(_parse(text)), _cloudevent_id(event), _text(event, "source"))
-    # An SNS notification of an event of a bus is as deep as it gets; the bound only stops mischief.
+    unwrapped = Unwrapped(_only(_parse(text)), _cloudevent_id(event), _text(event, "source"))
+    # An SNS notification of a bus's event is the deepest real case; the limit only stops mischief.
     for _ in range(4):
-        inner = _opened(found)
+        inner = _opened(unwrapped)
         if inner is None:
             break
-        found = inner
-    event_id = found.event_id
+        unwrapped = inner
+    event_id = unwrapped.event_id
     if event_id is not None and fitting(_IDENTIFIER, event_id) is None:
         event_id = _digest(event_id)
-    return Unwrapped(found.body, event_id, fitting(_SOURCE, found.source))
+    return Unwrapped(unwrapped.body, event_id, fitting(_SOURCE, unwrapped.source))
 
 
 def fitting(adapter: TypeAdapter[str], value: Any) -> str | None:
-    """The value where it is as the adapter wants it."""
+    """The value where the adapter accepts it, else None."""
     try:
         return adapter.validate_python(value)
     except ValidationError:
@@ -81,11 +81,11 @@ def _inside(body: Mapping[str, Any], key: str, event_id: str | None, outer: Unwr
 
 
 def _cloudevent_id(event: Mapping[str, Any]) -> str | None:
-    """Only source and id together name a CloudEvent: each source counts for itself."""
+    """Source and id together: an id alone is unique only within its source."""
     event_id, source = _text(event, "id"), _text(event, "source") or ""
     if event_id is None:
         return None
-    # With another # in it nobody could tell where the source ends.
+    # With another # in the source nobody could tell where it ends.
     return _digest(f"{source} {event_id}") if "#" in source else f"{source}#{event_id}"
 
 
