@@ -36,10 +36,10 @@ def unwrap(text: str, attributes: Mapping[str, str] | None = None) -> Unwrapped:
         RejectedError: the text is no JSON object.
     """
     event = attributes or {}
-    unwrapped = Unwrapped(_only(_parse(text)), _cloudevent_id(event), _text(event, "source"))
+    unwrapped = Unwrapped(_object_in(_parse(text)), _cloudevent_id(event), _text(event, "source"))
     # An SNS notification of a bus's event is the deepest real case; the limit only stops mischief.
     for _ in range(4):
-        inner = _opened(unwrapped)
+        inner = _unwrap_once(unwrapped)
         if inner is None:
             break
         unwrapped = inner
@@ -57,27 +57,29 @@ def fitting(adapter: TypeAdapter[str], value: Any) -> str | None:
         return None
 
 
-def _opened(outer: Unwrapped) -> Unwrapped | None:
+def _unwrap_once(outer: Unwrapped) -> Unwrapped | None:
     body = outer.body
     if body.get("Type") == "Notification" and isinstance(body.get("Message"), str):
         return Unwrapped(
-            _only(_parse(body["Message"])), outer.event_id or _text(body, "MessageId"), outer.source
+            _object_in(_parse(body["Message"])), outer.event_id or _text(body, "MessageId"), outer.source
         )
     if "detail-type" in body and "detail" in body:
-        return _inside(body, "detail", _text(body, "id"), outer)
+        return _unwrap_key(body, "detail", _text(body, "id"), outer)
     if "specversion" in body and "data" in body:
-        return _inside(body, "data", _cloudevent_id(body), outer)
+        return _unwrap_key(body, "data", _cloudevent_id(body), outer)
     if "specversion" in body and "data_base64" in body:
         decoded = body | {"data_base64": _decoded(body["data_base64"])}
-        return _inside(decoded, "data_base64", _cloudevent_id(body), outer)
+        return _unwrap_key(decoded, "data_base64", _cloudevent_id(body), outer)
     return None
 
 
-def _inside(body: Mapping[str, Any], key: str, event_id: str | None, outer: Unwrapped) -> Unwrapped:
+def _unwrap_key(body: Mapping[str, Any], key: str, event_id: str | None, outer: Unwrapped) -> Unwrapped:
     inner = body[key]
     if isinstance(inner, str):
         inner = _parse(inner)
-    return Unwrapped(_only(inner, key), event_id or outer.event_id, _text(body, "source") or outer.source)
+    return Unwrapped(
+        _object_in(inner, key), event_id or outer.event_id, _text(body, "source") or outer.source
+    )
 
 
 def _cloudevent_id(event: Mapping[str, Any]) -> str | None:
@@ -111,7 +113,7 @@ def _decoded(value: Any) -> str:
         raise RejectedError("not_json", "the body is not JSON", (problem,)) from error
 
 
-def _only(value: Any, field: str = "body") -> dict[str, Any]:
+def _object_in(value: Any, field: str = "body") -> dict[str, Any]:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, dict):

@@ -103,7 +103,7 @@ class QueueConsumer:
             try:
                 request = read_request(record["body"], defaults)
             except UnreadableRequestError as error:
-                deliveries.append(_Delivery(record, error.identity, _unreadable(error)))
+                deliveries.append(_Delivery(record, error.identity, _rejection_of(error)))
             else:
                 readable.append(record)
                 requests.append(request)
@@ -262,7 +262,7 @@ def _comes_back(result: Result) -> bool:
     return isinstance(result, Deferred) or result.kind is OutcomeKind.UNKNOWN
 
 
-def _unreadable(error: UnreadableRequestError) -> Outcome:
+def _rejection_of(error: UnreadableRequestError) -> Outcome:
     return Outcome(
         identity=error.identity,
         kind=OutcomeKind.REJECTED,

@@ -159,7 +159,7 @@ class DoubtResolver:
             if ticket.created_at:
                 fits = abs(ticket.created_at.timestamp() - doubt.claimed_at) <= _FITS_S
                 self._ledger.note_zone(helpdesk.name, helpdesk.zone, fits=fits)
-            self._ledger.finish(doubt.claim, _found(doubt, ticket))
+            self._ledger.finish(doubt.claim, _success_of(doubt, ticket))
             return "found"
         age = run.at - doubt.claimed_at
         if age < self._settle_after_s:
@@ -265,7 +265,7 @@ def _is_add(doubt: Receipt) -> bool:
     return doubt.identity.operation is Operation.ADD
 
 
-def _found(doubt: Receipt, ticket: Ticket) -> Outcome:
+def _success_of(doubt: Receipt, ticket: Ticket) -> Outcome:
     return Outcome(
         identity=doubt.identity,
         kind=OutcomeKind.SUCCEEDED,

@@ -159,7 +159,7 @@ class TicketService:
                 execution.result = refusal
             else:
                 by_helpdesk.setdefault(execution.request.helpdesk, []).append(execution)
-        # While the gates are read. What goes wrong here shows in the calls, if any are made.
+        # These run while the gates are read. What goes wrong here shows in the calls, if any are made.
         ready = self._pool.submit(self._ledger.prepare)
         self._pool.submit(self._markers.prepare)
         for helpdesk in by_helpdesk:
@@ -261,19 +261,19 @@ class TicketService:
         """The groups; those with which a trial does the least harm come first."""
         changes: list[_CallGroup] = []
         gets: dict[str, list[Execution]] = {}
-        updates: dict[tuple[str | None, ...], list[Execution]] = {}
+        updates: dict[tuple[str | None, ...], list[tuple[float, Execution]]] = {}
         for execution in executions:
             request = execution.request
             if isinstance(request, GetRequest):
                 gets.setdefault(str(sorted(request.extra.items())), []).append(execution)
             elif isinstance(request, UpdateRequest) and request.occurred_at:
                 ticket = (request.ticket_id,) if request.ticket_id else (request.source, request.reference)
-                updates.setdefault(ticket, []).append(execution)
+                updates.setdefault(ticket, []).append((request.occurred_at.timestamp(), execution))
             else:
                 changes.append(_CallGroup((execution,)))
         for of_ticket in updates.values():
-            of_ticket.sort(key=_occurred_at)
-            changes.append(_CallGroup(tuple(of_ticket), len(of_ticket)))
+            of_ticket.sort(key=lambda pair: pair[0])
+            changes.append(_CallGroup(tuple(execution for _, execution in of_ticket), len(of_ticket)))
         changes.sort(key=lambda group: not group.executions[0].request.repeatable)
         return changes + [self._get_group(helpdesk, alike) for alike in gets.values()]
 
@@ -543,10 +543,6 @@ def _is_over(result: Result) -> bool:
 def _defer(executions: Sequence[Execution], reason: Deferred) -> None:
     for execution in executions:
         execution.result = reason
-
-
-def _occurred_at(execution: Execution) -> float:
-    return execution.request.occurred_at.timestamp() if execution.request.occurred_at else 0.0
 
 
 def _note(signal: Signal, turn: _Turn) -> None:

@@ -70,7 +70,7 @@ class Watch:
                 # An unreadable page must not come before the others each minute.
                 failed += 1
                 self._report_later(helpdesk, error)
-                self._watchlist.replace(helpdesk.name, group, _watched(group), self._next_due())
+                self._watchlist.replace(helpdesk.name, group, _rows_in(group), self._next_due())
 
     def _report_later(self, helpdesk: HelpdeskClient, error: HelpdeskError) -> None:
         extra = {"helpdesk": helpdesk.name, "code": error.code}
@@ -82,7 +82,7 @@ class Watch:
     def _poll(
         self, helpdesk: HelpdeskClient, pages: Sequence[Page], counts: dict[str, int], deadline: float
     ) -> None:
-        watched = _watched(pages)
+        watched = _rows_in(pages)
         kept, unsettled = self._poll_once(helpdesk, watched, counts, deadline)
         if unsettled:
             # Others publish changes of these at the same time.
@@ -137,7 +137,7 @@ class Watch:
         return row, False
 
 
-def _watched(pages: Sequence[Page]) -> list[Watched]:
+def _rows_in(pages: Sequence[Page]) -> list[Watched]:
     """The rows of some pages; of two rows of one ticket, the one with a state."""
     rows = sorted((row for page in pages for row in page.tickets), key=lambda row: bool(row.state))
     return list({row.ticket_id: row for row in rows}.values())

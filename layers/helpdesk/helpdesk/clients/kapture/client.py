@@ -102,7 +102,7 @@ class Kapture:
 
     def add(self, ticket: NewTicket, deadline: float) -> TicketLink:
         """Adds a ticket. Making this call twice makes two tickets."""
-        reply = _succeeded(self._call(_ADD, [_add_body(ticket) | ticket.extra], deadline))
+        reply = _success_in(self._call(_ADD, [_add_body(ticket) | ticket.extra], deadline))
         inner = _mapping(reply.get("ticket"))
         ticket_id = _id(reply.get("ticket_id")) or _id(reply.get("ticket id")) or _ticket_id_in(inner)
         if ticket_id is None:
@@ -129,7 +129,7 @@ class Kapture:
         body = _update_body(ticket_id, changes, self._settings.zone)
         if changes.sub_status is not None:
             body["sub_status"] = self._settings.sub_statuses.get(changes.sub_status, changes.sub_status)
-        inner = _mapping(_succeeded(self._call(_UPDATE, [body | changes.extra], deadline)).get("ticket"))
+        inner = _mapping(_success_in(self._call(_UPDATE, [body | changes.extra], deadline)).get("ticket"))
         if _ticket_id_in(inner) not in (None, ticket_id):
             raise OutcomeUnknownError("wrong_ticket_id", "kapture answers with another ticket's id")
         return TicketLink(ticket_id=ticket_id, url=self._absolute(_text(inner.get("ticketURL"))))
@@ -150,7 +150,7 @@ class Kapture:
             body: dict[str, JsonValue] = {"start_date": day.isoformat(), "end_date": day.isoformat()}
             if limit:
                 body |= {"limit": limit, "offset": offset}
-            page = self._pulled(self._call(_PULL, [body], deadline))
+            page = self._pull_page(body, deadline)
             new = {ticket.ticket_id: ticket for ticket in page if ticket.ticket_id not in tickets}
             tickets |= new
             # How to ask for the next page is undocumented: a server that ignores the offset repeats itself.
@@ -183,9 +183,9 @@ class Kapture:
         """The day on which our access ends, where the secret as last read says so."""
         return self._token.expires_on
 
-    def _pulled(self, body: Any) -> list[Ticket]:
+    def _pull_page(self, body: Mapping[str, JsonValue], deadline: float) -> list[Ticket]:
         # "message" is seen as a list, as one object, and as a text where there are no tickets.
-        message = _succeeded(body).get("message")
+        message = _success_in(self._call(_PULL, [body], deadline)).get("message")
         items: Any = [message] if isinstance(message, dict) else message
         if not (items == [] or isinstance(items, str) or _shows_tickets(items)):
             raise OutcomeUnknownError("unexpected_answer", "kapture's answer holds no list of tickets")
@@ -355,7 +355,7 @@ def _is_success(status: Any) -> bool:
     return isinstance(status, str) and status.lower() == "success"
 
 
-def _succeeded(body: Any) -> dict[str, Any]:
+def _success_in(body: Any) -> dict[str, Any]:
     reply = _lowered(body)
     if not _is_success(reply.get("status")):
         raise OutcomeUnknownError("unexpected_answer", "the answer says neither success nor failure")

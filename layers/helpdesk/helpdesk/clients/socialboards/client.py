@@ -128,11 +128,11 @@ class Socialboards:
         """Raises RejectedError, naming every field that Socialboards needs or cannot take."""
         match request:
             case AddRequest(ticket=ticket):
-                problems = _wrong(_TicketExtra, "ticket.extra", ticket.extra)
+                problems = _problems_of(_TicketExtra, "ticket.extra", ticket.extra)
                 problems += _not_numbers({"ticket.queue": ticket.queue})
                 problems += _unknown({"ticket.disposition": ticket.disposition})
             case UpdateRequest(changes=changes):
-                problems = _wrong(_ChangesExtra, "changes.extra", changes.extra)
+                problems = _problems_of(_ChangesExtra, "changes.extra", changes.extra)
                 problems += _not_numbers({"changes.queue": changes.queue, "ticket_id": request.ticket_id})
                 problems += _unknown(
                     {"changes.callback_at": changes.callback_at, "changes.disposition": changes.disposition}
@@ -496,7 +496,7 @@ def _unknown(fields: Mapping[str, object]) -> list[FieldProblem]:
     return [FieldProblem(name, "is not known to socialboards") for name, value in fields.items() if value]
 
 
-def _wrong(model: type[BaseModel], where: str, extra: Mapping[str, JsonValue]) -> list[FieldProblem]:
+def _problems_of(model: type[BaseModel], where: str, extra: Mapping[str, JsonValue]) -> list[FieldProblem]:
     try:
         model.model_validate(extra)
     except ValidationError as error:
