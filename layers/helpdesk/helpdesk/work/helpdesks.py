@@ -228,11 +228,11 @@ class Helpdesks:
         if not permit.calls:
             return False
         failures = [signal.failure for signal in signals if signal.failure]
-        answered = any(signal.healthy for signal in signals)
+        healthy = any(signal.healthy for signal in signals)
         # The gate only spares the helpdesk: a report that is lost undoes nothing.
         with suppress(HelpdeskError):
             version = self._clients[helpdesk].token_version(fresh=False)
-            self._gates[helpdesk].report(permit, failures, answered, version)
+            self._gates[helpdesk].report(permit, failures, healthy, version)
             return permit.kind == "trial" and not failures
         return False
 

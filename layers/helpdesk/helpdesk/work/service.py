@@ -84,7 +84,7 @@ class Execution:
 # Compared by identity: two copies of one request are two groups.
 @dataclass(frozen=True, eq=False)
 class _CallGroup:
-    """One change, gets that one call can answer, or the updates of one ticket in their order."""
+    """One change, gets that share one call, or the updates of one ticket in their order."""
 
     executions: tuple[Execution, ...]
     calls: int = 1
