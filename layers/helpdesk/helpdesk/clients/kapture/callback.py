@@ -1,6 +1,6 @@
 """What Kapture calls back with. No page describes it, so whatever names a ticket is taken."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from helpdesk.intake.bodies import read_fields, read_json
@@ -29,20 +29,13 @@ def address_check_in(query: Mapping[str, str]) -> tuple[str, str] | None:  # noq
 def _ticket_id_in(body: Any, levels: int) -> str | None:
     if levels == 0:
         return None
-    if isinstance(body, list):
-        return _first_ticket_id_in(body[:10], levels - 1)
-    if not isinstance(body, dict):
+    if not isinstance(body, dict | list):
         return None
-    for name, value in body.items():
+    for name, value in body.items() if isinstance(body, dict) else ():
         if name.lower() in _TICKET_ID and isinstance(value, str | int) and not isinstance(value, bool):
             text = str(value).strip()
             # Ids are sent in a list with commas, and 0 means none.
             if text not in ("", "0") and len(text) <= 64 and not any(mark in text for mark in ", \t\r\n"):
                 return text
-    return _first_ticket_id_in(
-        (value for value in body.values() if isinstance(value, dict | list)), levels - 1
-    )
-
-
-def _first_ticket_id_in(blocks: Iterable[Any], levels: int) -> str | None:
-    return next(filter(None, (_ticket_id_in(block, levels) for block in blocks)), None)
+    blocks = body.values() if isinstance(body, dict) else body[:10]
+    return next(filter(None, (_ticket_id_in(block, levels - 1) for block in blocks)), None)
