@@ -1,4 +1,4 @@
-"""Why a request was not carried out: the class says what to do, `code` says why."""
+"""Why a request was not executed: the class says what to do, `code` says why."""
 
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ class RejectedError(HelpdeskError):
 
 
 class UnavailableError(HelpdeskError):
-    """Nothing was done: the same request may be made again, after `retry_after` seconds where given."""
+    """Nothing was done: make the same request again, after `retry_after` seconds where given."""
 
     def __init__(self, code: str, message: str, retry_after: float | None = None) -> None:
         super().__init__(code, message)
@@ -40,7 +40,7 @@ class UnavailableError(HelpdeskError):
 
 
 class NotReachedError(UnavailableError):
-    """Something else answered in the helpdesk's place: a web server or a proxy that knows no such call."""
+    """Something else replied in the helpdesk's place: a web server or a proxy that knows no such call."""
 
 
 class UnauthorizedError(HelpdeskError):

@@ -1,4 +1,4 @@
-"""What goes in and what comes out: requests, normalised tickets, outcomes. Neutral to every helpdesk."""
+"""Requests, normalised tickets and outcomes, neutral to every helpdesk."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ def _number_as_text(value: Any) -> Any:
 
 
 def one_line(text: str) -> str:
-    """The text without breaks and control characters, which would begin another line or another header."""
+    """The text without line breaks and control characters: they could begin another line or header."""
     return _BREAKS.sub(" ", text)
 
 
@@ -57,7 +57,7 @@ def _one_or_many(value: Any) -> Any:
 
 
 def _not_empty(ids: tuple[str, ...]) -> tuple[str, ...]:
-    # As a length it would be found wrong as well wherever the only id is.
+    # A minimum length would report a second problem wherever the only id is wrong.
     if not ids:
         raise ValueError("must not be empty")
     return ids
@@ -80,7 +80,7 @@ _VISIBLE = StringConstraints(min_length=1, pattern=r"[^\s\x00-\x1f\x7f-\x9f]")
 Text = Annotated[str, _VISIBLE]
 # Of one line.
 Line = Annotated[str, _VISIBLE, BeforeValidator(_line)]
-# Without quoted names, of which mail is not made any more, and without what means something in a page.
+# Without quoted names, which nobody uses any more, and without characters that have a meaning in HTML.
 Email = Annotated[
     str,
     StringConstraints(
@@ -91,7 +91,7 @@ Email = Annotated[
 
 
 class Operation(StrEnum):
-    """What can be asked of a helpdesk."""
+    """What a request can ask of a helpdesk."""
 
     ADD = "add"
     UPDATE = "update"
@@ -99,7 +99,7 @@ class Operation(StrEnum):
 
 
 class OutcomeKind(StrEnum):
-    """How a request can end. `unknown` is the only one that is not final."""
+    """How a request can end. Only `unknown` is not final."""
 
     SUCCEEDED = "succeeded"
     REJECTED = "rejected"
@@ -115,7 +115,7 @@ class _Model(BaseModel):
 
 
 class Requester(_Model):
-    """The person for whom a ticket is made."""
+    """The person that a ticket is made for."""
 
     email: Email | None = None
     name: Line | None = None
@@ -124,14 +124,14 @@ class Requester(_Model):
 
 
 class Attachment(_Model):
-    """A file that can be had at `url`."""
+    """A file at `url`."""
 
     url: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
     name: Line | None = None
 
 
 class NewTicket(_Model):
-    """What a ticket is to hold. `extra` goes to the helpdesk as it is."""
+    """The content of a new ticket. `extra` goes to the helpdesk as it is."""
 
     title: Line
     details: str | None = None
@@ -145,12 +145,12 @@ class NewTicket(_Model):
 
 
 class Changes(_Model):
-    """What an update is to change; what is left out stays. A comment is appended each time it is sent."""
+    """The changes of an update; a field left out stays. A comment is appended each time it is sent."""
 
     sub_status: Line | None = None
     queue: Line | None = None
     comment: Text | None = None
-    # Without an offset the moment is meant in the helpdesk's own zone.
+    # A time without an offset is of the helpdesk's own zone.
     callback_at: Annotated[datetime, _WrittenOut] | None = None
     disposition: Line | None = None
     assignee: Line | None = None
@@ -179,7 +179,7 @@ class AddRequest(_RequestBase):
 
     @property
     def repeatable(self) -> bool:
-        """Whether making the call twice does no harm: an add makes a second ticket."""
+        """Whether the call may be made twice: an add would make a second ticket."""
         return False
 
 
@@ -193,14 +193,14 @@ class UpdateRequest(_RequestBase):
     @field_validator("ticket_id")
     @classmethod
     def _names_a_ticket(cls, ticket_id: str | None, info: ValidationInfo) -> str | None:
-        # A reference that is there but wrong is missing from what has been read so far.
+        # A reference that is present but wrong is missing from `info.data`.
         if ticket_id is None and info.data.get("reference", "") is None:
             raise ValueError("name the ticket by ticket_id or by reference")
         return ticket_id
 
     @property
     def repeatable(self) -> bool:
-        """Whether making the call twice does no harm: a comment would stand twice, and so may `extra`."""
+        """Whether the call may be made twice: a comment would appear twice, and so may `extra`."""
         return self.changes.comment is None and not self.changes.extra
 
 
@@ -222,7 +222,7 @@ class GetRequest(_RequestBase):
 
     @property
     def repeatable(self) -> bool:
-        """Reading twice does no harm."""
+        """Whether the call may be made twice: a read may."""
         return True
 
 
@@ -230,7 +230,7 @@ type Request = AddRequest | UpdateRequest | GetRequest
 
 REQUEST: TypeAdapter[Request] = TypeAdapter(
     Annotated[AddRequest | UpdateRequest | GetRequest, Field(discriminator="operation")],
-    # An error would else quote a customer's words.
+    # Else an error would quote a customer's words.
     config=ConfigDict(hide_input_in_errors=True),
 )
 
@@ -240,7 +240,7 @@ _ESCAPED = {0xFFFE: "\\ufffe", 0xFFFF: "\\uffff"}
 
 
 def queued(request: Request) -> str:
-    """The request as the queue takes it; reading it again gives the same request."""
+    """The request as a message of the queue; reading it gives the same request."""
     return request.model_dump_json(exclude_defaults=True).translate(_ESCAPED)
 
 
@@ -248,14 +248,14 @@ def queued(request: Request) -> str:
 
 
 class SubStatus(_Model):
-    """The helpdesk's own finer state: the key is what an update takes, the name is what people read."""
+    """The helpdesk's own finer state: an update takes the key, people read the name."""
 
     key: str | None = None
     name: str | None = None
 
 
 class Ticket(_Model):
-    """A ticket as every helpdesk's is told: ids are strings, times are UTC, the URL is absolute."""
+    """A ticket of any helpdesk: ids are strings, times are UTC, the URL is absolute."""
 
     helpdesk: str
     ticket_id: str
@@ -276,7 +276,7 @@ class Ticket(_Model):
 
 
 class TicketLink(_Model):
-    """Where a ticket is that was added or updated."""
+    """The id and URL of a ticket that was added or updated."""
 
     ticket_id: str
     url: str | None = None
@@ -292,7 +292,7 @@ _SUCCEEDED_TYPES = {
 
 
 class Identity(_Model):
-    """Who asked for what: all that is known of a request, even of one that cannot be read."""
+    """Who asked for what: known even of a request that cannot be read."""
 
     request_id: str
     operation: Operation | None = None
@@ -313,7 +313,7 @@ def identity_of(request: Request) -> Identity:
 
 
 class Outcome(_Model):
-    """How a request ended, and the event that tells it."""
+    """How a request ended, and its event."""
 
     identity: Identity
     kind: OutcomeKind
@@ -326,7 +326,7 @@ class Outcome(_Model):
     tickets: tuple[Ticket, ...] = ()
     missing: tuple[str, ...] = ()
     truncated: bool = False
-    # Nobody asked for it: the helpdesk's ticket has changed by itself.
+    # No request did it: the ticket has changed at the helpdesk.
     changed: bool = False
 
     @property
@@ -340,7 +340,7 @@ class Outcome(_Model):
 
     @property
     def event_id(self) -> str:
-        """The same for the same result of the same request, so that a repeat can be dropped."""
+        """The same for the same result of the same request, so a repeat can be dropped."""
         result = [ticket.model_dump(mode="json") for ticket in self.tickets]
         parts = (
             self.identity.helpdesk,
@@ -348,13 +348,13 @@ class Outcome(_Model):
             self.type,
             self.code,
             self.ticket_id,
-            # A change is named by its request_id alone: of two looks at it one may already show more.
+            # A change is named by its request_id alone: of two reads of it one may already show more.
             json.dumps([result, self.missing]) if result and not self.changed else None,
         )
         return hashlib.sha256("\n".join(part or "" for part in parts).encode()).hexdigest()[:32]
 
     def event(self, published_at: datetime | None = None) -> dict[str, Any]:
-        """The CloudEvents 1.0 event in structured form; keys without a value are left out of `data`."""
+        """The CloudEvents 1.0 event in structured form; `data` leaves out keys without a value."""
         body: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             **self.identity.model_dump(mode="json", exclude_none=True),

@@ -1,4 +1,4 @@
-"""Joins the parts: the only module that knows them all."""
+"""Joins the parts: the only module that knows all of them."""
 
 from functools import cached_property, partial
 
@@ -17,7 +17,7 @@ from helpdesk.work.helpdesks import Helpdesks
 
 
 class Parts(BaseParts):
-    """What functions share that have to do with a helpdesk."""
+    """What the functions that use a helpdesk share."""
 
     @cached_property
     def helpdesk_clients(self) -> dict[str, HelpdeskClient]:
@@ -39,7 +39,7 @@ class Parts(BaseParts):
         return {client.name: client for client in clients}
 
     def transport(self, _helpdesk: str, url: str) -> Transport:
-        """What carries a helpdesk's calls."""
+        """The transport of a helpdesk's calls."""
         return Transport(
             url,
             connect_timeout_s=self.settings.connect_timeout_s,
@@ -49,7 +49,7 @@ class Parts(BaseParts):
 
     @cached_property
     def ledger(self) -> Ledger:
-        """What remembers each request."""
+        """The record of each request."""
         return Ledger(
             self.clients.dynamodb,
             self.settings.ledger_table,
@@ -61,7 +61,7 @@ class Parts(BaseParts):
 
     @cached_property
     def watchlist(self) -> Watchlist | None:
-        """The tickets that are watched; None where none are."""
+        """The watched tickets; None where nothing is watched."""
         if not self.settings.watch_each_s:
             return None
         return Watchlist(
@@ -73,7 +73,7 @@ class Parts(BaseParts):
 
     @cached_property
     def markers(self) -> Markers:
-        """The marks that our tickets carry."""
+        """The markers of our tickets."""
         secret = Secret(self.clients.secretsmanager, self.settings.marker_key_secret_arn, marker_keys_in)
         return Markers(secret.current, self.settings.ledger_table, partial(secret.version, fresh=True))
 

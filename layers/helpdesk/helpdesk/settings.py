@@ -1,4 +1,4 @@
-"""What an operator can set, read from the environment: a setting's variable is its name in capitals."""
+"""The settings, read from the environment: a setting's variable is its name in capitals."""
 
 import json
 import os
@@ -75,7 +75,7 @@ _Hours = AfterValidator(lambda hours: hours * 3600)
 class _Settings(BaseModel):
     """Names, ARNs and URLs have no default: a missing one must not be guessed."""
 
-    # An error would else quote the whole environment.
+    # Else an error would quote the whole environment.
     model_config = ConfigDict(
         frozen=True, str_min_length=1, hide_input_in_errors=True, alias_generator=str.upper
     )
@@ -84,12 +84,12 @@ class _Settings(BaseModel):
 class KaptureSettings(_Settings, alias_generator=lambda name: f"KAPTURE_{name.upper()}"):
     """How to reach one Kapture account, and the choices that its reference leaves open."""
 
-    # Domains whose hosts may be given our token; checked before the URL, so declared before it.
+    # Domains whose hosts may get our token; the URL is checked against them, so they stand before it.
     hosts: str = "kapturecrm.com"
     url: Annotated[str, _on_host_of("KAPTURE_HOSTS")]
     secret_arn: str
     zone: Zone = Field(default_factory=lambda: ZoneInfo("Asia/Kolkata"))
-    # The segment after the page's name; the older generation of the API has none, and is called "none".
+    # The segment after the page's name; "none" means the older generation of the API, which has none.
     path_version: Annotated[
         str,
         Field(pattern=r"^(/[A-Za-z0-9_.-]+|none)$"),
@@ -97,20 +97,20 @@ class KaptureSettings(_Settings, alias_generator=lambda name: f"KAPTURE_{name.up
     ] = "/v.2.0"
     # Names that requests may use for an account's own sub-status keys; unknown names pass as they are.
     sub_statuses: _JsonObject = Field(default_factory=dict)
-    # Names of the statuses of a ticket that is done with, in lower case.
+    # The statuses of a closed ticket, in lower case.
     closed_statuses: Annotated[
         frozenset[Annotated[str, AfterValidator(str.casefold)]], BeforeValidator(_names)
     ] = frozenset({"complete", "closed"})
     # Some accounts want the token in `x-api-key` as well.
     send_api_key: bool = False
-    # Tickets asked for in one get; the most that Kapture takes is undocumented.
+    # The most tickets of one get; Kapture's own limit is undocumented.
     get_limit: Annotated[int, Field(ge=1, le=100)] = 50
-    # Tickets of one page of a pull; 0 asks for all at once, as accounts without pagination want it.
+    # Tickets of one page of a pull; 0 pulls all at once, as accounts without pagination want it.
     pull_limit: Annotated[int, Field(ge=0)] = 0
-    # Calls that the whole account may get in any period of that length; 0 means any number.
+    # The most calls to the whole account in any period of this length; 0 means no limit.
     budget: Annotated[int, Field(ge=0)] = 0
     budget_period_s: Annotated[float, Field(ge=1)] = 60
-    # Where each ticket carries its marker.
+    # The field that holds a ticket's marker.
     marker_field: Annotated[
         str, Field(alias="MARKER_FIELD", pattern=r"^(details|title|off|extra:[A-Za-z0-9_-]+)$")
     ] = "details"
@@ -122,7 +122,7 @@ class SocialboardsSettings(_Settings, alias_generator=lambda name: f"SOCIALBOARD
     hosts: str = "socialboards.com"
     url: Annotated[str, _on_host_of("SOCIALBOARDS_HOSTS")] = "https://api.socialboards.com"
     secret_arn: str
-    # In which days begin, for looking tickets up by day.
+    # The time zone of its days, for looking tickets up by day.
     zone: Zone = Field(default_factory=lambda: ZoneInfo("UTC"))
     token_path: Annotated[str, Field(pattern=r"^/\S*$")] = "/token"  # noqa: S105  # a path
     # Methods and paths instead of the proposed ones, by name: {"status": "PUT /tickets/{ticket_id}/state"}.
@@ -137,7 +137,7 @@ class SocialboardsSettings(_Settings, alias_generator=lambda name: f"SOCIALBOARD
 
 
 class Settings(_Settings):
-    """Everything a function needs to know about the place it runs in."""
+    """The settings of a function."""
 
     helpdesks: Annotated[tuple[HelpdeskName, ...], BeforeValidator(_names), Field(min_length=1)] = (
         "kapture",
@@ -150,11 +150,11 @@ class Settings(_Settings):
     dead_letter_queue_url: str
     outcomes_topic_arn: str
     ledger_table: str
-    # What markers are made with; only functions that plant or look for them may read it.
+    # The key of the markers; only functions that write markers or look for them may read it.
     marker_key_secret_arn: str
     connect_timeout_s: Annotated[float, Field(gt=0, le=10)] = 3.0
     read_timeout_s: Annotated[float, Field(gt=0, le=25)] = 15.0
-    # How long a helpdesk may take to show a new ticket; only then is an absent one called absent.
+    # How long a helpdesk may take to show a new ticket; only after that does a ticket count as absent.
     settle_after_s: Annotated[float, Field(ge=0)] = 900
     # How long a record in doubt stays out of sight: a little longer than resolve_doubts's minute.
     doubt_s: Annotated[float, Field(ge=1)] = 75
@@ -165,14 +165,14 @@ class Settings(_Settings):
     max_delay_s: Annotated[int, Field(ge=1, le=43200)] = 900
     # Less than the fourteen days for which the queue keeps a message.
     give_up_after_s: Annotated[float, Field(alias="GIVE_UP_AFTER_HOURS", gt=0, le=312), _Hours] = 72 * 3600
-    # About how often each watched ticket is looked at; 0 where nothing is watched.
+    # About how often each watched ticket is polled; 0 where nothing is watched.
     watch_each_s: Annotated[float, Field(alias="WATCH_MINUTES", ge=0, le=1440), _Minutes] = 0
-    # The most calls to a helpdesk of one run of the watch.
+    # The most calls of one run of the watch to one helpdesk.
     watch_calls: Annotated[int, Field(ge=1)] = 60
-    # Whether told changes hold the helpdesk's own fields too.
+    # Whether published changes hold the helpdesk's own fields too.
     changes_with_raw: bool = False
     # How long after its end a day is audited, since tickets show late; and how long its report is kept.
-    # Below 0 a day is audited before it is over, which is for trying it out.
+    # Below 0 a day is audited before its end, to try it out.
     audit_after_hours: Annotated[float, Field(ge=-24, le=72)] = 6
     audit_days: Annotated[int, Field(ge=1)] = 400
     threads: Annotated[int, Field(ge=1, le=50)] = 25
@@ -182,7 +182,7 @@ class Settings(_Settings):
 
 
 class FormSettings(NamedTuple):
-    """Where the forms are, and the folder of their secrets: a form's secret is `folder/form`."""
+    """The forms' file, and the folder of their secrets: a form's secret is `folder/form`."""
 
     forms_file: str
     secret_folder: str
@@ -200,8 +200,8 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     try:
         return Settings.model_validate(variables | of_each)
     except ValidationError as error:
-        # A helpdesk's own variables lie one level down.
-        # DEFAULT_HELPDESK has no default while HELPDESKS is wrong, and is not at fault.
+        # A helpdesk's own variables are one level down.
+        # DEFAULT_HELPDESK has no default while HELPDESKS is wrong: that is no problem of its own.
         problems = [
             f"{next(part for part in problem['loc'] if part not in of_each)}: "
             f"{problem['msg'].removeprefix('Value error, ')}"
@@ -216,7 +216,7 @@ def load_form_settings(environment: Mapping[str, str] = os.environ) -> FormSetti
     folder = environment.get("FORM_SECRET_FOLDER", "")
     if not re.fullmatch(r"[\w/+=.@-]{1,200}", folder):
         raise SettingsError("FORM_SECRET_FOLDER: give the folder of the forms' secrets")
-    # Lambda says where it has put the function's code.
+    # Lambda names the folder of the function's code.
     code = environment.get("LAMBDA_TASK_ROOT", "/var/task")
     return FormSettings(environment.get("FORMS_FILE") or f"{code}/forms.json", folder.rstrip("/"))
 
@@ -224,7 +224,7 @@ def load_form_settings(environment: Mapping[str, str] = os.environ) -> FormSetti
 def load_callback_settings(
     helpdesks: Collection[str], environment: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
-    """The id of the secret that each helpdesk's callbacks bring, by the helpdesk. Raises SettingsError."""
+    """By helpdesk, the id of the secret that its callbacks bring. Raises SettingsError."""
     variables = {name: f"{name.upper()}_CALLBACK_SECRET_ARN" for name in helpdesks}
     missing = [variable for variable in variables.values() if not environment.get(variable)]
     if missing:

@@ -1,8 +1,8 @@
-"""A mark in each ticket that we add, by which it is found again when its answer was lost.
+"""A marker in each ticket that we add: by it we find the ticket again when the helpdesk's reply is lost.
 
-A marker is made from the request with a key that outsiders do not know, so nobody can plant another's. What
-they can do is to quote one that they have seen: ours is the last one in its field, since we write it after
-all that comes from outside, and of several tickets that end with one marker the oldest is meant.
+A marker is made from the request with a key that outsiders do not know, so nobody can forge one. They can
+quote a marker that they have seen. Ours is the last one in its field, since we write it after all that comes
+from outside; of several tickets that end with one marker the oldest is the request's own.
 """
 
 import hashlib
@@ -18,17 +18,17 @@ from helpdesk.models import NewTicket, Ticket
 
 OFF = "off"
 _CUSTOM_FIELD = "custom_field:"
-# 96 bits that name the request, and 32 that say that it is ours.
+# 96 bits name the request, 32 show that the marker is ours.
 _NAME_DIGITS, _SEAL_DIGITS = 24, 8
 _DIGITS = _NAME_DIGITS + _SEAL_DIGITS
-# Those of before there was a key.
+# Markers of versions without a key.
 _OLD_DIGITS, _OLD_SEAL_DIGITS = 16, 6
-# However its letters are written, and where a mail's line was broken behind the hyphen.
+# In upper or lower case, and where a mail's line was broken behind the hyphen.
 _MARKER = re.compile(
     rf"(?<![0-9a-z])tb-\s?((?:[0-9a-f]{{{_DIGITS}}})|(?:[0-9a-f]{{{_OLD_DIGITS}}}))(?![0-9a-z])",
     re.IGNORECASE,
 )
-# What may follow a marker at the end of its text, and what stands before one that is quoted in a mail.
+# What may follow a marker at the end of its text, and what precedes one that is quoted in a mail.
 _TAIL = re.compile(r"\]?(\s|<[^>]*>|&nbsp;)*")
 _QUOTED = re.compile(r"\s*(>|&gt;)")
 
@@ -36,8 +36,8 @@ _QUOTED = re.compile(r"\s*(>|&gt;)")
 class Markers:
     """The markers of one deployment.
 
-    `keys` are those of now, the newest first: it writes the markers, and all recognise them. It may raise
-    UnavailableError. `reread` looks for newer ones. `old_seal` is what sealed the markers of before.
+    `keys` gives the keys, the newest first: the newest writes markers, all recognise them. It may raise
+    UnavailableError. `reread` reads the keys again. `old_seal` sealed the markers of versions without a key.
     """
 
     def __init__(
@@ -51,12 +51,12 @@ class Markers:
         self.reread = reread
 
     def prepare(self) -> None:
-        """Reads the keys if this process has not read them yet; what goes wrong shows when one is needed."""
+        """Reads the keys if this process has not read them yet; an error shows when a key is needed."""
         with suppress(HelpdeskError):
             self._keys()
 
     def of(self, helpdesk: str, request_id: str) -> str:
-        """The same for the same request while the key is the same, and practically never for another."""
+        """A request's marker: the same while the key is the same, practically never another request's."""
         key = self._keys()[0]
         name = _hmac(key, b"request", helpdesk.encode(), request_id.encode())[:_NAME_DIGITS]
         return f"tb-{name}{_sealed(key, name)}"
@@ -68,7 +68,7 @@ class Markers:
         return f"tb-{digits}{self._old_sealed(digits)}"
 
     def is_ours(self, marker: str | None) -> bool:
-        """Whether it is one of ours, and not a text that only looks like one."""
+        """Whether a marker is ours, and not a text of the same form."""
         if not marker:
             return False
         digits = marker.removeprefix("tb-")
@@ -107,17 +107,17 @@ def with_marker(ticket: NewTicket, marker: str, field: str) -> NewTicket:
 
 def last_marker(text: str | None) -> str | None:
     """The last marker in a text: those before it are quoted."""
-    found = _MARKER.findall(text or "")
-    return f"tb-{found[-1].lower()}" if found else None
+    digits = _MARKER.findall(text or "")
+    return f"tb-{digits[-1].lower()}" if digits else None
 
 
 def without_markers(text: str) -> str:
-    """The text without any."""
+    """The text without its markers."""
     return _MARKER.sub("", text).replace("[]", "")
 
 
 def marker_in(ticket: Ticket, field: str) -> str | None:
-    """What a ticket carries in a field as its own marker, as the helpdesk gives the ticket back."""
+    """The marker in a field of a ticket, as the helpdesk shows the ticket."""
     if field == "details":
         return last_marker(ticket.details)
     if field == "title":
@@ -127,12 +127,12 @@ def marker_in(ticket: Ticket, field: str) -> str | None:
 
 def own_marker(ticket: Ticket, field: str) -> str | None:
     """The ticket's own marker: in `field`, or else where another setting would have put it."""
-    shown = (marker_in(ticket, place) for place in dict.fromkeys((field, "details", "title")))
-    return next(filter(None, shown), None)
+    markers = (marker_in(ticket, place) for place in dict.fromkeys((field, "details", "title")))
+    return next(filter(None, markers), None)
 
 
 def ends_with_marker(ticket: Ticket, field: str) -> bool:
-    """Whether the ticket shows a marker as we plant it: at the end, and in no line of a quoted mail."""
+    """Whether a marker stands where we write it: at the end, and in no line of a quoted mail."""
     if field not in ("details", "title"):
         return marker_in(ticket, field) is not None
     text = (ticket.details if field == "details" else ticket.title) or ""
@@ -143,7 +143,7 @@ def ends_with_marker(ticket: Ticket, field: str) -> bool:
 
 
 def oldest_first(tickets: Iterable[Ticket]) -> list[Ticket]:
-    """By their creation, and by their ids where that does not tell."""
+    """By their creation, and by their ids where that is the same or unknown."""
 
     def age(ticket: Ticket) -> tuple[datetime, int, str]:
         return ticket.created_at or datetime.max.replace(tzinfo=UTC), len(ticket.ticket_id), ticket.ticket_id

@@ -1,4 +1,4 @@
-"""The port: what a client of a helpdesk does for us, and how an update keeps its progress."""
+"""The port: what a helpdesk's client does for us, and how an update keeps its progress."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
@@ -14,20 +14,20 @@ COMMENT = "comment"
 
 
 class Progress(Protocol):
-    """What of one request is done. A step that was begun and not done may have happened."""
+    """The steps of one request that are done. A step that was begun and not done may have happened."""
 
     @property
     def marker(self) -> str:
-        """The request's marker, for a text by which the step is found again."""
+        """The request's marker: a text that carries it can be found again."""
 
     def is_done(self, step: str) -> bool:
         """Whether the step has been done before."""
 
     def mark_begun(self, step: str) -> None:
-        """Remembers that a step is begun which must not be made twice. Raises UnavailableError."""
+        """Records that a step is begun that must not be made twice. Raises UnavailableError."""
 
     def mark_done(self, step: str) -> None:
-        """Remembers that a step is done. Raises UnavailableError."""
+        """Records that a step is done. Raises UnavailableError."""
 
 
 class HelpdeskClient(Protocol):
@@ -35,23 +35,23 @@ class HelpdeskClient(Protocol):
 
     @property
     def name(self) -> str:
-        """As requests name it."""
+        """Its name in requests."""
 
     @property
     def get_limit(self) -> int:
-        """How many tickets one get may ask for."""
+        """The most tickets of one get."""
 
     @property
     def updates_in_steps(self) -> bool:
-        """Whether an update marks each of its steps that must not be made twice before it begins it."""
+        """Whether an update marks a step that must not be made twice before it begins it."""
 
     @property
     def marker_field(self) -> str:
-        """Where its tickets carry their markers; "off" where they carry none."""
+        """The field that holds a ticket's marker; "off" where tickets carry none."""
 
     @property
     def zone(self) -> ZoneInfo:
-        """Where the helpdesk's days begin."""
+        """The time zone of the helpdesk's days."""
 
     def is_closed(self, ticket: Ticket) -> bool:
         """Whether nothing more is expected of the ticket."""
@@ -66,7 +66,7 @@ class HelpdeskClient(Protocol):
         """Changes a ticket, in as many steps as it takes."""
 
     def marked(self, ticket: NewTicket, marker: str) -> NewTicket:
-        """The ticket with a marker by which it can be found again."""
+        """The ticket with its marker in its field."""
 
     def comments(self, ticket_id: str, deadline: float) -> list[str] | None:
         """The comments of a ticket as the helpdesk gives them; None where it does not."""
@@ -78,13 +78,13 @@ class HelpdeskClient(Protocol):
         """The tickets created on a day of the helpdesk's own zone."""
 
     def probe(self, deadline: float) -> None:
-        """One harmless call, to see whether the helpdesk answers. Raises HelpdeskError."""
+        """Makes one harmless call, to see whether the helpdesk replies. Raises HelpdeskError."""
 
     def metered(self, spend: Callable[[], None]) -> Self:
-        """The same, which calls `spend` before each of its HTTP calls, and makes none where that raises."""
+        """A client that calls `spend` before each HTTP call, and makes no call where that raises."""
 
     def token_version(self, *, fresh: bool) -> str | None:
-        """Changes when the helpdesk's token does; read anew where `fresh`, None where it was never read."""
+        """Changes when the helpdesk's token does; read again where `fresh`, None where it was never read."""
 
     def token_expires_on(self) -> date | None:
         """The day on which our access ends, where the secret as last read says so."""

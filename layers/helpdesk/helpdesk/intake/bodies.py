@@ -11,7 +11,7 @@ from helpdesk.errors import FieldProblem, RejectedError
 
 URLENCODED = "application/x-www-form-urlencoded"
 _MOST_FIELDS = 1000
-# No form has as many; what is read on from here copies names and values several times.
+# No form has as many; later steps copy names and values several times.
 _MOST_VALUES = 50_000
 _MOST_LEVELS = 64
 _BOUNDARY = re.compile(r';\s*boundary=(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
@@ -21,13 +21,13 @@ _FILE_NAME = re.compile(
     rb""";\s*filename(?:=(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))|\*=(?:[\w-]*'[\w-]*')?([^\s;]+))""", re.IGNORECASE
 )
 _FIELD_OF_CHARSET = b"_charset_"
-# The encodings of pages on the web, by their usual names. Python knows others that are no letters at all.
+# The charsets of web pages, by their usual names. Python's other codecs include some that are no charsets.
 _CHARSETS = {
     **{name: name for name in ("utf-8", "utf8", "koi8-r", "koi8-u", "big5", "gbk", "gb18030", "gb2312")},
     **{name: name for name in ("shift_jis", "euc-jp", "iso-2022-jp", "euc-kr")},
     **{name: name for name in (f"iso-8859-{part}" for part in range(2, 17) if part != 12)},
     **{name: name for name in (f"windows-{page}" for page in range(1250, 1259))},
-    # Browsers read the first three as the fourth.
+    # Browsers read all of these as windows-1252.
     **dict.fromkeys(("us-ascii", "iso-8859-1", "latin1", "windows-1252"), "windows-1252"),
 }
 
@@ -36,7 +36,7 @@ _CHARSETS = {
 class WebForm:
     """The fields of a web form: a text for each, a list of texts where a name comes more than once.
 
-    Of an uploaded file only the name is kept: as the field's text, and in `files`.
+    An uploaded file leaves only its name: as the field's text, and in `files`.
     """
 
     fields: dict[str, Any]
@@ -51,33 +51,35 @@ class _Pair:
 
 
 def read_json(raw: bytes) -> Any:
-    """The value in a JSON body. Raises RejectedError `not_json`, or `unexpected_body` beyond measure."""
+    """The value in a JSON body. Raises RejectedError `not_json`, or `unexpected_body` for one too large."""
     try:
         value = json.loads(raw.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         problem = FieldProblem("body", "is not JSON in UTF-8")
         raise RejectedError("not_json", "the body is not JSON", (problem,)) from error
-    _check_measure(value)
+    _check_size(value)
     return value
 
 
-def _check_measure(value: Any) -> None:
+def _check_size(value: Any) -> None:
     level, left = [value], _MOST_VALUES
     for _ in range(_MOST_LEVELS):
-        blocks = [one for one in level if isinstance(one, dict | list)]
-        level = [inner for one in blocks for inner in (one.values() if isinstance(one, dict) else one)]
+        blocks = [item for item in level if isinstance(item, dict | list)]
+        level = [
+            inner for block in blocks for inner in (block.values() if isinstance(block, dict) else block)
+        ]
         left -= len(level)
         if left < 0:
-            raise _unlike(f"holds more than {_MOST_VALUES} values")
+            raise _unexpected(f"holds more than {_MOST_VALUES} values")
         if not level:
             return
-    raise _unlike("is nested too deeply")
+    raise _unexpected("is nested too deeply")
 
 
 def read_fields(content_type: str, raw: bytes) -> WebForm:
     """The fields of a web form.
 
-    Raises RejectedError where the body is of another kind, or its letters cannot be told.
+    Raises RejectedError where the body is of another kind, or its charset cannot be found out.
     """
     kind = content_type.partition(";")[0].strip().lower()
     boundary = _boundary_in(content_type)
@@ -90,33 +92,33 @@ def read_fields(content_type: str, raw: bytes) -> WebForm:
         problem = FieldProblem("Content-Type", "is not one of a form")
         raise RejectedError("unsupported_media_type", detail, (problem,))
     if len(pairs) > _MOST_FIELDS:
-        raise _unlike(f"has more than {_MOST_FIELDS} fields")
-    said = _CHARSET.search(content_type)
-    names, values = _in_letters(pairs, said[1] if said else None)
+        raise _unexpected(f"has more than {_MOST_FIELDS} fields")
+    charset = _CHARSET.search(content_type)
+    names, values = _decoded(pairs, charset[1] if charset else None)
     files = tuple(value for pair, value in zip(pairs, values, strict=True) if pair.is_file and value)
-    return WebForm(_together(names, values), files)
+    return WebForm(_grouped(names, values), files)
 
 
 def without_boundary(content_type: str, raw: bytes) -> bytes:
-    """The body without what a browser makes up anew each time that it sends the same form."""
+    """The body without the boundary, which a browser makes anew each time that it sends the same form."""
     boundary = _boundary_in(content_type)
     return raw.replace(boundary, b"") if boundary else raw
 
 
 def _boundary_in(content_type: str) -> bytes | None:
     is_multipart = content_type.partition(";")[0].strip().lower() == "multipart/form-data"
-    found = _BOUNDARY.search(content_type) if is_multipart else None
-    return (found[1] or found[2]).encode(errors="replace") if found else None
+    match = _BOUNDARY.search(content_type) if is_multipart else None
+    return (match[1] or match[2]).encode(errors="replace") if match else None
 
 
 def _urlencoded(raw: bytes) -> list[_Pair]:
     try:
-        # Byte by byte: which letters they are is known when all are there.
+        # As bytes: the charset is known only when all pairs are read.
         pairs = parse_qsl(
             raw.decode("latin-1"), keep_blank_values=True, encoding="latin-1", max_num_fields=_MOST_FIELDS
         )
     except ValueError as error:
-        raise _unlike(f"has more than {_MOST_FIELDS} fields") from error
+        raise _unexpected(f"has more than {_MOST_FIELDS} fields") from error
     return [_Pair(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
 
 
@@ -129,18 +131,18 @@ def _parts(raw: bytes, boundary: bytes) -> Iterator[_Pair]:
         if name is not None:
             # Browsers write a quotation mark in a name as %22.
             label = (name[1] or name[2] or b"").replace(b"%22", b'"')
-            sent = content if file is None else file[1] or file[2] or file[3] or b""
-            yield _Pair(label, sent, is_file=file is not None)
+            value = content if file is None else file[1] or file[2] or file[3] or b""
+            yield _Pair(label, value, is_file=file is not None)
 
 
-def _in_letters(pairs: list[_Pair], said: str | None) -> tuple[list[str], list[str]]:
-    """Names and values, none of their letters replaced.
+def _decoded(pairs: list[_Pair], of_sender: str | None) -> tuple[list[str], list[str]]:
+    """Names and values, no character replaced.
 
-    The page or the sender declares the charset; else it is UTF-8, else what browsers take for a page that
-    declares none.
+    The page or the sender declares the charset; else it is UTF-8, else the charset that browsers use for a
+    page that declares none.
     """
-    by_page = (pair.value for pair in pairs if pair.name == _FIELD_OF_CHARSET)
-    declared = next(by_page, b"").decode("latin-1") or said
+    of_page = (pair.value for pair in pairs if pair.name == _FIELD_OF_CHARSET)
+    declared = next(of_page, b"").decode("latin-1") or of_sender
     charsets = [_CHARSETS.get(declared.strip().lower(), "")] if declared else ["utf-8", "windows-1252"]
     for charset in filter(None, charsets):
         try:
@@ -148,13 +150,13 @@ def _in_letters(pairs: list[_Pair], said: str | None) -> tuple[list[str], list[s
             return names, [pair.value.decode(charset) for pair in pairs]
         except ValueError:
             continue
-    raise _unlike("is not in the charset that it declares" if declared else "is not in UTF-8")
+    raise _unexpected("is not in the charset that it declares" if declared else "is not in UTF-8")
 
 
-def _together(names: list[str], values: list[str]) -> dict[str, Any]:
+def _grouped(names: list[str], values: list[str]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in zip(names, values, strict=True):
-        # Some frameworks ask for the brackets; without them the name reads as people wrote it.
+        # Some frameworks want brackets behind the name of a list; the field's name is without them.
         is_list = name.endswith("[]")
         key = name.removesuffix("[]")
         if key not in fields:
@@ -166,14 +168,14 @@ def _together(names: list[str], values: list[str]) -> dict[str, Any]:
     return fields
 
 
-def _unlike(problem: str) -> RejectedError:
+def _unexpected(problem: str) -> RejectedError:
     return RejectedError(
         "unexpected_body", "the body is not what this form sends", (FieldProblem("body", problem),)
     )
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """The value where it is an object, else an empty one: senders leave out and change what they like."""
+    """The value where it is an object, else an empty object: senders leave out and change fields at will."""
     return value if isinstance(value, dict) else {}
 
 

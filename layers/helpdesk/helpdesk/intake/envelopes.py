@@ -19,7 +19,7 @@ _SOURCE: TypeAdapter[str] = TypeAdapter(Source)
 
 @dataclass(frozen=True)
 class Unwrapped:
-    """A request's own body, and what its envelope says of it where the body is silent: both fit a request."""
+    """A request's own body, and its envelope's id and source, which hold where the body names none."""
 
     body: dict[str, Any]
     event_id: str | None = None
@@ -30,62 +30,64 @@ def unwrap(text: str, attributes: Mapping[str, str] | None = None) -> Unwrapped:
     """The request inside `text`: bare, an SNS notification, an EventBridge event, a CloudEvent, or a list of
     one as Kapture's API takes it. Envelopes may be nested.
 
-    `attributes` are those of a CloudEvent whose data alone is the text.
+    `attributes` are those of a CloudEvent whose data is the text.
 
     Raises:
         RejectedError: the text is no JSON object.
     """
     event = attributes or {}
-    found = Unwrapped(_only(_parse(text)), _cloudevent_id(event), _text(event, "source"))
-    # An SNS notification of an event of a bus is as deep as it gets; the bound only stops mischief.
+    unwrapped = Unwrapped(_object_in(_parse(text)), _cloudevent_id(event), _text(event, "source"))
+    # An SNS notification of a bus's event is the deepest real case; the limit only stops mischief.
     for _ in range(4):
-        inner = _opened(found)
+        inner = _unwrap_once(unwrapped)
         if inner is None:
             break
-        found = inner
-    event_id = found.event_id
+        unwrapped = inner
+    event_id = unwrapped.event_id
     if event_id is not None and fitting(_IDENTIFIER, event_id) is None:
         event_id = _digest(event_id)
-    return Unwrapped(found.body, event_id, fitting(_SOURCE, found.source))
+    return Unwrapped(unwrapped.body, event_id, fitting(_SOURCE, unwrapped.source))
 
 
 def fitting(adapter: TypeAdapter[str], value: Any) -> str | None:
-    """The value where it is as the adapter wants it."""
+    """The value where the adapter accepts it, else None."""
     try:
         return adapter.validate_python(value)
     except ValidationError:
         return None
 
 
-def _opened(outer: Unwrapped) -> Unwrapped | None:
+def _unwrap_once(outer: Unwrapped) -> Unwrapped | None:
     body = outer.body
     if body.get("Type") == "Notification" and isinstance(body.get("Message"), str):
         return Unwrapped(
-            _only(_parse(body["Message"])), outer.event_id or _text(body, "MessageId"), outer.source
+            _object_in(_parse(body["Message"])), outer.event_id or _text(body, "MessageId"), outer.source
         )
     if "detail-type" in body and "detail" in body:
-        return _inside(body, "detail", _text(body, "id"), outer)
+        return _unwrap_key(body, "detail", _text(body, "id"), outer)
     if "specversion" in body and "data" in body:
-        return _inside(body, "data", _cloudevent_id(body), outer)
+        return _unwrap_key(body, "data", _cloudevent_id(body), outer)
     if "specversion" in body and "data_base64" in body:
         decoded = body | {"data_base64": _decoded(body["data_base64"])}
-        return _inside(decoded, "data_base64", _cloudevent_id(body), outer)
+        return _unwrap_key(decoded, "data_base64", _cloudevent_id(body), outer)
     return None
 
 
-def _inside(body: Mapping[str, Any], key: str, event_id: str | None, outer: Unwrapped) -> Unwrapped:
+def _unwrap_key(body: Mapping[str, Any], key: str, event_id: str | None, outer: Unwrapped) -> Unwrapped:
     inner = body[key]
     if isinstance(inner, str):
         inner = _parse(inner)
-    return Unwrapped(_only(inner, key), event_id or outer.event_id, _text(body, "source") or outer.source)
+    return Unwrapped(
+        _object_in(inner, key), event_id or outer.event_id, _text(body, "source") or outer.source
+    )
 
 
 def _cloudevent_id(event: Mapping[str, Any]) -> str | None:
-    """Only source and id together name a CloudEvent: each source counts for itself."""
+    """Source and id together: an id alone is unique only within its source."""
     event_id, source = _text(event, "id"), _text(event, "source") or ""
     if event_id is None:
         return None
-    # With another # in it nobody could tell where the source ends.
+    # With another # in the source nobody could tell where it ends.
     return _digest(f"{source} {event_id}") if "#" in source else f"{source}#{event_id}"
 
 
@@ -111,7 +113,7 @@ def _decoded(value: Any) -> str:
         raise RejectedError("not_json", "the body is not JSON", (problem,)) from error
 
 
-def _only(value: Any, field: str = "body") -> dict[str, Any]:
+def _object_in(value: Any, field: str = "body") -> dict[str, Any]:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Requests in Kapture's own spelling, so that producers written for its API work unchanged."""
+"""Requests in Kapture's own spelling: producers written for its API work unchanged."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -18,9 +18,9 @@ _CHANGES = {
     "callback_time": "callback_at",
     "disposition": "disposition",
 }
-# Fields without a counterpart of ours that are seen in add bodies; objects and lists are associate blocks.
+# Fields of add bodies that we have no counterpart for; objects and lists are associate blocks.
 _TICKET_EXTRA = {"address", "type", "flow_id", "webform", "transaction_id"}
-# As above, in update bodies.
+# The same of update bodies.
 _CHANGES_EXTRA = {"status", "associate_objects"}
 # The switches that the get page names, and one that accounts use.
 _GET_EXTRA = {
@@ -40,10 +40,10 @@ _OURS = {"operation", "ticket", "changes"}
 
 
 def to_neutral(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The same request in our spelling. A body that holds nothing of Kapture's comes back as it is.
+    """The request in our spelling. A body without any field of Kapture's comes back as it is.
 
     Empty texts mean "no value", as everywhere in Kapture's API. A key that is neither known nor an
-    associate block stays where it was, so that reading the request names it.
+    associate block stays in its place, so reading the request names it.
     """
     if not _OURS & body.keys():
         if "ticket_ids" in body:
@@ -79,7 +79,7 @@ def _neutral_update(body: Mapping[str, Any]) -> dict[str, Any]:
     changes = _respelled(
         _without_empty({key: value for key, value in fields.items() if key in _CHANGES}), _CHANGES, {}
     )
-    # The ticket's id may come as a list: reading the request tells what is wrong with it.
+    # The ticket's id may be a list: reading the request then names it.
     extra = _passed_on(fields, _CHANGES_EXTRA, {*_CHANGES, "ticket_id"})
     if extra:
         changes["extra"] = extra
@@ -97,7 +97,7 @@ def _neutral_get(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _passed_on(fields: Mapping[str, Any], named: Collection[str], ours: Collection[str]) -> dict[str, Any]:
-    """What goes to Kapture as it is: fields without a counterpart of ours, and associate blocks."""
+    """The fields that go to Kapture as they are: those without a counterpart, and associate blocks."""
     return _without_empty(
         {
             key: value
@@ -119,7 +119,7 @@ def _without_empty(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _respelled(
     part: Mapping[str, Any], spellings: Mapping[str, str], requester: Mapping[str, str]
 ) -> dict[str, Any]:
-    # Given in both spellings, the doubtful one keeps its name, so that reading the request tells it.
+    # Of a field in both spellings Kapture's keeps its name, so reading the request names it.
     respelled: dict[str, Any] = {}
     person = part.get("requester") or {}
     for key, value in part.items():

@@ -1,4 +1,4 @@
-"""Reads requests: fills in what the trigger knows, and names everything that is wrong at once."""
+"""Reads requests: fills in what the trigger knows, and names all wrong fields at once."""
 
 import re
 from collections.abc import Mapping
@@ -38,9 +38,9 @@ _PROBLEMS = {
     "datetime_from_date_parsing": _A_MOMENT,
     "datetime_parsing": _A_MOMENT,
 }
-# What pydantic's texts begin with.
+# How pydantic's messages begin.
 _SUBJECT = re.compile(r"^[A-Z][a-z]+ should ")
-# The outcome that lists them must fit into one message.
+# The outcome that lists the problems must fit into one message.
 _MOST_PROBLEMS = 50
 _LONGEST_PATH = 200
 _FORMS = {
@@ -60,7 +60,7 @@ _SOURCE: TypeAdapter[str] = TypeAdapter(Source)
 
 @dataclass(frozen=True)
 class Defaults:
-    """What holds where a request does not say it: `request_id` is what the trigger calls the message."""
+    """The values of what a request leaves out; `request_id` is the trigger's id of the message."""
 
     request_id: str
     source: str
@@ -68,7 +68,7 @@ class Defaults:
 
 
 class UnreadableRequestError(RejectedError):
-    """A request that is wrong; `identity` is as much of it as could be read."""
+    """A request that is wrong; `identity` is the part of it that could be read."""
 
     def __init__(self, cause: RejectedError, identity: Identity) -> None:
         super().__init__(cause.code, cause.message, cause.problems)
@@ -99,7 +99,7 @@ def read_request(text: str, defaults: Defaults) -> Request:
 
 
 def read_body(body: Mapping[str, Any], defaults: Defaults) -> Request:
-    """The request in a body that is already out of its envelope. Raises as `read_request`."""
+    """The request in a body without its envelope. Raises as `read_request`."""
     filled = {
         "request_id": defaults.request_id,
         "source": defaults.source,
@@ -114,23 +114,23 @@ def read_body(body: Mapping[str, Any], defaults: Defaults) -> Request:
 
 
 def _problems(error: ValidationError) -> tuple[FieldProblem, ...]:
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    problems = [_problem(one) for one in found[:_MOST_PROBLEMS]]
-    if len(found) > _MOST_PROBLEMS:
-        problems.append(FieldProblem("body", f"has {len(found) - _MOST_PROBLEMS} more problems"))
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    problems = [_problem(details) for details in errors[:_MOST_PROBLEMS]]
+    if len(errors) > _MOST_PROBLEMS:
+        problems.append(FieldProblem("body", f"has {len(errors) - _MOST_PROBLEMS} more problems"))
     return tuple(problems)
 
 
-def _problem(found: "ErrorDetails") -> FieldProblem:
-    if found["type"] in ("union_tag_not_found", "union_tag_invalid"):
+def _problem(error: "ErrorDetails") -> FieldProblem:
+    if error["type"] in ("union_tag_not_found", "union_tag_invalid"):
         return FieldProblem("operation", "must be add, update or get")
-    # The first step of a place is the operation by which the model was chosen.
-    steps = [str(step) for step in found["loc"][1:]]
-    if found["type"] == "string_pattern_mismatch" and steps:
-        problem = _FORMS.get(next(step for step in reversed(steps) if not step.isdigit()), found["msg"])
+    # A location begins with the operation by which the model was chosen.
+    steps = [str(step) for step in error["loc"][1:]]
+    if error["type"] == "string_pattern_mismatch" and steps:
+        problem = _FORMS.get(next(step for step in reversed(steps) if not step.isdigit()), error["msg"])
     else:
-        said = _SUBJECT.sub("must ", found["msg"].removeprefix("Value error, "))
-        problem = _PROBLEMS.get(found["type"], said)
+        message = _SUBJECT.sub("must ", error["msg"].removeprefix("Value error, "))
+        problem = _PROBLEMS.get(error["type"], message)
     path = ".".join(steps) or "body"
     return FieldProblem(path if len(path) <= _LONGEST_PATH else path[:_LONGEST_PATH] + "…", problem)
 

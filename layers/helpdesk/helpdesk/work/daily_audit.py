@@ -1,9 +1,9 @@
-"""Audits a day: compares what the ledger says of it with what the helpdesk itself shows.
+"""Audits a day: compares the ledger with what the helpdesk itself shows.
 
-A day is one of the helpdesk's own zone. It is audited once it is some hours over, since rows show late, and
-the day before is read again with it. A discrepancy is one of these:
+A day is a day of the helpdesk's own zone. It is audited some hours after its end, since rows show late, and
+the day before is pulled again with it. A discrepancy is one of these:
 
-    missing            a ticket that was added is not shown, neither by the pull of its day nor by its id
+    missing            a ticket that was added shows neither in the pull of its day nor by its id
     not_in_ledger      a ticket ends with a marker of ours that belongs to no request
     added_twice        a ticket has the marker and the title of a request whose ticket is another
     added_though_ended a ticket carries the marker of a request that was rejected or parked
@@ -28,39 +28,39 @@ from helpdesk.store.audits import AuditReport, Audits, Discrepancy, Tally
 from helpdesk.store.ledger import Ledger, Receipt
 from helpdesk.work.helpdesks import Helpdesks
 
-# So many days back a day is audited that could not be audited in its time.
+# A day that could not be audited in time is audited up to so many days later.
 _DAYS_BACK = 7
 _MOST_DISCREPANCIES = 500
 _MOST_SOURCES = 200
-# So long an alarm shows what an audit has found.
+# How long an alarm shows the discrepancies of an audit.
 _SHOWN_S = 86400.0
 
 
 @dataclass(frozen=True)
 class _Carrier:
-    """A ticket with a marker of its own; `is_planted` where that stands as we write it."""
+    """A ticket with a marker of its own; `is_at_end` where the marker stands as we write it."""
 
     ticket_id: str
-    is_planted: bool
+    is_at_end: bool
 
 
 @dataclass
 class _Day:
-    """What is gathered of one day while the ledger is read."""
+    """One day as the helpdesk shows it, and what the ledger adds."""
 
     helpdesk: HelpdeskClient
     day: date
-    # Ids, and how many of them carry a marker of ours.
+    # Ids of its tickets, and how many of these carry a marker of ours.
     shown: set[str]
     ours: int
-    # What shows on the day or the day before: titles, and by their own markers the tickets, oldest first.
+    # Of the day and the day before: titles by ticket, and tickets by their own marker, the oldest first.
     # Whole tickets would not fit into memory.
     titles: dict[str, str]
     marked: dict[str, list[_Carrier]]
     tallies: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
     not_shown: dict[str, str] = field(default_factory=dict)
     discrepancies: list[Discrepancy] = field(default_factory=list)
-    # Tickets with the marker of a request whose ticket is another: a request's id, its ticket's, and theirs.
+    # A request's id, its ticket's id, and the ids of other tickets with its marker.
     doubles: list[tuple[str, str, list[str]]] = field(default_factory=list)
 
 
@@ -81,7 +81,7 @@ class DailyAudit:
 
     def run(self, deadline: float) -> dict[str, int]:
         """How many days were audited, how many discrepancies they showed, and how many days still wait."""
-        # A process that began before the key was changed would not know what the others plant.
+        # A process that began before the key was changed does not know the markers of newer ones.
         self._markers.reread()
         days = [day for helpdesk in self._helpdesks.clients.values() for day in self._due(helpdesk, deadline)]
         counts = {"audited": 0, "discrepancies": 0, "waiting": sum(day is None for day in days)}
@@ -89,12 +89,12 @@ class DailyAudit:
         if pulled:
             for receipt in self._ledger.all():
                 for day in pulled:
-                    self._take_in(day, receipt)
+                    self._compare(day, receipt)
         for day in pulled:
             try:
-                report = self._audited(day, deadline)
+                report = self._audit(day, deadline)
             except HelpdeskError as error:
-                self._waits(day.helpdesk, day.day, error)
+                self._log_waiting(day.helpdesk, day.day, error)
                 counts["waiting"] += 1
             else:
                 counts["audited"] += 1
@@ -103,7 +103,7 @@ class DailyAudit:
         return counts
 
     def _record_state(self) -> None:
-        """For the alarms: what audits have shown for a day, and for how long one is overdue."""
+        """For the alarms: the discrepancies of the last 24 hours, and for how long an audit is overdue."""
         discrepancies, late_s, now = 0, 0.0, self._clock()
         for helpdesk in self._helpdesks.clients.values():
             days, begun_at = self._window(helpdesk)
@@ -123,23 +123,23 @@ class DailyAudit:
     def _due(self, helpdesk: HelpdeskClient, deadline: float) -> Iterator[_Day | None]:
         """The days that are over and not audited yet, as the helpdesk shows them.
 
-        Ends with a None where one has to wait: the helpdesk is spared the others then.
+        Ends with a None where a day has to wait: the helpdesk is then spared the other days.
         """
         days, _ = self._window(helpdesk)
         for day in days:
             if self._reports.of(helpdesk.name, day.isoformat()):
                 continue
             try:
-                yield self._pulled(helpdesk, day, deadline)
+                yield self._pull(helpdesk, day, deadline)
             except HelpdeskError as error:
-                self._waits(helpdesk, day, error)
+                self._log_waiting(helpdesk, day, error)
                 yield None
                 return
 
     def _window(self, helpdesk: HelpdeskClient) -> tuple[list[date], float]:
         """The days that can be audited, oldest first, and since when days are audited at all.
 
-        A new stack begins with the newest day: it knows nothing of those before it.
+        A new stack begins with the newest day: it knows nothing of earlier days.
         """
         now = datetime.fromtimestamp(self._clock(), UTC)
         last = (now - self._after).astimezone(helpdesk.zone).date() - timedelta(days=1)
@@ -147,7 +147,7 @@ class DailyAudit:
         days = [last - timedelta(days=back) for back in reversed(range(_DAYS_BACK))]
         return [day for day in days if day.isoformat() >= first], begun_at
 
-    def _pulled(self, helpdesk: HelpdeskClient, day: date, deadline: float) -> _Day:
+    def _pull(self, helpdesk: HelpdeskClient, day: date, deadline: float) -> _Day:
         before = self._helpdesks.pull(helpdesk.name, day - timedelta(days=1), deadline)
         shown = self._helpdesks.pull(helpdesk.name, day, deadline)
         tickets = oldest_first({ticket.ticket_id: ticket for ticket in (*before, *shown)}.values())
@@ -157,13 +157,14 @@ class DailyAudit:
         for ticket in tickets:
             marker = own_marker(ticket, helpdesk.marker_field)
             if marker:
-                is_planted = ends_with_marker(ticket, helpdesk.marker_field)
-                marked[marker].append(_Carrier(ticket.ticket_id, is_planted))
+                is_at_end = ends_with_marker(ticket, helpdesk.marker_field)
+                marked[marker].append(_Carrier(ticket.ticket_id, is_at_end))
             ours += ticket.ticket_id in ids and self._markers.is_ours(marker)
-        return _Day(helpdesk, day, ids, ours, {each.ticket_id: _title_of(each) for each in tickets}, marked)
+        titles = {ticket.ticket_id: _title_of(ticket) for ticket in tickets}
+        return _Day(helpdesk, day, ids, ours, titles, marked)
 
-    def _take_in(self, day: _Day, receipt: Receipt) -> None:
-        """What one request says of the day."""
+    def _compare(self, day: _Day, receipt: Receipt) -> None:
+        """Compares the day with one request."""
         identity, outcome = receipt.identity, receipt.outcome
         if identity.helpdesk != day.helpdesk.name:
             return
@@ -189,11 +190,11 @@ class DailyAudit:
     def _is_of(self, day: _Day, moment: float) -> bool:
         return datetime.fromtimestamp(moment, day.helpdesk.zone).date() == day.day
 
-    def _audited(self, day: _Day, deadline: float) -> AuditReport:
-        late = self._shown_by_id(day, deadline)
-        found = [
+    def _audit(self, day: _Day, deadline: float) -> AuditReport:
+        late = {ticket.ticket_id for ticket in self._get_all(day, day.not_shown, deadline)}
+        discrepancies = [
             *day.discrepancies,
-            *self._made_twice(day, deadline),
+            *self._added_twice(day, deadline),
             *(
                 Discrepancy("missing", ticket_id, request_id)
                 for ticket_id, request_id in day.not_shown.items()
@@ -204,17 +205,17 @@ class DailyAudit:
                 for marker, carriers in day.marked.items()
                 if self._markers.is_ours(marker)
                 for carrier in carriers
-                if carrier.is_planted
+                if carrier.is_at_end
             ),
         ]
-        # What the day before has reported is not reported again.
+        # A discrepancy in the report of the day before is not reported again.
         previous = self._reports.of(day.helpdesk.name, (day.day - timedelta(days=1)).isoformat())
         known = set(previous.discrepancies if previous else ())
-        new = sorted(set(found) - known, key=lambda each: (each.what, each.ticket_id))
+        new = sorted(set(discrepancies) - known, key=lambda new: (new.what, new.ticket_id))
         report = AuditReport(
             helpdesk=day.helpdesk.name,
             day=day.day.isoformat(),
-            sources=_most(day.tallies),
+            sources=_largest(day.tallies),
             shown=len(day.shown),
             ours=day.ours,
             late=len(late),
@@ -233,11 +234,8 @@ class DailyAudit:
             self._logger.error("discrepancy", extra=asdict(discrepancy) | extra)
         return report
 
-    def _shown_by_id(self, day: _Day, deadline: float) -> set[str]:
-        return {ticket.ticket_id for ticket in self._get_all(day, day.not_shown, deadline)}
-
-    def _made_twice(self, day: _Day, deadline: float) -> Iterator[Discrepancy]:
-        """Tickets that are a request's ticket once more. One that only quotes it has another title."""
+    def _added_twice(self, day: _Day, deadline: float) -> Iterator[Discrepancy]:
+        """Second tickets of a request. A ticket that only quotes its marker has another title."""
         not_pulled = [ticket_id for _, ticket_id, _ in day.doubles if ticket_id not in day.titles]
         shown = self._get_all(day, not_pulled, deadline)
         titles = day.titles | {ticket.ticket_id: _title_of(ticket) for ticket in shown}
@@ -253,7 +251,7 @@ class DailyAudit:
             for ticket in self._helpdesks.get_with_spare_budget(day.helpdesk.name, part, deadline)
         ]
 
-    def _waits(self, helpdesk: HelpdeskClient, day: date, error: HelpdeskError) -> None:
+    def _log_waiting(self, helpdesk: HelpdeskClient, day: date, error: HelpdeskError) -> None:
         extra = {"helpdesk": helpdesk.name, "day": day.isoformat(), "code": error.code}
         self._logger.warning("the audit of a day waits", extra=extra)
 
@@ -262,15 +260,15 @@ def _title_of(ticket: Ticket) -> str:
     return " ".join(html.unescape(without_markers(ticket.title or "")).casefold().split())
 
 
-def _most(tallies: Mapping[str, Tally]) -> dict[str, Tally]:
-    """By source; beyond the largest, the others in one sum, for a message holds only so much."""
+def _largest(tallies: Mapping[str, Tally]) -> dict[str, Tally]:
+    """The largest sources, and the others in one sum: a message holds only so much."""
     by_size = sorted(tallies.items(), key=lambda pair: -pair[1].requests)
-    shown = dict(sorted(by_size[:_MOST_SOURCES]))
+    largest = dict(sorted(by_size[:_MOST_SOURCES]))
     rest = by_size[_MOST_SOURCES:]
     if rest:
         sums = {field.name: sum(getattr(tally, field.name) for _, tally in rest) for field in fields(Tally)}
-        shown["(others)"] = Tally(**sums)
-    return shown
+        largest["(others)"] = Tally(**sums)
+    return largest
 
 
 def _count(tally: Tally, receipt: Receipt) -> None:

@@ -1,4 +1,4 @@
-"""Settles requests of which it is not known whether they happened, by looking for their markers."""
+"""Resolves doubts: finds out whether a request happened, by looking for its marker."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -13,25 +13,25 @@ from helpdesk.store.ledger import MAX_ATTEMPTS, Ledger, Receipt
 from helpdesk.work.health import MOST_DOUBTS, probe_closed_gates, record_health
 from helpdesk.work.helpdesks import Helpdesks
 
-# A ticket may carry a creation time a little before our call, by its own clock, or after it.
+# By the helpdesk's clock a ticket may be created a little before our call, or after it.
 _BEFORE = timedelta(minutes=5)
 _AFTER = timedelta(minutes=15)
 _DAY = timedelta(days=1)
-# A ticket whose creation is further away from its call than that was made in another zone.
+# A ticket created further away from its call than this was made in another zone.
 _FITS_S = 1200
 
 
 @dataclass(frozen=True)
 class _Day:
-    """What a day's list has shown, and when the look began: what came about later need not be in it."""
+    """A day's tickets, and when their pull began: tickets made later need not be among them."""
 
     at: float
     tickets: Sequence[Ticket]
 
 
 @dataclass
-class _Seen:
-    """What is known in one run. A day that was listed in an earlier one counts with the time of that look."""
+class _Run:
+    """What one run knows. A day that an earlier run pulled counts with the time of that pull."""
 
     at: float
     days: dict[date, _Day]
@@ -44,17 +44,17 @@ class _Seen:
     ) -> Ticket | None:
         """The oldest ticket whose own marker it is: others only quote it."""
         if (shown, place) not in self._owners:
-            tickets = [one for day in self.days.values() for one in day.tickets]
+            tickets = [ticket for day in self.days.values() for ticket in day.tickets]
             youngest_first = reversed(oldest_first(tickets))
-            self._owners[shown, place] = {shown(one, place): one for one in youngest_first}
+            self._owners[shown, place] = {shown(ticket, place): ticket for ticket in youngest_first}
         return self._owners[shown, place].get(marker)
 
 
 class DoubtResolver:
     """Looks doubts up: found, shown to be absent, or parked for a person. It never makes a ticket itself.
 
-    What it settles is told by the queue's consumer, to which the request's own record comes back: one that
-    was found is answered, one that was absent is carried out again.
+    The queue's consumer publishes the result when the request's own record comes back: a request that was
+    found has its outcome, a request that was absent is executed again.
     """
 
     def __init__(self, parts: BaseParts, helpdesks: Helpdesks, ledger: Ledger, markers: Markers) -> None:
@@ -67,7 +67,7 @@ class DoubtResolver:
         self._logger = parts.logger
         self._metrics = parts.metrics
         self._clock = parts.clock
-        # By helpdesk: a budget may allow fewer calls in a minute than there are days to look at.
+        # By helpdesk: a budget may allow fewer calls in a minute than there are days to pull.
         self._days: dict[str, dict[date, _Day]] = {}
 
     def run(self, deadline: float) -> dict[str, int]:
@@ -79,12 +79,12 @@ class DoubtResolver:
             doubts = self._ledger.doubts(name, MOST_DOUBTS)
             if not doubts:
                 continue
-            seen = self._pull_days(helpdesk, doubts, deadline)
+            run = self._pull_days(helpdesk, doubts, deadline)
             for doubt in doubts:
                 try:
-                    settled = self._settle(helpdesk, doubt, seen, deadline)
+                    settled = self._settle(helpdesk, doubt, run, deadline)
                 except UnavailableError:
-                    # The ledger is down, or the request has moved on: the next run sees.
+                    # The ledger is down, or the request has moved on: left to the next run.
                     settled = "waiting"
                 counts[settled] += 1
                 self._logger.info(
@@ -98,77 +98,77 @@ class DoubtResolver:
                 )
         return counts
 
-    def _pull_days(self, helpdesk: HelpdeskClient, doubts: Sequence[Receipt], deadline: float) -> _Seen:
-        # A process that began before the key was changed would not know what the others plant.
+    def _pull_days(self, helpdesk: HelpdeskClient, doubts: Sequence[Receipt], deadline: float) -> _Run:
+        # A process that began before the key was changed does not know the markers of newer ones.
         self._markers.reread()
         now = self._clock()
         adds = [doubt for doubt in doubts if _is_add(doubt)]
         places = {doubt.marker_field or helpdesk.marker_field for doubt in adds} | {helpdesk.marker_field}
         days = dict.fromkeys(day for doubt in adds for day in self._days_of(helpdesk, doubt))
-        # Of those that are about to count as absent the days beside are looked at too: nothing else tells
-        # that the helpdesk's zone is another one.
+        # For adds about to count as absent the neighbouring days are pulled too: nothing else shows that the
+        # helpdesk's zone is another one.
         late = [doubt for doubt in adds if now - doubt.doubtful_since >= self._settle_after_s]
         days |= dict.fromkeys(day for doubt in late for day in self._days_around(helpdesk, doubt))
         known = self._days.get(helpdesk.name, {})
-        seen = _Seen(now, {day: known[day] for day in days if day in known}, self._most_calls)
-        self._days[helpdesk.name] = seen.days
-        # The longest not looked at first.
+        run = _Run(now, {day: known[day] for day in days if day in known}, self._most_calls)
+        self._days[helpdesk.name] = run.days
+        # The day that was pulled longest ago comes first.
         for day in sorted(days, key=lambda day: known[day].at if day in known else 0.0):
-            if not seen.calls:
+            if not run.calls:
                 break
-            seen.calls -= 1
+            run.calls -= 1
             try:
                 pulled = self._helpdesks.pull(helpdesk.name, day, deadline)
             except RejectedError:
-                if day <= datetime.fromtimestamp(seen.at, helpdesk.zone).date():
+                if day <= datetime.fromtimestamp(run.at, helpdesk.zone).date():
                     continue
-                # A day that has not begun may be refused: there is nothing in it.
+                # A helpdesk may refuse a day that has not begun: it is empty.
                 pulled = []
             except HelpdeskError as error:
                 self._logger.warning("pull failed", extra={"helpdesk": helpdesk.name, "code": error.code})
                 if isinstance(error, OutcomeUnknownError):
-                    # One day that cannot be read does not stand before the others.
+                    # One unreadable day does not hold up the others.
                     continue
                 break
-            ours = [one for one in pulled if any(own_marker(one, place) for place in places)]
+            marked = [ticket for ticket in pulled if any(own_marker(ticket, place) for place in places)]
             try:
-                self._learn(helpdesk, places, pulled, seen.at)
+                self._learn(helpdesk, places, pulled, run.at)
             except UnavailableError as error:
                 self._logger.warning("nothing is learnt", extra={"code": error.code})
-                # What is found is found, and nothing counts as absent.
-                seen.days[day] = _Day(0.0, ours)
+                # A marker that shows still counts as found, but no marker counts as absent.
+                run.days[day] = _Day(0.0, marked)
                 continue
-            seen.days[day] = _Day(now, ours)
-        return seen
+            run.days[day] = _Day(now, marked)
+        return run
 
     def _learn(
         self, helpdesk: HelpdeskClient, places: Collection[str], pulled: Sequence[Ticket], now: float
     ) -> None:
-        """Remembers out of which fields markers come back, and whether days begin where the settings say."""
+        """Records which fields give markers back, and whether days begin where the settings say."""
         for place in places:
             if place != OFF and any(self._markers.is_ours(marker_in(ticket, place)) for ticket in pulled):
                 self._ledger.note_marker(helpdesk.name, place)
         if any(ticket.created_at and ticket.created_at.timestamp() > now + _FITS_S for ticket in pulled):
             self._ledger.note_zone(helpdesk.name, helpdesk.zone, fits=False)
 
-    def _settle(self, helpdesk: HelpdeskClient, doubt: Receipt, seen: _Seen, deadline: float) -> str:
+    def _settle(self, helpdesk: HelpdeskClient, doubt: Receipt, run: _Run, deadline: float) -> str:
         if not _is_add(doubt):
-            return self._settle_update(helpdesk, doubt, seen, deadline)
-        ticket = self._ticket_of(helpdesk, doubt, seen)
+            return self._settle_update(helpdesk, doubt, run, deadline)
+        ticket = self._ticket_of(helpdesk, doubt, run)
         if ticket:
             if ticket.created_at:
                 fits = abs(ticket.created_at.timestamp() - doubt.claimed_at) <= _FITS_S
                 self._ledger.note_zone(helpdesk.name, helpdesk.zone, fits=fits)
-            self._ledger.finish(doubt.claim, _found(doubt, ticket))
+            self._ledger.finish(doubt.claim, _success_of(doubt, ticket))
             return "found"
-        # A look while its call was under way shows nothing.
+        # A list that was pulled while the call was under way shows nothing.
         since = doubt.doubtful_since + self._settle_after_s
-        if seen.at < since:
+        if run.at < since:
             return "waiting"
-        age = seen.at - doubt.claimed_at
+        age = run.at - doubt.claimed_at
         days = (*self._days_of(helpdesk, doubt), *self._days_around(helpdesk, doubt))
-        looked = all(day in seen.days and seen.days[day].at >= since for day in days)
-        if not looked or not self._ledger.zone_fits(helpdesk.name, helpdesk.zone):
+        is_pulled = all(day in run.days and run.days[day].at >= since for day in days)
+        if not is_pulled or not self._ledger.zone_fits(helpdesk.name, helpdesk.zone):
             if age < self._give_up_s:
                 return "waiting"
             return self._park(doubt, "the helpdesk could not be asked for too long")
@@ -179,40 +179,40 @@ class DoubtResolver:
         self._ledger.reopen(doubt, "absent")
         return "absent"
 
-    def _ticket_of(self, helpdesk: HelpdeskClient, doubt: Receipt, seen: _Seen) -> Ticket | None:
+    def _ticket_of(self, helpdesk: HelpdeskClient, doubt: Receipt, run: _Run) -> Ticket | None:
         if doubt.claim.marker:
-            return seen.ticket_of(doubt.claim.marker, doubt.marker_field or helpdesk.marker_field)
-        return seen.ticket_of(self._old_marker_of(helpdesk, doubt), helpdesk.marker_field, own_marker)
+            return run.ticket_of(doubt.claim.marker, doubt.marker_field or helpdesk.marker_field)
+        return run.ticket_of(self._old_marker_of(helpdesk, doubt), helpdesk.marker_field, own_marker)
 
     def _old_marker_of(self, helpdesk: HelpdeskClient, doubt: Receipt) -> str:
-        """What versions without a key have planted: their items hold no marker."""
+        """The marker of versions without a key: their items hold none."""
         return self._markers.old_of(helpdesk.name, doubt.identity.request_id)
 
-    def _settle_update(self, helpdesk: HelpdeskClient, doubt: Receipt, seen: _Seen, deadline: float) -> str:
+    def _settle_update(self, helpdesk: HelpdeskClient, doubt: Receipt, run: _Run, deadline: float) -> str:
         steps = doubt.claim.steps
         begun = {step.removesuffix("?") for step in steps if step.endswith("?")} - steps
         ticket_id = doubt.claim.target
-        # Without a ticket no call is made. (Items of versions without a key hold neither ticket nor marker.)
+        # Without a ticket no call was made. (Items of versions without a key hold neither ticket nor marker.)
         unsent = doubt.claim.marker and not ticket_id
-        # Else nothing was under way but what may be made twice.
+        # Only steps were under way that may be made twice.
         harmless = helpdesk.updates_in_steps and not begun
         if (unsent or harmless) and doubt.attempts < MAX_ATTEMPTS:
             self._ledger.reopen(doubt, "resumed")
             return "absent"
         if not (begun <= {COMMENT} and ticket_id):
             return self._park(doubt, "whether it was made cannot be looked up")
-        if not seen.calls:
+        if not run.calls:
             return "waiting"
-        seen.calls -= 1
+        run.calls -= 1
         try:
             comments = self._helpdesks.comments(helpdesk.name, ticket_id, deadline)
         except HelpdeskError as error:
             self._logger.warning("look-up failed", extra={"helpdesk": helpdesk.name, "code": error.code})
-            age = seen.at - doubt.claimed_at
+            age = run.at - doubt.claimed_at
             return "waiting" if age < self._give_up_s else self._park(doubt, "could not be asked")
         if comments is None:
             return self._park(doubt, "whether the comment was written cannot be looked up")
-        return self._settle_comment(helpdesk, doubt, {last_marker(one) for one in comments}, seen.at)
+        return self._settle_comment(helpdesk, doubt, set(map(last_marker, comments)), run.at)
 
     def _settle_comment(
         self, helpdesk: HelpdeskClient, doubt: Receipt, markers: set[str | None], now: float
@@ -234,7 +234,7 @@ class DoubtResolver:
         return "absent"
 
     def _markers_come_back(self, helpdesk: HelpdeskClient, doubt: Receipt) -> bool:
-        """Whether a marker that does not show where it was planted means that there is no ticket."""
+        """Whether a marker missing from its field means that there is no ticket."""
         field = doubt.marker_field or helpdesk.marker_field
         return field != OFF and self._ledger.marker_seen(helpdesk.name, field)
 
@@ -253,7 +253,7 @@ class DoubtResolver:
         outcome = Outcome(
             identity=doubt.identity,
             kind=OutcomeKind.PARKED,
-            # A request that kills its function says so.
+            # A request that kills its function keeps that code.
             code="crashed" if doubt.outcome and doubt.outcome.code == "crashed" else "outcome_unknown",
             message=f"it may have happened, and {why}",
             attempts=doubt.attempts,
@@ -266,7 +266,7 @@ def _is_add(doubt: Receipt) -> bool:
     return doubt.identity.operation is Operation.ADD
 
 
-def _found(doubt: Receipt, ticket: Ticket) -> Outcome:
+def _success_of(doubt: Receipt, ticket: Ticket) -> Outcome:
     return Outcome(
         identity=doubt.identity,
         kind=OutcomeKind.SUCCEEDED,

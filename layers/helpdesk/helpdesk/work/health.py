@@ -1,6 +1,6 @@
-"""Tries closed gates each minute, and tells CloudWatch how gates and doubts stand, zeros included.
+"""Probes closed gates each minute, and records the state of gates and doubts as metrics, zeros included.
 
-The alarms watch what is told here without a helpdesk's name: the worst of all helpdesks. Zeros clear them.
+The alarms watch the metrics without a helpdesk's name: the worst of all helpdesks. Zeros clear the alarms.
 """
 
 from collections.abc import Callable
@@ -15,15 +15,15 @@ from helpdesk.store.gate import TOKEN_REFUSED, GateState
 from helpdesk.store.ledger import Ledger
 from helpdesk.work.helpdesks import Helpdesks
 
-# More doubts than that are too many, whatever their number.
+# More doubts than this are too many, whatever their number.
 MOST_DOUBTS = 500
 
 
 def probe_closed_gates(helpdesks: Helpdesks, deadline: float) -> None:
-    """Makes one harmless call where a gate is closed and its next probe is due: nobody else may be asking.
+    """Makes one harmless call where a gate is closed and its next probe is due.
 
-    Without it a gate that closed for a refused token would stay closed until the next request, and its alarm
-    would outlast the reason.
+    Else a gate that closed for a refused token would stay closed until the next request, and its alarm would
+    outlast the reason.
     """
     for helpdesk in helpdesks.clients:
         with suppress(HelpdeskError):
@@ -31,7 +31,7 @@ def probe_closed_gates(helpdesks: Helpdesks, deadline: float) -> None:
 
 
 def record_health(helpdesks: Helpdesks, ledger: Ledger, metrics: Metrics, clock: Callable[[], float]) -> None:
-    """Reads a gate and the doubts for each helpdesk, and tells them. Raises UnavailableError."""
+    """Reads the gate and the doubts of each helpdesk, and records metrics. Raises UnavailableError."""
     now = clock()
     helpdesk_metrics = HelpdeskMetrics()
     refused = paused = contradicted = down_s = doubt_s = 0.0
@@ -61,5 +61,5 @@ def record_health(helpdesks: Helpdesks, ledger: Ledger, metrics: Metrics, clock:
 
 
 def _down_s(state: GateState, now: float) -> float:
-    """For how long the helpdesk has not answered or has asked us to wait."""
+    """For how long the helpdesk has sent no reply or has asked us to wait."""
     return now - state.closed_at if state.closed and state.reason != TOKEN_REFUSED else 0.0

@@ -1,4 +1,4 @@
-"""The helpdesks that are served here: what each can take, and what it shows, asked through its gate."""
+"""The helpdesks that are served here: what each can take and show, called through its gate."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -29,9 +29,9 @@ from helpdesk.models import (
 from helpdesk.store.gate import OVER_BUDGET, Failure, Gate, Permit
 from helpdesk.store.watchlist import Watchlist
 
-# Calls of one look that bad ids among good ones are worth.
+# How many calls one background get may make to find the bad ids among good ones.
 _MOST_SPARE_CALLS = 20
-# Reasons of our own: they say nothing of the helpdesk.
+# Our own reasons: they say nothing of the helpdesk.
 _OUR_CODES = {
     "ledger_unavailable",
     "ledger_moved_on",
@@ -47,7 +47,7 @@ _OUR_CODES = {
 
 @dataclass(frozen=True)
 class Signal:
-    """What a call says of the helpdesk; nothing where it was not asked."""
+    """What a call says of the helpdesk; nothing where the helpdesk was not called."""
 
     healthy: bool = False
     failure: Failure | None = None
@@ -99,11 +99,11 @@ class Helpdesks:
         self._clients[request.helpdesk].check(request)
 
     def gate(self, helpdesk: str) -> Gate:
-        """The gate of a helpdesk, to be looked at."""
+        """The gate of a helpdesk, for reading its state."""
         return self._gates[helpdesk]
 
     def get(self, request: GetRequest, deadline: float) -> Outcome:
-        """The tickets asked for. Raises HelpdeskError where they cannot be had."""
+        """The outcome of a get. Raises HelpdeskError where the tickets cannot be had."""
         helpdesk = request.helpdesk
         calls = self.calls_for(helpdesk, len(request.ticket_ids))
         permit = self.acquire(helpdesk, calls, deadline, harmless=True)
@@ -133,32 +133,32 @@ class Helpdesks:
     def get_with_spare_budget(
         self, helpdesk: str, ticket_ids: Sequence[str], deadline: float
     ) -> list[Ticket]:
-        """Those of up to `get_limit` tickets that there are, by calls that live requests leave.
+        """The tickets that exist, of up to `get_limit`, by calls that live requests leave.
 
-        One bad id may spoil the others' call: what is refused is asked for in halves, down to single tickets,
+        One bad id may spoil the others' call: a refused call is made again in halves, down to single tickets,
         which are left out. Raises UnavailableError, UnauthorizedError, and OutcomeUnknownError also where the
-        helpdesk seems to refuse whatever it is asked.
+        helpdesk seems to refuse every call.
         """
         parts = [list(ticket_ids)]
-        found: list[Ticket] = []
+        tickets: list[Ticket] = []
         refused = calls = 0
         while parts:
-            if calls == _MOST_SPARE_CALLS or (refused > 1 and not found):
+            if calls == _MOST_SPARE_CALLS or (refused > 1 and not tickets):
                 raise OutcomeUnknownError("refused", "the helpdesk refuses to show tickets")
             part = parts.pop()
             calls += 1
             try:
-                found += self._read(helpdesk, partial(_fetch_all, part, deadline), spare=True)
+                tickets += self._read(helpdesk, partial(_fetch_all, part, deadline), spare=True)
             except RejectedError:
                 half = len(part) // 2
                 parts += [part[half:], part[:half]] if half else []
                 refused += not half
-        return found
+        return tickets
 
     def _read[T](self, helpdesk: str, call: Callable[[HelpdeskClient], T], *, spare: bool = False) -> T:
-        """What a read in the background gives. It closes the gate to no request.
+        """The result of a background read. Its failure closes the gate to no request.
 
-        A helpdesk may be slow to list, or refuse our key for it, and take tickets all the same.
+        A helpdesk may be slow to list, or refuse our key for lists, and still take tickets.
         """
         permit = self._gates[helpdesk].acquire_read(spare=spare)
         if not permit.calls:
@@ -177,18 +177,18 @@ class Helpdesks:
             self.report(helpdesk, permit, [signal])
 
     def probe(self, helpdesk: str, deadline: float) -> None:
-        """Makes one harmless read where the gate is closed and it is time. Raises UnavailableError."""
+        """Makes one harmless read where a closed gate's probe is due. Raises UnavailableError."""
         self.acquire(helpdesk, 0, deadline, harmless=True)
 
     # ── for a batch ──────────────────────────────────────────────────────────────────────────────────────
 
     def prepare(self, helpdesk: str) -> None:
-        """Reads a secret that this process has not read yet, so that the first call need not wait for it."""
+        """Reads a secret that this process has not read yet, so the first call need not wait for it."""
         if self._clients[helpdesk].token_version(fresh=False) is None:
             self._clients[helpdesk].token_version(fresh=True)
 
     def acquire(self, helpdesk: str, calls: int, deadline: float, *, harmless: bool = False) -> Permit:
-        """The right to make up to so many calls now. Probes a closed gate, where it is time, by a read.
+        """The permit to make up to so many calls now. Probes a closed gate by a read, where that is due.
 
         Raises UnavailableError as the gate does.
         """
@@ -200,7 +200,7 @@ class Helpdesks:
             permit = gate.acquire(calls, version, harmless=harmless)
         if permit.kind != "probe":
             return permit
-        # A second one is due already: the first heard nothing, or the secret has changed since.
+        # A second probe is due already: the first got no reply, or the secret has changed since.
         self.report(helpdesk, permit, [])
         return Permit(0, permit.code, permit.retry_after)
 
@@ -221,42 +221,43 @@ class Helpdesks:
         return math.ceil(ids / self._clients[helpdesk].get_limit)
 
     def report(self, helpdesk: str, permit: Permit, signals: Sequence[Signal]) -> bool:
-        """Lets the gate know how calls went. Whether the next of a batch may follow its trial.
+        """Reports to the gate how calls went. Whether the next call of a batch may follow its trial.
 
-        One that needed no call has given its turn back.
+        A trial that needed no call has given its turn back.
         """
         if not permit.calls:
             return False
         failures = [signal.failure for signal in signals if signal.failure]
-        answered = any(signal.healthy for signal in signals)
-        # The gate is there to spare the helpdesk; what was done stays done without it.
+        healthy = any(signal.healthy for signal in signals)
+        # The gate only spares the helpdesk: a report that is lost undoes nothing.
         with suppress(HelpdeskError):
             version = self._clients[helpdesk].token_version(fresh=False)
-            self._gates[helpdesk].report(permit, failures, answered, version)
+            self._gates[helpdesk].report(permit, failures, healthy, version)
             return permit.kind == "trial" and not failures
         return False
 
-    def retrieved(self, request: GetRequest, found: Mapping[str, Ticket]) -> Outcome:
+    def retrieved(self, request: GetRequest, tickets: Mapping[str, Ticket]) -> Outcome:
         """The outcome of a get. Raises UnavailableError where its tickets cannot be put on the watchlist."""
         if self._watchlist and "watch" in request.include:
-            self._watchlist.add(request.helpdesk, [one for one in request.ticket_ids if one in found])
-        return _retrieved(request, found)
+            shown = [ticket_id for ticket_id in request.ticket_ids if ticket_id in tickets]
+            self._watchlist.add(request.helpdesk, shown)
+        return _retrieved(request, tickets)
 
 
 def fetch(
     client: HelpdeskClient, ticket_ids: Sequence[str], extra: Mapping[str, JsonValue], deadline: float
 ) -> dict[str, Ticket]:
-    """Those of the tickets that exist, by as many calls as it takes. Raises HelpdeskError."""
-    found: dict[str, Ticket] = {}
+    """The tickets that exist, by as many calls as it takes. Raises HelpdeskError."""
+    tickets: dict[str, Ticket] = {}
     for start in range(0, len(ticket_ids), client.get_limit):
         part = ticket_ids[start : start + client.get_limit]
         try:
-            found |= {ticket.ticket_id: ticket for ticket in client.get(part, extra, deadline)}
+            tickets |= {ticket.ticket_id: ticket for ticket in client.get(part, extra, deadline)}
         except ValidationError as error:
             raise OutcomeUnknownError(
                 "unexpected_answer", "the answer holds what no ticket can be"
             ) from error
-    return found
+    return tickets
 
 
 def _fetch_all(ticket_ids: Sequence[str], deadline: float, client: HelpdeskClient) -> list[Ticket]:
@@ -278,11 +279,11 @@ def signal_of(error: HelpdeskError) -> Signal:
             return Signal(failure=Failure())
 
 
-def _retrieved(request: GetRequest, found: Mapping[str, Ticket]) -> Outcome:
-    missing = tuple(one for one in request.ticket_ids if one not in found)
+def _retrieved(request: GetRequest, shown: Mapping[str, Ticket]) -> Outcome:
+    missing = tuple(ticket_id for ticket_id in request.ticket_ids if ticket_id not in shown)
     if len(missing) == len(request.ticket_ids):
         return rejected(request, "ticket_not_found", "the helpdesk shows no such ticket", missing)
-    tickets = [found[one] for one in dict.fromkeys(request.ticket_ids) if one in found]
+    tickets = [shown[ticket_id] for ticket_id in dict.fromkeys(request.ticket_ids) if ticket_id in shown]
     if "raw" not in request.include:
         tickets = [ticket.model_copy(update={"raw": None}) for ticket in tickets]
     only = tickets[0] if len(request.ticket_ids) == 1 else None
@@ -297,7 +298,7 @@ def _retrieved(request: GetRequest, found: Mapping[str, Ticket]) -> Outcome:
 
 
 def rejected(request: Request, code: str, message: str, missing: tuple[str, ...] = ()) -> Outcome:
-    """The outcome of a request that cannot be carried out as it is."""
+    """The outcome of a request that cannot be executed as it is."""
     return Outcome(
         identity=identity_of(request), kind=OutcomeKind.REJECTED, code=code, message=message, missing=missing
     )

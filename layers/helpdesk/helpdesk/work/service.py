@@ -1,11 +1,11 @@
-"""Carries requests out: at most one call for each, and an outcome or a reason to come back later."""
+"""Executes requests: each gets at most one call, and an outcome or a reason to come back later."""
 
 import time
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -44,60 +44,63 @@ from helpdesk.store.ledger import (
 )
 from helpdesk.work.helpdesks import HEALTHY, NO_SIGNAL, Helpdesks, Signal, fetch, rejected, signal_of
 
-# By how much a sender's clock may be ahead of ours.
+# A sender's clock may be ahead of ours by this much.
 _MOST_AHEAD_S = 300
-# An update waits so long for the add that its reference names, and asks for it so often.
+# How long an update waits for the add that its reference names, and how often it asks.
 _REFERENCE_WAIT_S = 3600
 _REFERENCE_EACH_S = 60.0
 
 
 @dataclass(frozen=True)
 class Deferred:
-    """Nothing was done, or nothing is known yet: ask again, after `retry_after` seconds where given."""
+    """Nothing was done, or nothing is known yet: try again, after `retry_after` seconds where given."""
 
     code: str
     retry_after: float | None = None
     token_refused: bool = False
     # Nothing was tried: the gate is closed, or the budget is used up.
     held: bool = False
-    # Of a fault of our own: the kind of the exception and where it was raised, without its text.
+    # A fault of our own: the exception's class and where it was raised, without its text.
     fault: str | None = None
-    # The helpdesk to which the request belongs, where it was sent to another one.
+    # The helpdesk that the request belongs to, where it was sent to another one.
     elsewhere: str | None = None
 
 
 type Result = Outcome | Deferred
 
 
-@dataclass(frozen=True)
-class Executed:
-    """A request, what became of it, and how long that took.
+@dataclass(eq=False)
+class Execution:
+    """A request, its result, and how long that took.
 
-    `asked` is the request as it came, where it is carried out at another helpdesk: that of its first claim.
+    A request that was first claimed at another helpdesk is executed there; `request` then names that one.
     """
 
     request: Request
-    result: Result
-    milliseconds: int
-    asked: Request | None = None
+    result: Result = Deferred("not_executed")
+    milliseconds: int = 0
 
 
-# Compared by identity: two copies of one request are two pieces of work.
+# Compared by identity: two copies of one request are two groups.
 @dataclass(frozen=True, eq=False)
 class _CallGroup:
-    """One change, gets that one call can answer, or the updates of one ticket in their order."""
+    """One change, gets that share one call, or the updates of one ticket in their order."""
 
-    requests: tuple[Request, ...]
+    executions: tuple[Execution, ...]
     calls: int = 1
 
     @property
     def is_get(self) -> bool:
-        return isinstance(self.requests[0], GetRequest)
+        return isinstance(self.executions[0].request, GetRequest)
+
+    @property
+    def request_ids(self) -> set[str]:
+        return {execution.request.request_id for execution in self.executions}
 
 
 @dataclass(frozen=True)
 class _Turn:
-    """What holds for all the calls of one permit; `failed` is set while the last answer is a failure."""
+    """What holds for all the calls of one permit; `failed` is set while the last reply is a failure."""
 
     permit: Permit
     deadline: float
@@ -105,7 +108,7 @@ class _Turn:
 
 
 class TicketService:
-    """Carries out requests against the helpdesks, each at most once by the ledger."""
+    """Executes requests against the helpdesks, each at most once by the ledger."""
 
     def __init__(
         self,
@@ -122,61 +125,57 @@ class TicketService:
         self._helpdesks = helpdesks
         self._ledger = ledger
         self._clock = clock
-        # A thread claims a request, calls and remembers: nothing is claimed whose call would have to wait.
+        # A thread claims a request, calls, and records: it claims nothing whose call would have to wait.
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="call")
 
     def execute(
         self, requests: Sequence[Request], deadline: float, received_before: Collection[str] = ()
-    ) -> list[Executed]:
-        """What became of each request, in any order. Calls are made side by side, gets together.
+    ) -> list[Execution]:
+        """The result of each request, in the order asked. Calls are made side by side, gets together.
 
-        Updates of one ticket that say when they happened are made one after the other, the oldest first. Of
-        the requests with an id in `received_before`, those whose call has died before come last and one by
-        one: one that kills its function must not take others with it, time and again.
+        Updates of one ticket that say when they happened are made one after the other, the oldest first.
+        Requests with an id in `received_before` whose call has died before come last and one by one: a
+        request that kills its function must not take others with it, time and again.
         """
-        carried = self._execute(requests, deadline, received_before)
-        asked: dict[int, Request] = {}
-        moved: list[Request] = []
-        for one in carried:
-            if isinstance(one.result, Deferred) and one.result.elsewhere:
-                moved.append(_at(one.result.elsewhere, one.request))
-                asked[id(moved[-1])] = one.request
+        executions = [Execution(request) for request in requests]
+        self._execute(executions, deadline, received_before)
+        moved: list[Execution] = []
+        for execution in executions:
+            helpdesk = execution.result.elsewhere if isinstance(execution.result, Deferred) else None
+            if helpdesk:
+                execution.request, execution.milliseconds = _at(helpdesk, execution.request), 0
+                moved.append(execution)
         if moved:
-            carried = [
-                one for one in carried if not (isinstance(one.result, Deferred) and one.result.elsewhere)
-            ]
-            again = self._execute(moved, deadline, received_before)
-            carried += [replace(one, asked=asked[id(one.request)]) for one in again]
-        return carried
+            self._execute(moved, deadline, received_before)
+        return executions
 
     def _execute(
-        self, requests: Sequence[Request], deadline: float, received_before: Collection[str]
-    ) -> list[Executed]:
-        carried: list[Executed] = []
-        fit: dict[str, list[Request]] = {}
-        for request in requests:
-            refused = self._refusal_of(request)
-            if refused:
-                carried.append(Executed(request, refused, 0))
+        self, executions: Sequence[Execution], deadline: float, received_before: Collection[str]
+    ) -> None:
+        by_helpdesk: dict[str, list[Execution]] = {}
+        for execution in executions:
+            refusal = self._refusal_of(execution.request)
+            if refusal:
+                execution.result = refusal
             else:
-                fit.setdefault(request.helpdesk, []).append(request)
-        # While the gates are read. What goes wrong shows in the calls, where any are made.
+                by_helpdesk.setdefault(execution.request.helpdesk, []).append(execution)
+        # These run while the gates are read. What goes wrong here shows in the calls, if any are made.
         ready = self._pool.submit(self._ledger.prepare)
         self._pool.submit(self._markers.prepare)
-        for helpdesk in fit:
+        for helpdesk in by_helpdesk:
             self._pool.submit(self._helpdesks.prepare, helpdesk)
         serve = partial(self._serve, ready, deadline, received_before)
-        if len(fit) < 2:
-            served = [serve(some) for some in fit.values()]
+        if len(by_helpdesk) < 2:
+            for helpdesk, of_helpdesk in by_helpdesk.items():
+                serve(helpdesk, of_helpdesk)
         else:
-            with ThreadPoolExecutor(len(fit)) as each:
-                served = list(each.map(serve, fit.values()))
-        return [*carried, *(one for some in served for one in some)]
+            with ThreadPoolExecutor(len(by_helpdesk)) as threads:
+                list(threads.map(serve, by_helpdesk.keys(), by_helpdesk.values()))
 
     def _refusal_of(self, request: Request) -> Result | None:
-        """Why a request is not taken up; None where it is.
+        """Why a request is not accepted; None where it is.
 
-        One that was taken up before stays so, at the helpdesk of that time: defaults and settings change.
+        A request that was accepted before stays accepted, at its helpdesk of then: settings change.
         """
         try:
             self._helpdesks.check(request)
@@ -189,7 +188,7 @@ class TicketService:
                 receipt = self._ledger.receipt(request.request_id)
             except UnavailableError as unavailable:
                 return Deferred(unavailable.code)
-            # The claim then says how it stands, and at which helpdesk.
+            # The claim then says its state, and its helpdesk.
             return None if receipt and receipt.fingerprint == fingerprint(request) else rejection
         return None
 
@@ -205,105 +204,106 @@ class TicketService:
         ready: Future[None],
         deadline: float,
         received_before: Collection[str],
-        requests: Sequence[Request],
-    ) -> list[Executed]:
-        """What became of the requests for one helpdesk. Nothing is claimed before the ledger is `ready`."""
-        helpdesk = requests[0].helpdesk
-        carried: list[Executed] = []
-        waiting = self._work_of(helpdesk, requests)
+        helpdesk: str,
+        executions: Sequence[Execution],
+    ) -> None:
+        """Executes the requests for one helpdesk. Nothing is claimed before the ledger is `ready`."""
+        waiting = self._groups(helpdesk, executions)
         while waiting:
-            permit, now, waiting = self._acquired(helpdesk, waiting, deadline)
+            permit, now, waiting = self._acquire(helpdesk, waiting, deadline)
             turn = _Turn(permit, deadline, Event())
             if now:
                 ready.result()
-            suspects = self._suspects([one for one in now if _ids_in(one) & set(received_before)])
-            beside = [one for one in now if one not in suspects]
-            done = list(self._pool.map(partial(self._do, turn), beside))
-            done += [self._do(turn, one) for one in suspects]
-            carried += [one for pieces, _ in done for one in pieces]
-            # A trial that was answered, or needed no call, lets the next of its batch follow at once.
-            if not self._helpdesks.report(helpdesk, permit, [signal for _, signal in done]):
+            suspects = self._suspects([group for group in now if group.request_ids & set(received_before)])
+            others = [group for group in now if group not in suspects]
+            signals = list(self._pool.map(partial(self._call_group, turn), others))
+            signals += [self._call_group(turn, group) for group in suspects]
+            # A trial that succeeded, or needed no call, lets the next of its batch follow at once.
+            if not self._helpdesks.report(helpdesk, permit, signals):
                 break
-        return carried + _held(waiting, permit) if waiting else carried
+        for group in waiting:
+            _defer(group.executions, Deferred(permit.code, permit.retry_after, held=True))
 
     def mark_published(self, outcome: Outcome) -> None:
-        """Remembers that a doubt has been published; where that fails it is published again."""
+        """Records that a doubt has been published; where that fails it is published again."""
         with suppress(UnavailableError):
             self._ledger.mark_published(outcome)
 
     def close(self, request: Request, outcome: Outcome, *, at_once: bool = False) -> Result:
-        """Ends a request without a call, or answers as it has ended already.
+        """Ends a request without a call; the result of a request that has ended already.
 
-        One that is in doubt goes on waiting for its look-up, unless it has to end `at_once`.
+        A request in doubt goes on waiting for its look-up, unless it has to end `at_once`.
         """
         if isinstance(request, GetRequest):
             return outcome
         try:
-            answer = self._ledger.claim(request)
-            if at_once and isinstance(answer, Settled) and answer.outcome.kind is OutcomeKind.UNKNOWN:
+            claim = self._ledger.claim(request)
+            if at_once and isinstance(claim, Settled) and claim.outcome.kind is OutcomeKind.UNKNOWN:
                 receipt = self._ledger.receipt(request.request_id)
                 message = "it may have happened, and could not be looked up in time"
                 identity = receipt.identity if receipt else outcome.identity
-                said = {"identity": identity, "code": "outcome_unknown", "message": message}
-                doubt = outcome.model_copy(update=said)
+                update = {"identity": identity, "code": "outcome_unknown", "message": message}
+                doubt = outcome.model_copy(update=update)
                 return self._record(receipt.claim, request, doubt) if receipt else doubt
         except UnavailableError as error:
             return Deferred(error.code)
-        if isinstance(answer, Claim):
-            return self._record(answer, request, outcome)
-        if isinstance(answer, Elsewhere):
-            there = _at(answer.helpdesk, request)
+        if isinstance(claim, Claim):
+            return self._record(claim, request, outcome)
+        if isinstance(claim, Elsewhere):
+            there = _at(claim.helpdesk, request)
             outcome = outcome.model_copy(update={"identity": identity_of(there)})
             return self.close(there, outcome, at_once=at_once)
-        return self._without_call(request, answer)
+        return self._without_call(request, claim)
 
     # ── the gate ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def _work_of(self, helpdesk: str, requests: Sequence[Request]) -> list[_CallGroup]:
-        """The pieces of work, those first with which a trial does the least harm."""
+    def _groups(self, helpdesk: str, executions: Sequence[Execution]) -> list[_CallGroup]:
+        """The groups; those with which a trial does the least harm come first."""
         changes: list[_CallGroup] = []
-        gets: dict[str, list[GetRequest]] = {}
-        updates: dict[tuple[str | None, ...], list[UpdateRequest]] = {}
-        for request in requests:
+        gets: dict[str, list[Execution]] = {}
+        updates: dict[tuple[str | None, ...], list[tuple[float, Execution]]] = {}
+        for execution in executions:
+            request = execution.request
             if isinstance(request, GetRequest):
-                gets.setdefault(str(sorted(request.extra.items())), []).append(request)
+                gets.setdefault(str(sorted(request.extra.items())), []).append(execution)
             elif isinstance(request, UpdateRequest) and request.occurred_at:
                 ticket = (request.ticket_id,) if request.ticket_id else (request.source, request.reference)
-                updates.setdefault(ticket, []).append(request)
+                updates.setdefault(ticket, []).append((request.occurred_at.timestamp(), execution))
             else:
-                changes.append(_CallGroup((request,)))
-        for some in updates.values():
-            some.sort(key=lambda request: request.occurred_at.timestamp() if request.occurred_at else 0.0)
-            changes.append(_CallGroup(tuple(some), len(some)))
-        changes.sort(key=lambda work: not work.requests[0].repeatable)
-        return changes + [self._gets(helpdesk, some) for some in gets.values()]
+                changes.append(_CallGroup((execution,)))
+        for of_ticket in updates.values():
+            of_ticket.sort(key=lambda pair: pair[0])
+            changes.append(_CallGroup(tuple(execution for _, execution in of_ticket), len(of_ticket)))
+        changes.sort(key=lambda group: not group.executions[0].request.repeatable)
+        return changes + [self._get_group(helpdesk, alike) for alike in gets.values()]
 
-    def _gets(self, helpdesk: str, gets: Sequence[GetRequest]) -> _CallGroup:
-        ids = {one for request in gets for one in request.ticket_ids}
+    def _get_group(self, helpdesk: str, gets: Sequence[Execution]) -> _CallGroup:
+        requests = (get.request for get in gets if isinstance(get.request, GetRequest))
+        ids = {ticket_id for request in requests for ticket_id in request.ticket_ids}
         return _CallGroup(tuple(gets), self._helpdesks.calls_for(helpdesk, len(ids)))
 
-    def _acquired(
-        self, helpdesk: str, work: Sequence[_CallGroup], deadline: float
+    def _acquire(
+        self, helpdesk: str, groups: Sequence[_CallGroup], deadline: float
     ) -> tuple[Permit, list[_CallGroup], list[_CallGroup]]:
-        """What may be done now, and what must wait."""
+        """A permit, the groups that fit into it, and those that must wait."""
         try:
-            wanted = sum(one.calls for one in work)
-            harmless = all(one.is_get for one in work)
-            permit = self._helpdesks.acquire(helpdesk, wanted, deadline, harmless=harmless)
+            calls = sum(group.calls for group in groups)
+            harmless = all(group.is_get for group in groups)
+            permit = self._helpdesks.acquire(helpdesk, calls, deadline, harmless=harmless)
         except UnavailableError as error:
             # Without the ledger nothing can be claimed either.
-            return Permit(0, code=error.code), [], list(work)
+            return Permit(0, code=error.code), [], list(groups)
         left = permit.calls
         now: list[_CallGroup] = []
-        later = list(work)
+        later = list(groups)
         while later and left:
             first = later[0]
-            if first.calls > left and len(first.requests) > 1:
+            if first.calls > left and len(first.executions) > 1:
                 # Together they do not fit, but one of them may.
                 later[:1] = (
-                    [self._gets(helpdesk, [one]) for one in first.requests if isinstance(one, GetRequest)]
+                    [self._get_group(helpdesk, [get]) for get in first.executions]
                     if first.is_get
-                    else [_CallGroup(first.requests[:1]), _CallGroup(first.requests[1:], first.calls - 1)]
+                    else [_CallGroup(first.executions[:1]), _CallGroup(first.executions[1:], first.calls - 1)]
                 )
                 continue
             if first.calls > left:
@@ -312,57 +312,59 @@ class TicketService:
             left -= first.calls
         return permit, now, later
 
-    def _suspects(self, work: Sequence[_CallGroup]) -> list[_CallGroup]:
-        """Those whose call was begun before and has not ended, the most often begun last."""
-        changes = [one for one in work if not one.is_get]
+    def _suspects(self, groups: Sequence[_CallGroup]) -> list[_CallGroup]:
+        """The groups whose call was begun before and has not ended, the most often begun last."""
+        changes = [group for group in groups if not group.is_get]
         begun = list(self._pool.map(self._times_begun, changes))
-        suspects = [(times, one) for times, one in zip(begun, changes, strict=True) if times]
-        return [one for _, one in sorted(suspects, key=lambda pair: pair[0])]
+        suspects = [pair for pair in zip(begun, changes, strict=True) if pair[0]]
+        return [group for _, group in sorted(suspects, key=lambda pair: pair[0])]
 
-    def _times_begun(self, work: _CallGroup) -> int:
+    def _times_begun(self, group: _CallGroup) -> int:
         try:
-            receipts = [self._ledger.receipt(one.request_id) for one in work.requests]
+            receipts = [self._ledger.receipt(execution.request.request_id) for execution in group.executions]
         except UnavailableError:
             return 0
-        return max([0, *(one.attempts for one in receipts if one and not one.ended)])
+        return max([0, *(receipt.attempts for receipt in receipts if receipt and not receipt.ended)])
 
-    # ── one piece of work ────────────────────────────────────────────────────────────────────────────────
+    # ── one group ────────────────────────────────────────────────────────────────────────────────────────
 
-    def _do(self, turn: _Turn, work: _CallGroup) -> tuple[list[Executed], Signal]:
-        """What became of the work's requests, and what the last call says of the helpdesk."""
-        if work.is_get:
-            gets = [request for request in work.requests if isinstance(request, GetRequest)]
-            return self._timed(gets, partial(self._get_all, gets, turn))
-        carried: list[Executed] = []
+    def _call_group(self, turn: _Turn, group: _CallGroup) -> Signal:
+        """Executes the group's requests; what the last call says of the helpdesk."""
+        if group.is_get:
+            return self._try(group.executions, turn)
         signal = NO_SIGNAL
-        changes = [request for request in work.requests if not isinstance(request, GetRequest)]
-        for place, request in enumerate(changes):
+        is_over = True
+        for place, execution in enumerate(group.executions):
             if turn.failed.is_set():
                 # The others' calls show an outage: this one is not sent into it.
-                waits = Deferred(f"gate_closed_{OUTAGE}", held=True)
-            elif carried and not _is_over(carried[-1].result):
-                waits = Deferred("ticket_busy")
+                reason = Deferred(f"gate_closed_{OUTAGE}", held=True)
+            elif not is_over:
+                reason = Deferred("ticket_busy")
             else:
-                done, signal = self._timed([request], partial(self._change, request, turn))
-                carried += done
+                signal = self._try([execution], turn)
+                is_over = _is_over(execution.result)
                 _note(signal, turn)
                 continue
-            carried += [Executed(one, waits, 0) for one in changes[place:]]
+            _defer(group.executions[place:], reason)
             break
-        return carried, signal
+        return signal
 
-    def _timed(
-        self, requests: Sequence[Request], call: Callable[[], tuple[list[Result], Signal]]
-    ) -> tuple[list[Executed], Signal]:
+    def _try(self, executions: Sequence[Execution], turn: _Turn) -> Signal:
         began = time.monotonic()
+        first = executions[0].request
         try:
-            results, signal = call()
+            if isinstance(first, GetRequest):
+                gets = (execution.request for execution in executions)
+                results, signal = self._get_all([get for get in gets if isinstance(get, GetRequest)], turn)
+            else:
+                results, signal = self._change(first, turn)
         except Exception as error:  # noqa: BLE001  # the outer edge of one record: the others must not suffer
-            waits = Deferred("internal_error", fault=_raised_at(error))
-            results, signal = [waits for _ in requests], NO_SIGNAL
+            fault = Deferred("internal_error", fault=_raised_at(error))
+            results, signal = [fault for _ in executions], NO_SIGNAL
         milliseconds = round((time.monotonic() - began) * 1000)
-        pairs = zip(requests, results, strict=True)
-        return [Executed(request, result, milliseconds) for request, result in pairs], signal
+        for execution, result in zip(executions, results, strict=True):
+            execution.result, execution.milliseconds = result, milliseconds
+        return signal
 
     def _change(self, request: AddRequest | UpdateRequest, turn: _Turn) -> tuple[list[Result], Signal]:
         field = self._helpdesks[request.helpdesk].marker_field if isinstance(request, AddRequest) else None
@@ -370,18 +372,18 @@ class TicketService:
             # Before the claim: without its marker no call is made.
             marker = self._markers.of(request.helpdesk, request.request_id)
             target = self._target(request) if isinstance(request, UpdateRequest) else None
-            answer = self._ledger.claim(request, marker, field, target)
+            claim = self._ledger.claim(request, marker, field, target)
         except UnavailableError as error:
             return [Deferred(error.code)], NO_SIGNAL
-        if not isinstance(answer, Claim):
-            return [self._without_call(request, answer)], NO_SIGNAL
-        result, signal = self._call(request, answer, turn)
-        return [self._record(answer, request, result)], signal
+        if not isinstance(claim, Claim):
+            return [self._without_call(request, claim)], NO_SIGNAL
+        result, signal = self._call(request, claim, turn)
+        return [self._record(claim, request, result)], signal
 
     def _without_call(
-        self, request: AddRequest | UpdateRequest, answer: Busy | Abandoned | Settled | Reused | Elsewhere
+        self, request: AddRequest | UpdateRequest, refusal: Busy | Abandoned | Settled | Reused | Elsewhere
     ) -> Result:
-        match answer:
+        match refusal:
             case Settled(outcome, published) if outcome.kind is OutcomeKind.UNKNOWN and published:
                 return Deferred("in_doubt", self._doubt_s)
             case Settled(outcome):
@@ -393,7 +395,7 @@ class TicketService:
             case Busy(seconds):
                 return Deferred("in_flight", max(seconds, 1.0))
             case Abandoned(claim) if request.repeatable:
-                # It has died as often as is allowed, and there is nothing to look up.
+                # It has used up its attempts, and there is nothing to look up.
                 message = "the function died in mid-call too often"
                 return self._record(
                     claim, request, _outcome(request, claim, OutcomeKind.PARKED, "crashed", message)
@@ -406,7 +408,7 @@ class TicketService:
 
     def _call(self, request: AddRequest | UpdateRequest, claim: Claim, turn: _Turn) -> tuple[Result, Signal]:
         try:
-            link = self._made(request, claim, turn)
+            link = self._send(request, claim, turn)
         except HelpdeskError as error:
             if isinstance(error, OutcomeUnknownError) and not request.repeatable:
                 result: Result = _outcome(request, claim, OutcomeKind.UNKNOWN, error.code, error.message)
@@ -416,35 +418,35 @@ class TicketService:
         outcome = _outcome(request, claim, OutcomeKind.SUCCEEDED)
         return outcome.model_copy(update={"ticket_id": link.ticket_id, "ticket_url": link.url}), HEALTHY
 
-    def _made(self, request: AddRequest | UpdateRequest, claim: Claim, turn: _Turn) -> TicketLink:
-        helpdesk = self._helpdesks.client(request.helpdesk, turn.permit)
+    def _send(self, request: AddRequest | UpdateRequest, claim: Claim, turn: _Turn) -> TicketLink:
+        client = self._helpdesks.client(request.helpdesk, turn.permit)
         if isinstance(request, AddRequest):
-            return helpdesk.add(helpdesk.marked(request.ticket, claim.marker), turn.deadline)
+            return client.add(client.marked(request.ticket, claim.marker), turn.deadline)
         ticket_id = self._ticket_id(request, claim, turn)
-        steps = _LedgerProgress(self._ledger, claim)
+        progress = _LedgerProgress(self._ledger, claim)
         if not request.occurred_at:
-            return helpdesk.update(ticket_id, request.changes, turn.deadline, steps)
+            return client.update(ticket_id, request.changes, turn.deadline, progress)
         ticket = (claim, request.helpdesk, ticket_id, request.occurred_at)
-        # Whether it was made; None where nobody knows.
+        # Whether the update was made; None where nobody knows.
         made: bool | None = None
         doubted = self._ledger.begin_update(*ticket)
         try:
-            link = helpdesk.update(ticket_id, request.changes, turn.deadline, steps)
+            link = client.update(ticket_id, request.changes, turn.deadline, progress)
             made = True
         except RejectedError:
-            # What is refused now was refused before, where that was in doubt.
-            made = steps.begun
+            # The helpdesk refuses it now, so an earlier try in doubt was refused too.
+            made = progress.begun
             raise
         except UnavailableError as error:
-            # What was in doubt stays so. Of several steps some may have been taken.
-            in_doubt = doubted or steps.begun or isinstance(error.__cause__, OutcomeUnknownError)
+            # An update in doubt stays in doubt. Some of its steps may have been taken.
+            in_doubt = doubted or progress.begun or isinstance(error.__cause__, OutcomeUnknownError)
             made = None if in_doubt else False
             raise
         except UnauthorizedError:
-            made = None if doubted or steps.begun else False
+            made = None if doubted or progress.begun else False
             raise
         finally:
-            # Where this cannot be remembered, it stays in doubt.
+            # An end that cannot be recorded leaves it in doubt.
             with suppress(UnavailableError):
                 self._ledger.end_update(*ticket, made=made)
         return link
@@ -458,7 +460,7 @@ class TicketService:
         if claim.target:
             return claim.target
         reference = (request.helpdesk, request.source, request.reference or "")
-        # Its add may still be on its way. While requests are held back, it may be held back as well.
+        # Its add may still be on its way, or held back with all other requests.
         since = max(claim.unresolved_since or self._clock(), turn.permit.calm_since)
         if self._clock() - since > _REFERENCE_WAIT_S and not self._ledger.is_ticket_expected(*reference):
             raise RejectedError("unknown_reference", "no ticket has been added under this reference")
@@ -478,32 +480,32 @@ class TicketService:
                 else:
                     self._ledger.finish(claim, kept)
         except UnavailableError as error:
-            # Without the record the request must look as if it were still in flight.
+            # Without the record the request counts as still in flight.
             return Deferred(error.code)
         return result
 
     def _get_all(self, gets: Sequence[GetRequest], turn: _Turn) -> tuple[list[Result], Signal]:
-        ids = list(dict.fromkeys(one for request in gets for one in request.ticket_ids))
+        ids = list(dict.fromkeys(ticket_id for request in gets for ticket_id in request.ticket_ids))
         try:
             client = self._helpdesks.client(gets[0].helpdesk, turn.permit)
-            found = fetch(client, ids, gets[0].extra, turn.deadline)
+            tickets = fetch(client, ids, gets[0].extra, turn.deadline)
         except HelpdeskError as error:
             if isinstance(error, RejectedError) and len(gets) > 1:
                 # One bad id may have spoilt the others' call.
-                alone = [self._get_all([request], turn) for request in gets]
-                return [result for results, _ in alone for result in results], HEALTHY
+                single_gets = [self._get_all([request], turn) for request in gets]
+                return [result for results, _ in single_gets for result in results], HEALTHY
             return [_result_of(request, error) for request in gets], signal_of(error)
-        return [self._answer(request, found) for request in gets], HEALTHY
+        return [self._retrieved(request, tickets) for request in gets], HEALTHY
 
-    def _answer(self, request: GetRequest, found: Mapping[str, Ticket]) -> Result:
+    def _retrieved(self, request: GetRequest, tickets: Mapping[str, Ticket]) -> Result:
         try:
-            return self._helpdesks.retrieved(request, found)
+            return self._helpdesks.retrieved(request, tickets)
         except UnavailableError as error:
             return Deferred(error.code)
 
 
 class _LedgerProgress:
-    """The steps of one request, remembered in its item."""
+    """The steps of one request, recorded in its item."""
 
     def __init__(self, ledger: Ledger, claim: Claim) -> None:
         self._ledger = ledger
@@ -534,12 +536,13 @@ def _raised_at(error: Exception) -> str:
     return f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}"
 
 
-def _ids_in(work: _CallGroup) -> set[str]:
-    return {request.request_id for request in work.requests}
-
-
 def _is_over(result: Result) -> bool:
     return isinstance(result, Outcome) and result.kind is not OutcomeKind.UNKNOWN
+
+
+def _defer(executions: Sequence[Execution], reason: Deferred) -> None:
+    for execution in executions:
+        execution.result = reason
 
 
 def _note(signal: Signal, turn: _Turn) -> None:
@@ -547,11 +550,6 @@ def _note(signal: Signal, turn: _Turn) -> None:
         turn.failed.clear()
     elif signal.failure:
         turn.failed.set()
-
-
-def _held(work: Sequence[_CallGroup], permit: Permit) -> list[Executed]:
-    waits = Deferred(permit.code, permit.retry_after, held=True)
-    return [Executed(request, waits, 0) for one in work for request in one.requests]
 
 
 def _result_of(request: Request, error: HelpdeskError, attempts: int = 1) -> Result:
@@ -570,7 +568,7 @@ def _result_of(request: Request, error: HelpdeskError, attempts: int = 1) -> Res
         case UnauthorizedError():
             return Deferred(error.code, token_refused=True)
         case _:
-            # Only a repeatable request comes here: the others' doubt is an outcome.
+            # Only repeatable requests get here: for the others a doubt is an outcome.
             return Deferred(error.code)
 
 

@@ -1,4 +1,4 @@
-"""Watches tickets until they are closed, and tells what has changed."""
+"""Polls watched tickets until they are closed, and publishes what has changed."""
 
 import random
 import time
@@ -16,17 +16,17 @@ from helpdesk.store.watchlist import MOST_PAGES_AT_ONCE, Page, Watched, Watchlis
 from helpdesk.work.changes import ChangePublisher, Mark, OvertakenError, state_of
 from helpdesk.work.helpdesks import Helpdesks
 
-# So many pages in a row that cannot be read are the helpdesk's trouble, and not theirs.
+# So many unreadable pages in a row are the helpdesk's fault, not the pages'.
 _MOST_FAILED = 2
 # Spreads load.
 _random = random.SystemRandom()
 
 
 class Watch:
-    """Looks at each ticket about every `each_s` seconds, by calls that live requests leave.
+    """Polls each ticket about every `each_s` seconds, by calls that live requests leave.
 
-    A page is written back after its changes have been told, all at once: a run that ends in the middle is
-    made up for by the next, and what was told is remembered for each ticket.
+    A page is written back in one write, after its changes are published. So the next run makes up for a run
+    that ends in the middle; what was published is recorded for each ticket.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Watch:
         self._clock = parts.clock
 
     def run(self, deadline: float) -> dict[str, int]:
-        """How many tickets were looked at, how many changes told, how many tickets are watched no more."""
+        """How many tickets were polled, how many changes published, how many tickets are watched no more."""
         counts = {"looked": 0, "changed": 0, "dropped": 0}
         for place, helpdesk in enumerate(self._helpdesks.clients.values()):
             now = time.monotonic()
@@ -51,7 +51,7 @@ class Watch:
             try:
                 self._poll_all(helpdesk, counts, now + share)
             except HelpdeskError as error:
-                # What was not looked at stays due.
+                # Tickets that were not polled stay due.
                 self._report_later(helpdesk, error)
         self._metrics.add_metric(name="WatchLooked", unit=MetricUnit.Count, value=counts["looked"])
         self._metrics.add_metric(name="WatchChanged", unit=MetricUnit.Count, value=counts["changed"])
@@ -67,10 +67,10 @@ class Watch:
                 self._poll(helpdesk, group, counts, deadline)
                 failed = 0
             except OutcomeUnknownError as error:
-                # A page of which nothing can be learnt must not stand before the others each minute.
+                # An unreadable page must not come before the others each minute.
                 failed += 1
                 self._report_later(helpdesk, error)
-                self._watchlist.replace(helpdesk.name, group, _watched(group), self._next_due())
+                self._watchlist.replace(helpdesk.name, group, _rows_in(group), self._next_due())
 
     def _report_later(self, helpdesk: HelpdeskClient, error: HelpdeskError) -> None:
         extra = {"helpdesk": helpdesk.name, "code": error.code}
@@ -82,13 +82,13 @@ class Watch:
     def _poll(
         self, helpdesk: HelpdeskClient, pages: Sequence[Page], counts: dict[str, int], deadline: float
     ) -> None:
-        watched = _watched(pages)
+        watched = _rows_in(pages)
         kept, unsettled = self._poll_once(helpdesk, watched, counts, deadline)
         if unsettled:
-            # Others tell of these at the same time.
+            # Others publish changes of these at the same time.
             kept |= self._poll_once(helpdesk, unsettled, counts, deadline)[0]
         if self._watchlist.replace(helpdesk.name, pages, list(kept.values()), self._next_due()):
-            dropped = [one.ticket_id for one in watched if one.ticket_id not in kept]
+            dropped = [row.ticket_id for row in watched if row.ticket_id not in kept]
             self._watchlist.forget(helpdesk.name, dropped)
             counts["looked"] += len(watched)
             counts["dropped"] += len(dropped)
@@ -96,8 +96,8 @@ class Watch:
     def _poll_once(
         self, helpdesk: HelpdeskClient, rows: Sequence[Watched], counts: dict[str, int], deadline: float
     ) -> tuple[dict[str, Watched], list[Watched]]:
-        """The rows to keep, by ticket, and those whose tickets have to be looked at again."""
-        ticket_ids = [one.ticket_id for one in rows]
+        """The rows to keep, by ticket, and those whose tickets have to be polled again."""
+        ticket_ids = [row.ticket_id for row in rows]
         before = self._publisher.marks(helpdesk.name, ticket_ids)
         shown = {
             ticket.ticket_id: ticket
@@ -105,46 +105,46 @@ class Watch:
         }
         kept: dict[str, Watched] = {}
         unsettled: list[Watched] = []
-        for one in rows:
-            ticket = shown.get(one.ticket_id)
-            is_over = self._clock() - one.since > self._watched_s
-            # A ticket that is not shown may be shown again: an answer can be short.
+        for old in rows:
+            ticket = shown.get(old.ticket_id)
+            is_over = self._clock() - old.since > self._watched_s
+            # A ticket that is not shown may be shown again: a reply can be incomplete.
             is_closed = ticket is not None and helpdesk.is_closed(ticket)
-            row, look_again = one, False
+            row, poll_again = old, False
             if ticket:
-                row, look_again = self._compared(one, ticket, before[one.ticket_id], counts, is_closed)
-            if look_again:
+                row, poll_again = self._compare(old, ticket, before[old.ticket_id], counts, is_closed)
+            if poll_again:
                 unsettled.append(row)
-            if look_again or not (is_closed or is_over):
-                kept[one.ticket_id] = row
+            if poll_again or not (is_closed or is_over):
+                kept[old.ticket_id] = row
         return kept, unsettled
 
-    def _compared(
-        self, one: Watched, ticket: Ticket, before: Mark, counts: dict[str, int], is_closed: bool
+    def _compare(
+        self, old: Watched, ticket: Ticket, before: Mark, counts: dict[str, int], is_closed: bool
     ) -> tuple[Watched, bool]:
-        """The row as it stands after a look, and whether the ticket has to be looked at again."""
+        """The row after a poll, and whether the ticket has to be polled again. Publishes a change."""
         state = state_of(ticket)
-        row = replace(one, state=state)
+        row = replace(old, state=state)
         try:
-            if not (before.state or one.state or is_closed):
+            if not (before.state or old.state or is_closed):
                 self._publisher.set_baseline(ticket)
-            elif (before.state or one.state) != state or before.pending:
+            elif (before.state or old.state) != state or before.pending:
                 published = self._publisher.publish_if_changed(ticket, before)
                 counts["changed"] += published.request_id is not None
                 return row, published.look_again
         except OvertakenError:
-            return one, True
+            return old, True
         return row, False
 
 
-def _watched(pages: Sequence[Page]) -> list[Watched]:
-    """The tickets of some pages; one that stands in two, as the page says that knows its state."""
-    known = sorted((one for page in pages for one in page.tickets), key=lambda one: bool(one.state))
-    return list({one.ticket_id: one for one in known}.values())
+def _rows_in(pages: Sequence[Page]) -> list[Watched]:
+    """The rows of some pages; of two rows of one ticket, the one with a state."""
+    rows = sorted((row for page in pages for row in page.tickets), key=lambda row: bool(row.state))
+    return list({row.ticket_id: row for row in rows}.values())
 
 
 def _groups(pages: Sequence[Page], most: int) -> Iterator[list[Page]]:
-    """Whole pages, the longest due first, as many as one get asks for."""
+    """Groups of whole pages, the longest due first, each as large as one get."""
     group: list[Page] = []
     size = 0
     for page in sorted(pages, key=lambda page: float(page.due)):

@@ -44,13 +44,13 @@ _PULL = "/select-ticket-between-start-and-end-dates.html"
 
 _ANY_TICKET = "1"
 
-# Texts and table names that Kapture's pages give for a key that is missing, wrong or out of date. Matched
-# from the start: further on a message may quote the request.
+# Texts and table names of Kapture's pages for a key that is missing, wrong or out of date. Matched from the
+# start: further on a message may quote the request.
 _TOKEN_REFUSED = re.compile(
     r"\W*((invalid|expired)\s+(auth|api)\s*key|(auth|api)\s*key\s*(is\s+)?(invalid|expired)|api\s*expired)\b",
     re.IGNORECASE,
 )
-# A failure of Kapture's own, by its name in the tables of its pages: it says nothing of the request.
+# Kapture's own failure, by its name in the tables of its pages: it says nothing of the request.
 _SERVER_FAILED = re.compile(r"\W*(internal\s+)?server\s*(failure|error)\b", re.IGNORECASE)
 
 _DATE_FORMS = (
@@ -83,16 +83,16 @@ class Kapture:
             problems += _shadowing("extra", request.extra, _get_body(request.ticket_ids))
         elif isinstance(request, UpdateRequest):
             if request.changes.sub_status is None:
-                # "sub_status" is the one field besides the id that the update page marks mandatory.
+                # The update page marks "sub_status" mandatory, and besides it only the id.
                 problems.append(FieldProblem("changes.sub_status", "is required by kapture"))
             if request.changes.assignee is not None:
                 problems.append(FieldProblem("changes.assignee", "cannot be changed in kapture"))
             try:
-                sent = _update_body("", request.changes, self._settings.zone)
+                body = _update_body("", request.changes, self._settings.zone)
             except OverflowError:
                 problems.append(FieldProblem("changes.callback_at", "is beyond the calendar"))
             else:
-                problems += _shadowing("changes.extra", request.changes.extra, sent)
+                problems += _shadowing("changes.extra", request.changes.extra, body)
         else:
             problems += _shadowing(
                 "ticket.extra", request.ticket.extra, _add_body(self.marked(request.ticket, "marker"))
@@ -101,48 +101,45 @@ class Kapture:
             raise RejectedError("invalid_request", "kapture cannot take this request", tuple(problems))
 
     def add(self, ticket: NewTicket, deadline: float) -> TicketLink:
-        """Where the new ticket is. Making this call twice makes two tickets."""
-        body = self._call(_ADD, [_add_body(ticket) | ticket.extra], deadline)
-        answer = _succeeded(body)
-        inner = _mapping(answer.get("ticket"))
-        ticket_id = _id(answer.get("ticket_id")) or _id(answer.get("ticket id")) or _ticket_id_in(inner)
+        """Adds a ticket. Making this call twice makes two tickets."""
+        reply = _success_in(self._call(_ADD, [_add_body(ticket) | ticket.extra], deadline))
+        inner = _mapping(reply.get("ticket"))
+        ticket_id = _id(reply.get("ticket_id")) or _id(reply.get("ticket id")) or _ticket_id_in(inner)
         if ticket_id is None:
             raise OutcomeUnknownError("no_ticket_id", "kapture reports success without a ticket id")
-        url = _text(answer.get("ticket_url")) or _text(inner.get("ticketURL"))
+        url = _text(reply.get("ticket_url")) or _text(inner.get("ticketURL"))
         return TicketLink(ticket_id=ticket_id, url=self._absolute(url))
 
     def marked(self, ticket: NewTicket, marker: str) -> NewTicket:
-        """The ticket with its marker, which stands behind all that comes from outside."""
+        """The ticket with its marker, behind all that comes from outside."""
         if self.marker_field == "details":
             whole = {"details": _details_of(ticket), "tags": (), "attachments": ()}
             ticket = ticket.model_copy(update=whole)
         return with_marker(ticket, marker, self.marker_field)
 
     def comments(self, ticket_id: str, deadline: float) -> list[str] | None:  # noqa: ARG002  # the port's
-        """None: comments do not come back in a way that any page describes."""
+        """None: no page describes how comments can be read."""
         return None
 
     def update(
-        self, ticket_id: str, changes: Changes, deadline: float, steps: Progress | None = None
+        self, ticket_id: str, changes: Changes, deadline: float, progress: Progress | None = None
     ) -> TicketLink:
-        """Where the changed ticket is. One call changes everything, so that there are no steps."""
-        del steps
-        sent = _update_body(ticket_id, changes, self._settings.zone)
+        """Changes a ticket. One call changes everything, so there are no steps."""
+        del progress
+        body = _update_body(ticket_id, changes, self._settings.zone)
         if changes.sub_status is not None:
-            sent["sub_status"] = self._settings.sub_statuses.get(changes.sub_status, changes.sub_status)
-        inner = _mapping(_succeeded(self._call(_UPDATE, [sent | changes.extra], deadline)).get("ticket"))
-        echoed = _ticket_id_in(inner)
-        if echoed not in (None, ticket_id):
+            body["sub_status"] = self._settings.sub_statuses.get(changes.sub_status, changes.sub_status)
+        inner = _mapping(_success_in(self._call(_UPDATE, [body | changes.extra], deadline)).get("ticket"))
+        if _ticket_id_in(inner) not in (None, ticket_id):
             raise OutcomeUnknownError("wrong_ticket_id", "kapture answers with another ticket's id")
         return TicketLink(ticket_id=ticket_id, url=self._absolute(_text(inner.get("ticketURL"))))
 
     def get(self, ticket_ids: Sequence[str], extra: Mapping[str, JsonValue], deadline: float) -> list[Ticket]:
         """The tickets that exist, in any order; unknown ids are left out. One call for all ids."""
-        body = self._call(_GET, {**extra, **_get_body(ticket_ids)}, deadline)
-        if not isinstance(body, list):
+        items = self._call(_GET, {**extra, **_get_body(ticket_ids)}, deadline)
+        if not isinstance(items, list):
             raise OutcomeUnknownError("unexpected_answer", "kapture's answer holds no list of tickets")
-        wanted = set(ticket_ids)
-        return [ticket for ticket in self._tickets(body) if ticket.ticket_id in wanted]
+        return [ticket for ticket in self._tickets(items) if ticket.ticket_id in ticket_ids]
 
     def pull(self, day: date, deadline: float) -> list[Ticket]:
         """Every ticket created on that day of the account's zone. One call covers one day at most."""
@@ -150,10 +147,10 @@ class Kapture:
         limit = self._settings.pull_limit
         offset = 0
         while True:
-            sent: dict[str, JsonValue] = {"start_date": day.isoformat(), "end_date": day.isoformat()}
+            body: dict[str, JsonValue] = {"start_date": day.isoformat(), "end_date": day.isoformat()}
             if limit:
-                sent |= {"limit": limit, "offset": offset}
-            page = self._pulled(self._call(_PULL, [sent], deadline))
+                body |= {"limit": limit, "offset": offset}
+            page = self._pull_page(body, deadline)
             new = {ticket.ticket_id: ticket for ticket in page if ticket.ticket_id not in tickets}
             tickets |= new
             # How to ask for the next page is undocumented: a server that ignores the offset repeats itself.
@@ -169,26 +166,26 @@ class Kapture:
         return (status or "").casefold() in self._settings.closed_statuses
 
     def probe(self, deadline: float) -> None:
-        """Asks for a ticket: whether there is one of this id does not matter."""
+        """Gets a ticket: whether one with this id exists does not matter."""
         self._call(_GET, _get_body([_ANY_TICKET]), deadline)
 
     def metered(self, spend: Callable[[], None]) -> Self:
-        """The same, which calls `spend` before each of its HTTP calls."""
+        """A client that calls `spend` before each HTTP call."""
         metered = copy(self)
         metered._spend = spend
         return metered
 
     def token_version(self, *, fresh: bool) -> str | None:
-        """Changes when the secret does; read anew where `fresh`."""
+        """Changes when the secret does; read again where `fresh`."""
         return self._token.version(fresh=fresh)
 
     def token_expires_on(self) -> date | None:
         """The day on which our access ends, where the secret as last read says so."""
         return self._token.expires_on
 
-    def _pulled(self, body: Any) -> list[Ticket]:
+    def _pull_page(self, body: Mapping[str, JsonValue], deadline: float) -> list[Ticket]:
         # "message" is seen as a list, as one object, and as a text where there are no tickets.
-        message = _succeeded(body).get("message")
+        message = _success_in(self._call(_PULL, [body], deadline)).get("message")
         items: Any = [message] if isinstance(message, dict) else message
         if not (items == [] or isinstance(items, str) or _shows_tickets(items)):
             raise OutcomeUnknownError("unexpected_answer", "kapture's answer holds no list of tickets")
@@ -196,35 +193,35 @@ class Kapture:
 
     # ── one call ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def _call(self, path: str, sent: Any, deadline: float) -> Any:
+    def _call(self, path: str, body: Any, deadline: float) -> Any:
         token = self._token.current()
         began = time.monotonic()
         try:
-            return self._exchange(path, sent, token, deadline)
+            return self._exchange(path, body, token, deadline)
         except UnauthorizedError:
             newer = self._token.newer(token, began)
             if newer is None:
                 raise
-            return self._exchange(path, sent, newer, deadline)
+            return self._exchange(path, body, newer, deadline)
 
-    def _exchange(self, path: str, sent: Any, token: str, deadline: float) -> Any:
-        # The key is opaque and goes as it is: nothing says that it is base64 of a user and a password.
+    def _exchange(self, path: str, body: Any, token: str, deadline: float) -> Any:
+        # The key is opaque and is sent as it is: no page says that it is base64 of a user and a password.
         headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
         if self._settings.send_api_key:
             headers |= {"x-api-key": token, "x-api-type": "TICKET"}
-        body = json.dumps(sent, ensure_ascii=False).encode()
+        raw = json.dumps(body, ensure_ascii=False).encode()
         self._spend()
-        reply = self._transport.send("POST", path + self._settings.path_version, body, headers, deadline)
+        reply = self._transport.send("POST", path + self._settings.path_version, raw, headers, deadline)
         return answered(reply, _words_in, lambda text: redacted(text, token))
 
     # ── normalised tickets ───────────────────────────────────────────────────────────────────────────────
 
     def _tickets(self, items: list[Any] | str) -> list[Ticket]:
-        found = [self._ticket(item) for item in items if isinstance(item, dict)]
-        return [ticket for ticket in found if ticket is not None]
+        tickets = (self._ticket(item) for item in items if isinstance(item, dict))
+        return [ticket for ticket in tickets if ticket is not None]
 
     def _ticket(self, raw: dict[str, Any]) -> Ticket | None:
-        # A get wraps what a pull has flat.
+        # A get wraps the fields that a pull shows flat.
         details = _mapping(raw.get("task_details")) or raw
         ticket_id = _ticket_id_in(details)
         if ticket_id is None:
@@ -236,13 +233,13 @@ class Kapture:
             internal_id=_id(details.get("taskId")),
             title=_text(details.get("title")) or _text(details.get("taskTitle")),
             details=_text(details.get("detail")),
-            # The older pull answers "success" where the status belongs.
+            # The older pull shows "success" in place of the status.
             status=None if status and status.lower() == "success" else status,
             sub_status=_sub_status(details),
             queue=_text(details.get("queueKey")) or _name(details.get("queueName")),
             priority=_text(details.get("priority")),
             assignee=_name(details.get("assignedToName")),
-            # In the samples it is set for open tickets as well.
+            # In the samples open tickets have one as well.
             closed_by=_id(details.get("ticketCloseEmpId")) if self._closes(status) else None,
             requester=_requester(details),
             created_at=self._time(details.get("date")),
@@ -294,13 +291,13 @@ def _add_body(ticket: NewTicket) -> dict[str, JsonValue]:
 
 
 def _details_of(ticket: NewTicket) -> str:
-    # Tags and attachments have no documented field; as lines of the text they are at least not lost.
+    # Tags and attachments have no documented field; as lines of the text they are not lost.
     lines = [ticket.details] if ticket.details else []
     if ticket.tags:
         lines.append("Tags: " + ", ".join(ticket.tags))
     lines += [
-        f"Attachment: {one.name} {one.url}" if one.name else f"Attachment: {one.url}"
-        for one in ticket.attachments
+        f"Attachment: {file.name} {file.url}" if file.name else f"Attachment: {file.url}"
+        for file in ticket.attachments
     ]
     return "\n".join(lines)
 
@@ -326,24 +323,24 @@ def _update_body(ticket_id: str, changes: Changes, zone: ZoneInfo) -> dict[str, 
 
 
 def _shadowing(
-    where: str, extra: Mapping[str, JsonValue], sent: Mapping[str, JsonValue]
+    where: str, extra: Mapping[str, JsonValue], body: Mapping[str, JsonValue]
 ) -> list[FieldProblem]:
-    return [FieldProblem(f"{where}.{key}", "is set by another field already") for key in extra if key in sent]
+    return [FieldProblem(f"{where}.{key}", "is set by another field already") for key in extra if key in body]
 
 
-# ── answers in ───────────────────────────────────────────────────────────────────────────────────────────
+# ── replies in ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _words_in(body: Any) -> Words:
-    status = _lowered(body).get("status")
-    # A get's answer has no status of its own, and how it shows that there are no tickets is undocumented.
+    reply = _lowered(body)
+    status = reply.get("status")
+    # A get's reply has no status of its own, and how it shows that there are no tickets is undocumented.
     if body == [] or _shows_tickets(body) or _is_success(status):
         return Success()
     if not isinstance(status, str) or not status.lower().startswith("fail"):
         return None
-    answer = _lowered(body)
-    # One page names the text after what it is about, so any other text will do.
-    texts = [answer.get("message"), *(answer[key] for key in answer if key != "status")]
+    # One page names the text after its subject, so any other text will do.
+    texts = [reply.get("message"), *(reply[key] for key in reply if key != "status")]
     message = next((text.strip() for text in texts if isinstance(text, str) and text.strip()), "failed")
     return Refusal(message, bool(_TOKEN_REFUSED.match(message)), bool(_SERVER_FAILED.match(message)))
 
@@ -358,15 +355,15 @@ def _is_success(status: Any) -> bool:
     return isinstance(status, str) and status.lower() == "success"
 
 
-def _succeeded(body: Any) -> dict[str, Any]:
-    answer = _lowered(body)
-    if not _is_success(answer.get("status")):
+def _success_in(body: Any) -> dict[str, Any]:
+    reply = _lowered(body)
+    if not _is_success(reply.get("status")):
         raise OutcomeUnknownError("unexpected_answer", "the answer says neither success nor failure")
-    return answer
+    return reply
 
 
 def _lowered(body: Any) -> dict[str, Any]:
-    # Whether a list of one is answered with a list of one is undocumented.
+    # Whether the reply to a list of one is a list of one is undocumented.
     body = body[0] if isinstance(body, list) and len(body) == 1 else body
     return {key.lower(): value for key, value in body.items()} if isinstance(body, dict) else {}
 
@@ -398,17 +395,17 @@ def _ticket_id_in(item: Mapping[str, Any]) -> str | None:
 
 
 def _sub_status(details: Mapping[str, Any]) -> SubStatus | None:
-    # "substatus" is the name here; the add and update answers use the same word for the key.
+    # "substatus" is the name here; the replies to add and update use the same word for the key.
     key, name = _text(details.get("substatusKey")), _name(details.get("substatus"))
     return SubStatus(key=key, name=name) if key or name else None
 
 
 def _requester(details: Mapping[str, Any]) -> Requester | None:
     email = _text(details.get("email")) or _text(details.get("customerEmail"))
-    found = Requester.model_construct(
+    requester = Requester.model_construct(
         email=email,
         name=_name(details.get("customerName")),
         phone=_text(details.get("phone")) or _text(details.get("customerPhone")),
         customer_id=_id(details.get("customerId")),
     )
-    return found if found != Requester() else None
+    return requester if requester != Requester() else None

@@ -1,4 +1,4 @@
-"""What Socialboards calls back with: its webhooks, and the check of a new end-point.
+"""Socialboards' callbacks: its webhooks, and the check of a new end-point.
 
 Facts are from the pages Create Endpoint, Webhook Payload and those of the events. Their samples disagree: one
 has no ticket in its envelope, one names two different tickets, and one lacks a comma.
@@ -11,28 +11,27 @@ from typing import Any
 from helpdesk.errors import RejectedError
 from helpdesk.intake.bodies import mapping, read_json
 
-# In a text that is no JSON: the ticket of the envelope, and that of an event by the address of its inbox.
+# In a text that is no JSON: the envelope's ticket, and an event's ticket by the address of its inbox.
 _NAMED = re.compile(r'"ticketid"\s*:\s*"?(\d{1,20})\b|[?&]ticketid=(\d{1,20})\b', re.IGNORECASE)
 _CHALLENGE = re.compile(r"[\w.-]{1,128}", re.ASCII)
-# As many as one look at Socialboards shows.
+# As many as one get of Socialboards shows.
 _MOST_TICKETS = 50
 
 
 def ticket_ids_in(content_type: str, raw: bytes) -> tuple[str, ...]:  # noqa: ARG001  # the port's
-    """Every ticket that a webhook names: all are looked at, for nothing says which of them is meant.
+    """Every ticket that a webhook names: nothing says which of them is meant.
 
-    A text that is no JSON is searched for them, since no repetition would mend it. Raises RejectedError where
-    that finds nothing.
+    A text that is no JSON is searched for ids, since sending it again would not mend it. Raises RejectedError
+    where there are none.
     """
     try:
-        found = _ids_in(read_json(raw))
+        return _usable(_ids_in(read_json(raw)))
     except RejectedError:
-        found = (one or other for one, other in _NAMED.findall(raw.decode(errors="replace")))
-        ids = _usable(found)
+        matches = _NAMED.finditer(raw.decode(errors="replace"))
+        ids = _usable(match[1] or match[2] for match in matches)
         if not ids:
             raise
         return ids
-    return _usable(found)
 
 
 def address_check_in(query: Mapping[str, str]) -> tuple[str, str] | None:
@@ -55,6 +54,6 @@ def _folded(value: Any) -> dict[str, Any]:
     return {str(name).lower(): inner for name, inner in mapping(value).items()}
 
 
-def _usable(found: Iterator[str]) -> tuple[str, ...]:
-    numbers = (one for one in found if one.isdecimal() and len(one) <= 20 and int(one))
+def _usable(ids: Iterator[str]) -> tuple[str, ...]:
+    numbers = (text for text in ids if text.isdecimal() and len(text) <= 20 and int(text))
     return tuple(dict.fromkeys(numbers))[:_MOST_TICKETS]

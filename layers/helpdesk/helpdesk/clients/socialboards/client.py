@@ -1,7 +1,7 @@
 """Socialboards: its paths, spellings and quirks. Nothing outside this module knows them.
 
-Facts are from Socialboards' developer pages. Calls whose pages were not to be had (status, get by id, custom
-field, tags, note) are proposals by the pattern of the others; `calls` in the settings replaces them.
+Facts are from Socialboards' developer pages. Calls whose pages could not be read (status, get by id, custom
+field, tags, note) are guesses by the pattern of the others; `calls` in the settings replaces them.
 """
 
 import json
@@ -48,9 +48,9 @@ from helpdesk.settings import SocialboardsSettings
 _TAKE = 50
 _SUCCESS = -1
 _ANY_TICKET = 1
-# A ticket with more notes than these pages show cannot be said to be without one.
+# Of a ticket with more notes than these pages show, nobody can say that a note is absent.
 _MOST_PAGES_OF_NOTES = 20
-# Rows that a call gives unless it is told otherwise, by the pages that say so.
+# Rows that a call gives by default, by the pages that say so.
 _DEFAULT_ROWS = 25
 _FIELD_MARKER = "custom_field:"
 
@@ -67,7 +67,7 @@ CALLS = {
     "notes": "GET /tickets/{ticket_id}/notes",
     "reply": "POST /tickets/{ticket_id}/replies",
 }
-# Paths that may be wrong; get is one too, and falls back to the list.
+# Paths that may be wrong. So may that of get, which falls back to the list.
 _GUESSED = {"status", "custom_field", "tags", "note", "notes"}
 
 
@@ -128,17 +128,17 @@ class Socialboards:
         """Raises RejectedError, naming every field that Socialboards needs or cannot take."""
         match request:
             case AddRequest(ticket=ticket):
-                problems = _wrong(_TicketExtra, "ticket.extra", ticket.extra)
+                problems = _problems_of(_TicketExtra, "ticket.extra", ticket.extra)
                 problems += _not_numbers({"ticket.queue": ticket.queue})
                 problems += _unknown({"ticket.disposition": ticket.disposition})
             case UpdateRequest(changes=changes):
-                problems = _wrong(_ChangesExtra, "changes.extra", changes.extra)
+                problems = _problems_of(_ChangesExtra, "changes.extra", changes.extra)
                 problems += _not_numbers({"changes.queue": changes.queue, "ticket_id": request.ticket_id})
                 problems += _unknown(
                     {"changes.callback_at": changes.callback_at, "changes.disposition": changes.disposition}
                 )
             case GetRequest():
-                ids = {f"ticket_ids.{place}": one for place, one in enumerate(request.ticket_ids)}
+                ids = {f"ticket_ids.{place}": text for place, text in enumerate(request.ticket_ids)}
                 problems = _not_numbers(ids) + _unknown({f"extra.{key}": key for key in request.extra})
         if problems:
             raise RejectedError("invalid_request", "socialboards cannot take this request", tuple(problems))
@@ -151,23 +151,23 @@ class Socialboards:
             ticket = ticket.model_copy(update={"details": _message_of(ticket), "due_date": None})
         if not field.startswith(_FIELD_MARKER):
             return with_marker(ticket, marker, field)
-        added = {"id": int(field.removeprefix(_FIELD_MARKER)), "value": marker}
-        given = [
-            one for one in _list(ticket.extra.get("custom_fields")) if _mapping(one).get("id") != added["id"]
-        ]
-        return ticket.model_copy(update={"extra": {**ticket.extra, "custom_fields": [*given, added]}})
+        field_id = int(field.removeprefix(_FIELD_MARKER))
+        fields = _as_list(ticket.extra.get("custom_fields"))
+        others = [other for other in fields if _mapping(other).get("id") != field_id]
+        custom_fields = [*others, {"id": field_id, "value": marker}]
+        return ticket.model_copy(update={"extra": {**ticket.extra, "custom_fields": custom_fields}})
 
     def add(self, ticket: NewTicket, deadline: float) -> TicketLink:
-        """Where the new ticket is. Making this call twice makes two tickets."""
+        """Adds a ticket. Making this call twice makes two tickets."""
         ticket_id = self._call("add", deadline, body=_add_body(ticket))
         if type(ticket_id) is not int:
             raise OutcomeUnknownError("no_ticket_id", "socialboards reports success without a ticket id")
         return self._link(str(ticket_id))
 
-    def update(self, ticket_id: str, changes: Changes, deadline: float, steps: Progress) -> TicketLink:
-        """Where the changed ticket is. Each change is a call of its own; those done before are left out."""
+    def update(self, ticket_id: str, changes: Changes, deadline: float, progress: Progress) -> TicketLink:
+        """Changes a ticket. Each change is a call of its own; changes done before are left out."""
         extra = _ChangesExtra.model_validate(changes.extra)
-        run = partial(self._step, ticket_id, steps, deadline)
+        run = partial(self._step, ticket_id, progress, deadline)
         if changes.assignee:
             run("assignee", partial(self._assignee, ticket_id, changes.assignee, deadline))
         if changes.queue:
@@ -179,14 +179,14 @@ class Socialboards:
         if changes.sub_status:
             run("status", partial(dict, status=changes.sub_status))
         if extra.reply:
-            self._step_once(ticket_id, steps, deadline, "reply", _reply_body(extra.reply))
+            self._step_once(ticket_id, progress, deadline, "reply", _reply_body(extra.reply))
         if changes.comment:
-            note = _note_body(changes.comment, steps.marker, extra.note_author_email)
-            self._step_once(ticket_id, steps, deadline, "note", note, COMMENT)
+            note = _note_body(changes.comment, progress.marker, extra.note_author_email)
+            self._step_once(ticket_id, progress, deadline, "note", note, COMMENT)
         return self._link(ticket_id)
 
     def comments(self, ticket_id: str, deadline: float) -> list[str] | None:
-        """The notes of a ticket as Socialboards gives them; None where it does not, or may not give all."""
+        """The notes of a ticket as Socialboards gives them; None where it gives none, or perhaps not all."""
         seen: dict[str, None] = {}
         for _ in range(_MOST_PAGES_OF_NOTES):
             try:
@@ -213,11 +213,11 @@ class Socialboards:
     ) -> list[Ticket]:
         """The tickets that exist, in any order; unknown ids are left out."""
         if len(ticket_ids) == 1:
-            found = self._got(ticket_ids[0], deadline)
+            items = self._get_item(ticket_ids[0], deadline)
         else:
-            wanted: list[JsonValue] = [int(one) for one in ticket_ids]
-            found = self._listed({"ticketIds": wanted, "take": len(wanted)}, deadline)
-        tickets = [self._ticket(item) for item in found]
+            ids: list[JsonValue] = [int(ticket_id) for ticket_id in ticket_ids]
+            items = self._list({"ticketIds": ids, "take": len(ids)}, deadline)
+        tickets = (self._ticket(item) for item in items)
         return [ticket for ticket in tickets if ticket is not None and ticket.ticket_id in ticket_ids]
 
     def pull(self, day: date, deadline: float) -> list[Ticket]:
@@ -233,11 +233,11 @@ class Socialboards:
                 "take": _TAKE,
                 "skip": skip,
             }
-            page = self._listed(body, deadline)
-            found = (self._ticket(item) for item in page)
-            new = {ticket.ticket_id: ticket for ticket in found if ticket and ticket.ticket_id not in tickets}
+            page = self._list(body, deadline)
+            shown = (self._ticket(item) for item in page)
+            new = {ticket.ticket_id: ticket for ticket in shown if ticket and ticket.ticket_id not in tickets}
             tickets |= new
-            # Rows move between pages while tickets arrive, so that a page may repeat what is known.
+            # Rows move between pages while tickets arrive, so a page may repeat known ones.
             if len(page) < _TAKE or not new:
                 return list(tickets.values())
             skip += len(page)
@@ -247,17 +247,17 @@ class Socialboards:
         return (ticket.status or "").casefold() in ("completed", "closed")
 
     def probe(self, deadline: float) -> None:
-        """Lists one ticket: whether there is one of this id does not matter."""
-        self._listed({"ticketIds": [_ANY_TICKET], "take": 1}, deadline)
+        """Lists one ticket: whether one with this id exists does not matter."""
+        self._list({"ticketIds": [_ANY_TICKET], "take": 1}, deadline)
 
     def metered(self, spend: Callable[[], None]) -> Self:
-        """The same, which calls `spend` before each of its HTTP calls."""
+        """A client that calls `spend` before each HTTP call."""
         metered = copy(self)
         metered._spend = spend
         return metered
 
     def token_version(self, *, fresh: bool) -> str | None:
-        """Changes when the secret does; read anew where `fresh`."""
+        """Changes when the secret does; read again where `fresh`."""
         return self._token.version(fresh=fresh)
 
     def token_expires_on(self) -> date | None:
@@ -269,62 +269,62 @@ class Socialboards:
     def _step(
         self,
         ticket_id: str,
-        steps: Progress,
+        progress: Progress,
         deadline: float,
         call: str,
         body: Callable[[], Mapping[str, Any]],
         name: str | None = None,
     ) -> None:
-        """A change that may be made twice: in doubt it is simply made again."""
-        if steps.is_done(name or call):
+        """Makes a change that may be made twice: in doubt it is made again."""
+        if progress.is_done(name or call):
             return
         try:
             self._call(call, deadline, ticket_id=ticket_id, body=body())
         except OutcomeUnknownError as error:
             raise UnavailableError(error.code, error.message) from error
-        steps.mark_done(name or call)
+        progress.mark_done(name or call)
 
     def _step_once(
         self,
         ticket_id: str,
-        steps: Progress,
+        progress: Progress,
         deadline: float,
         call: str,
         body: Mapping[str, Any],
         name: str | None = None,
     ) -> None:
-        """A change that must not be made twice."""
+        """Makes a change that must not be made twice."""
         step = name or call
-        if steps.is_done(step):
+        if progress.is_done(step):
             return
-        steps.mark_begun(step)
+        progress.mark_begun(step)
         self._call(call, deadline, ticket_id=ticket_id, body=body)
         try:
-            steps.mark_done(step)
+            progress.mark_done(step)
         except UnavailableError as error:
             raise OutcomeUnknownError("step_not_recorded", "a step was made and not remembered") from error
 
     def _assignee(self, ticket_id: str, assignee: str, deadline: float) -> dict[str, JsonValue]:
-        # The pair works as a lock: the one whom the ticket has now must be named.
+        # The pair works as a lock: the call must name the present assignee.
         current = next(iter(self.get([ticket_id], {}, deadline)), None)
         locked = current.raw.get("lockedby") if current and current.raw else None
         return {"assigneeId": assignee, "previousAssigneeId": _mapping(locked).get("id")}
 
     # ── one call ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def _got(self, ticket_id: str, deadline: float) -> list[Any]:
+    def _get_item(self, ticket_id: str, deadline: float) -> list[Any]:
         # The path of this call is a guess; the list is documented.
         with suppress(RejectedError, NotReachedError):
-            found = self._call("get", deadline, ticket_id=ticket_id)
-            if self._ticket(found):
-                return [found]
-        return self._listed({"ticketIds": [int(ticket_id)], "take": 1}, deadline)
+            item = self._call("get", deadline, ticket_id=ticket_id)
+            if self._ticket(item):
+                return [item]
+        return self._list({"ticketIds": [int(ticket_id)], "take": 1}, deadline)
 
-    def _listed(self, body: Mapping[str, JsonValue], deadline: float) -> list[Any]:
-        found = self._call("list", deadline, body=body)
-        if not isinstance(found, list) or (found and not any(map(self._ticket, found))):
+    def _list(self, body: Mapping[str, JsonValue], deadline: float) -> list[Any]:
+        items = self._call("list", deadline, body=body)
+        if not isinstance(items, list) or (items and not any(map(self._ticket, items))):
             raise OutcomeUnknownError("unexpected_answer", "socialboards' answer holds no list of tickets")
-        return found
+        return items
 
     def _call(
         self,
@@ -340,15 +340,15 @@ class Socialboards:
         if rows:
             path += ("&" if "?" in path else "?") + urlencode(rows)
         try:
-            return self._sent(method, path, body, deadline)
+            return self._send(method, path, body, deadline)
         except NotReachedError as error:
             if name not in _GUESSED:
                 raise
-            # The list is documented: where it answers, there is no outage, only this path is unknown.
+            # The list is documented: if it replies, there is no outage, and only this path is unknown.
             self.probe(deadline)
             raise RejectedError("not_found", f"socialboards knows no {self._calls[name]}") from error
 
-    def _sent(self, method: str, path: str, body: Any, deadline: float) -> Any:
+    def _send(self, method: str, path: str, body: Any, deadline: float) -> Any:
         token = self._token.current(deadline)
         began = time.monotonic()
         try:
@@ -359,9 +359,9 @@ class Socialboards:
 
     def _exchange(self, method: str, path: str, body: Any, token: str, deadline: float) -> Any:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        sent = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
+        raw = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
         self._spend()
-        reply = self._transport.send(method, path, sent, headers, deadline)
+        reply = self._transport.send(method, path, raw, headers, deadline)
         envelope = _folded(answered(reply, _words_in, lambda text: redacted(text, token)))
         return envelope["data"]
 
@@ -404,11 +404,11 @@ class Minter:
         self._path = path
 
     def mint(self, credentials: RefreshCredentials, deadline: float) -> tuple[str, float, str | None]:
-        """An access token, its life in seconds, and the refresh token that came with it.
+        """Mints an access token: the token, its life in seconds, and the refresh token that came with it.
 
         Raises:
             UnauthorizedError: the credentials are refused.
-            UnavailableError: there is no usable answer. Minting twice does no harm.
+            UnavailableError: there is no usable reply. Minting twice does no harm.
         """
         form = {
             "grant_type": "refresh_token",
@@ -418,7 +418,7 @@ class Minter:
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         try:
             reply = self._transport.send("POST", self._path, urlencode(form).encode(), headers, deadline)
-            body = _folded(answered(reply, _mint_words_in, _said_nothing))
+            body = _folded(answered(reply, _mint_words_in, _without_words))
         except OutcomeUnknownError as error:
             raise UnavailableError(error.code, "no access token could be minted") from error
         except RejectedError as error:
@@ -457,13 +457,13 @@ def _add_body(ticket: NewTicket) -> dict[str, JsonValue]:
         "sentiment": extra.sentiment,
         "sourceName": extra.source_name,
         "tags": list(ticket.tags),
-        "attachments": [{"url": one.url, "name": one.name or one.url} for one in ticket.attachments],
+        "attachments": [{"url": file.url, "name": file.name or file.url} for file in ticket.attachments],
     }
     return {key: value for key, value in body.items() if value not in (None, [], "")}
 
 
 def _message_of(ticket: NewTicket) -> str:
-    # There is no field for the due date; as a line of the text it is at least not lost.
+    # There is no field for the due date; as a line of the text it is not lost.
     due = f"Due: {ticket.due_date.isoformat()}" if ticket.due_date else None
     return "\n\n".join(filter(None, (ticket.details, due)))
 
@@ -496,44 +496,44 @@ def _unknown(fields: Mapping[str, object]) -> list[FieldProblem]:
     return [FieldProblem(name, "is not known to socialboards") for name, value in fields.items() if value]
 
 
-def _wrong(model: type[BaseModel], where: str, extra: Mapping[str, JsonValue]) -> list[FieldProblem]:
+def _problems_of(model: type[BaseModel], where: str, extra: Mapping[str, JsonValue]) -> list[FieldProblem]:
     try:
         model.model_validate(extra)
     except ValidationError as error:
         return [
-            FieldProblem(".".join((where, *map(str, found["loc"]))), found["msg"])
-            for found in error.errors(include_url=False, include_input=False, include_context=False)
+            FieldProblem(".".join((where, *map(str, problem["loc"]))), problem["msg"])
+            for problem in error.errors(include_url=False, include_input=False, include_context=False)
         ]
     return []
 
 
-# ── answers in ───────────────────────────────────────────────────────────────────────────────────────────
+# ── replies in ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _words_in(body: Any) -> Words:
     envelope = _mapping(_folded(body))
     code = envelope.get("errorcode", _SUCCESS)
     if code == _SUCCESS:
-        # An answer without a code may be a success as well; it holds its result in any case.
+        # A reply without a code may be a success as well; a success always holds its result.
         return Success() if "data" in envelope else None
     if not str(code).removeprefix("-").isdecimal():
-        # Gateways name their errors so, in letters.
+        # A gateway's error: it has a name in letters.
         return None
     return Refusal(_text(envelope.get("errortext")) or f"error {code}")
 
 
-def _said_nothing(_: str) -> str:
-    # What the token endpoint says may quote what it was sent.
+def _without_words(_: str) -> str:
+    # The token endpoint's words may quote our credentials.
     return "the token endpoint refused"
 
 
 def _mint_words_in(body: Any) -> Words:
-    # Failures of this endpoint are not described: the OAuth form and the envelope are both understood.
-    answer = _mapping(_folded(body))
+    # No page describes failures of this endpoint: we read the OAuth form and the envelope.
+    reply = _mapping(_folded(body))
     # OAuth's errors are single words; a web server's own JSON says "Not Found".
-    if "error" in answer and " " not in str(answer["error"]):
+    if "error" in reply and " " not in str(reply["error"]):
         return Refusal("refused")
-    return Success() if "access_token" in answer else _words_in(body)
+    return Success() if "access_token" in reply else _words_in(body)
 
 
 def _folded(value: Any) -> Any:
@@ -547,7 +547,7 @@ def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _list(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
@@ -567,10 +567,10 @@ def _time(value: Any) -> datetime | None:
 
 
 def _requester(author: Mapping[str, Any]) -> Requester | None:
-    found = Requester.model_construct(
+    requester = Requester.model_construct(
         email=_text(author.get("email")),
         name=_text(author.get("name")),
         phone=_text(author.get("phonenumber")),
         customer_id=_text(author.get("customidentifier")),
     )
-    return found if found != Requester() else None
+    return requester if requester != Requester() else None

@@ -1,4 +1,4 @@
-"""What functions tell CloudWatch: the figures that alarms and dashboard show."""
+"""The metrics that functions record: what alarms and dashboard show."""
 
 import json
 from collections import defaultdict

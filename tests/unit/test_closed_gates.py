@@ -1,4 +1,4 @@
-"""The helpdesks behind their gates, where a gate lets nothing through."""
+"""Requests behind a closed gate."""
 
 import threading
 import time
@@ -49,9 +49,9 @@ class _UnreadableSecret:
 
 @pytest.fixture
 def helpdesk() -> Iterator[_UnreadableSecret]:
-    found = _UnreadableSecret()
-    yield found
-    found.answers.set()
+    unreadable = _UnreadableSecret()
+    yield unreadable
+    unreadable.answers.set()
 
 
 def test_what_a_closed_gate_holds_back_does_not_wait_for_a_secret(helpdesk: _UnreadableSecret) -> None:
@@ -61,11 +61,11 @@ def test_what_a_closed_gate_holds_back_does_not_wait_for_a_secret(helpdesk: _Unr
     service = TicketService(
         Helpdesks(helpdesks, gates), no_ledger, Markers(lambda: (b"key",), "t"), doubt_s=1, threads=2
     )
-    asked = {"request_id": "1", "source": "s", "helpdesk": "kapture"}
-    body = {"operation": "add", "ticket": {"title": "t"}, **asked}
+    identity = {"request_id": "1", "source": "s", "helpdesk": "kapture"}
+    body = {"operation": "add", "ticket": {"title": "t"}, **identity}
 
     with ThreadPoolExecutor(1) as pool:
         batch = pool.submit(service.execute, [REQUEST.validate_python(body)], time.monotonic() + 20)
-        (carried,) = batch.result(timeout=5)
+        (execution,) = batch.result(timeout=5)
 
-    assert carried.result == Deferred("gate_closed_outage", 5.0, held=True)
+    assert execution.result == Deferred("gate_closed_outage", 5.0, held=True)
