@@ -85,10 +85,5 @@ class Parts(BaseParts):
         return Helpdesks(self.helpdesk_clients, gates, self.watchlist)
 
     def _gate(self, name: str, settings: KaptureSettings | SocialboardsSettings) -> Gate:
-        return Gate(
-            self.table,
-            name,
-            Budget(settings.budget, settings.budget_period_s),
-            self.clock,
-            self.settings.lease_s,
-        )
+        budget = Budget(settings.budget, settings.budget_period_s)
+        return Gate(self.table, name, budget, self.clock, self.settings.lease_s)

@@ -42,7 +42,7 @@ class Topic:
         if len(groups) < 2:
             return [refused for group in groups for refused in self._publish_group(group)]
         with ThreadPoolExecutor(len(groups)) as side_by_side:
-            return [refused for found in side_by_side.map(self._publish_group, groups) for refused in found]
+            return [each for refused in side_by_side.map(self._publish_group, groups) for each in refused]
 
     def publish_event(self, message: Message) -> bool:
         """Publishes an event that is not a request's outcome. Whether SNS has taken it."""

@@ -236,16 +236,16 @@ class Ledger:
         attempts = int(before.get("attempts", 0)) + 1
         return _claim_in(key, lease, {**first, **before}, attempts)
 
-    def _why_not(self, request: Request, found: Item, lease: str, now: float) -> Answer:
-        receipt = _receipt_in(found)
+    def _why_not(self, request: Request, item: Item, lease: str, now: float) -> Answer:
+        receipt = _receipt_in(item)
         if receipt.fingerprint != fingerprint(request):
             return Reused()
         if receipt.outcome and receipt.state != "claimed":
-            return Settled(receipt.outcome, published=bool(found.get("told")))
+            return Settled(receipt.outcome, published=bool(item.get("told")))
         if receipt.claim.lease == lease:
             # This is our own write; its response was lost.
             return receipt.claim
-        left = found.get("lease_until", 0.0) - now if receipt.state == "claimed" else -1.0
+        left = item.get("lease_until", 0.0) - now if receipt.state == "claimed" else -1.0
         if left < 0 and receipt.identity.helpdesk and receipt.identity.helpdesk != request.helpdesk:
             return Elsewhere(receipt.identity.helpdesk)
         if left >= 0 or (request.repeatable and receipt.claim.attempts < MAX_ATTEMPTS):
@@ -499,8 +499,8 @@ class Ledger:
 def fingerprint(request: Request) -> str:
     """Equal for two requests that ask for the same, however they arrive."""
     about = {"request_id", "helpdesk", "source", "occurred_at"}
-    asked = request.model_dump(mode="json", exclude_defaults=True, exclude=about)
-    text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
+    content = request.model_dump(mode="json", exclude_defaults=True, exclude=about)
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -512,8 +512,8 @@ def redact_request_words(message: str | None, request: Request) -> str | None:
     if not message or isinstance(request, GetRequest):
         return message
     fields = request.ticket if isinstance(request, AddRequest) else request.changes
-    asked = "\n".join(_texts(fields.model_dump(mode="json"))).casefold()
-    return _WORD.sub(lambda word: "…" if word[0].casefold() in asked else word[0], message)[:300]
+    texts = "\n".join(_texts(fields.model_dump(mode="json"))).casefold()
+    return _WORD.sub(lambda word: "…" if word[0].casefold() in texts else word[0], message)[:300]
 
 
 def _texts(value: Any) -> Iterator[str]:

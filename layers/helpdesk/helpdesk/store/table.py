@@ -59,8 +59,8 @@ class Table:
         """The items that exist, by their keys; read consistently."""
         items: dict[str, Item] = {}
         for some in batched(dict.fromkeys(keys), _MOST_READ_AT_ONCE, strict=False):
-            wanted = {"Keys": [_encode({"pk": key}) for key in some], "ConsistentRead": True}
-            response = self._call(self._client.batch_get_item, RequestItems={self._name: wanted})
+            request = {"Keys": [_encode({"pk": key}) for key in some], "ConsistentRead": True}
+            response = self._call(self._client.batch_get_item, RequestItems={self._name: request})
             if response.get("UnprocessedKeys"):
                 raise UnavailableError("ledger_unavailable", "the ledger has answered in part")
             items |= {item["pk"]: item for item in map(_decode, response["Responses"][self._name])}
