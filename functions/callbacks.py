@@ -17,7 +17,7 @@ def callbacks(parts: Parts) -> Callbacks:
     """What takes the helpdesks' callbacks."""
     secret_ids = load_callback_settings(parts.settings.helpdesks, parts.environment)
     senders = {name: Sender(READINGS[name], secret_id) for name, secret_id in secret_ids.items()}
-    return Callbacks(parts, parts.helpdesks, ChangePublisher(parts), senders)
+    return Callbacks(parts, parts.helpdesks, ChangePublisher(parts, parts.table), senders)
 
 
 @entry(Parts, callbacks)

@@ -13,8 +13,8 @@ from helpdesk.work.token_expiry import TokenExpiry
 
 def hourly(parts: Parts) -> tuple[DailyAudit, TokenExpiry]:
     """What audits the days that are over, and what checks the helpdesks' keys."""
-    audit = DailyAudit(parts, parts.helpdesks, parts.ledger, parts.markers)
-    return audit, TokenExpiry(parts, parts.helpdesks)
+    audit = DailyAudit(parts, parts.table, parts.helpdesks, parts.ledger, parts.markers)
+    return audit, TokenExpiry(parts, parts.table, parts.helpdesks)
 
 
 @entry(Parts, hourly)

@@ -12,7 +12,7 @@ def watch(parts: Parts) -> Watch | None:
     """What looks at watched tickets; None where nothing is watched."""
     if not parts.watchlist:
         return None
-    return Watch(parts, parts.helpdesks, parts.watchlist, ChangePublisher(parts))
+    return Watch(parts, parts.helpdesks, parts.watchlist, ChangePublisher(parts, parts.table))
 
 
 @entry(Parts, watch)

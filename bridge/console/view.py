@@ -183,7 +183,7 @@ class Console:
         return on.operations.gate(helpdesk)
 
     def _helpdesk(self, on: Connected, served: ServedHelpdesk) -> dict[str, Any]:
-        gate = Gate(on.target.dynamodb, on.target.ledger_table, served.name, served.budget)
+        gate = Gate(on.target.table, served.name, served.budget)
         state = gate.read()
         limit = served.budget.limit
         return {

@@ -393,7 +393,7 @@ def _marker(stack: Examined, helpdesk: str, request_id: str, ticket: Ticket) -> 
     configured = settings.kapture if helpdesk == "kapture" else settings.socialboards
     parameter = "MarkerField" if helpdesk == "kapture" else "SocialboardsMarkerField"
     field = configured.marker_field if configured else OFF
-    ledger = Ledger(stack.target.dynamodb, stack.target.ledger_table, lease_s=0, keep_days=28)
+    ledger = Ledger(stack.target.table, lease_s=0, keep_days=28)
     receipt = ledger.receipt(request_id)
     if receipt and receipt.claim.marker and marker_in(ticket, field) == receipt.claim.marker:
         return

@@ -134,11 +134,11 @@ class Operations:
         self._target = target
         # Above 0 SQS reads all of its servers, and not a sample of them.
         self._wait_s = wait_s
-        self._ledger = Ledger(target.dynamodb, target.ledger_table, lease_s=0, keep_days=28)
+        self._ledger = Ledger(target.table, lease_s=0, keep_days=28)
 
     def audits(self, last: date, days: int) -> list[AuditReport]:
         """The reports of the last days up to one, oldest first."""
-        kept = Audits(self._target.dynamodb, self._target.ledger_table)
+        kept = Audits(self._target.table)
         dates = [last - timedelta(days=back) for back in reversed(range(days))]
         reports = [kept.of(name, day.isoformat()) for day in dates for name in self.helpdesks]
         return [report for report in reports if report is not None]
@@ -242,7 +242,7 @@ class Operations:
     def gate(self, helpdesk: str) -> Gate:
         """The gate of a helpdesk, for pause and resume. Raises BridgeError where it is not served."""
         self._check_served(helpdesk)
-        return Gate(self._target.dynamodb, self._target.ledger_table, helpdesk, Budget())
+        return Gate(self._target.table, helpdesk, Budget())
 
     def doubts(self, helpdesk: str, most: int) -> list[Receipt]:
         """Requests of which it is not known whether they happened, the longest waiting first."""

@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from bridge.errors import BridgeError
 from bridge.local import emulator
 from bridge.local.sam import STACK_NAME
+from helpdesk.store.table import Table
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation.client import CloudFormationClient
@@ -53,6 +54,10 @@ class Target:
     @cached_property
     def dynamodb(self) -> DynamoDBClient:
         return self.session.client("dynamodb", endpoint_url=self.endpoint_url)
+
+    @cached_property
+    def table(self) -> Table:
+        return Table(self.dynamodb, self.ledger_table)
 
     @cached_property
     def cloudwatch(self) -> CloudWatchClient:

@@ -12,6 +12,7 @@ from moto import mock_aws
 
 from helpdesk.errors import UnavailableError
 from helpdesk.store.gate import Budget, Failure, Gate, Permit
+from helpdesk.store.table import Table
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
@@ -64,7 +65,7 @@ class Account:
         )
 
     def gate(self, budget: Budget | None = None, clock: Callable[[], float] | None = None) -> Gate:
-        return Gate(self._client, TABLE, "kapture", budget or Budget(), clock or self.clock)
+        return Gate(Table(self._client, TABLE), "kapture", budget or Budget(), clock or self.clock)
 
     def token_version(self) -> str:
         self.asked_for_version += 1

@@ -12,6 +12,7 @@ from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture.account import KaptureSimulator
 from bridge.stacks.local_metrics import figures_in
 from helpdesk.store.gate import Budget, Gate
+from helpdesk.store.table import Table
 from tests.deployment import Clock, Deployment
 from tests.functional.conftest import TOKEN
 
@@ -163,7 +164,7 @@ def test_one_probe_a_minute_is_all_that_a_closed_gate_costs(
 def test_a_pause_is_told_and_not_probed(
     deployment: Deployment, kapture: KaptureSimulator, told: Callable[[], HelpdeskMetrics], clock: Clock
 ) -> None:
-    gate = Gate(deployment.dynamodb, "ledger", "kapture", Budget())
+    gate = Gate(Table(deployment.dynamodb, "ledger"), "kapture", Budget())
     gate.pause()
     clock.let_pass(100)
     deployment.resolve_doubts()

@@ -27,6 +27,7 @@ from helpdesk.store.ledger import (
     Reused,
     Settled,
 )
+from helpdesk.store.table import Table
 from tests.deployment import Clock, Deployment
 from tests.faults.aws import AwsOnLoopback, Mishap
 from tests.functional.conftest import TOKEN
@@ -67,7 +68,7 @@ def ledger(aws: AwsOnLoopback, monkeypatch: pytest.MonkeyPatch, clock: Clock) ->
         aws_secret_access_key="test",
         config=Config(retries={"mode": "standard", "total_max_attempts": 3}, max_pool_connections=20),
     )
-    return Ledger(client, "ledger", lease_s=LEASE_S, keep_days=28, clock=clock)
+    return Ledger(Table(client, "ledger"), lease_s=LEASE_S, keep_days=28, clock=clock)
 
 
 def _read(body: dict[str, Any]) -> Change:
@@ -447,7 +448,7 @@ def test_an_older_update_does_not_slip_in_behind_a_newer_one_that_was_quicker(le
         _begin(ledger, NOON, "newer")
         _end(ledger, NOON, "newer", made=True)
 
-    events = ledger._client.meta.events
+    events = ledger._table._client.meta.events
     events.register("after-call.dynamodb.GetItem", newer)
 
     # It has read the ticket's item before the newer one came and went.

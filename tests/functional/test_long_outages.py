@@ -25,6 +25,7 @@ from helpdesk.models import Changes, NewTicket, Request, Ticket, TicketLink
 from helpdesk.runtime.base_parts import BaseParts
 from helpdesk.store.gate import Budget, Gate
 from helpdesk.store.ledger import Ledger
+from helpdesk.store.table import Table
 from helpdesk.work.batch import QueueConsumer
 from helpdesk.work.helpdesks import Helpdesks
 from helpdesk.work.service import TicketService
@@ -220,8 +221,9 @@ class Bridge:
             self.clock,
         )
         parts.clients = cast("Clients", SimpleNamespace(sns=sns, sqs=self.queue))
-        self.ledger = Ledger(self.dynamodb, "ledger", lease_s=40, keep_days=28, clock=self.clock)
-        gate = Gate(self.dynamodb, "ledger", "kapture", budget or Budget(), self.clock)
+        table = Table(self.dynamodb, "ledger")
+        self.ledger = Ledger(table, lease_s=40, keep_days=28, clock=self.clock)
+        gate = Gate(table, "kapture", budget or Budget(), self.clock)
         service = TicketService(
             Helpdesks({"kapture": self.helpdesk}, {"kapture": gate}),
             self.ledger,

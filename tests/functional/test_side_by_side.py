@@ -11,6 +11,7 @@ from moto import mock_aws
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.server import running
 from helpdesk.store.gate import Budget, Gate
+from helpdesk.store.table import Table
 from tests.accounts import ACCOUNTS, Account, deployed
 from tests.deployment import Clock, Deployment
 
@@ -169,7 +170,7 @@ def test_a_budget_is_that_of_one_helpdesk(both: Both) -> None:
 
 def test_a_pause_of_one_leaves_the_other_alone(both: Both) -> None:
     table = both.deployment.dynamodb
-    gate = Gate(table, "ledger", both.hit.name, Budget(), both.clock)
+    gate = Gate(Table(table, "ledger"), both.hit.name, Budget(), both.clock)
     gate.pause()
     asked = len(both.hit.simulator.calls)
     both.send_by_turns()

@@ -10,6 +10,7 @@ from moto import mock_aws
 
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.server import running
+from helpdesk.store.table import Table
 from helpdesk.store.watchlist import Watched, Watchlist
 from tests.accounts import ACCOUNTS, Account
 from tests.deployment import Clock, Deployment
@@ -354,7 +355,7 @@ def test_a_thousand_tickets_take_eighty_calls_an_hour_and_never_more_than_is_spa
     limit = tickets // 10
     name = scene.account.name.upper()
     scene.deployment.set(**{f"{name}_BUDGET": str(limit), f"{name}_BUDGET_PERIOD_S": "600"})
-    listed = Watchlist(scene.deployment.dynamodb, "ledger", keep_days=28, clock=scene.clock)
+    listed = Watchlist(Table(scene.deployment.dynamodb, "ledger"), keep_days=28, clock=scene.clock)
     for page in range(tickets // 50):
         ids = [f"{ticket_id}{number:05}" for number in range(page * 50, page * 50 + 50)]
         watched = [Watched(one, "state", int(scene.clock())) for one in ids]

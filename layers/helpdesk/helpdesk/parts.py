@@ -12,6 +12,7 @@ from helpdesk.runtime.base_parts import BaseParts
 from helpdesk.settings import KaptureSettings, SocialboardsSettings
 from helpdesk.store.gate import Budget, Gate
 from helpdesk.store.ledger import Ledger
+from helpdesk.store.table import Table
 from helpdesk.store.watchlist import Watchlist, watched_under
 from helpdesk.work.helpdesks import Helpdesks
 
@@ -48,11 +49,15 @@ class Parts(BaseParts):
         )
 
     @cached_property
+    def table(self) -> Table:
+        """The one table."""
+        return Table(self.clients.dynamodb, self.settings.ledger_table)
+
+    @cached_property
     def ledger(self) -> Ledger:
         """The record of each request."""
         return Ledger(
-            self.clients.dynamodb,
-            self.settings.ledger_table,
+            self.table,
             lease_s=self.settings.lease_s,
             keep_days=self.settings.ledger_days,
             clock=self.clock,
@@ -64,12 +69,7 @@ class Parts(BaseParts):
         """The watched tickets; None where nothing is watched."""
         if not self.settings.watch_each_s:
             return None
-        return Watchlist(
-            self.clients.dynamodb,
-            self.settings.ledger_table,
-            keep_days=self.settings.ledger_days,
-            clock=self.clock,
-        )
+        return Watchlist(self.table, keep_days=self.settings.ledger_days, clock=self.clock)
 
     @cached_property
     def markers(self) -> Markers:
@@ -85,11 +85,5 @@ class Parts(BaseParts):
         return Helpdesks(self.helpdesk_clients, gates, self.watchlist)
 
     def _gate(self, name: str, settings: KaptureSettings | SocialboardsSettings) -> Gate:
-        return Gate(
-            self.clients.dynamodb,
-            self.settings.ledger_table,
-            name,
-            Budget(settings.budget, settings.budget_period_s),
-            self.clock,
-            self.settings.lease_s,
-        )
+        budget = Budget(settings.budget, settings.budget_period_s)
+        return Gate(self.table, name, budget, self.clock, self.settings.lease_s)

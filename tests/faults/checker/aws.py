@@ -220,10 +220,6 @@ class Client:
             raise NotSpokenError(f"{self._service}.{name} is not known to the doubles")
         return lambda **asked: self._called(name, call, asked)
 
-    def get_paginator(self, name: str) -> Any:
-        """Pages of a call; everything comes in one."""
-        return _Pages(getattr(self, name))
-
     def _called(self, name: str, call: Callable[..., Any], asked: dict[str, Any]) -> Any:
         process = self._turns.process
         self._turns.check(process)
@@ -272,14 +268,6 @@ class Client:
     def _die(self) -> None:
         self._turns.kill(self._turns.process)
         raise KilledError
-
-
-class _Pages:
-    def __init__(self, call: Callable[..., Any]) -> None:
-        self._call = call
-
-    def paginate(self, **asked: Any) -> list[Any]:
-        return [self._call(**asked)]
 
 
 def _throttled(name: str) -> ClientError:

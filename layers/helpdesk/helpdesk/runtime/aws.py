@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
 
 
-# To connect, and to wait for each part of an answer.
+# To connect, and to wait for each part of a response.
 _TIMEOUTS_S: Any = (2, 5)
 
 
 class _Session(URLLib3Session):
-    """Checks certificates with the process's context; the SDK reads a bundle for each connection."""
+    """Checks certificates with the context of the process; the SDK would read a bundle per connection."""
 
     def _get_ssl_context(self) -> ssl.SSLContext:
         return tls_context()
@@ -51,15 +51,15 @@ def _session() -> botocore.session.Session:
 
 
 def _encode_once(params: dict[str, Any], **_: object) -> None:
-    # Else the SDK encodes the form twice, to sign it and to send it: a publish takes 1.43 times the work.
+    # Otherwise the SDK encodes the form twice, to sign and to send it: a publish takes 1.43 times the work.
     params["body"] = urlencode(params["body"]).encode()
 
 
 class Clients:
-    """AWS clients of one session, each made when it is first asked for; making one connects to nothing."""
+    """AWS clients of one session, each made when first used; making a client opens no connection."""
 
     def __init__(self, connections: int) -> None:
-        # Not boto3's session: resources and transfers cost a fifth of a cold start, and nothing uses them.
+        # boto3's session would load resources and transfers: a fifth of a cold start, for nothing.
         self._session = _session()
         self._config = Config(
             connect_timeout=_TIMEOUTS_S[0],
@@ -67,17 +67,17 @@ class Clients:
             retries={"mode": "standard", "total_max_attempts": 3},
             max_pool_connections=connections,
             tcp_keepalive=True,
-            # Our own types have checked what is sent: 16 % of a call's work.
+            # Our types have checked the parameters already: the SDK's check is 16 % of a call's work.
             parameter_validation=False,
-            # Else the SDK puts its own together twice for each call: 14 % of the work.
+            # Otherwise the SDK builds its own twice for each call: 14 % of the work.
             user_agent=f"ticket-bridge Botocore/{botocore.__version__}",
         )
 
     def _made(self, service: str) -> Any:
         client: Any = self._session.create_client(service, config=self._config)
-        # No option gives a client its HTTP session. The layer pins the SDK, and a test knows this place.
+        # No option sets a client's HTTP session. The layer pins the SDK, and a test covers this attribute.
         made = client._endpoint.http_session
-        # A bundle of the operator's own is left to the SDK.
+        # The SDK handles an operator's own bundle.
         if made._verify is True:
             client._endpoint.http_session = _Session(
                 proxies=made._proxy_config._proxies,

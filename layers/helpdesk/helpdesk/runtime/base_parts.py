@@ -13,7 +13,7 @@ from helpdesk.settings import Settings, load_settings
 
 
 class BaseParts:
-    """The parts that need no helpdesk; each is made when it is first asked for, and kept."""
+    """The parts that need no helpdesk; each is made when first used, and kept."""
 
     logger: Logger = invocation.logger
     metrics: Metrics = invocation.metrics

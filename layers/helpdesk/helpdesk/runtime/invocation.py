@@ -16,13 +16,13 @@ logger = Logger()
 metrics = Metrics(namespace="TicketBridge")
 
 _ON_LAMBDA = "AWS_LAMBDA_FUNCTION_NAME"
-# What a batch needs after its last call: remembering, publishing, giving back.
+# The time that a batch needs after its last call: to record, to publish, to give back.
 _QUEUE_RESERVE_S = 5.0
 _API_RESERVE_S = 1.5
 
 
 class LambdaContext(Protocol):
-    """What is used of Lambda's context object."""
+    """The part of Lambda's context object that we use."""
 
     def get_remaining_time_in_millis(self) -> int:
         """Milliseconds until Lambda ends this invocation."""
@@ -32,10 +32,10 @@ type Handler = Callable[[dict[str, Any], LambdaContext], dict[str, Any]]
 
 
 class Entry[Parts, Part]:
-    """The handler of a function: runs its part, which it makes of parts when it is first needed.
+    """The handler of a function. It runs the function's part, and makes that part when it is first needed.
 
-    On Lambda that is at once: init has a whole processor, and an invocation only its share of it. Making
-    opens no connection and reads no clock: what is made is the same in every start.
+    On Lambda that is at once: init has a whole processor, an invocation only its share. Making the part opens
+    no connection and reads no clock: the part is the same after every start.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Entry[Parts, Part]:
         functools.update_wrapper(self, run)
         self._logged: Handler = metrics.log_metrics(logger.inject_lambda_context(self._invoke))
         if _ON_LAMBDA in os.environ:
-            # The first invocation makes it again, and fails with the same words.
+            # The first invocation tries again, and fails with the same message.
             with suppress(SettingsError):
                 self._part = make(parts())
             gc.enable()
@@ -61,7 +61,7 @@ class Entry[Parts, Part]:
         return self._logged(event, context)
 
     def use(self, parts: Parts) -> None:
-        """Has the part made of these parts from now on."""
+        """Makes the function's part from these parts from now on."""
         self._parts, self._part = lambda: parts, None
 
     def _invoke(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

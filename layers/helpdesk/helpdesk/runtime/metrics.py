@@ -1,7 +1,7 @@
-"""Figures of one helpdesk for CloudWatch: one log line an invocation, in its embedded metric format.
+"""A helpdesk's metrics for CloudWatch: one log line per invocation, in its embedded metric format.
 
-Each name costs a metric for each helpdesk, so these are few. What is told of single requests (operation,
-code, source) stands in their log lines, which Logs Insights counts.
+Each name costs a metric for each helpdesk, so there are few. The details of single requests (operation, code,
+source) are in their log lines, and Logs Insights counts those.
 """
 
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit

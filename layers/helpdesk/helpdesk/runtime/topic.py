@@ -1,4 +1,4 @@
-"""Tells the topic how requests ended."""
+"""Publishes how requests ended."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,14 +23,14 @@ _MAX_ENTRIES = 10
 
 @dataclass(frozen=True)
 class Message:
-    """An event of its own, and the attributes by which filter policies select it."""
+    """An event that is not a request's outcome, and the attributes by which filter policies select it."""
 
     event: Mapping[str, Any]
     attributes: Mapping[str, str]
 
 
 class Topic:
-    """The topic of outcomes. Delivery is at least once; an event's id tells repeats."""
+    """The topic of outcomes. Delivery is at least once; repeats have the same event id."""
 
     def __init__(self, client: "SNSClient", topic_arn: str) -> None:
         self._client = client
@@ -42,10 +42,10 @@ class Topic:
         if len(groups) < 2:
             return [refused for group in groups for refused in self._publish_group(group)]
         with ThreadPoolExecutor(len(groups)) as side_by_side:
-            return [refused for found in side_by_side.map(self._publish_group, groups) for refused in found]
+            return [each for refused in side_by_side.map(self._publish_group, groups) for each in refused]
 
     def publish_event(self, message: Message) -> bool:
-        """Whether SNS has taken an event that is no outcome of a request."""
+        """Publishes an event that is not a request's outcome. Whether SNS has taken it."""
         attributes: dict[str, MessageAttributeValueTypeDef] = {
             name: {"DataType": "String", "StringValue": value} for name, value in message.attributes.items()
         }

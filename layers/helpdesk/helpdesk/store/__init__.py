@@ -1,4 +1,4 @@
-"""The one table, by kinds of item: each module owns its own.
+"""The one table, by kinds of item: each module owns its own. `table` alone knows DynamoDB's syntax.
 
 request#ID             ledger      what became of a request
 reference#…            ledger      the ticket that a reference means

@@ -1,21 +1,18 @@
-"""The audits of days: what each report says, and where it is kept.
+"""The reports of the daily audits: what each says, and where it is kept.
 
-A report's item, `proof#<helpdesk>#<day>`, holds counts and ids, and no customer text. Its key is that of
-earlier versions: the ledger reads from `proof#<helpdesk>` since when ours runs here.
+A report's item, `proof#<helpdesk>#<day>`, holds counts and ids, and no customer text. Earlier versions chose
+its key. `proof#<helpdesk>` notes when audits began and when this version came; the ledger reads the second.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from helpdesk.models import SCHEMA_VERSION
 from helpdesk.runtime.topic import Message
-from helpdesk.store.table import table_asked
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.client import DynamoDBClient
+from helpdesk.store.table import Item, Table
 
 AUDITED = "day.audited"
 
@@ -31,7 +28,7 @@ class Discrepancy:
 
 @dataclass
 class Tally:
-    """What became of the requests of one source that came in on the day."""
+    """How the requests of one source ended that came in on the day."""
 
     requests: int = 0
     added: int = 0
@@ -43,14 +40,14 @@ class Tally:
 
 @dataclass(frozen=True)
 class AuditReport:
-    """One day of one helpdesk. `shown` tickets were pulled, `ours` of them carry a marker of ours."""
+    """One day of one helpdesk. `shown` tickets were pulled; `ours` of them carry one of our markers."""
 
     helpdesk: str
     day: str
     sources: Mapping[str, Tally] = field(default_factory=dict)
     shown: int = 0
     ours: int = 0
-    # Shown by its id and not by the pull: a row that came late.
+    # Tickets that the pull did not show, but a read by id did: their rows came late.
     late: int = 0
     discrepancies: tuple[Discrepancy, ...] = ()
     discrepancy_count: int = 0
@@ -62,7 +59,7 @@ class AuditReport:
         return not self.discrepancy_count
 
     def message(self) -> Message:
-        """The CloudEvents 1.0 event that tells it."""
+        """The CloudEvents 1.0 event that publishes the report."""
         body = {"schema_version": SCHEMA_VERSION, "outcome": "clean" if self.is_clean else "discrepancies"}
         named = f"{self.helpdesk}\n{self.day}\n{self.discrepancies}"
         event = {
@@ -87,18 +84,17 @@ def _named(discrepancy: Discrepancy) -> dict[str, str]:
 
 
 class Audits:
-    """The reports of the days that were audited. Raises UnavailableError where DynamoDB does not answer."""
+    """The reports of audited days. Raises UnavailableError where DynamoDB does not answer."""
 
-    def __init__(self, client: "DynamoDBClient", table: str) -> None:
-        self._client = client
+    def __init__(self, table: Table) -> None:
         self._table = table
 
     def of(self, helpdesk: str, day: str) -> AuditReport | None:
         """The report of a day (YYYY-MM-DD), or None."""
-        item = self._item(_key(helpdesk, day))
-        if item is None or "report" not in item:
+        item = self._table.get(_key(helpdesk, day))
+        if "report" not in item:
             return None
-        kept = json.loads(item["report"]["S"])
+        kept = json.loads(item["report"])
         sources = {name: Tally(**tally) for name, tally in kept.pop("sources").items()}
         return AuditReport(
             **kept
@@ -109,31 +105,18 @@ class Audits:
         )
 
     def begun_at(self, helpdesk: str, day: str, now: float) -> tuple[str, float]:
-        """The first day that is to be audited, and when that was noted: now, where it was not yet."""
+        """The first day to audit, and when that was noted. Notes `day` and `now` if nothing was."""
         key = f"proof#{helpdesk}"
-        first = {"pk": {"S": key}, "day": {"S": day}, "begun_at": {"N": repr(now)}, "upgraded_at": {"N": "0"}}
-        item = self._item(key)
-        if item is None or "upgraded_at" not in item:
-            # An item of an earlier version: the ledger reads from it how long there are others of that kind.
-            item = item | {"upgraded_at": {"N": repr(now)}} if item else first
-            with table_asked():
-                self._client.put_item(TableName=self._table, Item=item)
-        return item["day"]["S"], float(item["begun_at"]["N"])
-
-    def _item(self, key: str) -> Any:
-        with table_asked():
-            return self._client.get_item(
-                TableName=self._table, Key={"pk": {"S": key}}, ConsistentRead=True
-            ).get("Item")
+        item = self._table.get(key)
+        if "upgraded_at" not in item:
+            # An item without it is an earlier version's. The ledger counts from `upgraded_at` how long
+            # there can be others.
+            first: Item = {"pk": key, "day": day, "begun_at": now, "upgraded_at": 0}
+            item = {**item, "upgraded_at": now} if item else first
+            self._table.put(item)
+        return item["day"], item["begun_at"]
 
     def keep(self, report: AuditReport, until: float) -> None:
-        """Remembers a report, until a moment in seconds since the epoch."""
-        with table_asked():
-            self._client.put_item(
-                TableName=self._table,
-                Item={
-                    "pk": {"S": _key(report.helpdesk, report.day)},
-                    "report": {"S": json.dumps(asdict(report), separators=(",", ":"))},
-                    "expires_at": {"N": str(int(until))},
-                },
-            )
+        """Keeps a report until a moment in seconds since the epoch."""
+        text = json.dumps(asdict(report), separators=(",", ":"))
+        self._table.put({"pk": _key(report.helpdesk, report.day), "report": text, "expires_at": int(until)})

@@ -1,15 +1,15 @@
-"""Lists the tickets that are watched, in pages of as many as one get asks for.
+"""Lists the watched tickets, in pages. A page holds as many tickets as one get call asks for.
 
     pk                                attention                    attention_at
     watch#<helpdesk>#<id>             watch#<helpdesk>#<shard>     when it is due
-    asked#<helpdesk>#<ticket_id>      watch#<helpdesk>#<shard>     when it was asked for: lists one ticket
-    request#<request_id>              watch#<helpdesk>#<shard>     when it ended: lists its own, new ticket
+    asked#<helpdesk>#<ticket_id>      watch#<helpdesk>#<shard>     when a request asked for it: one ticket
+    request#<request_id>              watch#<helpdesk>#<shard>     when it ended: its own, new ticket
 
-A page holds `tickets`, a list of [ticket_id, state, since]. It is never written again: the next look puts
-another in its place. A request that has made a ticket lists it by its own item, in the write that ends it;
-the first look takes it from there, or from where it was asked for, into a page. Those items stay, out of the
-index, so that a ticket which is asked for again and again is listed once. The index is sharded, since
-DynamoDB takes only so many writes under one name.
+A page holds `tickets`, a list of [ticket_id, state, since]. A page is never updated: the next poll replaces
+it. A request that creates a ticket lists it in its own item, with the write that ends the request. The first
+poll moves such a ticket, and one from an `asked#` item, into a page. The old item stays but leaves the index,
+so a ticket that requests ask for again is still listed once. The index has shards because DynamoDB limits
+the writes under one name.
 """
 
 import json
@@ -17,15 +17,9 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-from helpdesk.store.table import ConditionError, table_asked
+from helpdesk.store.table import ConditionError, Item, Table, Values
 
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.client import DynamoDBClient
-    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
-
-_INDEX = "attention"
 _SHARDS = 8
 # DynamoDB takes a hundred writes in one transaction.
 MOST_PAGES_AT_ONCE = 99
@@ -33,7 +27,7 @@ MOST_PAGES_AT_ONCE = 99
 
 @dataclass(frozen=True)
 class Watched:
-    """One ticket; `state` is empty until it has been looked at. `since` is in seconds since the epoch."""
+    """One ticket; `state` is empty until the first poll. `since` is in seconds since the epoch."""
 
     ticket_id: str
     state: str
@@ -42,98 +36,82 @@ class Watched:
 
 @dataclass(frozen=True)
 class Page:
-    """Tickets that are due together. `due` also tells whether somebody else has looked at them since."""
+    """Tickets that are due together. `due` also serves as a version: each poll changes it."""
 
     key: str
     under: str
-    due: str
+    due: float
     tickets: tuple[Watched, ...]
 
     @property
     def stays(self) -> bool:
-        """Whether its item stays when its ticket has moved into a page."""
+        """Whether the item stays when its ticket moves into a page."""
         return not self.key.startswith("watch#")
 
 
 def watched_under(helpdesk: str, key: str) -> str:
-    """The index's name for an item of this key."""
+    """The name under which the index lists the item of this key."""
     return f"watch#{helpdesk}#{zlib.crc32(key.encode()) % _SHARDS}"
 
 
 class Watchlist:
     """The pages of all helpdesks. Raises UnavailableError where DynamoDB does not answer."""
 
-    def __init__(
-        self, client: "DynamoDBClient", table: str, *, keep_days: int, clock: Callable[[], float]
-    ) -> None:
-        self._client = client
+    def __init__(self, table: Table, *, keep_days: int, clock: Callable[[], float]) -> None:
         self._table = table
         self._keep_s = keep_days * 86400
         self._clock = clock
 
     def add(self, helpdesk: str, ticket_ids: Sequence[str]) -> None:
-        """Watches tickets from now on; those that were asked for before are watched already."""
+        """Watches tickets from now on, unless they are watched already."""
         for ticket_id in ticket_ids:
             new = Watched(ticket_id, "", int(self._clock()))
             item = self._item(helpdesk, _asked_key(helpdesk, ticket_id), [new], self._clock())
-            with suppress(ConditionError), table_asked():
-                self._client.put_item(
-                    TableName=self._table, Item=item, ConditionExpression="attribute_not_exists(pk)"
-                )
+            with suppress(ConditionError):
+                self._table.put(item, expected={"pk": None})
 
     def forget(self, helpdesk: str, ticket_ids: Sequence[str]) -> None:
-        """Lets tickets that are watched no more be asked for again."""
+        """Allows tickets to be added again that are no longer watched."""
         for ticket_id in ticket_ids:
-            with table_asked():
-                self._client.delete_item(
-                    TableName=self._table, Key={"pk": {"S": _asked_key(helpdesk, ticket_id)}}
-                )
+            self._table.delete(_asked_key(helpdesk, ticket_id))
 
     def due(self, helpdesk: str, most: int) -> list[Page]:
-        """Pages that it is time to look at, up to about `most`, the longest waiting of each shard first."""
+        """Pages whose time has come, up to about `most`; each shard's oldest first."""
         return [page for shard in range(_SHARDS) for page in self._due_in(helpdesk, shard, most // _SHARDS)]
 
     def _due_in(self, helpdesk: str, shard: int, most: int) -> Iterator[Page]:
         under = f"watch#{helpdesk}#{shard}"
-        with table_asked():
-            found = self._client.query(
-                TableName=self._table,
-                IndexName=_INDEX,
-                KeyConditionExpression="attention = :under AND attention_at <= :now",
-                ExpressionAttributeValues={":under": {"S": under}, ":now": {"N": repr(self._clock())}},
-                Limit=max(most, 1),
-            )
-        for item in found["Items"]:
-            yield Page(item["pk"]["S"], under, item["attention_at"]["N"], _tickets_in(item))
+        condition = "attention = :under AND attention_at <= :now"
+        for item in self._table.query(condition, {"under": under, "now": self._clock()}, max(most, 1)):
+            yield Page(item["pk"], under, item["attention_at"], _tickets_in(item))
 
     def replace(self, helpdesk: str, pages: Sequence[Page], kept: Sequence[Watched], due: float) -> bool:
-        """Puts one page in the place of some, all at once; without tickets, none.
+        """Replaces some pages by one in a transaction; by none if no tickets are kept.
 
-        False where somebody else has looked at one of them in the meantime: then nothing is written.
+        False if another run has replaced a page in the meantime: then nothing is written.
         """
-        writes: list[TransactWriteItemTypeDef] = []
-        for page in pages:
-            where: Any = {"TableName": self._table, "Key": {"pk": {"S": page.key}}} | _unchanged(page)
-            if page.stays:
-                where["UpdateExpression"] = "REMOVE attention, attention_at"
-            writes.append({"Update": where} if page.stays else {"Delete": where})
-        if kept:
-            # No other page has this name: its first ticket is in no other that is due at this moment.
-            key = f"watch#{helpdesk}#{kept[0].ticket_id}@{due:.3f}"
-            writes.append({"Put": {"TableName": self._table, "Item": self._item(helpdesk, key, kept, due)}})
-        with suppress(ConditionError), table_asked():
-            self._client.transact_write_items(TransactItems=writes)
+        with suppress(ConditionError), self._table.transaction() as together:
+            for page in pages:
+                unchanged: Values = {"attention": page.under, "attention_at": page.due}
+                if page.stays:
+                    together.update(page.key, removes=("attention", "attention_at"), expected=unchanged)
+                else:
+                    together.delete(page.key, expected=unchanged)
+            if kept:
+                # The name is unique: no other page with this first ticket is due at this moment.
+                key = f"watch#{helpdesk}#{kept[0].ticket_id}@{due:.3f}"
+                together.put(self._item(helpdesk, key, kept, due))
             return True
         return False
 
-    def _item(self, helpdesk: str, key: str, tickets: Sequence[Watched], due: float) -> Any:
-        rows = [[one.ticket_id, one.state, one.since] for one in tickets]
+    def _item(self, helpdesk: str, key: str, tickets: Sequence[Watched], due: float) -> Values:
+        rows = [[ticket.ticket_id, ticket.state, ticket.since] for ticket in tickets]
         return {
-            "pk": {"S": key},
-            "attention": {"S": watched_under(helpdesk, key)},
-            "attention_at": {"N": repr(due)},
-            "tickets": {"S": json.dumps(rows, separators=(",", ":"))},
-            "expires_at": {"N": str(int(self._clock() + self._keep_s))},
+            "pk": key,
+            "attention": watched_under(helpdesk, key),
+            "attention_at": due,
+            "tickets": json.dumps(rows, separators=(",", ":")),
+            "expires_at": int(self._clock() + self._keep_s),
         }
 
 
@@ -141,15 +119,8 @@ def _asked_key(helpdesk: str, ticket_id: str) -> str:
     return f"asked#{helpdesk}#{ticket_id}"
 
 
-def _unchanged(page: Page) -> dict[str, Any]:
-    return {
-        "ConditionExpression": "attention = :under AND attention_at = :due",
-        "ExpressionAttributeValues": {":under": {"S": page.under}, ":due": {"N": page.due}},
-    }
-
-
-def _tickets_in(item: Any) -> tuple[Watched, ...]:
+def _tickets_in(item: Item) -> tuple[Watched, ...]:
     if "tickets" in item:
-        rows = json.loads(item["tickets"]["S"])
+        rows = json.loads(item["tickets"])
         return tuple(Watched(ticket_id, state, since) for ticket_id, state, since in rows)
-    return (Watched(item["ticket_id"]["S"], "", int(float(item["attention_at"]["N"]))),)
+    return (Watched(item["ticket_id"], "", int(item["attention_at"])),)

@@ -26,6 +26,7 @@ from helpdesk.runtime.base_parts import BaseParts
 from helpdesk.runtime.topic import Topic
 from helpdesk.store.audits import AuditReport, Audits, Discrepancy, Tally
 from helpdesk.store.ledger import Ledger, Receipt
+from helpdesk.store.table import Table
 from helpdesk.work.helpdesks import Helpdesks
 
 # A day that could not be audited in time is audited up to so many days later.
@@ -67,11 +68,13 @@ class _Day:
 class DailyAudit:
     """Audits the days that are over, publishes each report, and keeps it."""
 
-    def __init__(self, parts: BaseParts, helpdesks: Helpdesks, ledger: Ledger, markers: Markers) -> None:
+    def __init__(
+        self, parts: BaseParts, table: Table, helpdesks: Helpdesks, ledger: Ledger, markers: Markers
+    ) -> None:
         self._helpdesks = helpdesks
         self._ledger = ledger
         self._markers = markers
-        self._reports = Audits(parts.clients.dynamodb, parts.settings.ledger_table)
+        self._reports = Audits(table)
         self._topic = Topic(parts.clients.sns, parts.settings.outcomes_topic_arn)
         self._after = timedelta(hours=parts.settings.audit_after_hours)
         self._keep_s = parts.settings.audit_days * 86400
