@@ -16,4 +16,4 @@ def ticket_api(parts: Parts) -> TicketApi:
 @entry(Parts, ticket_api)
 def handler(api: TicketApi, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The response in API Gateway's proxy form."""
-    return api.answer(event, api_deadline(context))
+    return api.respond(event, api_deadline(context))
