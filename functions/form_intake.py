@@ -1,4 +1,4 @@
-"""Trigger: API Gateway (REST, proxy). Input: a form submission. A failure is a 502: the sender repeats."""
+"""Trigger: API Gateway (REST, proxy). Input: a form submission. A failure is a 502; the sender repeats."""
 
 from pathlib import Path
 from typing import Any

@@ -17,7 +17,7 @@ from helpdesk.errors import HelpdeskError, UnauthorizedError, UnavailableError
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager.client import SecretsManagerClient
 
-# It goes into a header: a blank line or a letter beyond ASCII would break the call itself.
+# It goes into a header: a line break or a letter beyond ASCII would break the call itself.
 _TOKEN = re.compile(r"[\x20-\x7e]+")
 _SHORTEST_KEY = 32
 _MOST_SENDER_SECRETS = 4
@@ -67,10 +67,10 @@ class Secret[T]:
             return self._value or self._read(is_due=self._ended_at <= since - self._pause_s)
 
     def newer(self, refused: T, since: float) -> T | None:
-        """Another value than the one just refused, or None.
+        """Another value than `refused`, or None.
 
-        The secret is read again unless that already happened after `since`, the moment of the clock at which
-        the refused call began: ten calls that are refused together read it once. Raises as `current`.
+        The secret is read again unless that happened after `since`, when the refused call began: ten calls
+        that are refused together read it once. Raises as `current`.
         """
         with self._lock:
             if self._value != refused:
@@ -84,9 +84,9 @@ class Secret[T]:
         return value if value != refused else None
 
     def version(self, *, fresh: bool) -> str | None:
-        """Changes when the secret does; a malformed secret has a version too. Read anew where `fresh`.
+        """Changes when the secret does; a malformed secret has a version too. Read again where `fresh`.
 
-        None where Secrets Manager does not answer.
+        None where the secret has never been read.
         """
         since = self._clock()
         with self._lock:
@@ -97,7 +97,7 @@ class Secret[T]:
 
     @property
     def expires_on(self) -> date | None:
-        """The day on which the key ends, where the secret as last read says so."""
+        """The day on which the key expires, where the secret as last read says so."""
         return self._expires_on
 
     def _read(self, *, is_due: bool) -> T:
@@ -182,7 +182,7 @@ def sender_secrets_in(text: str) -> tuple[str, ...]:
 
 
 def _expires_on_in(text: str) -> date | None:
-    """The day in `{"expires_on": "2027-03-01"}`; anything else says nothing."""
+    """The day in `{"expires_on": "2027-03-01"}`; None for any other text."""
     try:
         return date.fromisoformat(str(_fields_in(text).get("expires_on")))
     except ValueError:
@@ -211,21 +211,21 @@ def _usable(token: object) -> str | None:
 
 
 def _again(failure: UnavailableError | UnauthorizedError) -> UnavailableError | UnauthorizedError:
-    """The same for another call: each raises an error of its own."""
+    """A copy for another thread: each raises an error of its own."""
     if isinstance(failure, UnavailableError):
         return UnavailableError(failure.code, failure.message, failure.retry_after)
     return UnauthorizedError(failure.code, failure.message)
 
 
 class MintedToken:
-    """Access tokens that `mint` makes from refresh credentials; each is used until shortly before its end.
+    """Access tokens that `mint` makes from refresh credentials; each is used until shortly before it expires.
 
     `mint` returns the access token, its life in seconds and the refresh token that came with it; it raises
-    UnauthorizedError where the credentials are refused. `replaced` is told when another refresh token came:
-    it is used from then on, but only here, for the secret is not ours to write.
+    UnauthorizedError where the credentials are refused. `replaced` is called when another refresh token came.
+    This process uses that from then on, but may not write it into the secret.
     """
 
-    # Room for a call that is under way, and for clocks that differ.
+    # For a call that is under way, and for clocks that differ.
     _MARGIN_S = 120.0
 
     def __init__(
@@ -247,28 +247,28 @@ class MintedToken:
         self._rotated: dict[RefreshCredentials, RefreshCredentials] = {}
 
     def current(self, deadline: float) -> str:
-        """An access token with life left. Only one call mints, the others wait for it. Raises as `mint`."""
+        """An access token that has not expired. Only one thread mints, the others wait. Raises as `mint`."""
         since = time.monotonic()
         with self._lock:
             if self._token is not None and self._clock() < self._ends_at - self._MARGIN_S:
                 return self._token
-            # If another thread minted while we waited, its result is ours.
+            # If another thread minted while we waited, use its result.
             return self._minted(since if self._ended_at <= since else float("-inf"), deadline)
 
     def newer(self, refused: str, since: float, deadline: float) -> str:
-        """Another access token than the one that was refused to a call begun at `since`."""
+        """Another access token than `refused`, which was refused to a call that began at `since`."""
         with self._lock:
             if self._token is not None and self._token != refused:
                 return self._token
             return self._minted(since, deadline)
 
     def version(self, *, fresh: bool) -> str | None:
-        """Changes when the secret does; read anew where `fresh`."""
+        """Changes when the secret does; read again where `fresh`."""
         return self._secret.version(fresh=fresh)
 
     @property
     def expires_on(self) -> date | None:
-        """The day on which the refresh token ends, where the secret as last read says so."""
+        """The day on which the refresh token expires, where the secret as last read says so."""
         return self._secret.expires_on
 
     def _minted(self, since: float, deadline: float) -> str:
@@ -287,7 +287,7 @@ class MintedToken:
 
     def _mint(self, since: float, deadline: float) -> str:
         stored = self._secret.current()
-        # Whether the stored token lives on beside the one that came with an answer is not documented.
+        # It is not documented whether the stored token stays valid once a reply has brought another.
         for used in dict.fromkeys((self._rotated.get(stored, stored), stored)):
             with suppress(UnauthorizedError):
                 return self._mint_from(stored, used, deadline)
