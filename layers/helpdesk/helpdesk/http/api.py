@@ -74,7 +74,7 @@ class TicketApi:
         self._logger = parts.logger
         self._metrics = parts.metrics
         self._document = document
-        # What each method does, by the shape of the path. Its group is the function's argument.
+        # What each method does at a path of this shape, with the part of the path that is in brackets.
         self._routes: dict[re.Pattern[str], dict[str, Callable[..., HttpResponse]]] = {
             re.compile(r"/tickets/*"): {"POST": self._add},
             re.compile(r"/tickets/([^/]+)/*"): {"GET": self._get, "PATCH": self._update},
@@ -85,8 +85,7 @@ class TicketApi:
     def respond(self, event: Mapping[str, Any], deadline: float) -> HttpResponse:
         """The response to one event of API Gateway. `deadline` is a moment of `time.monotonic()`."""
         count(self._metrics, "Calls")
-        # Unlike the event's own path, this one is without the base path of a custom domain. It stays quoted
-        # where it came quoted.
+        # Unlike the event's own path, this one lacks a custom domain's base path. It stays quoted as sent.
         path = "/" + event["pathParameters"]["proxy"]
         call = _Call(event, path, deadline)
         try:

@@ -38,18 +38,18 @@ _MOST_READS = 3
 
 
 class Reading(Protocol):
-    """How one helpdesk's callbacks are read; a module of its own for each."""
+    """How a helpdesk's callbacks are read; each helpdesk has a module for that."""
 
     def ticket_ids_in(self, content_type: str, raw: bytes, /) -> tuple[str, ...]:
         """The tickets that a body names. Raises RejectedError where it cannot be read."""
 
     def address_check_in(self, query: Mapping[str, str], /) -> tuple[str, str] | None:
-        """The token and the challenge of a check of our address; None where the call is none."""
+        """The token and the challenge of a check of our address; None for any other call."""
 
 
 @dataclass(frozen=True)
 class Sender:
-    """One helpdesk: how it calls back, and the secret that it shares with us."""
+    """A helpdesk: how to read its callbacks, and the secret that it shares with us."""
 
     reading: Reading
     secret_id: str
