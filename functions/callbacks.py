@@ -23,4 +23,4 @@ def callbacks(parts: Parts) -> Callbacks:
 @entry(Parts, callbacks)
 def handler(taker: Callbacks, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The response in API Gateway's proxy form."""
-    return taker.answer(event, api_deadline(context))
+    return taker.respond(event, api_deadline(context))

@@ -1,6 +1,6 @@
 """Trigger: EventBridge Scheduler, each hour. Audits days that are over, and checks the helpdesks' keys.
 
-A failure means: the next run does it.
+If it fails, the next run does it.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Trigger: API Gateway (REST, proxy). Input: a form submission. A failure is a 502: the sender repeats."""
+"""Trigger: API Gateway (REST, proxy). Input: a form submission. A failure is a 502; the sender repeats."""
 
 from pathlib import Path
 from typing import Any
@@ -19,4 +19,4 @@ def form_intake(parts: BaseParts) -> FormIntake:
 @entry(BaseParts, form_intake)
 def handler(intake: FormIntake, event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """The response in API Gateway's proxy form."""
-    return intake.answer(event)
+    return intake.respond(event)

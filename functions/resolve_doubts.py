@@ -1,4 +1,4 @@
-"""Trigger: EventBridge Scheduler, each minute. Settles doubts. A failure means: the next run does it."""
+"""Trigger: EventBridge Scheduler, each minute. Resolves doubts. If it fails, the next run does it."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from helpdesk.work.doubts import DoubtResolver
 
 
 def doubt_resolver(parts: Parts) -> DoubtResolver:
-    """What settles doubts."""
+    """What resolves doubts."""
     return DoubtResolver(parts, parts.helpdesks, parts.ledger, parts.markers)
 
 
 @entry(Parts, doubt_resolver)
 def handler(resolver: DoubtResolver, _event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
-    """How many doubts were found, absent, parked, and still wait."""
+    """How many doubts were found, absent or parked, and how many still wait."""
     return resolver.run(schedule_deadline(context))

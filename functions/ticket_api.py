@@ -1,4 +1,4 @@
-"""Trigger: API Gateway (REST, proxy). Input: one call. A failure here is a 502 to the caller."""
+"""Trigger: API Gateway (REST, proxy). Input: a call. A failure is a 502 to the caller."""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,11 @@ from helpdesk.runtime.invocation import LambdaContext, api_deadline, entry
 
 
 def ticket_api(parts: Parts) -> TicketApi:
-    """The HTTP API; it describes itself by the document beside this file."""
+    """The HTTP API. Its description is the document beside this file."""
     return TicketApi(parts, parts.helpdesks, parts.ledger, Path(__file__).with_name("openapi.json"))
 
 
 @entry(Parts, ticket_api)
 def handler(api: TicketApi, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The response in API Gateway's proxy form."""
-    return api.answer(event, api_deadline(context))
+    return api.respond(event, api_deadline(context))

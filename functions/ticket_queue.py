@@ -1,4 +1,4 @@
-"""Trigger: SQS. Input: up to 25 requests. A record that is given back comes again after its own delay."""
+"""Trigger: SQS. Input: up to 25 requests. A record that is returned comes again after its own delay."""
 
 from typing import Any
 
@@ -24,5 +24,5 @@ def queue_consumer(parts: Parts) -> QueueConsumer:
 
 @entry(Parts, queue_consumer)
 def handler(consumer: QueueConsumer, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """The partial batch response. An exception here brings back the whole batch."""
+    """The partial batch response. An exception returns the whole batch to the queue."""
     return consumer.run(event["Records"], queue_deadline(context))

@@ -1,4 +1,4 @@
-"""Trigger: EventBridge Scheduler, each minute. Tells changes. A failure means: the next run goes on."""
+"""Trigger: EventBridge Scheduler, each minute. Publishes changes. If it fails, the next run goes on."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from helpdesk.work.watch import Watch
 
 
 def watch(parts: Parts) -> Watch | None:
-    """What looks at watched tickets; None where nothing is watched."""
+    """What polls watched tickets; None where the watch is off."""
     if not parts.watchlist:
         return None
     return Watch(parts, parts.helpdesks, parts.watchlist, ChangePublisher(parts, parts.table))
@@ -17,5 +17,5 @@ def watch(parts: Parts) -> Watch | None:
 
 @entry(Parts, watch)
 def handler(watching: Watch | None, _event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """How many tickets were looked at, how many changes told, and how many tickets are watched no more."""
+    """How many tickets were polled, how many changes published, how many tickets are no longer watched."""
     return watching.run(schedule_deadline(context)) if watching else {}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from helpdesk.http.calls import Call
+from helpdesk.http.gateway import Call
 from helpdesk.http.signatures import Verification, refusal
 
 SCHEME: TypeAdapter[Verification] = TypeAdapter(Verification)

@@ -133,7 +133,7 @@ class Functions:
             "headers": {"Content-Type": "application/json", "X-Callback-Secret": CALLBACK_SECRET},
             "body": body,
         }
-        answer = self._callbacks.answer(event, api_deadline(self._context(ends_at)))
+        answer = self._callbacks.respond(event, api_deadline(self._context(ends_at)))
         status: int = answer["statusCode"]
         return status
 

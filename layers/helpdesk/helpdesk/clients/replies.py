@@ -1,11 +1,11 @@
-"""What an HTTP reply means, whichever helpdesk it comes from: a body to read, or the error that it is.
+"""What an HTTP reply of any helpdesk means: a body to read, or an error.
 
-Only a body in the helpdesk's own words is a verdict on a request. Who says anything else is not known: a page
-or JSON of a web server, a proxy or a framework. Its HTTP status then tells one of three things:
+Only a body in the helpdesk's own words is a verdict on a request. Any other body may come from a web server,
+a proxy or a framework. The HTTP status then means:
 
-    404 405 406 407 410 411 414 415 421 426 431   no such call is known here: the helpdesk was not reached
-    413                                           this request is too large on its way, and stays so: rejected
-    400 409 422 and any other                     somebody has read the request: it may have been done
+    404 405 406 407 410 411 414 415 421 426 431   the sender knows no such call: the helpdesk was not reached
+    413                                           this request is and stays too large on its way: rejected
+    400 409 422 and any other                     somebody has read the request: it may have been executed
 """
 
 import json
@@ -27,26 +27,26 @@ from helpdesk.errors import (
 )
 
 _LOGIN = re.compile(r"log[\s-]?in\b|sign[\s-]?in\b|password", re.IGNORECASE)
-# They are about the address or the form of a call, which all our calls share, and not about one request.
+# They are about the address or the form of a call, which all our calls share, not about this request.
 _NOT_REACHED = {404, 405, 406, 407, 410, 411, 414, 415, 421, 426, 431}
 _TOO_LARGE = 413
-_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 _LONGEST_MESSAGE = 500
 _LONGEST_RETRY_AFTER_S = 86_400.0
 
 
 @dataclass(frozen=True)
 class Success:
-    """A body tells, in the helpdesk's own words, that what was asked for is done."""
+    """A body that says, in the helpdesk's own words, that the call succeeded."""
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A failure that a body tells of, in the helpdesk's own words."""
+    """A body that says, in the helpdesk's own words, that the call failed."""
 
     message: str
     token_refused: bool = False
-    # A failure of the helpdesk's own: it says nothing of the request.
+    # The helpdesk itself failed: that is no verdict on the request.
     server_failed: bool = False
 
 
@@ -54,13 +54,13 @@ type Words = Success | Refusal | None
 
 
 def json_in(reply: Reply) -> Any:
-    """The reply's body, or None where it is empty or no JSON."""
+    """The reply's body; None where it is empty or not JSON."""
     try:
         body = json.loads(reply.body) if reply.body.strip() else None
     except (ValueError, RecursionError):
         return None
-    # Half of a pair of escapes, where a text was cut, is a letter that nothing else takes.
-    return _mended(body) if _HALF.search(reply.body) else body
+    # A text cut inside a surrogate pair leaves half of it, which nothing else can encode.
+    return _mended(body) if _HALF_PAIR.search(reply.body) else body
 
 
 def _mended(value: Any) -> Any:
@@ -71,19 +71,19 @@ def _mended(value: Any) -> Any:
     return [_mended(inner) for inner in value] if isinstance(value, list) else value
 
 
-def answered(reply: Reply, words_in: Callable[[Any], Words], redact: Callable[[str], str]) -> Any:
-    """The JSON of a reply that is a success; its body is believed before the HTTP status.
+def decode_reply(reply: Reply, words_in: Callable[[Any], Words], redact: Callable[[str], str]) -> Any:
+    """The JSON of a reply that is a success; its body counts more than its HTTP status.
 
-    `words_in` reads a body in the helpdesk's own words, None where they are somebody else's: helpdesks send
-    failures with status 200 as well. `redact` takes the token out of the helpdesk's words.
+    `words_in` reads a body in the helpdesk's own words, since helpdesks send failures with status 200 too; it
+    returns None for any other body. `redact` removes the token from the helpdesk's words.
 
     Raises:
-        HelpdeskError: as the class says what is to be done.
+        HelpdeskError: its class says what to do.
     """
     body = json_in(reply)
     words = words_in(body)
     refusal = words if isinstance(words, Refusal) else None
-    # Cut before as well: looking for the token takes its time. What is left of one that is cut is too little.
+    # Cut before too, since the search for the token takes time. The rest of a token that is cut is useless.
     message = refusal.message[: 2 * _LONGEST_MESSAGE] if refusal else f"HTTP {reply.status}"
     message = redact(message)[:_LONGEST_MESSAGE]
     if reply.status in (401, 403) or (refusal and refusal.token_refused):
@@ -115,7 +115,7 @@ def _raise_unread(raw: bytes, body: Any) -> NoReturn:
 
 
 def _is_login_page(body: bytes) -> bool:
-    # Any other page may stand in the place of an answer to a call that was carried out.
+    # Any other page may have replaced the reply to a call that was executed.
     text = body.decode(errors="replace")
     return text.lstrip("\ufeff \r\n\t").startswith("<") and _LOGIN.search(text) is not None
 
@@ -132,7 +132,7 @@ def _rejection_code(status: int) -> str:
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds, from seconds or from an HTTP date; None where it makes no sense."""
+    """Seconds, from a number or an HTTP date; None where it is neither."""
     if value is None:
         return None
     try:

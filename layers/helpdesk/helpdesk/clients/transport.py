@@ -20,14 +20,14 @@ from urllib3.util.connection import allowed_gai_family
 from helpdesk.clients.tls import tls_context
 from helpdesk.errors import OutcomeUnknownError, UnavailableError
 
-# A day's pull of many thousand tickets is the largest answer there is.
+# The largest reply is a day's list of many thousand tickets.
 MAX_BODY_BYTES = 32 * 1024 * 1024
-# A call with less time than this is not begun: it could only end in doubt.
+# A call with less time left is not begun: it would probably end in doubt.
 MIN_CALL_S = 1.0
-# A packet that was lost on the way to an address is sent again after a second.
+# The system sends a lost connection request again after a second.
 _LEAST_TRY_S = 1.2
-# A connection idle for longer may have been dropped on the way without a word (NAT, a frozen function),
-# and a request sent into it would end in doubt.
+# A connection that was idle for longer may be dead without our knowing (NAT, a frozen function); a request
+# sent over it would end in doubt.
 MAX_IDLE_S = 20.0
 
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "ticket-bridge"}
@@ -35,7 +35,7 @@ _HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "ticke
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back: status, headers with lower-case names, the whole body."""
+    """A helpdesk's reply: status, headers with lower-case names, the whole body."""
 
     status: int
     headers: Mapping[str, str]
@@ -43,11 +43,11 @@ class Reply:
 
 
 class _NotConnectedError(Exception):
-    """Raised inside urllib3 where no connection came about, so that this is never mistaken for a drop."""
+    """Raised inside urllib3 where connecting failed, to tell that from a connection that broke later."""
 
 
 class _TimedReads(io.RawIOBase):
-    """A socket's file whose reads share one time-out: an answer that trickles in outlasts one for each."""
+    """A socket's file whose reads share a timeout: a slow trickle would outlast a timeout for each read."""
 
     def __init__(self, file: io.RawIOBase, connection: socket.socket) -> None:
         self._file = file
@@ -90,10 +90,10 @@ class _HttpConnection(HTTPConnection):
             raise _NotConnectedError(_kind_of(error)) from error
 
     def _new_conn(self) -> socket.socket:
-        """A connection to one of the name's addresses. All tries and a handshake share one time-out.
+        """A connection to the first address that takes it. All tries and the handshake share the timeout.
 
-        urllib3 gives each address the whole of it. Nothing can cut the look-up of the name short; the time
-        that it takes is taken off, so that a call begins in time or not at all.
+        urllib3 gives each address the whole timeout. Nothing can interrupt the look-up of the name, but its
+        time counts, so a call begins in time or not at all.
         """
         connect_by = time.monotonic() + (self.timeout or 0.0)
         host = self._dns_host.strip("[]")
@@ -103,7 +103,7 @@ class _HttpConnection(HTTPConnection):
             left = connect_by - time.monotonic()
             if left <= 0:
                 break
-            # A silent address leaves time for those after it, but a slow one is not given up at once.
+            # A silent address must leave time for the next ones, but a slow address needs time too.
             share = max(left / (len(addresses) - place), min(_LEAST_TRY_S, left))
             try:
                 return self._connected(socket.socket(family, kind, protocol), address, share, connect_by)
@@ -119,7 +119,7 @@ class _HttpConnection(HTTPConnection):
                 connection.setsockopt(*option)
             connection.settimeout(share_s)
             connection.connect(address)
-            # For the handshake. Zero would not mean that there is no time, but that nothing waits.
+            # For the handshake. Zero would make the socket non-blocking.
             connection.settimeout(max(connect_by - time.monotonic(), 0.001))
         except OSError:
             connection.close()
@@ -132,7 +132,7 @@ class _HttpConnection(HTTPConnection):
 
     @property
     def is_connected(self) -> bool:
-        """Asked by the pool before it reuses the connection; it closes and opens one that is not."""
+        """The pool asks this before it uses the connection again; if not, it opens the connection anew."""
         return time.monotonic() - self._used_at < self._max_idle_s and super().is_connected
 
 
@@ -149,10 +149,10 @@ class _HttpsPool(HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
-    """Checks certificates with one TLS context; by default each connection reads a bundle.
+    """Checks certificates with the process's TLS context; by default each connection reads a bundle.
 
-    It is used without a session of requests, which would follow redirects, keep cookies, and take proxies
-    and a .netrc from the environment: our token goes to one host, and nothing of a call is kept for the next.
+    It is used without a session of requests, which would follow redirects, keep cookies, and read proxies and
+    a .netrc from the environment: our token goes to one host only, and no call leaves anything to the next.
     """
 
     def __init__(self, context: ssl.SSLContext, connections: int, max_idle_s: float) -> None:
@@ -188,9 +188,9 @@ def _kind_of(error: BaseException) -> str:
 class Transport:
     """Calls one helpdesk over kept connections; safe to use from many threads.
 
-    It makes one attempt, follows no redirect and never sleeps. `connect_timeout_s` bounds the way to a
-    connection over all addresses of the name, `read_timeout_s` the time from the request to the answer's last
-    byte, and a call's deadline bounds both further.
+    It makes one attempt, follows no redirect and never sleeps. `connect_timeout_s` bounds the time to connect
+    over all addresses of the name, `read_timeout_s` the time from the request to the reply's last byte. A
+    call's deadline bounds both further.
     """
 
     def __init__(
@@ -219,7 +219,7 @@ class Transport:
         if left < MIN_CALL_S:
             raise UnavailableError("out_of_time", "too little time was left to begin the call")
         connect_s = min(self._connect_timeout_s, left / 2)
-        # requests hands it on as it is: its own pairs of seconds know no total.
+        # requests passes it on as it is; its own pairs of seconds have no total.
         timeout: Any = urllib3.Timeout(
             connect=connect_s, read=self._read_timeout_s, total=min(connect_s + self._read_timeout_s, left)
         )

@@ -1,48 +1,62 @@
-"""Takes callbacks of a helpdesk: looks at the ticket that one names, and tells what has changed."""
+"""Takes callbacks of a helpdesk: reads the tickets that a callback names, and publishes what has changed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from aws_lambda_powertools.metrics import MetricUnit
-
-from helpdesk.errors import FieldProblem, HelpdeskError, RejectedError, UnavailableError
-from helpdesk.http.calls import Call
-from helpdesk.http.gateway import answer, call_in, caller_of, plain_answer, problem_of, unknown_path
-from helpdesk.http.shared_secrets import SharedSecrets
-from helpdesk.http.signatures import SecretHeader, SecretPath
+from helpdesk.errors import (
+    FieldProblem,
+    HelpdeskError,
+    OutcomeUnknownError,
+    RejectedError,
+    UnauthorizedError,
+    UnavailableError,
+)
+from helpdesk.http.gateway import (
+    Call,
+    HttpResponse,
+    caller_of,
+    count,
+    path_parameter,
+    query_of,
+    read_call,
+    respond,
+    respond_error,
+    unknown_path,
+)
+from helpdesk.http.signatures import SecretHeader, SecretPath, Verifier
 from helpdesk.intake.requests import Defaults, read_body
-from helpdesk.models import GetRequest, Operation
+from helpdesk.models import GetRequest, Operation, Ticket
 from helpdesk.runtime.base_parts import BaseParts
 from helpdesk.work.changes import ChangePublisher, OvertakenError
 from helpdesk.work.helpdesks import Helpdesks
 
 _IN_HEADER = SecretHeader(scheme="header", header="x-callback-secret")
-# One look, and again where others were quicker.
-_MOST_LOOKS = 3
 _IN_PATH = SecretPath(scheme="path")
+# One read, and another each time that somebody else was quicker.
+_MOST_READS = 3
 
 
 class Reading(Protocol):
-    """How one helpdesk's callbacks are read; a module of its own for each."""
+    """How a helpdesk's callbacks are read; each helpdesk has a module for that."""
 
     def ticket_ids_in(self, content_type: str, raw: bytes, /) -> tuple[str, ...]:
         """The tickets that a body names. Raises RejectedError where it cannot be read."""
 
     def address_check_in(self, query: Mapping[str, str], /) -> tuple[str, str] | None:
-        """The token and the challenge of a check of our address; None where the call is none."""
+        """The token and the challenge of a check of our address; None for any other call."""
 
 
 @dataclass(frozen=True)
 class Sender:
-    """One helpdesk: how it calls back, and the secret that it shares with us."""
+    """A helpdesk: how to read its callbacks, and the secret that it shares with us."""
 
     reading: Reading
     secret_id: str
 
 
 class Callbacks:
-    """Answers API Gateway. What a callback says is not believed: the ticket itself is read again."""
+    """Responds to API Gateway. What a callback says is not believed: the ticket itself is read again."""
 
     def __init__(
         self,
@@ -53,81 +67,83 @@ class Callbacks:
     ) -> None:
         self._helpdesks = helpdesks
         self._publisher = publisher
-        self._secrets = SharedSecrets(parts.clients.secretsmanager, parts.clock)
+        self._verifier = Verifier(parts.clients.secretsmanager, parts.clock)
         self._senders = senders
         self._logger = parts.logger
         self._metrics = parts.metrics
-        self._clock = parts.clock
 
-    def answer(self, event: Mapping[str, Any], deadline: float) -> dict[str, Any]:
-        """The answer to one event of API Gateway. `deadline` is a moment of `time.monotonic()`."""
-        helpdesk = str((event.get("pathParameters") or {}).get("helpdesk"))
+    def respond(self, event: Mapping[str, Any], deadline: float) -> HttpResponse:
+        """The response to one event of API Gateway. `deadline` is a moment of `time.monotonic()`."""
+        helpdesk = str(path_parameter(event, "helpdesk"))
         sender = self._senders.get(helpdesk)
         if sender is None:
             # Anybody may try any path, so it is neither counted nor logged.
-            return problem_of(unknown_path())
+            return respond_error(unknown_path())
         try:
-            call = call_in(event)
+            call = read_call(event)
             self._verify(sender, call)
             if event["httpMethod"] == "GET":
-                return self._verify_address(helpdesk, sender, call, event.get("queryStringParameters") or {})
+                return self._verify_address(helpdesk, sender, call, query_of(event))
             ticket_ids = _ticket_ids(sender, call)
             published = self._publish_changes(helpdesk, ticket_ids, deadline)
         except HelpdeskError as error:
-            self._count("CallbackRefused")
+            count(self._metrics, "CallbackRefused")
             refused = {"helpdesk": helpdesk, "code": error.code, "caller": caller_of(event)}
             self._logger.warning("callback refused", extra=refused)
-            return problem_of(error)
+            return respond_error(error)
         extra = {"helpdesk": helpdesk, "ticket_id": ",".join(ticket_ids), "changed": bool(published)}
         self._logger.info("callback taken", extra=extra)
-        self._count("CallbackTaken")
-        named = {"request_id": published[0]} if published else {}
-        return answer(200, {"ticket_id": ticket_ids[0], "changed": bool(published), **named})
+        count(self._metrics, "CallbackTaken")
+        change = {"request_id": published[0]} if published else {}
+        return respond(200, {"ticket_id": ticket_ids[0], "changed": bool(published), **change})
 
     def _verify(self, sender: Sender, call: Call) -> None:
         scheme = _IN_PATH if call.path_secret is not None else _IN_HEADER
-        why = self._secrets.refusal(scheme, sender.secret_id, call, self._clock())
-        if why:
-            raise RejectedError(why, "the sender is not verified")
+        self._verifier.verify(scheme, sender.secret_id, call)
 
     def _verify_address(
         self, helpdesk: str, sender: Sender, call: Call, query: Mapping[str, str]
-    ) -> dict[str, Any]:
-        """The challenge of a check of our address. Its token is the secret too, wherever else that stands."""
+    ) -> HttpResponse:
+        """Responds to a check of our address with its challenge. Its token must be the secret as well."""
         check = sender.reading.address_check_in(query)
         if check is None:
             raise unknown_path()
         token, challenge = check
         self._verify(sender, replace(call, path_secret=token))
         self._logger.info("address verified", extra={"helpdesk": helpdesk})
-        self._count("CallbackAddressVerified")
-        return plain_answer(challenge)
+        count(self._metrics, "CallbackAddressVerified")
+        headers = {"X-Content-Type-Options": "nosniff"}
+        return respond(200, challenge, headers, "text/plain; charset=utf-8")
 
     def _publish_changes(self, helpdesk: str, ticket_ids: Sequence[str], deadline: float) -> list[str]:
+        """The ids of the published changes. Raises UnavailableError where others publish all the time."""
         body = {"operation": Operation.GET, "ticket_ids": list(ticket_ids), "include": ["raw"]}
         request = read_body(body, Defaults(f"callback:{ticket_ids[0]}", f"callback/{helpdesk}", helpdesk))
         assert isinstance(request, GetRequest)  # noqa: S101  # the operation above says so
         published: list[str] = []
-        for _ in range(_MOST_LOOKS):
+        for _ in range(_MOST_READS):
             before = self._publisher.marks(helpdesk, ticket_ids)
-            # A ticket that the helpdesk no longer shows has no state to tell.
-            found = self._helpdesks.get(request, deadline).tickets
-            look_again = False
-            for ticket in found:
+            read_again = False
+            for ticket in self._read(request, deadline):
                 try:
                     change = self._publisher.publish_if_changed(ticket, before[ticket.ticket_id])
                 except OvertakenError:
-                    # Another callback or the watch may tell what is newer than this look.
-                    look_again = True
+                    # Another callback or the watch may publish a state that is newer than ours.
+                    read_again = True
                     continue
                 published += [change.request_id] if change.request_id else []
-                look_again |= change.look_again
-            if not look_again:
+                read_again |= change.look_again
+            if not read_again:
                 return published
         raise UnavailableError("overtaken", "the ticket is told of by others; repeat later", 5)
 
-    def _count(self, name: str) -> None:
-        self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=1)
+    def _read(self, request: GetRequest, deadline: float) -> tuple[Ticket, ...]:
+        """The tickets that the helpdesk still shows; the others have no state to publish."""
+        try:
+            return self._helpdesks.get(request, deadline).tickets
+        except (UnauthorizedError, OutcomeUnknownError) as error:
+            # Whatever fails between us and the helpdesk, its callback may be repeated.
+            raise UnavailableError(error.code, error.message) from error
 
 
 def _ticket_ids(sender: Sender, call: Call) -> tuple[str, ...]:

@@ -1,15 +1,22 @@
-"""Calls and answers in the form of API Gateway's proxy integration."""
+"""API Gateway's proxy integration: reads calls, and responds with JSON, text, or what an error means."""
 
 import base64
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from helpdesk.errors import HelpdeskError, RejectedError, UnavailableError
-from helpdesk.http.calls import Call
+from aws_lambda_powertools import Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from botocore.exceptions import BotoCoreError, ClientError
 
-# The queue takes 1 MiB a message; the rest is for what is filled in on the way.
+from helpdesk.errors import HelpdeskError, OutcomeUnknownError, RejectedError, UnavailableError
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.client import SQSClient
+
+# The queue takes 1 MiB a message; the rest is for defaults that are filled in.
 MAX_BODY_BYTES = 1_000_000
 PROBLEM_TYPE = "application/problem+json"
 # A rejection is 422 unless its code is here.
@@ -35,90 +42,127 @@ STATUS_OF_CODE = {
 }
 
 
-def call_in(event: Mapping[str, Any]) -> Call:
-    """The call as it was sent: its bytes are what a signature is over. Raises RejectedError."""
-    body: str = event.get("body") or ""
-    if len(body) > MAX_BODY_BYTES * 2:
+type HttpResponse = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a sender's call brings; header names are in lower case."""
+
+    headers: Mapping[str, str]
+    raw: bytes
+    path_secret: str | None = None
+
+
+def read_call(event: Mapping[str, Any]) -> Call:
+    """A sender's call, with the bytes that a signature is over. Raises RejectedError."""
+    if len(event.get("body") or "") > MAX_BODY_BYTES * 2:
         raise too_large()
     try:
-        raw = base64.b64decode(body) if event.get("isBase64Encoded") else body.encode(errors="replace")
+        raw = body_of(event, errors="replace")
     except ValueError as error:
         raise RejectedError("not_json", "the body is not in base64") from error
     if len(raw) > MAX_BODY_BYTES:
         raise too_large()
-    return Call(
-        headers={name.lower(): value for name, value in (event.get("headers") or {}).items()},
-        raw=raw,
-        path_secret=(event.get("pathParameters") or {}).get("secret"),
-    )
+    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    return Call(headers, raw, path_parameter(event, "secret"))
 
 
-def too_large() -> RejectedError:
-    """What is said of a body that the queue could not take."""
-    return RejectedError("too_large", f"the submission is larger than {MAX_BODY_BYTES} bytes")
+def body_of(event: Mapping[str, Any], errors: str = "strict") -> bytes:
+    """The body's bytes as they were sent. Raises ValueError."""
+    body: str = event.get("body") or ""
+    return base64.b64decode(body) if event.get("isBase64Encoded") else body.encode(errors=errors)
+
+
+def path_parameter(event: Mapping[str, Any], name: str) -> str | None:
+    """A named part of the path."""
+    value: str | None = (event.get("pathParameters") or {}).get(name)
+    return value
+
+
+def query_of(event: Mapping[str, Any]) -> Mapping[str, str]:
+    """The query's parameters; of a repeated one the last value."""
+    return event.get("queryStringParameters") or {}
 
 
 def caller_of(event: Mapping[str, Any]) -> str | None:
-    """The address from which a call came, by which a refused one can be followed and blocked.
+    """The address from which a call came, by which an operator can follow and block a refused caller.
 
-    It is personal data: it stands in the lines of refusals only, for as long as logs are kept.
+    It is personal data: only log lines of refusals hold it, for as long as logs are kept.
     """
     address: str | None = event["requestContext"]["identity"].get("sourceIp")
     return address
 
 
+def too_large() -> RejectedError:
+    """The error of a body that the queue could not take."""
+    return RejectedError("too_large", f"the submission is larger than {MAX_BODY_BYTES} bytes")
+
+
 def unknown_path() -> RejectedError:
-    """What is said of a path at which there is nothing."""
+    """The error of a path at which there is nothing."""
     return RejectedError("unknown_path", "Nothing answers at this path.")
 
 
-def answer(
+def count(metrics: Metrics, name: str) -> None:
+    """Adds one to a metric of this invocation."""
+    metrics.add_metric(name=name, unit=MetricUnit.Count, value=1)
+
+
+def cause_of(error: HelpdeskError) -> str | None:
+    """The kind of exception behind an error, for its log line."""
+    return type(error.__cause__).__name__ if error.__cause__ else None
+
+
+def enqueue(sqs: "SQSClient", queue_url: str, message: str, source: str, noun: str) -> None:
+    """Puts a request into the queue. `noun` is what its caller calls it. Raises UnavailableError."""
+    try:
+        # On a standard queue the group is for fair shares: one source cannot starve the others.
+        sqs.send_message(QueueUrl=queue_url, MessageBody=message, MessageGroupId=source)
+    except (ClientError, BotoCoreError) as error:
+        detail = f"The queue does not take the {noun}; nothing was kept. Repeat later."
+        raise UnavailableError("queue_unavailable", detail) from error
+
+
+def respond(
     status: int,
-    body: Mapping[str, Any] | None = None,
+    body: Mapping[str, Any] | str | None = None,
     headers: Mapping[str, str] | None = None,
     content_type: str = "application/json",
-) -> dict[str, Any]:
-    """An answer with a JSON body, or without any."""
-    typed = {"Content-Type": content_type} if body is not None else {}
+) -> HttpResponse:
+    """A response with a JSON body, with a text as it is, or without a body."""
+    typed = {} if body is None else {"Content-Type": content_type}
     return {
         "statusCode": status,
         "headers": {"Cache-Control": "no-store", **typed, **(headers or {})},
-        "body": "" if body is None else json.dumps(body),
+        "body": body if isinstance(body, str) else "" if body is None else json.dumps(body),
         "isBase64Encoded": False,
     }
 
 
-def plain_answer(text: str) -> dict[str, Any]:
-    """A success whose body is the text and nothing else."""
-    headers = {"Cache-Control": "no-store", "Content-Type": "text/plain; charset=utf-8"}
-    headers["X-Content-Type-Options"] = "nosniff"
-    return {"statusCode": 200, "headers": headers, "body": text, "isBase64Encoded": False}
-
-
-def problem_body(status: int, code: str, detail: str, **more: Any) -> dict[str, Any]:
-    """RFC 9457, with our stable `code` and what more is known."""
+def respond_problem(
+    status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **more: Any
+) -> HttpResponse:
+    """RFC 9457, with our stable `code` and the fields of `more`."""
     title = HTTPStatus(status).phrase
-    return {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail, **more}
+    body = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail, **more}
+    return respond(status, body, headers, PROBLEM_TYPE)
 
 
-def rejection_body(error: RejectedError) -> dict[str, Any]:
-    """What is said of a call that is wrong, with each wrong field; `status` in it is the answer's."""
-    errors = [{"field": found.field, "problem": found.problem} for found in error.problems]
-    more: dict[str, Any] = {"errors": errors} if errors else {}
-    return problem_body(STATUS_OF_CODE.get(error.code, 422), error.code, error.message, **more)
-
-
-def repeat_later(error: HelpdeskError) -> dict[str, str]:
-    """The header that tells when the call may come again."""
-    retry_after = error.retry_after if isinstance(error, UnavailableError) else None
-    return {"Retry-After": str(max(1, round(retry_after or 5)))}
-
-
-def problem_of(error: HelpdeskError) -> dict[str, Any]:
-    """What is answered instead of a success: the sender may repeat all but a rejection."""
-    if isinstance(error, RejectedError):
-        body = rejection_body(error)
-        return answer(body["status"], body, content_type=PROBLEM_TYPE)
-    status = 429 if error.code == "throttled" else 503
-    body = problem_body(status, error.code, error.message)
-    return answer(status, body, repeat_later(error), PROBLEM_TYPE)
+def respond_error(error: HelpdeskError) -> HttpResponse:
+    """What an error means to the caller: a rejection names each wrong field, 429 and 503 may be repeated."""
+    headers: dict[str, str] = {}
+    more: dict[str, Any] = {}
+    match error:
+        case RejectedError():
+            status = STATUS_OF_CODE.get(error.code, 422)
+            problems = [{"field": problem.field, "problem": problem.problem} for problem in error.problems]
+            more = {"errors": problems} if problems else {}
+        case UnavailableError():
+            status = 429 if error.code == "throttled" else 503
+            headers = {"Retry-After": str(max(1, round(error.retry_after or 5)))}
+        case OutcomeUnknownError():
+            status = 504
+        case _:
+            status = 502
+    return respond_problem(status, error.code, error.message, headers, **more)

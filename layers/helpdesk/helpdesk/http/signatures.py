@@ -1,7 +1,7 @@
 """Verifies who sends: a signature over the raw bytes, or a shared secret in a header or in the path.
 
-Everything is compared in constant time, and against each live secret, so that a secret can be changed while
-calls are on their way.
+Everything is compared in constant time, and with each live secret, so a secret can change while calls are
+on their way.
 """
 
 import base64
@@ -9,9 +9,10 @@ import binascii
 import hashlib
 import hmac
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -23,16 +24,23 @@ from pydantic import (
     field_validator,
 )
 
-from helpdesk.http.calls import Call
+from helpdesk.clients.secrets import Secret, sender_secrets_in
+from helpdesk.errors import RejectedError, UnavailableError
 from helpdesk.http.forms.expressions import Part
+from helpdesk.http.gateway import Call
+
+if TYPE_CHECKING:
+    from mypy_boto3_secretsmanager.client import SecretsManagerClient
 
 _PLACES = re.compile(r"(\{(?:body|timestamp|id)\})")
-# Beyond this a number of seconds would be one of milliseconds.
+# A larger number is one of milliseconds.
 _MOST_SECONDS = 100_000_000_000
-# In bytes, as they are used: without a prefix, and out of their encoding.
+# In bytes, after the prefix is removed and the encoding decoded.
 SHORTEST_SECRET = 16
 # A header with more is not one that a sender makes.
 _MOST_SIGNATURES = 10
+# A flood of forged calls must not become one of calls to Secrets Manager.
+_PAUSE_S = 5.0
 
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$", to_lower=True)]
 
@@ -41,13 +49,13 @@ def _is_template(text: str) -> str:
     if text.count("{body}") != 1 or re.search(r"[{}]", _PLACES.sub("", text)):
         raise ValueError("holds {body} once, and else only {timestamp}, {id} and plain text")
     if text.count("{id}") > 1 or re.search(r"\}\{id\}|\{id\}\{", text):
-        # Else letters could move between the id and what stands beside it.
+        # Otherwise letters could move between the id and its neighbours.
         raise ValueError("holds {id} once, with plain text between it and the rest")
     return text
 
 
 class Timestamp(Part):
-    """Where the time of sending stands: in a header of its own, or in the signature's as `key=…`."""
+    """Where the time of sending stands: in a header of its own, or in the signature's header as `key=…`."""
 
     header: HeaderName | None = None
     key: Annotated[
@@ -81,7 +89,7 @@ class Hmac(Part):
     @field_validator("id_header")
     @classmethod
     def _id_is_signed(cls, id_header: str | None, info: ValidationInfo) -> str | None:
-        # One that is not signed would be anybody's to choose, and with it what is a repetition.
+        # Anybody could choose an id that is not signed, and so decide what is a repetition.
         if (id_header is not None) != ("{id}" in info.data.get("signed", "")):
             raise ValueError("goes with {id} in signed")
         return id_header
@@ -89,7 +97,7 @@ class Hmac(Part):
     @field_validator("timestamp")
     @classmethod
     def _timestamp_is_signed(cls, timestamp: Timestamp | None, info: ValidationInfo) -> Timestamp | None:
-        # One that is not signed would be anybody's to choose.
+        # Anybody could choose a timestamp that is not signed.
         if (timestamp is not None) != ("{timestamp}" in info.data.get("signed", "")):
             raise ValueError("goes with {timestamp} in signed")
         return timestamp
@@ -121,7 +129,7 @@ class Unverified(Part):
     scheme: Literal["none"]
 
 
-DEPENDS_ON_SECRET = ("wrong_secret", "wrong_signature")
+_DEPENDS_ON_SECRET = ("wrong_secret", "wrong_signature")
 SCHEMES = ("hmac", "known", "header", "path", "none")
 _KNOWN = ("typeform", "tally", "standard_webhooks")
 
@@ -166,38 +174,94 @@ _SCHEME_OF_SERVICE: dict[str, Hmac] = {
 
 
 def signature_scheme(scheme: Verification) -> Hmac | None:
-    """The signature that a scheme asks for; None where it asks for none."""
+    """The signature that a scheme requires; None where it requires none."""
     if isinstance(scheme, Known):
         return _SCHEME_OF_SERVICE[scheme.scheme]
     return scheme if isinstance(scheme, Hmac) else None
 
 
 def call_id(scheme: Verification, call: Call) -> str | None:
-    """What the sender calls this submission outside of its body.
+    """The sender's own id of this submission, from a header.
 
-    Of a signed call only what is signed counts: any other header may be added to a call that was overheard.
+    In a signed call only what is signed counts: whoever overhears a call can add any other header to it.
     """
     signature = signature_scheme(scheme)
     names = (signature.id_header,) if signature else ("idempotency-key", "webhook-id")
-    return next((given for name in names if name and (given := call.headers.get(name))), None)
+    return next((value for name in names if name and (value := call.headers.get(name))), None)
 
 
 def refusal(scheme: Verification, secrets: Sequence[str], call: Call, now: float) -> str | None:
     """Why the call is not to be trusted, as a code; None where it is. `now` is in seconds since 1970.
 
-    What is in `DEPENDS_ON_SECRET` alone may be due to a secret that has changed since it was read.
+    Only the codes of `_DEPENDS_ON_SECRET` can be due to a secret that has changed since it was read.
     """
     if isinstance(scheme, Unverified):
         return None
     if isinstance(scheme, SecretPath):
         return _shared(secrets, call.path_secret)
     if isinstance(scheme, SecretHeader):
-        given = call.headers.get(scheme.header)
-        if given is None or not given.startswith(scheme.prefix):
+        value = call.headers.get(scheme.header)
+        if value is None or not value.startswith(scheme.prefix):
             return "secret_missing"
-        return _shared(secrets, given.removeprefix(scheme.prefix).strip())
+        return _shared(secrets, value.removeprefix(scheme.prefix).strip())
     signature = signature_scheme(scheme)
     return _wrong_signature(signature, secrets, call, now) if signature else "unknown_scheme"
+
+
+class Verifier:
+    """Verifies calls with secrets that are kept, and read again when a call does not verify."""
+
+    def __init__(self, client: "SecretsManagerClient", clock: Callable[[], float]) -> None:
+        self._client = client
+        self._clock = clock
+        self._secrets: dict[str, Secret[tuple[str, ...]]] = {}
+
+    def verify(self, scheme: Verification, secret_id: str, call: Call) -> None:
+        """Returns where the call is to be trusted.
+
+        Raises:
+            RejectedError: it is not; the code says why.
+            UnavailableError: the secret cannot be read or used, and the call holds what it should.
+        """
+        try:
+            why = self._refusal(scheme, secret_id, call)
+        except UnavailableError as error:
+            # The log says why, by the code: a caller could not put it right.
+            detail = "The sender cannot be verified now; repeat later."
+            raise UnavailableError(error.code, detail) from error.__cause__
+        if why:
+            raise RejectedError(why, "the sender is not verified")
+
+    def _refusal(self, scheme: Verification, secret_id: str, call: Call) -> str | None:
+        now = self._clock()
+        # Compared with no secret at all, a call fails by what it lacks, and costs no read.
+        why = refusal(scheme, (), call, now)
+        if why not in _DEPENDS_ON_SECRET:
+            return why
+        if secret_id not in self._secrets:
+            parse = partial(_secrets_in, scheme)
+            self._secrets[secret_id] = Secret(
+                self._client, secret_id, parse, missing=(), pause_s=_PAUSE_S, clock=self._clock
+            )
+        secret = self._secrets[secret_id]
+        live = secret.current()
+        if not live:
+            return "no_secret"
+        why = refusal(scheme, live, call, now)
+        if why in _DEPENDS_ON_SECRET and (newer := secret.newer(live, now)):
+            why = refusal(scheme, newer, call, now)
+        return why
+
+
+def _secrets_in(scheme: Verification, text: str) -> tuple[str, ...]:
+    secrets = sender_secrets_in(text)
+    try:
+        are_long_enough = all(is_long_enough(scheme, secret) for secret in secrets)
+    except ValueError as error:
+        raise UnavailableError("secret_malformed", "the secret is not in its encoding") from error
+    if not are_long_enough:
+        raise UnavailableError("secret_too_short", f"the secret has less than {SHORTEST_SECRET} bytes")
+    return secrets
 
 
 def mac(scheme: Hmac, secret: str, raw: bytes, timestamp: str = "", call_id: str = "") -> bytes:
@@ -208,7 +272,7 @@ def mac(scheme: Hmac, secret: str, raw: bytes, timestamp: str = "", call_id: str
 
 
 def is_long_enough(scheme: Verification, secret: str) -> bool:
-    """Whether nobody guesses the secret. Raises ValueError where it is not in its encoding."""
+    """Whether the secret is too long to be guessed. Raises ValueError where it is not in its encoding."""
     signature = signature_scheme(scheme)
     return len(_key(signature, secret) if signature else secret.encode()) >= SHORTEST_SECRET
 
@@ -223,13 +287,12 @@ def encoded(scheme: Hmac, signature: bytes) -> str:
     return signature.hex() if scheme.encoding == "hex" else base64.b64encode(signature).decode()
 
 
-def _shared(secrets: Sequence[str], given: str | None) -> str | None:
-    if not given:
+def _shared(secrets: Sequence[str], sent: str | None) -> str | None:
+    if not sent:
         return "secret_missing"
-    # Digests are of one length, whatever was given; all are compared, whichever fits.
-    ours = [hashlib.sha256(secret.encode()).digest() for secret in secrets]
-    theirs = hashlib.sha256(given.encode(errors="replace")).digest()
-    fits = [hmac.compare_digest(one, theirs) for one in ours]
+    # Digests have one length, whatever was sent; all are compared, whichever fits.
+    theirs = hashlib.sha256(sent.encode(errors="replace")).digest()
+    fits = [hmac.compare_digest(hashlib.sha256(secret.encode()).digest(), theirs) for secret in secrets]
     return None if any(fits) else "wrong_secret"
 
 
@@ -245,13 +308,13 @@ def _wrong_signature(scheme: Hmac, secrets: Sequence[str], call: Call, now: floa
             return "timestamp_missing"
         if abs(now - sent_at) > scheme.timestamp.window_s:
             return "timestamp_outside_window"
-    given = list(_signatures_in(scheme, header))
+    signatures = list(_signatures_in(scheme, header))
     sent_id = call.headers.get(scheme.id_header, "") if scheme.id_header else ""
     if any(text in sent_id for text in _beside_id(scheme)):
-        # The same bytes could be signed as another id and another body.
+        # The same signed bytes could be read as another id and another body.
         return "wrong_signature"
     ours = [mac(scheme, secret, call.raw, timestamp, sent_id) for secret in secrets]
-    fits = [hmac.compare_digest(one, signature) for one in ours for signature in given]
+    fits = [hmac.compare_digest(our, signature) for our in ours for signature in signatures]
     return None if any(fits) else "wrong_signature"
 
 
@@ -262,7 +325,7 @@ def _beside_id(scheme: Hmac) -> list[str]:
 
 
 def _signatures_in(scheme: Hmac, header: str) -> Iterator[bytes]:
-    """Several may stand in one header, one for each secret of a sender that is changing its own."""
+    """The header's signatures: a sender that changes its secret sends one for each."""
     parts = header.split(",") if scheme.timestamp and scheme.timestamp.key else header.split()
     for part in parts[:_MOST_SIGNATURES]:
         text = part.strip()

@@ -20,7 +20,7 @@ from pydantic import JsonValue
 from helpdesk.clients.markers import with_marker
 from helpdesk.clients.port import Progress
 from helpdesk.clients.redaction import redacted
-from helpdesk.clients.replies import Refusal, Success, Words, answered
+from helpdesk.clients.replies import Refusal, Success, Words, decode_reply
 from helpdesk.clients.secrets import Secret
 from helpdesk.clients.transport import Transport
 from helpdesk.errors import FieldProblem, OutcomeUnknownError, RejectedError, UnauthorizedError
@@ -212,7 +212,7 @@ class Kapture:
         raw = json.dumps(body, ensure_ascii=False).encode()
         self._spend()
         reply = self._transport.send("POST", path + self._settings.path_version, raw, headers, deadline)
-        return answered(reply, _words_in, lambda text: redacted(text, token))
+        return decode_reply(reply, _words_in, lambda text: redacted(text, token))
 
     # ── normalised tickets ───────────────────────────────────────────────────────────────────────────────
 

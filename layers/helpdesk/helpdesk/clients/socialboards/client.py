@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from helpdesk.clients.markers import with_marker
 from helpdesk.clients.port import COMMENT, Progress
 from helpdesk.clients.redaction import redacted
-from helpdesk.clients.replies import Refusal, Success, Words, answered
+from helpdesk.clients.replies import Refusal, Success, Words, decode_reply
 from helpdesk.clients.secrets import MintedToken, RefreshCredentials
 from helpdesk.clients.transport import Transport
 from helpdesk.errors import (
@@ -362,7 +362,7 @@ class Socialboards:
         raw = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
         self._spend()
         reply = self._transport.send(method, path, raw, headers, deadline)
-        envelope = _folded(answered(reply, _words_in, lambda text: redacted(text, token)))
+        envelope = _folded(decode_reply(reply, _words_in, lambda text: redacted(text, token)))
         return envelope["data"]
 
     # ── normalised tickets ───────────────────────────────────────────────────────────────────────────────
@@ -418,7 +418,7 @@ class Minter:
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         try:
             reply = self._transport.send("POST", self._path, urlencode(form).encode(), headers, deadline)
-            body = _folded(answered(reply, _mint_words_in, _without_words))
+            body = _folded(decode_reply(reply, _mint_words_in, _without_words))
         except OutcomeUnknownError as error:
             raise UnavailableError(error.code, "no access token could be minted") from error
         except RejectedError as error:

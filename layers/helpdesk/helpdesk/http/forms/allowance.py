@@ -1,4 +1,4 @@
-"""How many submissions of one form an instance takes, so that a flood on it leaves the others alone."""
+"""How many submissions of a form an instance takes: a flood on one form leaves the others alone."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ class Allowance:
         self._at = float("-inf")
 
     def take(self) -> float:
-        """0 where one more may pass, which is counted; else the seconds until one may."""
+        """0 where another submission may pass, which is counted; otherwise the seconds until it may."""
         now = self._clock()
         self._left = min(self._burst, self._left + max(0.0, now - self._at) * self._rate)
         self._at = now

@@ -1,4 +1,4 @@
-"""What a form file may say of a value: a JMESPath expression, a constant, or a simple combination.
+"""What a form file may write for a value: a JMESPath expression, a constant, or a simple combination.
 
 Expressions come from form files only and are data: JMESPath selects and cannot call out, loop or assign.
 """
@@ -46,7 +46,7 @@ class Constant(Part):
 
 
 class Defaulted(Part):
-    """What the expression finds, else the default."""
+    """The expression's result, or the default where there is none."""
 
     value: Expression
     default: JsonValue
@@ -59,7 +59,7 @@ class Joined(Part):
     between: Annotated[str, Field(alias="with")] = " "
 
 
-class Chosen(Part):
+class Choice(Part):
     """The value that belongs to an answer, for example the queue of a topic."""
 
     choose: Expression
@@ -89,7 +89,7 @@ def kind_of(value: Any) -> str | None:
             return "value"
         case Joined():
             return "join"
-        case Chosen():
+        case Choice():
             return "choose"
         case Lines():
             return "lines"
@@ -101,7 +101,7 @@ type Leaf = Annotated[
     | Annotated[Constant, Tag("constant")]
     | Annotated[Defaulted, Tag("value")]
     | Annotated[Joined, Tag("join")]
-    | Annotated[Chosen, Tag("choose")]
+    | Annotated[Choice, Tag("choose")]
     | Annotated[Lines, Tag("lines")],
     Discriminator(
         kind_of,
@@ -113,9 +113,9 @@ type Leaf = Annotated[
 
 @dataclass
 class Evaluation:
-    """Evaluates the leaves of one form against one submission; `failures` tells expressions that failed.
+    """Evaluates a form's leaves against a submission; `failures` lists the expressions that failed.
 
-    `reads_answers` says whether any expression looks for answers, and `found_answers` whether one found some.
+    `reads_answers` says whether any expression reads answers, and `found_answers` whether any was there.
     """
 
     context: Mapping[str, Any]
@@ -129,35 +129,35 @@ class Evaluation:
             case Constant():
                 return leaf.constant
             case Defaulted():
-                found = self._searched(leaf.value)
-                return leaf.default if found in (None, "", []) else found
+                value = self._search(leaf.value)
+                return leaf.default if value in (None, "", []) else value
             case Joined():
                 texts = [self.text(part) for part in leaf.join]
                 return leaf.between.join(text for text in texts if text)
-            case Chosen():
-                return leaf.of.get(as_text(self._searched(leaf.choose)) or "", leaf.default)
+            case Choice():
+                return leaf.of.get(as_text(self._search(leaf.choose)) or "", leaf.default)
             case Lines():
                 texts_by_label = {label: self.text(part) for label, part in leaf.lines.items()}
                 return "\n".join(f"{label}: {text}" for label, text in texts_by_label.items() if text)
             case str():
-                return self._searched(leaf)
+                return self._search(leaf)
         return None
 
     def text(self, leaf: Any) -> str | None:
         """The same as a text; None where there is nothing."""
         return as_text(self.value(leaf))
 
-    def _searched(self, expression: str) -> Any:
+    def _search(self, expression: str) -> Any:
         try:
-            found = _compiled(expression).search(self.context)
+            value = _compiled(expression).search(self.context)
         except (ValueError, ArithmeticError):
-            # JMESPath's own errors among them, and numbers without end. Its message would quote the answers.
+            # This covers JMESPath's own errors and infinite numbers. Their messages would quote the answers.
             self.failures.append(expression)
-            found = None
+            value = None
         if _FILLED_IN.search(expression):
             self.reads_answers = True
-            self.found_answers |= found not in (None, "", [], {})
-        return found
+            self.found_answers |= value not in (None, "", [], {})
+        return value
 
 
 def as_text(value: Any) -> str | None:
@@ -168,7 +168,7 @@ def as_text(value: Any) -> str | None:
         case bool():
             return "yes" if value else "no"
         case list():
-            return ", ".join(text for one in value if (text := as_text(one))) or None
+            return ", ".join(text for inner in value if (text := as_text(inner))) or None
         case dict():
-            return " ".join(text for one in value.values() if (text := as_text(one))) or None
+            return " ".join(text for inner in value.values() if (text := as_text(inner))) or None
     return str(value).strip() or None

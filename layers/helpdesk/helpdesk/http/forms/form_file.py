@@ -1,4 +1,4 @@
-"""Forms as data: what a form file may say, and the request that a submission becomes by it."""
+"""Forms as data: what a form file may hold, and how it turns a submission into a request."""
 
 import json
 import re
@@ -23,13 +23,13 @@ from helpdesk.http.forms.services import Submission
 from helpdesk.http.signatures import SCHEMES, Verification
 from helpdesk.models import HelpdeskName, Operation, Source, one_line
 
-# Secrets and paths hold it.
+# Names of secrets and paths hold it.
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 _DAY_OF_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[T ]\d\d:\d\d")
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 Service = Literal["typeform", "tally", "jotform", "google", "microsoft", "gravity", "html", "json"]
-# Their senders are programs of somebody else's, which can put nothing right.
+# Their senders are other companies' programs, which cannot correct a submission.
 _SERVICES_THAT_ONLY_REPEAT = {"typeform", "tally", "jotform", "google", "microsoft", "gravity"}
 
 
@@ -109,7 +109,7 @@ class UpdateFields(_RequestFields):
     changes: ChangesFields
 
 
-# Another site's page, or one below our own host; never what a submission says.
+# Another site's page, or a path on our own host; never taken from a submission.
 Address = Annotated[str, StringConstraints(pattern=r"^(https?://[^\s/]+(/\S*)?|/[^\s/]\S*)$")]
 
 
@@ -121,7 +121,7 @@ class SenderAnswer(Part):
 
 
 class Limit(Part):
-    """How many submissions one running instance takes: `rate` a second, `burst` at once."""
+    """How many submissions an instance takes: `rate` a second, `burst` at once."""
 
     rate: Annotated[float, Field(gt=0, le=10_000)] = 100
     burst: Annotated[int, Field(ge=1, le=10_000)] = 200
@@ -135,9 +135,9 @@ class FormFile(Part):
     verify: Verification
     helpdesk: HelpdeskName | None = None
     source: Source | None = None
-    # Readable names for answers whose service gives them ids only.
+    # Readable names for answers that their service names by ids only.
     names: dict[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
-    # The questions for files, by either name: elsewhere a link is what a person has typed.
+    # The questions for files, by either name: in any other answer a link is text that a person typed.
     uploads: tuple[str, ...] = ()
     # A submission that makes no valid request: refused with 422, or kept for a person to see.
     when_invalid: Literal["refuse", "keep"] | None = None
@@ -153,7 +153,7 @@ type Lines = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Mapped:
-    """The body of a request, the expressions that failed, and whether nothing that was filled in is in it."""
+    """A request's body, the expressions that failed, and whether the body holds none of the answers."""
 
     body: dict[str, Any]
     failures: list[str]
@@ -169,12 +169,12 @@ class Form:
 
     @property
     def source(self) -> str:
-        """Who asks, where the file does not say."""
+        """The request's source, from the file or from the form's name."""
         return self.file.source or f"form/{self.name}"
 
     @property
     def keeps_invalid(self) -> bool:
-        """Whether a submission that makes no valid request is accepted all the same."""
+        """Whether a submission that makes no valid request is accepted anyway."""
         if self.file.when_invalid:
             return self.file.when_invalid == "keep"
         return self.file.service in _SERVICES_THAT_ONLY_REPEAT
@@ -187,7 +187,7 @@ class Form:
 
     def request_of(self, submission: Submission) -> Mapped:
         """The request that a submission becomes."""
-        asked = self.file.request
+        fields = self.file.request
         answers = dict(submission.answers)
         for name, readable in self.file.names.items():
             if name in answers:
@@ -196,18 +196,18 @@ class Form:
         context = {"answers": answers, "files": submission.files, "submission": about}
         evaluation, content = Evaluation(context), Evaluation(context)
         body: dict[str, Any] = {
-            "operation": asked.operation.value,
-            "request_id": self._request_id(evaluation.text(asked.request_id) or submission.id),
+            "operation": fields.operation.value,
+            "request_id": self._request_id(evaluation.text(fields.request_id) or submission.id),
             "helpdesk": self.file.helpdesk,
             "source": self.source,
-            "reference": evaluation.text(asked.reference),
-            "occurred_at": evaluation.text(asked.occurred_at),
+            "reference": evaluation.text(fields.reference),
+            "occurred_at": evaluation.text(fields.occurred_at),
         }
-        if isinstance(asked, AddFields):
-            body["ticket"] = _ticket(asked.ticket, content)
+        if isinstance(fields, AddFields):
+            body["ticket"] = _ticket(fields.ticket, content)
         else:
-            body["ticket_id"] = evaluation.text(asked.ticket_id)
-            body["changes"] = _changes(asked.changes, content)
+            body["ticket_id"] = evaluation.text(fields.ticket_id)
+            body["changes"] = _changes(fields.changes, content)
         is_unmapped = content.reads_answers and not content.found_answers and bool(submission.answers)
         notes = [
             f"Uploaded file that was not taken over: {one_line(name)}" for name in submission.left_behind
@@ -215,18 +215,17 @@ class Form:
         if is_unmapped:
             notes += [_UNMAPPED, *_listed(submission.answers)]
         if notes:
-            key, text = ("ticket", "details") if isinstance(asked, AddFields) else ("changes", "comment")
-            told = "\n".join(notes)[:_LONGEST_NOTES]
-            body[key][text] = "\n\n".join(filter(None, (body[key].get(text), told)))
+            key, text = ("ticket", "details") if isinstance(fields, AddFields) else ("changes", "comment")
+            note = "\n".join(notes)[:_LONGEST_NOTES]
+            body[key][text] = "\n\n".join(filter(None, (body[key].get(text), note)))
         return Mapped(_there(body), [*evaluation.failures, *content.failures], is_unmapped)
 
     def _request_id(self, own_id: str | None) -> str:
         """Two forms may count their submissions alike, so the id begins with the form's name."""
-        given = own_id or ""
-        request_id = f"{self.name}:{given}"
+        request_id = f"{self.name}:{own_id or ''}"
         if _REQUEST_ID.fullmatch(request_id):
             return request_id
-        return f"{self.name}:{sha256(given.encode(errors='replace')).hexdigest()[:32]}"
+        return f"{self.name}:{sha256((own_id or '').encode(errors='replace')).hexdigest()[:32]}"
 
 
 _UNMAPPED = "The form file names none of this submission's answers. They are:"
@@ -243,18 +242,18 @@ def _listed(answers: Mapping[str, Any]) -> list[str]:
 
 
 def read_form(name: str, content: JsonValue, file: str, lines: Lines) -> Form:
-    """The form in a file's content; `lines` says on which line each field stands, by its dotted path.
+    """The form in a file's content; `lines` holds the line of each field by its dotted path.
 
     Raises:
-        SettingsError: naming file, line and field of all that is wrong.
+        SettingsError: lists file, line and field of every problem.
     """
     problems = [] if NAME.fullmatch(name) else [f"{file}:1: name: takes a-z, 0-9 and -, at most 32 of them"]
     try:
         form = Form(name, FORM_FILE.validate_python(content))
     except ValidationError as error:
-        for found in error.errors(include_url=False, include_context=False, include_input=False):
-            path, line = _place([str(step) for step in found["loc"]], lines)
-            problem = _PROBLEMS.get(found["type"], found["msg"].removeprefix("Value error, "))
+        for detail in error.errors(include_url=False, include_context=False, include_input=False):
+            path, line = _place([str(step) for step in detail["loc"]], lines)
+            problem = _PROBLEMS.get(detail["type"], detail["msg"].removeprefix("Value error, "))
             problems.append(f"{file}:{line}: {path or 'file'}: {problem}")
     if problems:
         raise SettingsError("\n".join(problems))
@@ -262,10 +261,10 @@ def read_form(name: str, content: JsonValue, file: str, lines: Lines) -> Form:
 
 
 def load_forms(text: str) -> dict[str, Form]:
-    """The forms by name, out of what the build has made of the form files. Raises as `read_form`."""
+    """The forms by name, from the JSON into which the build puts all form files. Raises as `read_form`."""
     return {
-        one["name"]: read_form(one["name"], one["content"], one["file"], one["lines"])
-        for one in json.loads(text)
+        form["name"]: read_form(form["name"], form["content"], form["file"], form["lines"])
+        for form in json.loads(text)
     }
 
 
@@ -279,12 +278,12 @@ _PROBLEMS = {
     "model_type": "must hold keys",
     "dict_type": "must hold keys",
 }
-# Steps that pydantic adds where a value can be of several kinds.
-_TAGS = {"expression", "leaf", "block", "list", *KINDS, *SCHEMES, "known", *(one.value for one in Operation)}
+# Steps that pydantic adds to a path where a value can be of several kinds.
+_TAGS = {"expression", "leaf", "block", "list", *KINDS, *SCHEMES, *map(str, Operation)}
 
 
 def _place(steps: Iterable[str], lines: Lines) -> tuple[str, int]:
-    """The dotted path of a problem, and the line of what stands there or of what it is missing from."""
+    """The dotted path of a problem, and the line of the field, or of the block that lacks it."""
     path, line = "", lines.get("", 1)
     for step in steps:
         longer = f"{path}.{step}" if path else step
@@ -320,15 +319,15 @@ def _changes(fields: ChangesFields, evaluation: Evaluation) -> dict[str, Any]:
     return _there(changes | {"extra": _extra(fields.extra, evaluation)})
 
 
-def _tags(given: Any, evaluation: Evaluation) -> list[str]:
-    values = [evaluation.value(one) for one in (given if isinstance(given, tuple) else (given,))]
-    flat = [one for value in values for one in (value if isinstance(value, list) else [value])]
-    return list(dict.fromkeys(text for one in flat if (text := as_text(one))))
+def _tags(leaves: Any, evaluation: Evaluation) -> list[str]:
+    values = [evaluation.value(leaf) for leaf in (leaves if isinstance(leaves, tuple) else (leaves,))]
+    tags = [tag for value in values for tag in (value if isinstance(value, list) else [value])]
+    return list(dict.fromkeys(text for tag in tags if (text := as_text(tag))))
 
 
 def _attachments(value: Any) -> list[Any]:
-    listed = value if isinstance(value, list) else [value]
-    return [{"url": one} if isinstance(one, str) else one for one in listed if one]
+    files = value if isinstance(value, list) else [value]
+    return [{"url": file} if isinstance(file, str) else file for file in files if file]
 
 
 def _extra(blocks: Mapping[str, Any], evaluation: Evaluation) -> dict[str, Any]:
@@ -339,7 +338,7 @@ def _tree(value: Any, evaluation: Evaluation) -> Any:
     if kind_of(value):
         return evaluation.value(value)
     if isinstance(value, tuple):
-        return [found for one in value if (found := _tree(one, evaluation)) not in (None, "", [], {})]
+        return [item for inner in value if (item := _tree(inner, evaluation)) not in (None, "", [], {})]
     if isinstance(value, dict):
         return _extra(value, evaluation)
     return None

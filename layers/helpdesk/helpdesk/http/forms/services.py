@@ -1,8 +1,8 @@
 """Flattens what form services send: answers by name, so that a mapping reads the same for each service.
 
-An answer stands under every name that its service gives it: its reference or key first, then its label. A
-compound one (a name, an address) is a text, and each part stands under `name.part` as well. Empty answers are
-left out. The shapes are those of the services' public documentation.
+An answer has every name that its service gives it: its reference or key first, then its label. A compound
+answer (a name, an address) is a text, and each of its parts is an answer `name.part` as well. Empty answers
+are left out. The shapes are those of the services' public documentation.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import Any
 from helpdesk.errors import FieldProblem, RejectedError
 from helpdesk.intake.bodies import WebForm, mapping, read_fields, read_json
 
-# What Gravity Forms says of the entry itself; everything else in it is an answer.
+# Gravity Forms' fields about the entry itself; every other field is an answer.
 _GRAVITY_ENTRY = {
     "id",
     "form_id",
@@ -41,15 +41,15 @@ _GRAVITY_ENTRY = {
 _JOTFORM_QUESTION = re.compile(r"q\d+_(?P<name>.+)")
 _GRAVITY_PART = re.compile(r"(?P<field>\d+)\.\d+")
 _URL = re.compile(r"https?://\S+")
-# All names of all answers together: a part's name holds the names of what it is a part of.
+# In letters, of all names together: a part's name repeats the names of everything around it.
 _LONGEST_NAMES = 500_000
 
 
 @dataclass(frozen=True)
 class Submission:
-    """One filled-in form. `id` is the service's own; `at` is when, where it says so beyond doubt.
+    """A filled-in form. `id` is the service's own; `at` is its time, where the service sends an offset.
 
-    `files` can be had at their URLs; of those in `left_behind` only the name has come.
+    `files` have URLs; of the files in `left_behind` the service sent only names.
     """
 
     answers: dict[str, Any] = field(default_factory=dict)
@@ -62,9 +62,9 @@ class Submission:
 def read_submission(
     service: str, content_type: str, raw: bytes, uploads: Collection[str] = ()
 ) -> Submission | None:
-    """What was filled in; None for an event that is no finished submission.
+    """The submission; None for an event that is no finished submission.
 
-    `uploads` names the questions for files, for services that do not say of an answer whether it is one.
+    `uploads` names the questions for files, for services that do not mark files.
 
     Raises:
         RejectedError: the body is not what this service sends.
@@ -79,7 +79,7 @@ def read_submission(
 
 
 class _Collected:
-    """Answers on the way, each with its names; earlier kinds of names go before later ones."""
+    """Collects answers with their names. An answer's first name wins over another answer's second name."""
 
     def __init__(self, uploads: Collection[str]) -> None:
         self.uploads = uploads
@@ -92,52 +92,52 @@ class _Collected:
         self._entries.append((value, names))
 
     def put_answer(self, value: Any, *names: Any) -> None:
-        """Files where the form says that the question is for files: else a link is somebody's text."""
+        """Puts files where the form file says that the question is for files; any other link is text."""
         if any(name in self.uploads for name in names if isinstance(name, str)):
             self.put_files(_list_in(value) or [value], *names)
         else:
             self.put(value, *names)
 
-    def put_files(self, found: Iterable[Any], *names: Any) -> None:
-        """Files as URLs, or as objects that hold a URL and perhaps a name."""
+    def put_files(self, files: Iterable[Any], *names: Any) -> None:
+        """Puts files that come as URLs, or as objects with a URL and perhaps a name."""
         urls = []
-        for one in found:
-            url = one if isinstance(one, str) else mapping(one).get("url") or mapping(one).get("link")
-            name = mapping(one).get("name")
+        for file in files:
+            url = file if isinstance(file, str) else mapping(file).get("url") or mapping(file).get("link")
+            name = mapping(file).get("name")
             if isinstance(url, str) and _URL.fullmatch(url):
                 name = name or url.partition("?")[0].rpartition("/")[2]
                 self.files.append({"url": url, **({"name": name} if name else {})})
                 urls.append(url)
-            elif one:
+            elif file:
                 self.left_behind.append(str(name or url or "a file"))
         self.put(urls, *names)
 
     def answers(self) -> dict[str, Any]:
-        """By name. Raises RejectedError where there are more and longer names than any form has."""
-        found: dict[str, Any] = {}
+        """The answers by name. Raises RejectedError where the names are longer than any form's."""
+        answers: dict[str, Any] = {}
         for place in range(max((len(names) for _, names in self._entries), default=0)):
             for value, names in self._entries:
                 name = names[place].strip() if place < len(names) and isinstance(names[place], str) else ""
                 if name:
-                    self._spread(found, name, value)
-        return found
+                    self._add(answers, name, value)
+        return answers
 
-    def _spread(self, found: dict[str, Any], name: str, value: Any) -> None:
+    def _add(self, answers: dict[str, Any], name: str, value: Any) -> None:
         self._room -= len(name)
         if self._room < 0:
             raise _unlike("has more and longer names than a form's answers")
         if isinstance(value, dict):
             for part, inner in value.items():
-                self._spread(found, f"{name}.{part}", inner)
+                self._add(answers, f"{name}.{part}", inner)
             value = " ".join(str(inner).strip() for inner in value.values() if _is_scalar(inner)).strip()
         elif isinstance(value, list):
             value = [inner for inner in value if inner not in (None, "")]
             value = value[0] if len(value) == 1 and _is_scalar(value[0]) else value
         elif isinstance(value, str):
-            # Browsers send the lines of a text area with a carriage return each.
+            # Browsers end each line of a text area with a carriage return and a line feed.
             value = value.strip().replace("\r\n", "\n")
         if value not in (None, "", []):
-            found.setdefault(name, value)
+            answers.setdefault(name, value)
 
 
 def _is_scalar(value: Any) -> bool:
@@ -151,13 +151,13 @@ def _typeform(body: Mapping[str, Any], collected: _Collected) -> Submission | No
     if body.get("event_type") != "form_response":
         return None
     response = mapping(body.get("form_response"))
-    # An answer need not say its question's reference: the definition does.
+    # An answer may lack its question's reference; the definition holds it.
     questions = _by_id(mapping(response.get("definition")).get("fields"))
     for answer in map(mapping, _list(response.get("answers"))):
-        asked_by = mapping(answer.get("field"))
-        field_id = asked_by.get("id")
+        about = mapping(answer.get("field"))
+        field_id = about.get("id")
         question = questions.get(field_id, {}) if isinstance(field_id, str) else {}
-        names = (asked_by.get("ref") or question.get("ref"), field_id, question.get("title"))
+        names = (about.get("ref") or question.get("ref"), field_id, question.get("title"))
         kind = answer.get("type")
         value = answer.get(kind) if isinstance(kind, str) else None
         if kind == "file_url":
@@ -179,22 +179,21 @@ def _tally(body: Mapping[str, Any], collected: _Collected) -> Submission | None:
     if body.get("eventType") != "FORM_RESPONSE":
         return None
     response = mapping(body.get("data"))
-    for one in map(mapping, _list(response.get("fields"))):
-        names, value = (one.get("key"), one.get("label")), one.get("value")
-        if one.get("type") in ("FILE_UPLOAD", "SIGNATURE"):
+    for question in map(mapping, _list(response.get("fields"))):
+        names, value = (question.get("key"), question.get("label")), question.get("value")
+        if question.get("type") in ("FILE_UPLOAD", "SIGNATURE"):
             collected.put_files(_list(value), *names)
-        elif one.get("type") == "MATRIX":
-            rows, columns = _by_id(one.get("rows")), _by_id(one.get("columns"))
-            chosen = {
+        elif question.get("type") == "MATRIX":
+            rows, columns = _by_id(question.get("rows")), _by_id(question.get("columns"))
+            texts_by_row = {
                 str(_text_of(rows, row)): [_text_of(columns, column) for column in _list(picked)]
                 for row, picked in mapping(value).items()
             }
-            collected.put(chosen, *names)
+            collected.put(texts_by_row, *names)
         else:
-            options = _by_id(one.get("options"))
-            chosen_ids = value if isinstance(value, list) else [value]
-            chosen_texts = [_text_of(options, item) for item in chosen_ids]
-            collected.put(chosen_texts if isinstance(value, list) else chosen_texts[0], *names)
+            options = _by_id(question.get("options"))
+            texts = [_text_of(options, item) for item in (value if isinstance(value, list) else [value])]
+            collected.put(texts if isinstance(value, list) else texts[0], *names)
     submission_id = response.get("submissionId") or response.get("responseId")
     return _submission(collected, submission_id, response.get("createdAt"))
 
@@ -205,7 +204,7 @@ def _jotform(sent: WebForm, collected: _Collected) -> Submission | None:
         raise _unlike("has no rawRequest")
     for key, value in mapping(read_json(answers.encode())).items():
         question = _JOTFORM_QUESTION.fullmatch(key)
-        # Questions for files may come without their number; all else without one is Jotform's own.
+        # Questions for files may come without a number; any other name without one is Jotform's own.
         if question or key in collected.uploads:
             collected.put_answer(
                 _moment_in(value) or value, *((question["name"], key) if question else (key,))
@@ -224,15 +223,16 @@ def _google(body: Mapping[str, Any], collected: _Collected) -> Submission | None
 
 
 def _microsoft(body: Mapping[str, Any], collected: _Collected) -> Submission | None:
-    # The flow sends the details beside the id; as the whole body they are understood too.
+    # The flow sends the details beside the id; a body that is the details alone is accepted too.
     details = mapping(body.get("details")) or body
     for key, value in details.items():
         if key in collected.uploads:
             collected.put_answer(value, key)
         elif key not in ("responseId", "submitDate"):
-            # Several choices come as a list that is written out.
-            chosen = _list_in(value)
-            collected.put(chosen if chosen and all(isinstance(one, str) for one in chosen) else value, key)
+            # Several choices come as a JSON list in a text.
+            choices = _list_in(value)
+            are_texts = choices and all(isinstance(choice, str) for choice in choices)
+            collected.put(choices if are_texts else value, key)
     return _submission(collected, body.get("responseId"), details.get("submitDate"))
 
 
@@ -246,7 +246,7 @@ def _gravity(body: Mapping[str, Any], collected: _Collected) -> Submission | Non
         if part := _GRAVITY_PART.fullmatch(key):
             parts.setdefault(part["field"], []).append(value)
     for field_id, values in parts.items():
-        # A name or an address comes in parts; the whole reads as a person writes it.
+        # A name or an address comes in parts; the whole joins them as a person writes it.
         collected.put(" ".join(str(value) for value in values if _is_scalar(value)), field_id)
     return _submission(collected, body.get("id"), _as_utc(body.get("date_created")))
 
@@ -259,7 +259,7 @@ def _html(sent: WebForm, collected: _Collected) -> Submission | None:
 
 
 def _json_body(body: Mapping[str, Any], _: _Collected) -> Submission | None:
-    # A program's own objects keep their shape: expressions reach into them by themselves.
+    # A program's objects keep their shape: expressions can reach into them.
     return Submission(answers=dict(body))
 
 
@@ -292,7 +292,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _list_in(value: Any) -> list[Any]:
-    """A list, also one that comes written out as JSON."""
+    """A list, or the list in a text of JSON."""
     if isinstance(value, str) and value.startswith("["):
         try:
             return _list(read_json(value.encode(errors="replace")))
@@ -302,12 +302,13 @@ def _list_in(value: Any) -> list[Any]:
 
 
 def _by_id(described: Any) -> dict[str, Mapping[str, Any]]:
-    """What a service says of its questions or choices."""
-    return {one["id"]: one for one in map(mapping, _list(described)) if isinstance(one.get("id"), str)}
+    """A service's descriptions of its questions or choices, by their ids."""
+    descriptions = map(mapping, _list(described))
+    return {item["id"]: item for item in descriptions if isinstance(item.get("id"), str)}
 
 
-def _text_of(choices: Mapping[str, Mapping[str, Any]], chosen: Any) -> Any:
-    return choices[chosen].get("text") if isinstance(chosen, str) and chosen in choices else chosen
+def _text_of(choices: Mapping[str, Mapping[str, Any]], choice: Any) -> Any:
+    return choices[choice].get("text") if isinstance(choice, str) and choice in choices else choice
 
 
 def _moment_in(value: Any) -> str | None:
@@ -337,7 +338,7 @@ def _time_in(parts: Mapping[str, Any]) -> str | None:
 
 
 def _as_utc(value: Any) -> str | None:
-    """Gravity Forms writes times in UTC and does not say so."""
+    """A time of Gravity Forms, which writes UTC without an offset."""
     text = str(value).replace(" ", "T") + "Z"
     return text if _has_offset(text) else None
 
