@@ -49,9 +49,9 @@ class _UnreadableSecret:
 
 @pytest.fixture
 def helpdesk() -> Iterator[_UnreadableSecret]:
-    found = _UnreadableSecret()
-    yield found
-    found.answers.set()
+    secret = _UnreadableSecret()
+    yield secret
+    secret.answers.set()
 
 
 def test_what_a_closed_gate_holds_back_does_not_wait_for_a_secret(helpdesk: _UnreadableSecret) -> None:
@@ -61,8 +61,8 @@ def test_what_a_closed_gate_holds_back_does_not_wait_for_a_secret(helpdesk: _Unr
     service = TicketService(
         Helpdesks(helpdesks, gates), no_ledger, Markers(lambda: (b"key",), "t"), doubt_s=1, threads=2
     )
-    asked = {"request_id": "1", "source": "s", "helpdesk": "kapture"}
-    body = {"operation": "add", "ticket": {"title": "t"}, **asked}
+    names = {"request_id": "1", "source": "s", "helpdesk": "kapture"}
+    body = {"operation": "add", "ticket": {"title": "t"}, **names}
 
     with ThreadPoolExecutor(1) as pool:
         batch = pool.submit(service.execute, [REQUEST.validate_python(body)], time.monotonic() + 20)
