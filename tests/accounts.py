@@ -139,8 +139,15 @@ class KaptureAccount(Account):
 
     def tickets(self) -> list[Seen]:
         return [
-            Seen(one.ticket_id, one.title, one.details, one.email, one.sub_status, tuple(one.comments))
-            for one in self.simulator.tickets
+            Seen(
+                ticket.ticket_id,
+                ticket.title,
+                ticket.details,
+                ticket.email,
+                ticket.sub_status,
+                tuple(ticket.comments),
+            )
+            for ticket in self.simulator.tickets
         ]
 
     def change_token(self, token: str) -> None:
@@ -151,12 +158,12 @@ class KaptureAccount(Account):
 
     def reading(self, *tickets: Seen) -> tuple[str, str]:
         got = [
-            f'{{"task_details": {{"ticketId": "{one.ticket_id}", "title": "{one.title}"}}}}'
-            for one in tickets
+            f'{{"task_details": {{"ticketId": "{ticket.ticket_id}", "title": "{ticket.title}"}}}}'
+            for ticket in tickets
         ]
         listed = [
-            f'{{"ticketId": "{one.ticket_id}", "taskTitle": "{one.title}", "detail": "{one.details}"}}'
-            for one in tickets
+            f'{{"ticketId": "{seen.ticket_id}", "taskTitle": "{seen.title}", "detail": "{seen.details}"}}'
+            for seen in tickets
         ]
         return f"[{', '.join(got)}]", f'{{"status": "success", "message": [{", ".join(listed)}]}}'
 
@@ -210,15 +217,15 @@ class SocialboardsAccount(Account):
     def tickets(self) -> list[Seen]:
         return [
             Seen(
-                str(one.ticket_id),
-                one.title or "",
-                one.details,
-                one.creator.email or "",
-                one.status,
+                str(ticket.ticket_id),
+                ticket.title or "",
+                ticket.details,
+                ticket.creator.email or "",
+                ticket.status,
                 # A note ends with the request's marker.
-                tuple(comment.partition("\n")[0] for comment in one.comments),
+                tuple(comment.partition("\n")[0] for comment in ticket.comments),
             )
-            for one in self.simulator.tickets
+            for ticket in self.simulator.tickets
         ]
 
     def change_token(self, token: str) -> None:
@@ -231,8 +238,8 @@ class SocialboardsAccount(Account):
 
     def reading(self, *tickets: Seen) -> tuple[str, str]:
         shown = [
-            f'{{"id": {one.ticket_id}, "title": "{one.title}", "message": "{one.details}"}}'
-            for one in tickets
+            f'{{"id": {ticket.ticket_id}, "title": "{ticket.title}", "message": "{ticket.details}"}}'
+            for ticket in tickets
         ]
         around = '{"data": %s, "errorCode": -1, "errorText": null}'
         return around % shown[0], around % f"[{', '.join(shown)}]"
@@ -253,7 +260,9 @@ ACCOUNTS: tuple[type[KaptureAccount] | type[SocialboardsAccount], ...] = (Kaptur
 
 def at(*accounts: type[Account]) -> pytest.MarkDecorator:
     """Runs a test against each of these accounts; its fixture `account` makes them."""
-    return pytest.mark.parametrize("account", accounts, indirect=True, ids=[one.name for one in accounts])
+    return pytest.mark.parametrize(
+        "account", accounts, indirect=True, ids=[account.name for account in accounts]
+    )
 
 
 def deployed(

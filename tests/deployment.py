@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -25,6 +26,12 @@ from bridge.generate.form_files import compile_all
 from bridge.stacks.form_signing import sign
 from helpdesk.http.forms.form_file import Form, load_forms
 from helpdesk.parts import Parts
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.client import DynamoDBClient
+    from mypy_boto3_secretsmanager.client import SecretsManagerClient
+    from mypy_boto3_sns.client import SNSClient
+    from mypy_boto3_sqs.client import SQSClient
 
 FUNCTIONS: Any = (callbacks, daily_audit, form_intake, resolve_doubts, ticket_api, ticket_queue, watch)
 
@@ -103,6 +110,12 @@ def _one_at_a_time(call: Callable[..., Any]) -> Callable[..., Any]:
     return locked
 
 
+@cache
+def _client(service: Any, endpoint: str | None) -> Any:
+    """The tests' own client: unlike the functions' clients, one for all tests of a process."""
+    return boto3.client(service, endpoint_url=endpoint)
+
+
 class Deployment:
     """Queues, topic, secret and table, and the true handlers on them. Needs an active AWS mock."""
 
@@ -120,10 +133,11 @@ class Deployment:
         # Every call of every client goes through this method, which botocore's types leave out.
         call = BaseClient._make_api_call  # type: ignore[attr-defined]
         monkeypatch.setattr(BaseClient, "_make_api_call", _one_at_a_time(call))
-        self.sqs = boto3.client("sqs")
-        self.sns = boto3.client("sns")
-        self.secrets = boto3.client("secretsmanager")
-        self.dynamodb = boto3.client("dynamodb")
+        endpoint = os.environ.get("AWS_ENDPOINT_URL")
+        self.sqs: SQSClient = _client("sqs", endpoint)
+        self.sns: SNSClient = _client("sns", endpoint)
+        self.secrets: SecretsManagerClient = _client("secretsmanager", endpoint)
+        self.dynamodb: DynamoDBClient = _client("dynamodb", endpoint)
         self.hidden: list[str] = []
         self.forms: dict[str, Form] = {}
         self.requests = self.sqs.create_queue(QueueName="requests")["QueueUrl"]

@@ -26,22 +26,22 @@ class Command:
 
     @property
     def without_options(self) -> list[str]:
-        """Program and what it is told to do, also of a command that goes on in the next line."""
+        """Program and arguments, also of a command that goes on in the next line."""
         words = re.sub(r"--endpoint-url \S+", "", self.text).split()
         return [word for word in words if re.fullmatch(r"[a-z0-9-]+", word) and not word.startswith("--")]
 
 
 def commands(program: str) -> list[Command]:
     """Every command of a program, each once."""
-    found: dict[Command, None] = {}
+    unique: dict[Command, None] = {}
     for page in PAGES:
         text = page.read_text()
         blocks = "\n".join(_FENCED.findall(text))
         lines = [*blocks.splitlines(), *_INDENTED.findall(_FENCED.sub("", text))]
         # A command may be broken where the page's line ends.
-        lines += [re.sub(r"\s+", " ", one) for one in _INLINE.findall(_FENCED.sub("", text))]
+        lines += [re.sub(r"\s+", " ", command) for command in _INLINE.findall(_FENCED.sub("", text))]
         for line in lines:
             command = line.strip().removeprefix("$ ")
             if command.startswith(f"{program} "):
-                found[Command(page.name, command)] = None
-    return list(found)
+                unique[Command(page.name, command)] = None
+    return list(unique)

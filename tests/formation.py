@@ -26,13 +26,13 @@ class Formation:
             case "Fn::Or":
                 return any(map(self.holds, of))
         assert verb == "Fn::Equals"
-        one, other = self.resolved(of)
-        return str(one) == str(other)
+        first, second = self.resolved(of)
+        return str(first) == str(second)
 
     def resolved(self, part: Any) -> Any:
         """A part of the template with all that is known put in; what refers to resources stays as it is."""
         if isinstance(part, list):
-            return [self.resolved(one) for one in part]
+            return [self.resolved(item) for item in part]
         if not isinstance(part, dict):
             return part
         match list(part.items()):
@@ -44,7 +44,7 @@ class Formation:
                 return self._filled(text, dict(self.values) | self.resolved(own))
             case [("Fn::Sub", text)]:
                 return self._filled(text, self.values)
-        return {name: self.resolved(one) for name, one in part.items()}
+        return {name: self.resolved(value) for name, value in part.items()}
 
     def made(self, resources: Mapping[str, Any]) -> dict[str, Any]:
         """The resources whose condition holds."""

@@ -73,11 +73,11 @@ class Bench:
 
     def _in_turns(self, *runs: Callable[[], Run]) -> list[list[Run]]:
         """Each run several times, so that what else this machine does befalls all of them."""
-        found: list[list[Run]] = [[] for _ in runs]
+        results: list[list[Run]] = [[] for _ in runs]
         for _ in range(self._rounds):
             for place, run in enumerate(runs):
-                found[place].append(run())
-        return found
+                results[place].append(run())
+        return results
 
     def _start(self, artifact: Artifact, module: str) -> Callable[[], Run]:
         return lambda: self._place.run(artifact, module)
@@ -85,7 +85,7 @@ class Bench:
     def init(self) -> None:
         """Processor time from the start of the process to the end of the handler module's import."""
         handlers = sorted(path.stem for path in FUNCTIONS.glob("*.py"))
-        found = self._in_turns(
+        results = self._in_turns(
             self._start(self._bare, "bare"),
             self._start(self._plain, "plain_handler"),
             self._start(self._own_sdk, "plain_handler"),
@@ -93,14 +93,14 @@ class Bench:
             *(self._start(self._ours, handler) for handler in handlers),
         )
         bare, plain, own_sdk, compiled, *ours = [
-            median(run.init.cpu for run in runs) * 1000 for runs in found
+            median(run.init.cpu for run in runs) * 1000 for runs in results
         ]
         self.rows.append(Row("init: bare Python", bare, "ms"))
         self.rows.append(Row("init: plain, as built by default", plain, "ms", bare, plain / bare))
         self.rows.append(Row("init: plain, with its own SDK", own_sdk, "ms", bare, own_sdk / bare))
         self.rows.append(Row("init: plain, with bytecode", compiled, "ms", bare, compiled / bare))
         limits = {"ticket_queue": 0.28, "form_intake": 0.20, "ticket_api": 0.28}
-        for handler, took, runs in zip(handlers, ours, found[4:], strict=True):
+        for handler, took, runs in zip(handlers, ours, results[4:], strict=True):
             limit = limits.get(handler)
             self.rows.append(compared(f"init: {handler} to plain by default", took, "ms", plain, limit))
             self.rows.append(
@@ -207,7 +207,7 @@ def _at(runs: Sequence[Run], *places: int) -> list[Took]:
 
 
 def _walls(took: Sequence[Took]) -> list[float]:
-    return [one.wall for one in took]
+    return [batch.wall for batch in took]
 
 
 def sizes(layer: Path, functions: Path, plain: Path) -> list[Row]:
@@ -245,7 +245,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=5, help="how often each timed run is made")
     options.add_argument("--no-stack", action="store_true", help="leave the local stack out")
     options.add_argument("--output", type=Path, default=ROOT / ".bridge" / "bench.json")
-    asked = options.parse_args()
+    arguments = options.parse_args()
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         functions, layer = build_functions(folder / "functions"), build_layer(folder / "layer")
@@ -254,21 +254,21 @@ def main() -> None:
         with scene(folder) as place:
             place.trust(folder)
             ours = Artifact("ticket bridge", (functions, layer / "python"))
-            bench = Bench(place, ours, plain, asked.rounds)
+            bench = Bench(place, ours, plain, arguments.rounds)
             for measure in (bench.init, bench.cold, bench.batches, bench.calls):
                 measure()
             rows = [*bench.rows, *rows]
-    if not asked.no_stack:
+    if not arguments.no_stack:
         passed = local_stack.measure()
         rows += [
             Row("local stack: adds a second", passed.rate, ""),
             Row("local stack: half of 500 at once within", passed.p50_s * 1000, "ms"),
             Row("local stack: 99 % of 500 at once within", passed.p99_s * 1000, "ms"),
         ]
-    asked.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     figures = [asdict(row) | {"met": row.met} for row in rows]
-    about = {"architecture": ARCHITECTURE, "aws_latency_s": AWS_LATENCY_S, "rounds": asked.rounds}
-    asked.output.write_text(json.dumps(about | {"rows": figures}, indent=1))
+    about = {"architecture": ARCHITECTURE, "aws_latency_s": AWS_LATENCY_S, "rounds": arguments.rounds}
+    arguments.output.write_text(json.dumps(about | {"rows": figures}, indent=1))
     Console(width=120).print(shown(rows))
 
 

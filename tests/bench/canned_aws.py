@@ -54,11 +54,11 @@ class CannedAws:
             service, _, operation = target.partition(".")
             self.calls[f"{service.partition('_')[0]}.{operation}"] += 1
             return _BY_OPERATION.get(operation, b"{}")
-        asked = parse_qs(body.decode())
-        (operation,) = asked["Action"]
+        form = parse_qs(body.decode())
+        (operation,) = form["Action"]
         self.calls[f"SNS.{operation}"] += 1
-        ids = [values[0] for name, values in asked.items() if name.endswith(".Id")]
-        members = "".join(f"<member><Id>{one}</Id><MessageId>1</MessageId></member>" for one in ids)
+        ids = [values[0] for name, values in form.items() if name.endswith(".Id")]
+        members = "".join(f"<member><Id>{entry_id}</Id><MessageId>1</MessageId></member>" for entry_id in ids)
         inside = f"<Successful>{members}</Successful><Failed/>" if ids else "<MessageId>1</MessageId>"
         return _PUBLISHED.format(operation, inside).encode()
 

@@ -96,10 +96,10 @@ class Scene:
         variables: Mapping[str, str] | None = None,
     ) -> Run:
         """Starts a worker, gives it the batches one after the other, and reads what they took."""
-        wanted, result = self._folder / "wanted.json", self._folder / "result.json"
-        wanted.write_text(json.dumps({"module": module, "batches": list(batches), "started_at": time.time()}))
+        order, result = self._folder / "order.json", self._folder / "result.json"
+        order.write_text(json.dumps({"module": module, "batches": list(batches), "started_at": time.time()}))
         done = subprocess.run(
-            [BASE_PYTHON, "-S", str(HERE / "worker.py"), str(wanted), str(result)],
+            [BASE_PYTHON, "-S", str(HERE / "worker.py"), str(order), str(result)],
             env=self._environment(artifact) | dict(variables or {}),
             cwd="/",
             capture_output=True,
@@ -110,12 +110,12 @@ class Scene:
             raise SystemExit(
                 f"{artifact.name}: {module} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
             )
-        found: dict[str, Any] = json.loads(result.read_text())
+        measured: dict[str, Any] = json.loads(result.read_text())
         return Run(
-            Took(found["init"]["wall"], found["init"]["cpu"]),
-            tuple(Took(one["wall"], one["cpu"]) for one in found["batches"]),
-            found["modules"],
-            found["memory_mb"],
+            Took(measured["init"]["wall"], measured["init"]["cpu"]),
+            tuple(Took(batch["wall"], batch["cpu"]) for batch in measured["batches"]),
+            measured["modules"],
+            measured["memory_mb"],
             len(done.stdout.splitlines()),
         )
 

@@ -63,14 +63,14 @@ class AddRequest(BaseModel):
 )
 def add(request: dict[str, Any]) -> dict[str, Any]:
     """Makes the ticket."""
-    wanted = AddRequest.model_validate(request)
+    parsed = AddRequest.model_validate(request)
     secret: Any = parameters.get_secret(os.environ["KAPTURE_SECRET_ARN"], transform="json", max_age=300)
     body = {
-        "title": wanted.ticket.title,
-        "ticket_details": wanted.ticket.details,
-        "due_date": f"{wanted.ticket.due_date} 00:00:00",
-        "email_id": wanted.ticket.requester.email,
-        "customer_name": wanted.ticket.requester.name,
+        "title": parsed.ticket.title,
+        "ticket_details": parsed.ticket.details,
+        "due_date": f"{parsed.ticket.due_date} 00:00:00",
+        "email_id": parsed.ticket.requester.email,
+        "customer_name": parsed.ticket.requester.name,
     }
     response = session.post(
         f"{os.environ['KAPTURE_URL']}/add-ticket-from-other-source.html/v.2.0",
@@ -80,7 +80,7 @@ def add(request: dict[str, Any]) -> dict[str, Any]:
     )
     response.raise_for_status()
     ticket_id = str(response.json()["ticket_id"])
-    outcome = {"request_id": wanted.request_id, "outcome": "succeeded", "ticket_id": ticket_id}
+    outcome = {"request_id": parsed.request_id, "outcome": "succeeded", "ticket_id": ticket_id}
     sns.publish(
         TopicArn=os.environ["OUTCOMES_TOPIC_ARN"],
         Message=json.dumps(outcome),

@@ -117,16 +117,16 @@ class Course:
     most_at_once: int = 0
     ended_at: float = 0.0
     # Of the first and the last of each batch: when it ended, and how long after it was sent.
-    told: list[tuple[float, float]] = field(default_factory=list)
+    waits: list[tuple[float, float]] = field(default_factory=list)
 
     def percentile(self, share: float) -> float:
         """Seconds from sending to the outcome that so many requests did not exceed."""
-        waited = sorted(seconds for _, seconds in self.told)
+        waited = sorted(seconds for _, seconds in self.waits)
         return waited[min(int(share * len(waited)), len(waited) - 1)]
 
     def caught_up_at(self, seconds: float) -> float:
         """The last moment at which an outcome came later than that."""
-        return max((moment for moment, waited in self.told if waited > seconds), default=0.0)
+        return max((moment for moment, waited in self.waits if waited > seconds), default=0.0)
 
 
 def simulate(worker: Worker, rate: float, seconds: float, backlog: int = 0) -> Course:
@@ -166,7 +166,7 @@ def simulate(worker: Worker, rate: float, seconds: float, backlog: int = 0) -> C
         took = worker.takes(count)
         ends = begins + took + (worker.cold_s if is_cold else 0)
         for number in (course.requests, course.requests + count - 1):
-            course.told.append((ends, ends - arrival(number)))
+            course.waits.append((ends, ends - arrival(number)))
         course.requests += count
         course.invocations += 1
         course.busy_s += took
@@ -199,7 +199,7 @@ def beside(waiting: int, rate: float = 10, seconds: int = 7200, longest_s: int =
     visible = deque([(0, float(waiting), 0.0)])
     returns = [0.0] * (seconds + longest_s + 1)
     in_flight, most = 0.0, 0.0
-    told: list[tuple[float, float]] = []
+    waits: list[tuple[float, float]] = []
     for now in range(seconds):
         in_flight -= returns[now]
         came = returns[now] + rate
@@ -209,7 +209,7 @@ def beside(waiting: int, rate: float = 10, seconds: int = 7200, longest_s: int =
             since, count, share = visible.popleft()
             taken = min(count, room)
             room -= taken
-            told.append((float(now - since), taken * share))
+            waits.append((float(now - since), taken * share))
             put_back = taken * (1 - share)
             in_flight += put_back
             for delay in range(longest_s // 2, longest_s):
@@ -217,12 +217,12 @@ def beside(waiting: int, rate: float = 10, seconds: int = 7200, longest_s: int =
             if taken < count:
                 visible.appendleft((since, count - taken, share))
         most = max(most, in_flight)
-    return Neighbour(int(most), _within(told, 0.5), _within(told, 0.99))
+    return Neighbour(int(most), _within(waits, 0.5), _within(waits, 0.99))
 
 
-def _within(told: list[tuple[float, float]], part: float) -> float:
-    left = part * sum(count for _, count in told)
-    for seconds, count in sorted(told):
+def _within(waits: list[tuple[float, float]], part: float) -> float:
+    left = part * sum(count for _, count in waits)
+    for seconds, count in sorted(waits):
         left -= count
         if left <= 0:
             return seconds
@@ -282,8 +282,8 @@ def main() -> None:
     for name in ("", OURS.name, PLAIN.name, "API destination"):
         costs.add_column(name, justify="left" if not name else "right")
     for line in dict.fromkeys([*lines, *of_plain, *destination]):
-        costs.add_row(line, *(f"{one.get(line, 0):.2f}" for one in (lines, of_plain, destination)))
-    costs.add_row("in all", *(f"{sum(one.values()):.2f}" for one in (lines, of_plain, destination)))
+        costs.add_row(line, *(f"{bill.get(line, 0):.2f}" for bill in (lines, of_plain, destination)))
+    costs.add_row("in all", *(f"{sum(bill.values()):.2f}" for bill in (lines, of_plain, destination)))
     console.print(costs)
     drain = Table(title="an outage of an hour at 50 a second: 180,000 requests wait, 50 a second still come")
     for name in ("", "minutes until none waits", "at once"):

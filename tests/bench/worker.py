@@ -45,15 +45,15 @@ def _record(number: int, operation: str, run: str) -> dict[str, Any]:
     }
 
 
-def main(wanted: dict[str, Any]) -> dict[str, Any]:
+def main(order: dict[str, Any]) -> dict[str, Any]:
     """Figures in seconds; `cpu` from the start of the process, or of the batch."""
-    handler = importlib.import_module(wanted["module"]).handler
-    found: dict[str, Any] = {
-        "init": {"cpu": time.process_time(), "wall": time.time() - wanted["started_at"]},
+    handler = importlib.import_module(order["module"]).handler
+    measured: dict[str, Any] = {
+        "init": {"cpu": time.process_time(), "wall": time.time() - order["started_at"]},
         "modules": len(sys.modules),
         "batches": [],
     }
-    for place, (operation, count) in enumerate(wanted["batches"]):
+    for place, (operation, count) in enumerate(order["batches"]):
         run = f"{os.getpid()}-{place}"
         event = {"Records": [_record(number, operation, run) for number in range(count)]}
         began, cpu = time.perf_counter(), time.process_time()
@@ -61,9 +61,9 @@ def main(wanted: dict[str, Any]) -> dict[str, Any]:
         took = {"wall": time.perf_counter() - began, "cpu": time.process_time() - cpu, "count": count}
         if answer["batchItemFailures"]:
             raise SystemExit(f"{len(answer['batchItemFailures'])} of {count} records came back")
-        found["batches"].append(took)
-    found["memory_mb"] = _most_memory_mb()
-    return found
+        measured["batches"].append(took)
+    measured["memory_mb"] = _most_memory_mb()
+    return measured
 
 
 def _most_memory_mb() -> float:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-PROGRAM = next((found for name in _NAMES if (found := shutil.which(name))), None)
+PROGRAM = next((path for name in _NAMES if (path := shutil.which(name))), None)
 PATIENCE_MS = 20_000
 
 needs_browser = pytest.mark.skipif(

@@ -28,21 +28,21 @@ def secret(aws: Clients) -> str:
     return str(json.loads(content)["secret"])
 
 
-def _told(stack: Stack, what: str, order: dict[str, Any]) -> dict[str, Any]:
+def _post_control(stack: Stack, what: str, order: dict[str, Any]) -> dict[str, Any]:
     """What the simulator tells of a call that it has made."""
     with requests.Session() as session:
         session.trust_env = False
         answer = session.post(f"{stack.socialboards_url}/_control/{what}", json=order, timeout=60)
     answer.raise_for_status()
-    told: dict[str, Any] = answer.json()
-    return told
+    reply: dict[str, Any] = answer.json()
+    return reply
 
 
 def test_an_end_point_is_accepted_with_its_own_verify_token_only(stack: Stack, secret: str) -> None:
     url = f"{stack.api_url}/callbacks/socialboards/{secret}"
 
-    right = _told(stack, "webhooks/verification", {"url": url, "verify_token": secret})
-    wrong = _told(stack, "webhooks/verification", {"url": url, "verify_token": "guessed"})
+    right = _post_control(stack, "webhooks/verification", {"url": url, "verify_token": secret})
+    wrong = _post_control(stack, "webhooks/verification", {"url": url, "verify_token": "guessed"})
 
     assert right["verified"], right
     assert (wrong["verified"], wrong["status"]) == (False, 401)
@@ -60,8 +60,8 @@ def test_webhooks_are_told_as_one_change_also_where_one_is_no_json(
     order = {"url": url, "ticket_id": int(ticket_id)}
 
     answers = [
-        json.loads(_told(stack, "webhooks", order | odd)["body"])
-        for odd in ({"missing_comma": True, "omit_ticket_id": True}, {}, {"missing_comma": True})
+        json.loads(_post_control(stack, "webhooks", order | fault)["body"])
+        for fault in ({"missing_comma": True, "omit_ticket_id": True}, {}, {"missing_comma": True})
     ]
 
     assert [answer["changed"] for answer in answers] == [True, False, False]

@@ -34,9 +34,9 @@ def doctor(state: StateFolder, stack: Stack) -> Callable[..., list[dict[str, str
     def run(*options: str) -> list[dict[str, str]]:
         arguments = ["doctor", "--json", "--state-dir", str(state.root), *options]
         result = CliRunner(mix_stderr=False).invoke(cli.bridge, arguments)
-        found = [json.loads(line) for line in result.stdout.splitlines()]
-        assert result.exit_code == (1 if found else 0), result.output
-        return [one for one in found if not one["what"].startswith("The alarm ")]
+        findings = [json.loads(line) for line in result.stdout.splitlines()]
+        assert result.exit_code == (1 if findings else 0), result.output
+        return [finding for finding in findings if not finding["what"].startswith("The alarm ")]
 
     return run
 
@@ -80,12 +80,12 @@ def test_a_probe_finds_a_marker_that_does_not_come_back_and_a_wrong_zone(
 def test_a_probe_that_makes_no_ticket_says_where_to_look(doctor: Doctor, stack: Stack) -> None:
     _control(stack, "POST", "faults", {"operation": "add", "fault": {"body": '{"status": "failed"}'}})
     try:
-        (found,) = doctor("--probe", "--helpdesk", "kapture")
+        (finding,) = doctor("--probe", "--helpdesk", "kapture")
     finally:
         _control(stack, "DELETE", "faults")
 
-    assert found["what"].startswith("No test ticket was made at kapture in 20 s: ")
-    assert re.fullmatch(r"bridge trace doctor-\w+", found["change"])
+    assert finding["what"].startswith("No test ticket was made at kapture in 20 s: ")
+    assert re.fullmatch(r"bridge trace doctor-\w+", finding["change"])
 
 
 def _switch(stack: Stack, **switches: bool) -> None:
@@ -106,11 +106,11 @@ def test_a_queue_that_hides_and_keeps_too_short_is_found(doctor: Doctor, stack: 
         QueueUrl=url, Attributes={"VisibilityTimeout": "35", "MessageRetentionPeriod": "86400"}
     )
     try:
-        found = doctor()
+        findings = doctor()
     finally:
         aws.sqs.set_queue_attributes(QueueUrl=url, Attributes=kept)
 
-    assert [one["change"] for one in found] == [
+    assert [finding["change"] for finding in findings] == [
         "template.yaml: RequestsQueue, VisibilityTimeout: 180",
         "template.yaml: Globals, LEASE_S: 40",
         "GiveUpAfterHours=0 in make deploy",
@@ -131,10 +131,10 @@ def test_a_budget_that_concurrency_cannot_use_or_does_not_need_is_found(doctor: 
     finally:
         aws.lambda_.update_function_configuration(FunctionName=CONSUMER, Environment={"Variables": before})
 
-    whats = [one["what"] for one in changes]
+    whats = [finding["what"] for finding in changes]
     assert any(what.startswith("More runs at a time than the budget feeds: 5 batches") for what in whats)
     assert any(what.startswith("The budget cannot be used: 5 batches") for what in whats)
-    assert "template.yaml: Globals, LEDGER_DAYS: 28" in [one["change"] for one in changes]
+    assert "template.yaml: Globals, LEDGER_DAYS: 28" in [finding["change"] for finding in changes]
 
 
 def test_a_queue_that_nobody_reads_or_that_takes_the_whole_account_is_found(
@@ -166,19 +166,19 @@ def test_a_subscription_that_hears_everything_is_found(doctor: Doctor, stack: St
         TopicArn=stack.outcomes_topic_arn, Protocol="sqs", Endpoint=arn, ReturnSubscriptionArn=True
     )["SubscriptionArn"]
     try:
-        (found,) = doctor()
+        (finding,) = doctor()
         aws.sns.set_subscription_attributes(
             SubscriptionArn=subscription,
             AttributeName="FilterPolicy",
             AttributeValue='{"source": ["crm"]}',
         )
-        chosen = doctor()
+        filtered = doctor()
     finally:
         aws.sns.unsubscribe(SubscriptionArn=subscription)
 
-    assert found["what"] == f"{arn} gets every outcome."
-    assert subscription in found["change"]
-    assert chosen == []
+    assert finding["what"] == f"{arn} gets every outcome."
+    assert subscription in finding["change"]
+    assert filtered == []
 
 
 def test_a_pause_is_found_at_once_and_told_by_its_alarm(
@@ -187,14 +187,14 @@ def test_a_pause_is_found_at_once_and_told_by_its_alarm(
     run = CliRunner(mix_stderr=False).invoke
     run(cli.bridge, ["pause", "--state-dir", str(state.root)], catch_exceptions=False)
     try:
-        (found,) = doctor()
+        (finding,) = doctor()
         # As the schedule does each minute.
         aws.lambda_.invoke(FunctionName="ticket-bridge-resolve-doubts")
         until(lambda: "paused" in _raised(stack), seconds=90)
     finally:
         run(cli.bridge, ["resume", "--state-dir", str(state.root)], catch_exceptions=False)
 
-    assert found == {
+    assert finding == {
         "what": "kapture cannot be asked: paused.",
         "why": "Requests for it wait until it can.",
         "change": "bridge resume",
@@ -221,8 +221,8 @@ def test_a_stack_by_its_name_is_looked_at_in_the_same_way(
         cli.bridge, ["doctor", "--stack", "ticket-bridge", "--json"], catch_exceptions=False
     )
 
-    found = [json.loads(line)["what"] for line in result.stdout.splitlines()]
-    (unreachable,) = [what for what in found if not what.startswith("The alarm ")]
+    findings = [json.loads(line)["what"] for line in result.stdout.splitlines()]
+    (unreachable,) = [what for what in findings if not what.startswith("The alarm ")]
     assert unreachable.startswith("The check of tokens could not be made: ")
     assert result.exit_code == 1
 

@@ -41,8 +41,8 @@ expect.set_options(timeout=PATIENCE_MS)
 
 @pytest.fixture(scope="module")
 def started() -> Iterator[Browser]:
-    with browser() as found:
-        yield found
+    with browser() as started:
+        yield started
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def test_parked_requests_are_redriven_after_a_dry_run(page: Page, aws: Clients, 
 
 
 def test_a_refused_token_is_told_at_the_top_until_it_is_taken_again(page: Page) -> None:
-    desk = page.locator('[data-helpdesk="socialboards"]')
+    helpdesk = page.locator('[data-helpdesk="socialboards"]')
     simulator = page.locator('[data-simulator="socialboards"]')
     simulator.get_by_role("button", name="Refuse the token").click()
     expect(simulator).to_contain_text("It refuses the token that is in the secret")
@@ -208,8 +208,8 @@ def test_a_refused_token_is_told_at_the_top_until_it_is_taken_again(page: Page) 
     finally:
         simulator.get_by_role("button", name="Take the token again").click()
         expect(simulator).to_contain_text("no fault is switched on")
-        desk.get_by_role("button", name="Resume Socialboards").click()
-    expect(desk.locator(".state")).to_have_text("called")
+        helpdesk.get_by_role("button", name="Resume Socialboards").click()
+    expect(helpdesk.locator(".state")).to_have_text("called")
     expect(page.locator("#needs")).not_to_contain_text("Socialboards")
 
 
@@ -225,12 +225,12 @@ def test_a_switched_on_fault_is_listed_until_it_is_off(page: Page) -> None:
 
 
 def test_everything_is_reached_and_done_by_keyboard_alone(page: Page) -> None:
-    def tab_to(wanted: Locator) -> None:
+    def tab_to(target: Locator) -> None:
         for _ in range(150):
             page.keyboard.press("Tab")
-            if wanted.evaluate("element => element === document.activeElement"):
+            if target.evaluate("element => element === document.activeElement"):
                 return
-        raise AssertionError(f"{wanted} is not reached by keyboard")
+        raise AssertionError(f"{target} is not reached by keyboard")
 
     request_id = _new_id()
     page.keyboard.press("Tab")
@@ -274,9 +274,9 @@ def test_the_page_can_be_read_by_everybody(
         page.get_by_role("button", name="Dry run").click()
         expect(page.locator("#parked")).to_contain_text("would be sent again")
 
-        found = Axe().run(page)
+        report = Axe().run(page)
 
-        assert found.violations_count == 0, found.generate_report()
+        assert report.violations_count == 0, report.generate_report()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 

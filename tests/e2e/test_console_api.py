@@ -38,15 +38,15 @@ def ask(stack: Stack) -> Iterator[Ask]:
                 answer = session.get(url, params=query, timeout=30)
             else:
                 answer = session.post(url, json=body, headers={TOKEN_HEADER: token[1]}, timeout=30)
-            told: dict[str, Any] = answer.json()
-            assert (answer.status_code == 200) == ("error" not in told)
-            return told
+            reply: dict[str, Any] = answer.json()
+            assert (answer.status_code == 200) == ("error" not in reply)
+            return reply
 
         yield asking
 
 
 def _state(ask: Ask, request_id: str) -> str | None:
-    known = {one["request_id"]: one["state"] for one in ask("now")["requests"]}
+    known = {request["request_id"]: request["state"] for request in ask("now")["requests"]}
     return known.get(request_id)
 
 
@@ -61,11 +61,11 @@ def test_one_look_shows_all_of_the_stack(ask: Ask) -> None:
     now = ask("now")
 
     assert now["problems"] == []
-    assert [one["name"] for one in now["helpdesks"]] == ["kapture", "socialboards"]
-    assert {one["name"] for one in now["alarms"]} >= {"dead-letters", "token-refused"}
-    assert all(one["description"] for one in now["alarms"])
+    assert [helpdesk["name"] for helpdesk in now["helpdesks"]] == ["kapture", "socialboards"]
+    assert {alarm["name"] for alarm in now["alarms"]} >= {"dead-letters", "token-refused"}
+    assert all(alarm["description"] for alarm in now["alarms"])
     assert now["queues"].keys() == {"waiting", "parked"}
-    assert [(one["name"], one["takes_token"]) for one in now["simulators"]] == [
+    assert [(simulator["name"], simulator["takes_token"]) for simulator in now["simulators"]] == [
         ("kapture", True),
         ("socialboards", True),
     ]
@@ -73,9 +73,9 @@ def test_one_look_shows_all_of_the_stack(ask: Ask) -> None:
 
 def test_each_try_of_each_form_is_a_request_of_its_own(ask: Ask) -> None:
     tried = [
-        ask("submissions", {"form": one["form"], "body": one["body"].replace("\r\n", "\n")})["request_id"]
+        ask("submissions", {"form": form["form"], "body": form["body"].replace("\r\n", "\n")})["request_id"]
         for _ in range(2)
-        for one in ask("choices")["forms"]
+        for form in ask("choices")["forms"]
     ]
 
     assert len(set(tried)) == len(tried) >= 16
@@ -83,9 +83,9 @@ def test_each_try_of_each_form_is_a_request_of_its_own(ask: Ask) -> None:
 
 
 def test_a_wrong_request_is_told_field_by_field_and_not_sent(ask: Ask) -> None:
-    told = ask("requests", {"operation": "add", "ticket": {"title": "", "details": 5}})
+    reply = ask("requests", {"operation": "add", "ticket": {"title": "", "details": 5}})
 
-    assert {one["field"] for one in told["errors"]} == {"ticket.title", "ticket.details"}
+    assert {error["field"] for error in reply["errors"]} == {"ticket.title", "ticket.details"}
 
 
 def test_a_pause_is_shown_and_taken_back(ask: Ask) -> None:
@@ -109,19 +109,19 @@ def test_a_dry_run_sends_nothing_and_a_redrive_what_is_meant(ask: Ask, aws: Clie
     aws.sqs.send_message(QueueUrl=stack.requests_queue_url, MessageBody=json.dumps(body))
     _await_state(ask, request_id, "rejected")
 
-    wanted = {"request_id": request_id}
-    assert [ask("redrive", wanted | {"dry_run": True})["count"] for _ in range(2)] == [1, 1]
+    order = {"request_id": request_id}
+    assert [ask("redrive", order | {"dry_run": True})["count"] for _ in range(2)] == [1, 1]
     parked = ask("parked", {})["copies"]
     assert request_id in [copy["request_id"] for copy in parked]
     assert all("body" not in copy for copy in parked), "customers' words stay where they are"
-    assert ask("redrive", wanted | {"dry_run": False})["count"] == 1
+    assert ask("redrive", order | {"dry_run": False})["count"] == 1
     story = ask("trace", request_id=request_id)
     assert story["stands"].startswith("outcome told: rejected")
 
 
 def test_a_simulator_is_told_to_fail_and_nothing_else_is(ask: Ask) -> None:
     assert "Slow" in ask("simulate", {"helpdesk": "kapture", "what": "slow"})["words"]
-    assert [one["label"] for one in ask("now")["simulators"][0]["faults"]] == ["Slow (3 s)"]
+    assert [fault["label"] for fault in ask("now")["simulators"][0]["faults"]] == ["Slow (3 s)"]
     ask("simulate", {"helpdesk": "kapture", "what": "clear"})
     assert ask("now")["simulators"][0]["faults"] == []
 

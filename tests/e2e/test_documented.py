@@ -27,9 +27,13 @@ if TYPE_CHECKING:
 # only spoken of.
 ELSEWHERE = re.compile(r"bridge (up|map)\b|--follow|--stack|bridge trace$")
 # test_first_hour.py runs those of its page.
-SHOWN = [one for one in commands("bridge") if one.page != "first-hour.md" and not ELSEWHERE.search(one.text)]
-RUN = list(dict.fromkeys(" ".join(one.words) for one in SHOWN))
-CURL = [one.text for one in commands("curl") if one.page == "README.md"]
+SHOWN = [
+    command
+    for command in commands("bridge")
+    if command.page != "first-hour.md" and not ELSEWHERE.search(command.text)
+]
+RUN = list(dict.fromkeys(" ".join(command.words) for command in SHOWN))
+CURL = [command.text for command in commands("curl") if command.page == "README.md"]
 # Findings and nothing to find are both what it is for.
 STATUSES = {"doctor": {0, 1}}
 

@@ -150,8 +150,8 @@ class Reader:
         return finished.stdout
 
     def _take_id(self, text: str) -> None:
-        if found := _REQUEST_ID.search(text):
-            self._request_id = found[1]
+        if match := _REQUEST_ID.search(text):
+            self._request_id = match[1]
 
 
 def _control(page: Page, name: str) -> Locator:

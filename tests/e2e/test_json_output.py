@@ -62,15 +62,15 @@ def test_a_request_is_followed_by_program_from_sending_to_redrive(
     file = tmp_path / "queue_update.json"
     file.write_text(json.dumps(body))
 
-    assert [(one["trigger"], one["request_id"]) for one in objects("send", str(file))] == [
+    assert [(line["trigger"], line["request_id"]) for line in objects("send", str(file))] == [
         ("queue", request_id)
     ]
     deadline = time.monotonic() + 60
-    while not (told := objects("redrive", "--request-id", request_id, "--dry-run")):
+    while not (copies := objects("redrive", "--request-id", request_id, "--dry-run")):
         assert time.monotonic() < deadline, "it was not parked"
         time.sleep(0.2)
-    assert (told[0]["code"], json.loads(told[0]["body"])) == ("invalid_request", body)
-    assert request_id in [one.get("request_id") for one in objects("parked")]
+    assert (copies[0]["code"], json.loads(copies[0]["body"])) == ("invalid_request", body)
+    assert request_id in [entry.get("request_id") for entry in objects("parked")]
     (story,) = objects("trace", request_id)
     assert story["stands"].startswith("outcome told: rejected (invalid_request)")
     assert all(isinstance(step["at"], float) and step["text"] for step in story["steps"])

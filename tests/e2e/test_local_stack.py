@@ -97,10 +97,10 @@ def test_values_work_with_a_plain_boto3_client(stack: Stack, monkeypatch: pytest
     assert boto3.client("sns").get_topic_attributes(TopicArn=stack.outcomes_topic_arn)["Attributes"]
     assert boto3.client("events").describe_event_bus(Name=stack.event_bus_name)["Arn"]
     assert boto3.client("dynamodb").describe_table(TableName=stack.ledger_table)["Table"]
-    for desk in HELPDESKS:
-        secret = boto3.client("secretsmanager").get_secret_value(SecretId=desk.secret_in(stack))
-        assert secret["ARN"] == desk.secret_in(stack)
-        assert json.loads(secret["SecretString"]) == desk.credentials
+    for helpdesk in HELPDESKS:
+        secret = boto3.client("secretsmanager").get_secret_value(SecretId=helpdesk.secret_in(stack))
+        assert secret["ARN"] == helpdesk.secret_in(stack)
+        assert json.loads(secret["SecretString"]) == helpdesk.credentials
 
 
 def test_outcomes_queue_hears_the_topic_in_the_published_form(
@@ -108,14 +108,14 @@ def test_outcomes_queue_hears_the_topic_in_the_published_form(
 ) -> None:
     event = {"id": "heard-1", "type": "ticket.test", "data": {"request_id": "heard-1"}}
     aws.sns.publish(TopicArn=stack.outcomes_topic_arn, Message=json.dumps(event))
-    heard: list[dict[str, object]] = []
+    received: list[dict[str, object]] = []
 
-    def is_heard() -> bool:
+    def is_received() -> bool:
         # Other tests leave outcomes of theirs.
-        heard.extend(outcomes_queue.receive(wait_seconds=1))
-        return event in heard
+        received.extend(outcomes_queue.receive(wait_seconds=1))
+        return event in received
 
-    until(is_heard, seconds=30)
+    until(is_received, seconds=30)
 
 
 def test_api_wants_the_key_of_the_stack_file(stack: Stack) -> None:
@@ -232,7 +232,7 @@ def test_demo_under_the_roles_of_the_template_is_as_expected_and_plain_text(own:
 
 
 def _servers(stack: Stack) -> list[str]:
-    return [stack.endpoint_url, stack.console_url, *(desk.url_in(stack) for desk in HELPDESKS)]
+    return [stack.endpoint_url, stack.console_url, *(helpdesk.url_in(stack) for helpdesk in HELPDESKS)]
 
 
 def _environment(own: StateFolder, changes: dict[str, str]) -> dict[str, str]:
@@ -282,7 +282,7 @@ def _assert_nothing_left(own: StateFolder) -> None:
 
 def _processes_of(own: StateFolder) -> list[int]:
     """Every process whose environment names a place in the state folder."""
-    found = []
+    pids = []
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
             continue
@@ -291,15 +291,15 @@ def _processes_of(own: StateFolder) -> list[int]:
         except OSError:
             continue
         if f"{own.root}/".encode() in environment:
-            found.append(int(folder.name))
-    return found
+            pids.append(int(folder.name))
+    return pids
 
 
 def _listening_addresses(pids: list[int]) -> set[tuple[str, int]]:
     sockets = {
         str(fd.readlink()) for pid in pids for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()
     }
-    found = set()
+    addresses = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
             fields = line.split()
@@ -307,8 +307,8 @@ def _listening_addresses(pids: list[int]) -> set[tuple[str, int]]:
             is_listening = fields[3] == "0A"
             if is_listening and f"socket:[{fields[9]}]" in sockets:
                 readable = socket.inet_ntoa(bytes.fromhex(address)[::-1]) if table == "tcp" else address
-                found.add((readable, int(port, 16)))
-    return found
+                addresses.add((readable, int(port, 16)))
+    return addresses
 
 
 def _accepts_connections(url: str) -> bool:

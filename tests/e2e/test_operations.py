@@ -114,7 +114,7 @@ def test_a_pause_holds_calls_of_one_helpdesk_and_leaves_the_intake_open(
 ) -> None:
     # The first that the stack serves needs no name.
     named = () if paused == "kapture" else ("--helpdesk", paused)
-    told = bridge("pause", *named)
+    output = bridge("pause", *named)
     try:
         refused = _ask(stack, "GET", f"/tickets/1?helpdesk={paused}")
         beside = _ask(stack, "GET", f"/tickets/1?helpdesk={other}")
@@ -122,7 +122,7 @@ def test_a_pause_holds_calls_of_one_helpdesk_and_leaves_the_intake_open(
     finally:
         resumed = bridge("resume", *named)
 
-    assert told.startswith(f"{paused} is paused")
+    assert output.startswith(f"{paused} is paused")
     assert resumed.startswith(f"{paused} is called again")
     assert (refused.status_code, refused.json()["code"]) == (503, "paused")
     assert beside.status_code == 404

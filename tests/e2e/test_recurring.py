@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 STATES = {"kapture": "PS", "socialboards": "pending"}
 
 
-def until[T](look: Callable[[], T], seconds: float = 60) -> T:
+def until[T](condition: Callable[[], T], seconds: float = 60) -> T:
     """What a look has found, as soon as it finds something."""
     deadline = time.monotonic() + seconds
-    while not (found := look()):
+    while not (result := condition()):
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.2)
-    return found
+    return result
 
 
 def invoke(aws: Clients, function: str) -> dict[str, Any]:
@@ -56,13 +56,13 @@ def variables(aws: Clients, function: str, **changed: str) -> Iterator[None]:
         aws.lambda_.update_function_configuration(FunctionName=name, Environment={"Variables": own})
 
 
-def add(aws: Clients, stack: Stack, desk: LocalHelpdesk, title: str) -> str:
+def add(aws: Clients, stack: Stack, helpdesk: LocalHelpdesk, title: str) -> str:
     """Adds a ticket, and returns its id."""
-    body = {"operation": "add", "helpdesk": desk.name, "request_id": title, "ticket": {"title": title}}
+    body = {"operation": "add", "helpdesk": helpdesk.name, "request_id": title, "ticket": {"title": title}}
     aws.sqs.send_message(QueueUrl=stack.requests_queue_url, MessageBody=json.dumps(body))
 
     def made() -> list[str]:
-        stored = requests.get(f"{desk.url_in(stack)}/_control/tickets", timeout=10).json()
+        stored = requests.get(f"{helpdesk.url_in(stack)}/_control/tickets", timeout=10).json()
         return [str(ticket["ticket_id"]) for ticket in stored if ticket["title"] == title]
 
     [ticket_id] = until(made)
@@ -70,43 +70,43 @@ def add(aws: Clients, stack: Stack, desk: LocalHelpdesk, title: str) -> str:
 
 
 def changes(outcomes_queue: OutcomesQueue, ticket_id: str) -> list[dict[str, Any]]:
-    """What is told of a ticket's changes until nothing more comes."""
-    told: list[dict[str, Any]] = []
+    """What is published of a ticket's changes until nothing more comes."""
+    changes: list[dict[str, Any]] = []
     while events := outcomes_queue.receive(wait_seconds=2):
-        told += [event for event in events if event["type"] == "ticket.changed"]
-    return [event["data"] for event in told if event["data"]["ticket_id"] == ticket_id]
+        changes += [event for event in events if event["type"] == "ticket.changed"]
+    return [event["data"] for event in changes if event["data"]["ticket_id"] == ticket_id]
 
 
-@pytest.mark.parametrize("desk", HELPDESKS, ids=lambda desk: desk.name)
+@pytest.mark.parametrize("helpdesk", HELPDESKS, ids=lambda helpdesk: helpdesk.name)
 def test_a_change_at_the_helpdesk_is_told_once_by_callback_and_watch_together(
-    stack: Stack, aws: Clients, triggers: Triggers, outcomes_queue: OutcomesQueue, desk: LocalHelpdesk
+    stack: Stack, aws: Clients, triggers: Triggers, outcomes_queue: OutcomesQueue, helpdesk: LocalHelpdesk
 ) -> None:
-    ticket_id = add(aws, stack, desk, f"watched-{desk.name}")
+    ticket_id = add(aws, stack, helpdesk, f"watched-{helpdesk.name}")
     with variables(aws, "watch", WATCH_MINUTES="0.001"):
         until(lambda: invoke(aws, "watch").get("looked"))
         changed = requests.put(
-            f"{desk.url_in(stack)}/_control/tickets/{ticket_id}",
-            json={"state": STATES[desk.name]},
+            f"{helpdesk.url_in(stack)}/_control/tickets/{ticket_id}",
+            json={"state": STATES[helpdesk.name]},
             timeout=10,
         )
         assert changed.status_code == 200, changed.text
         until(lambda: invoke(aws, "watch").get("changed"))
-        if desk.name == "kapture":
+        if helpdesk.name == "kapture":
             called = CallbackSend(trigger="callback", helpdesk="kapture", body={"ticketId": ticket_id})
             assert triggers.send(called).status == 200
         for _ in range(3):
             invoke(aws, "watch")
 
         [change] = changes(outcomes_queue, ticket_id)
-    assert change["ticket"]["sub_status"]["key"] == STATES[desk.name]
+    assert change["ticket"]["sub_status"]["key"] == STATES[helpdesk.name]
 
 
 def test_the_audit_names_what_the_helpdesk_and_the_ledger_do_not_agree_about(
     stack: Stack, state: StateFolder, aws: Clients
 ) -> None:
-    desk = HELPDESKS[0]
-    deleted, copied, forgotten = (add(aws, stack, desk, f"audited-{number}") for number in range(3))
-    control = f"{desk.url_in(stack)}/_control/tickets"
+    helpdesk = HELPDESKS[0]
+    deleted, copied, forgotten = (add(aws, stack, helpdesk, f"audited-{number}") for number in range(3))
+    control = f"{helpdesk.url_in(stack)}/_control/tickets"
     requests.delete(f"{control}/{deleted}", timeout=10).raise_for_status()
     copy = requests.post(f"{control}/{copied}/copy", timeout=10).json()["ticket_id"]
     dynamodb = target.local(stack).dynamodb
@@ -130,10 +130,10 @@ def test_the_audit_names_what_the_helpdesk_and_the_ledger_do_not_agree_about(
 
 
 def test_a_recurring_request_makes_one_ticket_however_often_a_tick_comes(stack: Stack, aws: Clients) -> None:
-    desk = HELPDESKS[0]
+    helpdesk = HELPDESKS[0]
 
     def made() -> list[Any]:
-        stored = requests.get(f"{desk.url_in(stack)}/_control/tickets", timeout=10).json()
+        stored = requests.get(f"{helpdesk.url_in(stack)}/_control/tickets", timeout=10).json()
         return [ticket for ticket in stored if ticket["title"] == "Each minute"]
 
     until(made, seconds=120)
@@ -142,5 +142,5 @@ def test_a_recurring_request_makes_one_ticket_however_often_a_tick_comes(stack: 
     aws.sqs.send_message(QueueUrl=stack.requests_queue_url, MessageBody=target["Input"])
     aws.scheduler.delete_schedule(Name="each-minute")
 
-    add(aws, stack, desk, "after-the-tick")
+    add(aws, stack, helpdesk, "after-the-tick")
     assert len(made()) == 1

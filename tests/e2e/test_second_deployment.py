@@ -59,17 +59,17 @@ def _deploy(stack: Stack, *parameters: str) -> subprocess.CompletedProcess[str]:
 
 
 def _variables(aws: Clients, function: str) -> dict[str, str]:
-    found: Any = aws.lambda_.get_function_configuration(FunctionName=f"{STACK_NAME}-{function}")
-    variables: dict[str, str] = found["Environment"]["Variables"]
+    configuration: Any = aws.lambda_.get_function_configuration(FunctionName=f"{STACK_NAME}-{function}")
+    variables: dict[str, str] = configuration["Environment"]["Variables"]
     return variables
 
 
 def _parameters(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     monkeypatch.setenv("AWS_ENDPOINT_URL", stack.endpoint_url)
     assert deploy.parameters_of("elsewhere", stack.region, None) is None
-    found = deploy.parameters_of(STACK_NAME, stack.region, None)
-    assert found
-    return found
+    parameters = deploy.parameters_of(STACK_NAME, stack.region, None)
+    assert parameters
+    return parameters
 
 
 def test_a_second_deployment_changes_what_it_names_in_every_function_and_nothing_else(

@@ -100,7 +100,7 @@ class AwsOnLoopback:
         """None where the answer is lost."""
         with self._lock:
             self.calls.append(call)
-            mishap = next((one for one in self.mishaps if one.befalls(call)), None)
+            mishap = next((mishap for mishap in self.mishaps if mishap.befalls(call)), None)
         if mishap and mishap.refused:
             return _refusal(call, mishap.refused)
         if mishap and mishap.lost == "before":
@@ -130,19 +130,19 @@ class AwsOnLoopback:
             if name.startswith(_ENTRIES):
                 place, _, inner = name.removeprefix(_ENTRIES).partition(".")
                 entries.setdefault(place, {})[inner] = value
-        kept = [one for one in entries.values() if refused not in one["Message"]]
+        kept = [entry for entry in entries.values() if refused not in entry["Message"]]
         failed = "".join(
-            f"<member><Id>{one['Id']}</Id><Code>InternalError</Code><SenderFault>false</SenderFault></member>"
-            for one in entries.values()
-            if one not in kept
+            f"<member><Id>{entry['Id']}</Id><Code>InternalError</Code><SenderFault>false</SenderFault></member>"
+            for entry in entries.values()
+            if entry not in kept
         )
         answer = "<PublishBatchResponse><PublishBatchResult></PublishBatchResult></PublishBatchResponse>"
         if kept:
             rest = [(name, value) for name, value in fields if not name.startswith(_ENTRIES)]
             rest += [
                 (f"{_ENTRIES}{place}.{inner}", value)
-                for place, one in enumerate(kept, 1)
-                for inner, value in one.items()
+                for place, entry in enumerate(kept, 1)
+                for inner, value in entry.items()
             ]
             answer = str(self._perform(replace(call, body=urlencode(rest)))[2])
         answer = re.sub(r"<Failed\s*/>|<Failed>.*?</Failed>", "", answer)

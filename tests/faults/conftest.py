@@ -1,11 +1,8 @@
 """The true handlers, a helpdesk on loopback, and AWS: mocked in the process, or on loopback as well."""
 
 from collections.abc import Iterator
-from functools import cache
 
-import botocore.session
 import pytest
-from botocore.loaders import create_loader
 from moto import mock_aws
 
 from bridge.simulators.server import running
@@ -16,14 +13,6 @@ from tests.faults.scene import Scene
 
 # What the layer waits for by itself passes on the scene's clock.
 _VARIABLES = {"CONNECT_TIMEOUT_S": "0.5", "SETTLE_AFTER_S": "0"}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _models_read_once() -> Iterator[None]:
-    # Each new session would parse the models of all four services again, for every test.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(botocore.session, "create_loader", cache(create_loader))
-        yield
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ class Scene:
         self.published: list[dict[str, Any]] = []
         self.letters: list[dict[str, Any]] = []
         # Whether all that was published has been read.
-        self.looked = False
+        self.is_read = False
 
     @property
     def helpdesk(self) -> HelpdeskSimulator[Any]:
@@ -58,7 +58,7 @@ class Scene:
 
     def consume(self, records: list[dict[str, Any]] | None = None) -> list[str]:
         """Gives the queue's handler one batch, and returns the ids of the records that it gives back."""
-        self.looked = False
+        self.is_read = False
         return self.deployment.consume(records)
 
     def one_round(self) -> None:
@@ -86,7 +86,7 @@ class Scene:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """What was published of a request, oldest first."""
-        self._look()
+        self._read()
         return [event for event in self.published if event["data"]["request_id"] == name]
 
     def types(self, name: str) -> list[str]:
@@ -95,14 +95,14 @@ class Scene:
 
     def parked(self, name: str) -> list[str]:
         """The codes of a request's copies in the dead-letter queue."""
-        self._look()
+        self._read()
         return [letter["code"] for letter in self.letters if letter["request_id"] == name]
 
-    def _look(self) -> None:
-        if not self.looked:
+    def _read(self) -> None:
+        if not self.is_read:
             self.published += self.deployment.outcomes()
             self.letters += self.deployment.dead_letters()
-            self.looked = True
+            self.is_read = True
 
     def tickets(self, title: str) -> list[Seen]:
         """The helpdesk's tickets of this title."""

@@ -124,7 +124,7 @@ def _in_mid_call(scene: Scene, name: str) -> Iterator[list[dict[str, Any]]]:
         assert arrived.wait(10)
         yield records
         assert returned.result() == []
-    scene.looked = False
+    scene.is_read = False
 
 
 @only("visibility-lapse-mid-call")
@@ -425,7 +425,7 @@ def _assert_settled(scene: Scene) -> None:
 
 
 @only("scheduler-double-tick")
-def test_two_runs_of_reconcile_at_once_settle_each_doubt_once(scene: Scene, fault: str) -> None:
+def test_two_runs_of_resolve_doubts_at_once_settle_each_doubt_once(scene: Scene, fault: str) -> None:
     _in_doubt(scene)
     scene.helpdesk.faults.add(FaultRule(operation="pull", fault=Fault(delay_after_s=0.2)))
     with ThreadPoolExecutor(2) as functions:

@@ -1,6 +1,6 @@
-"""Changes at which two look at once, or whose teller dies: each told once, in order, the true state last.
+"""Changes that two read at once, or whose publisher dies: each published once, in order, the true state last.
 
-Each test breaks into a look at one of its calls to AWS after the other, until it makes no more.
+Each test breaks into a check at one of its calls to AWS after the other, until it makes no more.
 """
 
 from collections.abc import Callable, Iterator
@@ -50,7 +50,7 @@ class Scene:
     def change(self, state: str) -> None:
         self.account.simulator.change_by_hand(self.ticket_id, state)
 
-    def look(self, kind: str) -> None:
+    def check(self, kind: str) -> None:
         """Lets the watch look, if it is time, or a callback."""
         if kind == "watch":
             self.deployment.watch()
@@ -61,14 +61,14 @@ class Scene:
     def look_later(self, kind: str) -> None:
         """The same when every ticket is due."""
         self.clock.let_pass(ROUND_S)
-        self.look(kind)
+        self.check(kind)
 
     def call_back(self) -> Answer:
         headers = {"X-Callback-Secret": SECRET}
         body = self.account.callback(self.ticket_id)
         return self.deployment.callback(self.account.name, body, headers=headers)
 
-    def told(self) -> list[tuple[int, str]]:
+    def published(self) -> list[tuple[int, str]]:
         """The number and the state of each event since the last look at them, repeats included."""
         return [
             (int(event["data"]["request_id"].split(":")[2]), event["data"]["ticket"]["sub_status"]["key"])
@@ -77,7 +77,7 @@ class Scene:
         ]
 
     def rounds(self) -> Iterator[tuple[int, str, str]]:
-        """A call to break into, the state that was told last, and another."""
+        """A call to break into, the state that was published last, and another."""
         states = {self.account.first_state, self.account.states[0]}
         for place in range(MOST_CALLS):
             old = self.account.tickets()[0].state
@@ -121,8 +121,8 @@ def dies() -> None:
     raise Killed
 
 
-def states_of(told: list[tuple[int, str]]) -> list[str]:
-    return [state for _, state in told]
+def states_of(changes: list[tuple[int, str]]) -> list[str]:
+    return [state for _, state in changes]
 
 
 # ── two at once ──────────────────────────────────────────────────────────────────────────────────────────
@@ -132,9 +132,9 @@ def states_of(told: list[tuple[int, str]]) -> list[str]:
 def test_of_two_looks_at_once_one_tells_a_change(scene: Scene, kind: str, other: str) -> None:
     for place, _, new in scene.rounds():
         scene.change(new)
-        if not scene.broken_into(place, kind, before=lambda: scene.look(other)):
+        if not scene.broken_into(place, kind, before=lambda: scene.check(other)):
             return
-        assert states_of(scene.told()) == [new], f"at call {place}"
+        assert states_of(scene.published()) == [new], f"at call {place}"
 
 
 @both
@@ -143,17 +143,17 @@ def test_what_changes_between_two_looks_at_once_is_told_in_order(scene: Scene, k
 
         def overtaken(newest: str = old) -> None:
             scene.change(newest)
-            scene.look(other)
+            scene.check(other)
 
         scene.change(new)
         if not scene.broken_into(place, kind, before=overtaken):
             return
-        told = scene.told()
+        changes = scene.published()
         scene.look_later("watch")
-        later = scene.told()
+        later = scene.published()
 
-        # The change may be over before anybody has told it.
-        assert states_of(told + later) in ([new, old], []), f"at call {place}"
+        # The change may be over before anybody has published it.
+        assert states_of(changes + later) in ([new, old], []), f"at call {place}"
         if other == "callback":
             assert later == [], "the last word is true without a further look"
 
@@ -170,13 +170,13 @@ def test_two_further_changes_are_told_after_the_one_that_is_being_told(scene: Sc
         scene.change(first)
         if not scene.broken_into(place, "callback", before=meanwhile):
             break
-        assert states_of(scene.told()) in ([first, second], [second]), f"at call {place}"
+        assert states_of(scene.published()) in ([first, second], [second]), f"at call {place}"
         scene.change(old)
-        scene.look("callback")
-        assert states_of(scene.told()) == [old]
+        scene.check("callback")
+        assert states_of(scene.published()) == [old]
         scene.change(scene.account.first_state)
-        scene.look("callback")
-        scene.told()
+        scene.check("callback")
+        scene.published()
 
     assert {answer.status for answer in answers} == {200, 503}
     assert all("retry-after" in answer.headers for answer in answers if answer.status == 503)
@@ -197,7 +197,7 @@ def test_a_change_whose_teller_dies_is_told_by_the_next_look_as_the_same_event(
         scene.look_later(other)
 
         # The state has changed once in each round, so that this is the round's number.
-        assert set(scene.told()) == {(place + 1, new)}, f"at call {place}"
+        assert set(scene.published()) == {(place + 1, new)}, f"at call {place}"
 
 
 @both
@@ -213,10 +213,10 @@ def test_a_change_whose_teller_dies_is_told_before_a_newer_one(
         scene.change(old)
         scene.look_later(other)
 
-        told = list(dict.fromkeys(scene.told()))
-        # Where its teller had not got so far, the change is over before anybody has told it.
-        assert told in ([(count + 1, new), (count + 2, old)], []), f"at call {place}"
-        count += len(told)
+        changes = list(dict.fromkeys(scene.published()))
+        # Where its publisher had not got so far, the change is over before anybody has published it.
+        assert changes in ([(count + 1, new), (count + 2, old)], []), f"at call {place}"
+        count += len(changes)
 
 
 @pytest.mark.parametrize("kind", LOOKS)
@@ -227,9 +227,9 @@ def test_a_change_that_the_topic_did_not_take_is_told_before_a_newer_one(scene: 
     scene.look_later(kind)
     scene.deployment.set(OUTCOMES_TOPIC_ARN=scene.deployment.topic)
     scene.change(second)
-    scene.look("callback")
+    scene.check("callback")
 
-    assert scene.told() == [(1, first), (2, second)]
+    assert scene.published() == [(1, first), (2, second)]
 
 
 # ── one after the other ──────────────────────────────────────────────────────────────────────────────────
@@ -241,7 +241,7 @@ def test_a_state_that_a_callback_told_and_that_is_over_is_taken_back_by_the_watc
     scene.change(scene.account.first_state)
     scene.look_later("watch")
 
-    assert scene.told() == [(1, scene.account.states[0]), (2, scene.account.first_state)]
+    assert scene.published() == [(1, scene.account.states[0]), (2, scene.account.first_state)]
 
 
 def test_a_change_that_nobody_else_tells_of_costs_the_watch_one_call(scene: Scene) -> None:
@@ -250,4 +250,4 @@ def test_a_change_that_nobody_else_tells_of_costs_the_watch_one_call(scene: Scen
     scene.look_later("watch")
 
     assert len(scene.account.simulator.calls) == before + 1
-    assert states_of(scene.told()) == [scene.account.states[0]]
+    assert states_of(scene.published()) == [scene.account.states[0]]

@@ -62,8 +62,8 @@ class Named:
             if self.way:
                 stack.enter_context(self.way(scene))
             if fault := self.fault_at(scene.account):
-                one = scene.account
-                calls = {one.adds, one.updates, one.comments, one.gets, one.lists}
+                account = scene.account
+                calls = {account.adds, account.updates, account.comments, account.gets, account.lists}
                 suffering = [self.call] if self.call else sorted(calls)
                 scene.helpdesk.faults.add(*(FaultRule(operation=call, fault=fault) for call in suffering))
                 stack.callback(scene.helpdesk.faults.clear)
@@ -388,10 +388,10 @@ def test_get_through_the_api(scene: Scene, named: Named) -> None:
     with named.on(scene):
         answer = _read(scene, ticket_id)
         if named.end is End.SHUT:
-            asked = len(scene.helpdesk.calls)
+            before = len(scene.helpdesk.calls)
             # The gate answers now.
             assert _read(scene, ticket_id).status == 503
-            assert len(scene.helpdesk.calls) == asked
+            assert len(scene.helpdesk.calls) == before
 
     refused_token = named.end is End.SHUT and "retry-after" not in named.name
     statuses = {
@@ -689,8 +689,8 @@ def _await(condition: Callable[[], bool]) -> None:
 
 def _vary_the_message_of_pulls(scene: Scene) -> None:
     assert isinstance(scene.account, KaptureAccount)
-    one = scene.account.simulator
-    one.switches = one.switches.model_copy(update={"pull_message": "varying"})
+    simulator = scene.account.simulator
+    simulator.switches = simulator.switches.model_copy(update={"pull_message": "varying"})
 
 
 @at(KaptureAccount)
@@ -734,11 +734,11 @@ def test_quirks_of_spelling_are_gone_from_what_is_told(scene: Scene, fault: str)
     scene.deployment.send(get("got", ticket.ticket_id))
     assert scene.consume() == []
     [got] = scene.events("got")
-    told = got["data"]["ticket"]
-    assert told["ticket_id"] == ticket.ticket_id
-    assert told["assignee"] == "Kapture Dev API's"
-    assert told["updated_at"].endswith("Z")
-    assert told["sub_status"] == {"key": "US", "name": "Unattended"}
+    shown = got["data"]["ticket"]
+    assert shown["ticket_id"] == ticket.ticket_id
+    assert shown["assignee"] == "Kapture Dev API's"
+    assert shown["updated_at"].endswith("Z")
+    assert shown["sub_status"] == {"key": "US", "name": "Unattended"}
 
 
 # What a helpdesk sends that is JSON, but no text that can be passed on.

@@ -78,11 +78,11 @@ class Worker:
     def invoke(self, handler: str, event: Any, *, dies: bool = False) -> Any:
         """What the handler returned, or None where it was killed."""
         answer, log = self.folder / "answer.json", self.folder / "log"
-        asked = {"handler": handler, "event": event, "dies": dies, "environment": dict(os.environ)}
-        asked |= {"answer": str(answer), "log": str(log), "passed": self.scene.clock.passed}
+        order = {"handler": handler, "event": event, "dies": dies, "environment": dict(os.environ)}
+        order |= {"answer": str(answer), "log": str(log), "passed": self.scene.clock.passed}
         assert self.forking.stdin
         assert self.forking.stdout
-        self.forking.stdin.write(json.dumps(asked) + "\n")
+        self.forking.stdin.write(json.dumps(order) + "\n")
         self.forking.stdin.flush()
         self.pid = int(self.forking.stdout.readline())
         status = int(self.forking.stdout.readline())
@@ -92,7 +92,7 @@ class Worker:
     def consume(self, records: list[dict[str, Any]] | None = None, *, dies: bool = False) -> bool:
         """Gives a batch to the queue's handler. Whether it survived; if not, the batch comes back."""
         records = self.scene.deployment.receive() if records is None else records
-        self.scene.looked = False
+        self.scene.is_read = False
         answer = self.invoke("ticket_queue", {"Records": records}, dies=dies)
         if answer is None:
             self.scene.deployment.hidden += [record["receiptHandle"] for record in records]
@@ -285,7 +285,7 @@ def test_update_of_four_steps(
         done.spared = 1 if operation == "add_note" else 0
         aws.mishaps.append(done)
     assert not worker.consume(), "the function has survived"
-    asked = len(scene.helpdesk.calls)
+    before = len(scene.helpdesk.calls)
     aws.mishaps.clear()
     deadly.text = None
 
@@ -305,7 +305,7 @@ def test_update_of_four_steps(
     ]
     assert ticket.category
     assert (ticket.status, ticket.assignee, ticket.category.id) == ("pending", STAFF, 15597)
-    again = {call.operation for call in scene.helpdesk.calls[asked:]}
+    again = {call.operation for call in scene.helpdesk.calls[before:]}
     earlier = list(FOUR)[: list(FOUR).index(operation) + killed.startswith("after-record")]
     assert not again & {*earlier}, "what was remembered as done is not done again"
 
@@ -357,7 +357,7 @@ def test_a_call_that_is_repeated_makes_one_ticket(worker: Worker, aws: AwsOnLoop
 
 @pytest.mark.parametrize("lost", ["before", "after"], ids=["killed-before-settling", "killed-after-settling"])
 @pytest.mark.parametrize("made", [True, False], ids=["found", "absent"])
-def test_a_run_of_reconcile_that_dies_is_made_up_for_by_the_next(
+def test_a_run_of_resolve_doubts_that_dies_is_made_up_for_by_the_next(
     worker: Worker, aws: AwsOnLoopback, deadly: Deadly, lost: Any, made: bool
 ) -> None:
     scene = worker.scene

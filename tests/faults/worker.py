@@ -38,23 +38,23 @@ class _Context:
         return 29_000
 
 
-def _invoke(asked: dict[str, Any]) -> None:
-    os.environ.update(asked["environment"])
-    handler = importlib.import_module(asked["handler"]).handler
-    handler.use(Parts(os.environ, lambda: time.time() + asked["passed"]))
-    answer = handler(asked["event"], _Context())
-    if asked["dies"]:
+def _invoke(order: dict[str, Any]) -> None:
+    os.environ.update(order["environment"])
+    handler = importlib.import_module(order["handler"]).handler
+    handler.use(Parts(os.environ, lambda: time.time() + order["passed"]))
+    answer = handler(order["event"], _Context())
+    if order["dies"]:
         os.kill(os.getpid(), signal.SIGKILL)
-    Path(asked["answer"]).write_text(json.dumps(answer), encoding="utf-8")
+    Path(order["answer"]).write_text(json.dumps(answer), encoding="utf-8")
 
 
-def _run_child(asked: dict[str, Any]) -> None:
+def _run_child(order: dict[str, Any]) -> None:
     status = 1
     try:
-        log = os.open(asked["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, sys.stdout.fileno())
         os.dup2(log, sys.stderr.fileno())
-        _invoke(asked)
+        _invoke(order)
         status = 0
     except BaseException:  # noqa: BLE001  # a forked process must not run on in its parent's code
         traceback.print_exc()

@@ -1,4 +1,4 @@
-"""A year of watching and proving, on a clock that is put forward: nothing is left out, nothing told twice."""
+"""A year of watching and auditing, on a clock that is put forward: nothing is left out or published twice."""
 
 import os
 import random
@@ -34,14 +34,14 @@ TROUBLE = (
 
 
 class Year:
-    """One account's year. `told` holds the states that were told of each ticket, oldest first."""
+    """One account's year. `published` holds the states of each ticket as published, oldest first."""
 
     def __init__(self, deployment: Deployment, account: Account, clock: Clock) -> None:
         self.deployment = deployment
         self.account = account
         self.clock = clock
         self.random = random.Random(7)
-        self.told: dict[str, list[str]] = defaultdict(list)
+        self.published: dict[str, list[str]] = defaultdict(list)
         self.seen_ids: list[str] = []
         self.reports: list[dict[str, Any]] = []
         self.began: dict[str, str] = {}
@@ -52,10 +52,10 @@ class Year:
     def put_forward_to(self, hour: float) -> None:
         """To an hour of the day as the clock on the wall shows it there, which may be the next day's."""
         now = self.now()
-        wanted = now.replace(hour=int(hour), minute=int(hour % 1 * 60), second=0, microsecond=0)
-        if wanted <= now:
-            wanted = (wanted + timedelta(days=1)).replace(tzinfo=ZONE)
-        self.clock.let_pass(wanted.timestamp() - now.timestamp())
+        moment = now.replace(hour=int(hour), minute=int(hour % 1 * 60), second=0, microsecond=0)
+        if moment <= now:
+            moment = (moment + timedelta(days=1)).replace(tzinfo=ZONE)
+        self.clock.let_pass(moment.timestamp() - now.timestamp())
 
     def add(self, title: str) -> None:
         self.deployment.send({"operation": "add", "request_id": title, "ticket": {"title": title}})
@@ -86,7 +86,7 @@ class Year:
             content = event["data"]
             if event["type"] == "ticket.changed":
                 self.seen_ids.append(event["id"])
-                self.told[content["ticket_id"]].append(content["ticket"]["sub_status"]["key"])
+                self.published[content["ticket_id"]].append(content["ticket"]["sub_status"]["key"])
             elif event["type"] == "day.audited":
                 self.reports.append(content)
 
@@ -160,7 +160,7 @@ def test_a_year_leaves_no_gap_and_repeats_nothing(year: Year) -> None:
     )
     assert len(year.seen_ids) == len(set(year.seen_ids))
     for ticket in year.account.tickets():
-        states = [year.began[ticket.ticket_id], *year.told[ticket.ticket_id]]
-        assert all(one != other for one, other in pairwise(states)), ticket.ticket_id
+        states = [year.began[ticket.ticket_id], *year.published[ticket.ticket_id]]
+        assert all(earlier != later for earlier, later in pairwise(states)), ticket.ticket_id
         closed = year.account.states[1] in states[1:]
         assert closed or states[-1] == ticket.state, (ticket.ticket_id, states)

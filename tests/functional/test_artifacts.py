@@ -64,7 +64,7 @@ import sys, time
 from helpdesk.clients.transport import Transport
 from helpdesk.runtime.aws import Clients
 
-def told(call):
+def ended(call):
     try:
         call()
     except Exception as error:
@@ -73,8 +73,8 @@ def told(call):
 
 helpdesk = Transport(sys.argv[1], connect_timeout_s=5, read_timeout_s=5, connections=1)
 print(
-    told(lambda: helpdesk.send("GET", "/", b"", {}, time.monotonic() + 20)),
-    told(lambda: Clients(1).dynamodb.get_item(TableName="ledger", Key={"pk": {"S": "x"}})),
+    ended(lambda: helpdesk.send("GET", "/", b"", {}, time.monotonic() + 20)),
+    ended(lambda: Clients(1).dynamodb.get_item(TableName="ledger", Key={"pk": {"S": "x"}})),
 )
 """
 
@@ -174,7 +174,7 @@ def test_clients_of_the_layer_trust_the_authorities_in_it_and_no_other(built: Pa
     known.cert_pem.write_to_path(str(tmp_path / "known.pem"))
     certificates.main(tmp_path / "known.pem", tmp_path / "certifi" / "hashed")
 
-    def told(authority: trustme.CA) -> str:
+    def outcome_of(authority: trustme.CA) -> str:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1").configure_cert(context)
         with scripted(Reply(), Reply(body=b"{}"), tls=context) as server:
@@ -187,8 +187,8 @@ def test_clients_of_the_layer_trust_the_authorities_in_it_and_no_other(built: Pa
                 [base, "-S", "-c", CALLS, server.url], env=environment, text=True
             ).strip()
 
-    assert told(known) == "answered answered"
-    assert told(trustme.CA()) == "tls_failure SSLError"
+    assert outcome_of(known) == "answered answered"
+    assert outcome_of(trustme.CA()) == "tls_failure SSLError"
 
 
 def test_every_time_zone_is_there(built: Path) -> None:

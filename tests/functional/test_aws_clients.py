@@ -101,8 +101,8 @@ def test_the_sdk_handles_our_services_as_it_does_by_itself(
 
     def handlers(client: Any, event: str) -> list[str]:
         events = client.meta.events
-        found = events._emitter._handlers.prefix_search(events._alias_event_name(event))
-        names = [getattr(one, "__qualname__", type(one).__name__) for one in found]
+        handlers = events._emitter._handlers.prefix_search(events._alias_event_name(event))
+        names = [getattr(handler, "__qualname__", type(handler).__name__) for handler in handlers]
         # Powertools' own comes first here and last there; and one is ours.
         return sorted(name for name in names if name != "_encode_once")
 

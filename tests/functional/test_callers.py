@@ -51,8 +51,8 @@ def test_of_who_is_let_in_no_address_is_kept(
         deployment.call("POST", "/tickets", {"request_id": "a-1", "ticket": {"title": "Help"}}).status == 202
     )
     deployment.consume()
-    told = {"ticket_id": kapture.tickets[0].ticket_id}
-    assert deployment.callback("kapture", told, path_secret=SECRET).status == 200
+    body = {"ticket_id": kapture.tickets[0].ticket_id}
+    assert deployment.callback("kapture", body, path_secret=SECRET).status == 200
 
     assert CALLER not in log.getvalue()
     assert CALLER not in str(deployment.dynamodb.scan(TableName="ledger")["Items"])

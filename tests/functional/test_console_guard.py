@@ -77,10 +77,10 @@ def test_another_sites_page_can_do_nothing_even_with_the_token(url: str, guard: 
 def test_a_stack_that_does_not_run_is_told_in_words(url: str, guard: Guard) -> None:
     headers = {TOKEN_HEADER: guard.token}
 
-    looked = requests.get(f"{url}api/now", timeout=10)
+    read = requests.get(f"{url}api/now", timeout=10)
     paused = requests.post(f"{url}api/pause", json={"helpdesk": "kapture"}, headers=headers, timeout=10)
 
-    for answer in (looked, paused):
+    for answer in (read, paused):
         assert answer.status_code == 503
         assert "Start one with: bridge up" in answer.json()["error"]
 

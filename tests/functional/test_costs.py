@@ -25,9 +25,9 @@ def aws_calls(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Counte
     calls: Counter[str] = Counter()
     call: Any = BaseClient._make_api_call  # type: ignore[attr-defined]  # botocore's types leave it out
 
-    def counted(client: BaseClient, operation: str, asked: dict[str, Any]) -> Any:
+    def counted(client: BaseClient, operation: str, arguments: dict[str, Any]) -> Any:
         calls[operation] += 1
-        return call(client, operation, asked)
+        return call(client, operation, arguments)
 
     monkeypatch.setattr(BaseClient, "_make_api_call", counted)
     return calls

@@ -615,7 +615,7 @@ class RacedClock:
 
 def test_fifty_racing_workers_never_exceed_the_budget_and_use_it(account: Account) -> None:
     limit, period_s, periods = 120, 60.0, 6
-    clock = RacedClock(step_s=0.15)
+    clock = RacedClock(step_s=0.3)
     began = clock()
     drawn: list[tuple[float, int]] = []
 

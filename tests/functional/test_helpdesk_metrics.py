@@ -34,20 +34,20 @@ def deployment(monkeypatch: pytest.MonkeyPatch, kapture_url: str, clock: Clock) 
 
 
 @pytest.fixture
-def told(capsys: pytest.CaptureFixture[str]) -> Callable[[], HelpdeskMetrics]:
+def logged(capsys: pytest.CaptureFixture[str]) -> Callable[[], HelpdeskMetrics]:
     """Figures since the last look, by their dimensions, read as CloudWatch reads them."""
 
     def read() -> HelpdeskMetrics:
-        found: dict[tuple[str, ...], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        figures: dict[tuple[str, ...], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         for line in capsys.readouterr().out.splitlines():
             for namespace, figure in figures_in(line):
                 assert namespace == "TicketBridge"
                 # Those of the whole stack have the stack's name alone.
-                names = {one["Name"]: one["Value"] for one in figure.get("Dimensions", [])}
+                names = {dimension["Name"]: dimension["Value"] for dimension in figure.get("Dimensions", [])}
                 key = (names["helpdesk"],) if "helpdesk" in names else ()
                 assert names.keys() <= {"service", "helpdesk"}
-                found[key][figure["MetricName"]] += figure["Values"]
-        return found
+                figures[key][figure["MetricName"]] += figure["Values"]
+        return figures
 
     return read
 
@@ -74,23 +74,23 @@ def test_each_end_and_wait_is_counted_for_its_helpdesk_in_one_line(
 
 
 def test_the_oldest_request_without_an_end_is_told_with_its_age(
-    deployment: Deployment, kapture: KaptureSimulator, told: Callable[[], HelpdeskMetrics], clock: Clock
+    deployment: Deployment, kapture: KaptureSimulator, logged: Callable[[], HelpdeskMetrics], clock: Clock
 ) -> None:
     kapture.faults.add(FaultRule(fault=Fault(status=429, headers={"Retry-After": "1"})))
     deployment.send(ADD)
     clock.let_pass(5000)
     deployment.consume()
 
-    (age,) = told()[()]["OldestSeconds"]
+    (age,) = logged()[()]["OldestSeconds"]
     assert 5000 <= age < 5100
 
 
 def test_each_run_tells_how_it_stands_with_zeros_where_all_is_well(
-    deployment: Deployment, told: Callable[[], HelpdeskMetrics]
+    deployment: Deployment, logged: Callable[[], HelpdeskMetrics]
 ) -> None:
     deployment.resolve_doubts()
 
-    figures = told()
+    figures = logged()
     assert figures[()] == {
         "Checked": [1],
         "TokenRefused": [0],
@@ -104,15 +104,15 @@ def test_each_run_tells_how_it_stands_with_zeros_where_all_is_well(
 
 
 def test_a_refused_token_is_told_until_it_works_again_without_any_request(
-    deployment: Deployment, kapture: KaptureSimulator, told: Callable[[], HelpdeskMetrics], clock: Clock
+    deployment: Deployment, kapture: KaptureSimulator, logged: Callable[[], HelpdeskMetrics], clock: Clock
 ) -> None:
     kapture.token = "another"
     deployment.call("GET", "/tickets/1")
-    assert told()[()]["TokenRefused"] == [1]
+    assert logged()[()]["TokenRefused"] == [1]
     for _ in range(3):
         clock.let_pass(60)
         deployment.resolve_doubts()
-        figures = told()
+        figures = logged()
         assert (figures[()]["TokenRefused"], figures[()]["DownSeconds"]) == ([1], [0])
         assert figures[("kapture",)]["GateClosed"] == [1]
 
@@ -120,28 +120,28 @@ def test_a_refused_token_is_told_until_it_works_again_without_any_request(
     clock.let_pass(60)
     deployment.resolve_doubts()
 
-    figures = told()
+    figures = logged()
     assert figures[()]["TokenRefused"] == [0]
     assert figures[("kapture",)]["GateClosed"] == [0]
     assert kapture.tickets == []
 
 
 def test_an_outage_is_told_with_its_length_and_its_end(
-    deployment: Deployment, kapture: KaptureSimulator, told: Callable[[], HelpdeskMetrics], clock: Clock
+    deployment: Deployment, kapture: KaptureSimulator, logged: Callable[[], HelpdeskMetrics], clock: Clock
 ) -> None:
     kapture.faults.add(FaultRule(fault=Fault(status=503, headers={"Retry-After": "30"})))
     deployment.call("GET", "/tickets/1")
     for minute in range(1, 7):
         clock.let_pass(60)
         deployment.resolve_doubts()
-        (down_s,) = told()[()]["DownSeconds"]
+        (down_s,) = logged()[()]["DownSeconds"]
         assert 60 * minute <= down_s < 60 * minute + 30
 
     kapture.faults.clear()
     clock.let_pass(60)
     deployment.resolve_doubts()
 
-    assert told()[()]["DownSeconds"] == [0]
+    assert logged()[()]["DownSeconds"] == [0]
 
 
 def test_one_probe_a_minute_is_all_that_a_closed_gate_costs(
@@ -162,32 +162,32 @@ def test_one_probe_a_minute_is_all_that_a_closed_gate_costs(
 
 
 def test_a_pause_is_told_and_not_probed(
-    deployment: Deployment, kapture: KaptureSimulator, told: Callable[[], HelpdeskMetrics], clock: Clock
+    deployment: Deployment, kapture: KaptureSimulator, logged: Callable[[], HelpdeskMetrics], clock: Clock
 ) -> None:
     gate = Gate(Table(deployment.dynamodb, "ledger"), "kapture", Budget())
     gate.pause()
     clock.let_pass(100)
     deployment.resolve_doubts()
 
-    assert (told()[()]["Paused"], kapture.calls) == ([1], [])
+    assert (logged()[()]["Paused"], kapture.calls) == ([1], [])
 
     gate.resume()
     deployment.resolve_doubts()
-    assert told()[()]["Paused"] == [0]
+    assert logged()[()]["Paused"] == [0]
 
 
 def test_doubts_are_told_with_their_number_and_the_age_of_the_oldest(
-    deployment: Deployment, kapture: KaptureSimulator, told: Callable[[], HelpdeskMetrics], clock: Clock
+    deployment: Deployment, kapture: KaptureSimulator, logged: Callable[[], HelpdeskMetrics], clock: Clock
 ) -> None:
     kapture.faults.add(FaultRule(operation="add", fault=Fault(status=500)))
     kapture.faults.add(FaultRule(operation="pull", fault=Fault(status=500)))
     deployment.send(ADD, ADD)
     deployment.consume()
-    told()
+    logged()
     clock.let_pass(300)
     deployment.resolve_doubts()
 
-    figures = told()
+    figures = logged()
     assert figures[("kapture",)]["InDoubt"] == [2]
     (oldest,) = figures[()]["DoubtSeconds"]
     assert 300 <= oldest < 330
@@ -195,20 +195,20 @@ def test_doubts_are_told_with_their_number_and_the_age_of_the_oldest(
 
 
 def test_the_budget_is_told_as_the_share_that_the_last_period_has_drawn(
-    deployment: Deployment, told: Callable[[], HelpdeskMetrics], clock: Clock
+    deployment: Deployment, logged: Callable[[], HelpdeskMetrics], clock: Clock
 ) -> None:
     deployment.send(*[ADD] * 10)
     deployment.consume()
-    told()
+    logged()
     deployment.resolve_doubts()
-    assert told()[("kapture",)]["BudgetPercent"] == [10]
+    assert logged()[("kapture",)]["BudgetPercent"] == [10]
 
     clock.let_pass(120)
     deployment.resolve_doubts()
 
-    assert told()[("kapture",)]["BudgetPercent"] == [0]
+    assert logged()[("kapture",)]["BudgetPercent"] == [0]
 
 
 def test_what_is_no_figure_is_left_alone() -> None:
     lines: list[Any] = ["START RequestId: 1", '{"message": "x"}', '{"_aws"', ""]
-    assert [found for line in lines for found in figures_in(line)] == []
+    assert [figure for line in lines for figure in figures_in(line)] == []

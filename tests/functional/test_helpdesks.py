@@ -122,8 +122,8 @@ def test_an_add_makes_a_ticket_and_tells_where_it_is(story: Story) -> None:
     [made] = story.account.tickets()
     assert (made.title, made.email) == ("new", "a@example.com")
     assert made.details.startswith("1 < 2 & 3")
-    [told] = story.events("new")
-    assert (told["ticket_id"], told["helpdesk"]) == (made.ticket_id, story.account.name)
+    [event] = story.events("new")
+    assert (event["ticket_id"], event["helpdesk"]) == (made.ticket_id, story.account.name)
     assert story.types("new") == ["ticket.added"]
 
 
@@ -153,10 +153,10 @@ def test_a_ticket_comes_back_in_the_same_shape_from_each_helpdesk(story: Story) 
     story.send(story.update(made.ticket_id, sub_status=story.account.states[0]))
     story.send({"operation": "get", "request_id": "get", "ticket_ids": [made.ticket_id]})
 
-    [told] = story.events("get")
-    ticket = told["ticket"]
+    [event] = story.events("get")
+    ticket = event["ticket"]
     assert ticket["helpdesk"] == story.account.name
-    assert ticket["ticket_id"] == told["ticket_id"] == made.ticket_id
+    assert ticket["ticket_id"] == event["ticket_id"] == made.ticket_id
     assert ticket["title"] == "new"
     assert ticket["details"].startswith("some words")
     assert ticket["requester"]["email"] == "a@example.com"
@@ -172,8 +172,8 @@ def test_raw_fields_come_where_they_are_asked_for(story: Story) -> None:
     made = story.make()
     story.send({"operation": "get", "request_id": "get", "ticket_ids": [made.ticket_id], "include": ["raw"]})
 
-    [told] = story.events("get")
-    assert told["ticket"]["raw"]
+    [event] = story.events("get")
+    assert event["ticket"]["raw"]
 
 
 def test_ids_that_do_not_exist_are_named_beside_the_tickets_that_do(story: Story) -> None:
@@ -226,8 +226,8 @@ def test_a_refusal_in_a_200_is_a_rejection_in_the_helpdesks_words(story: Story) 
     story.breaks(story.account.adds, Fault(status=200, body=story.account.refusal))
     assert story.send(add("refused")) == 0
 
-    [told] = story.events("refused")
-    assert (told["outcome"], told["code"], told["message"]) == (
+    [event] = story.events("refused")
+    assert (event["outcome"], event["code"], event["message"]) == (
         "rejected",
         "refused_by_helpdesk",
         "no such queue",
@@ -282,9 +282,9 @@ def test_an_outage_costs_nothing_and_work_resumes_by_itself(story: Story) -> Non
 def test_a_refused_token_holds_everything_until_the_secret_is_mended(story: Story) -> None:
     story.account.change_token("second-token")
     assert story.send(add("first"), add("second")) == 2
-    asked = len(story.account.simulator.calls)
+    before = len(story.account.simulator.calls)
     assert story.consume_again() == 2
-    assert len(story.account.simulator.calls) == asked, "the gate is closed"
+    assert len(story.account.simulator.calls) == before, "the gate is closed"
 
     story.account.mend_token(story.deployment)
     assert story.consume_again() == 0
@@ -443,7 +443,7 @@ def test_an_id_that_belongs_to_another_request_is_refused(story: Story) -> None:
     story.make("taken")
     story.send({"operation": "add", "request_id": "taken", "ticket": {"title": "something else"}})
 
-    assert [told.get("code") for told in story.events("taken")] == [None, "request_id_reused"]
+    assert [event.get("code") for event in story.events("taken")] == [None, "request_id_reused"]
     assert len(story.account.tickets()) == 1
 
 

@@ -613,8 +613,8 @@ def test_an_account_with_pages_is_asked_until_nothing_new_comes(server: Scripted
     server.replies += [page("1", "2"), page("3"), page()]
 
     assert pulled(server, limit=2) == ["1", "2", "3"]
-    asked = [(call.json[0]["limit"], call.json[0]["offset"]) for call in server.calls]
-    assert asked == [(2, 0), (2, 2), (2, 3)]
+    pages = [(call.json[0]["limit"], call.json[0]["offset"]) for call in server.calls]
+    assert pages == [(2, 0), (2, 2), (2, 3)]
 
 
 def test_an_account_that_ignores_the_offset_is_not_asked_for_ever(server: ScriptedServer) -> None:
@@ -700,7 +700,7 @@ def test_a_rotated_token_is_read_and_the_call_repeated_once(
     with pytest.raises(UnavailableError):
         call(client_of(server.url, secrets))
 
-    assert [one.headers["authorization"] for one in server.calls] == ["Basic old", "Basic new"]
+    assert [call.headers["authorization"] for call in server.calls] == ["Basic old", "Basic new"]
     assert server.calls[0].body == server.calls[1].body
     assert secrets.reads == 2
 
@@ -767,7 +767,7 @@ def test_ten_calls_do_not_wait_for_secrets_manager_one_after_the_other(server: S
     with ThreadPoolExecutor(10) as pool:
         waiting = [pool.submit(raised_by, lambda: CALLS["add"](kapture)) for _ in range(10)]
         together.wait(5)
-        codes = [error.code if (error := one.result()) else None for one in waiting]
+        codes = [error.code if (error := call.result()) else None for call in waiting]
 
     assert codes == ["secret_unreadable"] * 10
     # Those that came after the first had asked may ask once more, for all of them.
@@ -813,24 +813,26 @@ def test_a_malformed_secret_is_not_quoted(server: ScriptedServer) -> None:
 
 
 def test_a_ticket_goes_through_its_life(kapture: KaptureSimulator, kapture_url: str) -> None:
-    desk = client(kapture_url)
+    helpdesk = client(kapture_url)
     requester = Requester(email="a@example.com", name="R&D's", phone="1")
 
-    links = [desk.add(NewTicket(title=f"T{n}", details="d", requester=requester), soon()) for n in range(3)]
+    links = [
+        helpdesk.add(NewTicket(title=f"T{n}", details="d", requester=requester), soon()) for n in range(3)
+    ]
     ids = [link.ticket_id for link in links]
-    desk.update(ids[1], Changes(sub_status="RS", comment="done", queue="q"), soon())
+    helpdesk.update(ids[1], Changes(sub_status="RS", comment="done", queue="q"), soon())
     kapture.calls.clear()
-    found = {ticket.ticket_id: ticket for ticket in desk.get([*ids, "1"], {}, soon())}
-    today = datetime.now(desk.zone).date()
+    tickets = {ticket.ticket_id: ticket for ticket in helpdesk.get([*ids, "1"], {}, soon())}
+    today = datetime.now(helpdesk.zone).date()
 
     assert [call.operation for call in kapture.calls] == ["get"]
-    assert set(found) == set(ids)
-    assert [found[one].url for one in ids] == [link.url for link in links]
-    assert (found[ids[1]].status, found[ids[0]].status) == ("Complete", "Pending")
-    assert (found[ids[1]].title, found[ids[1]].queue) == ("T1", "q")
+    assert set(tickets) == set(ids)
+    assert [tickets[ticket_id].url for ticket_id in ids] == [link.url for link in links]
+    assert (tickets[ids[1]].status, tickets[ids[0]].status) == ("Complete", "Pending")
+    assert (tickets[ids[1]].title, tickets[ids[1]].queue) == ("T1", "q")
     assert [ticket.comments for ticket in kapture.tickets] == [[], ["done"], []]
-    assert [ticket.ticket_id for ticket in desk.pull(today, soon())] == ids
-    assert {ticket.requester.name for ticket in desk.pull(today, soon()) if ticket.requester} == {"R&D's"}
+    assert [ticket.ticket_id for ticket in helpdesk.pull(today, soon())] == ids
+    assert {ticket.requester.name for ticket in helpdesk.pull(today, soon()) if ticket.requester} == {"R&D's"}
 
 
 @pytest.mark.parametrize("status", [200, "by_cause"])
@@ -849,19 +851,19 @@ def test_every_page_of_a_pull_is_read_whatever_its_message_is(
     kapture: KaptureSimulator, kapture_url: str
 ) -> None:
     kapture.switches = KaptureSwitches(pull_message="varying")
-    desk = client(kapture_url, pull_limit=2)
-    today = datetime.now(desk.zone).date()
+    helpdesk = client(kapture_url, pull_limit=2)
+    today = datetime.now(helpdesk.zone).date()
     ids: list[str] = []
     for _ in range(4):
-        assert [ticket.ticket_id for ticket in desk.pull(today, soon())] == ids
-        ids.append(desk.add(NewTicket(title="x"), soon()).ticket_id)
+        assert [ticket.ticket_id for ticket in helpdesk.pull(today, soon())] == ids
+        ids.append(helpdesk.add(NewTicket(title="x"), soon()).ticket_id)
 
 
 def test_the_older_generation_is_understood(kapture: KaptureSimulator, kapture_url: str) -> None:
-    desk = client(kapture_url, path_version="none")
+    helpdesk = client(kapture_url, path_version="none")
 
-    link = desk.add(NewTicket(title="old"), soon())
-    (ticket,) = desk.pull(datetime.now(desk.zone).date(), soon())
+    link = helpdesk.add(NewTicket(title="old"), soon())
+    (ticket,) = helpdesk.pull(datetime.now(helpdesk.zone).date(), soon())
 
     assert (ticket.ticket_id, ticket.title, ticket.status) == (link.ticket_id, "old", None)
 

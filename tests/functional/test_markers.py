@@ -66,9 +66,9 @@ def lose(scene: Scene, name: str, *, arrives: bool) -> None:
 
 def shown_to_customers(scene: Scene, title: str) -> str:
     """The marker that stands in the ticket of this title."""
-    found = last_marker(scene.ticket(title).details)
-    assert found
-    return found
+    marker = last_marker(scene.ticket(title).details)
+    assert marker
+    return marker
 
 
 @pytest.mark.parametrize("arrives", [True, False], ids=["arrived", "never-arrived"])
@@ -102,7 +102,7 @@ def test_a_customer_who_quotes_a_marker_takes_over_no_doubt(scene: Scene, place:
 
     assert sum(scene.titles().values()) == 2
     assert scene.events("lost")[-1]["data"]["ticket_id"] == scene.ticket("lost").ticket_id
-    [planted] = [one for one in scene.account.tickets() if one.title.startswith("planted")]
+    [planted] = [ticket for ticket in scene.account.tickets() if ticket.title.startswith("planted")]
     assert scene.events("contact:mine")[-1]["data"]["ticket_id"] == planted.ticket_id
 
 

@@ -55,7 +55,7 @@ class Move:
         """Of the tickets at the old default and at the new one."""
         return [[ticket.title for ticket in account.tickets()] for account in (self.old, self.new)]
 
-    def told(self) -> list[tuple[str, str]]:
+    def published(self) -> list[tuple[str, str]]:
         """Type and helpdesk of what was published since the last look."""
         return [(event["type"], event["data"]["helpdesk"]) for event in self.deployment.outcomes()]
 
@@ -63,9 +63,11 @@ class Move:
 @pytest.fixture(params=ACCOUNTS, ids=lambda account: f"from-{account.name}")
 def move(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Move]:
     clock = Clock()
-    old, new, *_ = sorted((one(clock) for one in ACCOUNTS), key=lambda one: type(one) is not request.param)
+    old, new, *_ = sorted(
+        (account(clock) for account in ACCOUNTS), key=lambda account: type(account) is not request.param
+    )
     with ExitStack() as stack:
-        urls = {one.name: stack.enter_context(running(one.simulator.app())) for one in (old, new)}
+        urls = {account.name: stack.enter_context(running(account.simulator.app())) for account in (old, new)}
         stack.enter_context(mock_aws())
         deployment = deployed(monkeypatch, old, urls[old.name], clock, SETTLE_AFTER_S="0")
         secret = deployment.secrets.create_secret(Name=new.name, SecretString=new.credentials())["ARN"]
@@ -93,7 +95,7 @@ def test_a_request_that_comes_again_after_the_default_has_moved_makes_one_ticket
     move.until_quiet()
 
     assert move.titles() == [["earlier", "Parcel"], []]
-    assert set(move.told()) <= {("ticket.added", move.old.name), ("ticket.unknown", move.old.name)}
+    assert set(move.published()) <= {("ticket.added", move.old.name), ("ticket.unknown", move.old.name)}
 
 
 def test_a_copy_that_names_another_helpdesk_is_answered_with_the_ticket_that_there_is(move: Move) -> None:
@@ -101,7 +103,7 @@ def test_a_copy_that_names_another_helpdesk_is_answered_with_the_ticket_that_the
     move.send(ADD | {"helpdesk": move.new.name})
 
     assert move.titles() == [["Parcel"], []]
-    assert move.told() == [("ticket.added", move.old.name)] * 2
+    assert move.published() == [("ticket.added", move.old.name)] * 2
 
 
 @pytest.mark.parametrize("move", [KaptureAccount], indirect=True)
@@ -113,7 +115,7 @@ def test_a_copy_that_the_new_default_cannot_take_is_answered_as_the_first_was(mo
     move.send({**ADD, "ticket": ticket})
 
     assert move.titles() == [["Parcel"], []]
-    assert move.told() == [("ticket.added", move.old.name)] * 2
+    assert move.published() == [("ticket.added", move.old.name)] * 2
 
 
 def test_another_request_of_the_same_id_is_refused_at_the_other_helpdesk_too(move: Move) -> None:
@@ -140,7 +142,7 @@ def test_one_call_of_the_api_that_is_repeated_after_the_move_makes_one_ticket(mo
     move.until_quiet()
 
     assert move.titles() == [["Parcel"], []]
-    assert set(move.told()) == {("ticket.added", move.old.name)}
+    assert set(move.published()) == {("ticket.added", move.old.name)}
 
 
 def test_a_receipt_is_found_without_saying_the_helpdesk(move: Move) -> None:
@@ -162,7 +164,7 @@ def test_a_request_that_is_given_up_after_the_move_is_told_of_its_own_helpdesk(m
     move.deployment.show_all()
     move.deployment.consume()
 
-    assert move.told() == [("ticket.parked", move.old.name)]
+    assert move.published() == [("ticket.parked", move.old.name)]
     assert move.deployment.call("GET", "/requests/order-1").body["state"] == "parked"
 
 
@@ -183,7 +185,7 @@ def test_a_redriven_request_goes_to_the_helpdesk_of_its_copy(move: Move, operati
     move.breaks(Fault(reset="after"))
     move.send(ADD)
     move.until_quiet()
-    assert move.told()[-1] == ("ticket.parked", move.old.name)
+    assert move.published()[-1] == ("ticket.parked", move.old.name)
     move.move()
     # The ledger has forgotten it, and the helpdesk's own people have found no ticket.
     move.deployment.dynamodb.delete_item(TableName="ledger", Key={"pk": {"S": "request#order-1"}})
@@ -191,7 +193,7 @@ def test_a_redriven_request_goes_to_the_helpdesk_of_its_copy(move: Move, operati
     redrive(operations)
     move.until_quiet()
 
-    assert move.told() == [("ticket.added", move.old.name)]
+    assert move.published() == [("ticket.added", move.old.name)]
     assert move.titles()[1] == []
 
 
@@ -239,5 +241,5 @@ def test_two_sources_whose_references_look_alike_mean_their_own_tickets(move: Mo
         )
 
     ids = {ticket.title: ticket.ticket_id for ticket in move.old.tickets()}
-    updated = [one for one in move.deployment.outcomes() if one["type"] == "ticket.updated"]
-    assert [one["data"]["ticket_id"] for one in updated] == [ids["shop#a"], ids["shop"]]
+    updated = [event for event in move.deployment.outcomes() if event["type"] == "ticket.updated"]
+    assert [event["data"]["ticket_id"] for event in updated] == [ids["shop#a"], ids["shop"]]

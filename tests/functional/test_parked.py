@@ -28,20 +28,20 @@ class Servers:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sqs, name)
 
-    def receive_message(self, **asked: Any) -> Any:
+    def receive_message(self, **arguments: Any) -> Any:
         finds = self._finds.pop(0) if self._finds else 10
-        if not asked.pop("WaitTimeSeconds", 0) or not finds:
+        if not arguments.pop("WaitTimeSeconds", 0) or not finds:
             return {}
-        return self._sqs.receive_message(**asked | {"MaxNumberOfMessages": finds})
+        return self._sqs.receive_message(**arguments | {"MaxNumberOfMessages": finds})
 
-    def change_message_visibility_batch(self, **asked: Any) -> Any:
-        self.put_back.append(len(asked["Entries"]))
-        first, *rest = asked["Entries"]
+    def change_message_visibility_batch(self, **arguments: Any) -> Any:
+        self.put_back.append(len(arguments["Entries"]))
+        first, *rest = arguments["Entries"]
         if rest:
-            self._sqs.change_message_visibility_batch(**asked | {"Entries": rest})
+            self._sqs.change_message_visibility_batch(**arguments | {"Entries": rest})
         # One of them was hidden for longer than the listing wanted it to be.
         self._sqs.change_message_visibility(
-            QueueUrl=asked["QueueUrl"], ReceiptHandle=first["ReceiptHandle"], VisibilityTimeout=0
+            QueueUrl=arguments["QueueUrl"], ReceiptHandle=first["ReceiptHandle"], VisibilityTimeout=0
         )
         failed = {"Id": first["Id"], "Code": "AWS.SimpleQueueService.MessageNotInflight", "SenderFault": True}
         return {"Successful": [{"Id": entry["Id"]} for entry in rest], "Failed": [failed]}
@@ -115,14 +115,14 @@ def test_a_copy_that_comes_twice_is_listed_once(deployment: Deployment, sampled:
     operations, _ = sampled(2)
     receive = operations._target.sqs.receive_message
 
-    def forgetful(**asked: Any) -> Any:
+    def forgetful(**arguments: Any) -> Any:
         # As when the listing takes longer than messages stay hidden.
-        found = receive(**asked)
-        for message in found.get("Messages", [])[:1]:
+        response = receive(**arguments)
+        for message in response.get("Messages", [])[:1]:
             deployment.sqs.change_message_visibility(
-                QueueUrl=asked["QueueUrl"], ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
+                QueueUrl=arguments["QueueUrl"], ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
             )
-        return found
+        return response
 
     cast("Any", operations._target.sqs).receive_message = forgetful
 

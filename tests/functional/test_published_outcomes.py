@@ -27,10 +27,10 @@ def shaped(event: dict[str, Any]) -> None:
 
 def documented(answer: Answer, path: str, method: str) -> None:
     """Asserts that an answer is one of those that the document gives to this call."""
-    told = DOCUMENT["paths"][path][method]["responses"][str(answer.status)]
-    if "$ref" in told:
-        told = DOCUMENT["components"]["responses"][told["$ref"].rpartition("/")[2]]
-    schema = told["content"][answer.headers["content-type"]]["schema"]
+    response = DOCUMENT["paths"][path][method]["responses"][str(answer.status)]
+    if "$ref" in response:
+        response = DOCUMENT["components"]["responses"][response["$ref"].rpartition("/")[2]]
+    schema = response["content"][answer.headers["content-type"]]["schema"]
     errors = Draft202012Validator(schema | {"components": DOCUMENT["components"]}).iter_errors(answer.body)
     assert [error.message for error in errors] == []
     if "$ref" in schema:

@@ -86,10 +86,10 @@ def test_gets_of_a_batch_become_one_call_and_an_outcome_each(
     deployment.consume()
 
     assert len([call for call in kapture.calls if call.operation == "get"]) == 1
-    told = {event["data"]["request_id"]: event["data"] for event in deployment.outcomes()}
-    assert told["first"]["ticket"]["ticket_id"] == ids[0]
-    assert [ticket["ticket_id"] for ticket in told["two"]["tickets"]] == ids[1:]
-    assert told["partly"]["missing"] == ["404"]
+    outcomes = {event["data"]["request_id"]: event["data"] for event in deployment.outcomes()}
+    assert outcomes["first"]["ticket"]["ticket_id"] == ids[0]
+    assert [ticket["ticket_id"] for ticket in outcomes["two"]["tickets"]] == ids[1:]
+    assert outcomes["partly"]["missing"] == ["404"]
 
 
 def test_filter_policies_select_by_operation_and_outcome(

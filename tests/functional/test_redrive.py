@@ -69,7 +69,7 @@ def test_what_the_helpdesk_refused_is_carried_out_when_it_is_redriven(
     assert (copy.request_id, copy.code) == ("order-1", "refused_by_helpdesk")
     refused, added = (event["data"] for event in deployment.outcomes())
     assert (refused["outcome"], added["outcome"]) == ("rejected", "succeeded")
-    assert [str(one["ticket_id"]) for one in kapture.tickets_as_json()] == [added["ticket_id"]]
+    assert [str(ticket["ticket_id"]) for ticket in kapture.tickets_as_json()] == [added["ticket_id"]]
     assert operations.parked().copies == ()
 
 

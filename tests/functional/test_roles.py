@@ -97,7 +97,9 @@ def allowed(function: str, resources: dict[str, Any] = RESOURCES) -> set[Use]:
     """Action and resource of all that a function's role allows."""
     role = resources[referred(functions()[function]["Role"])]["Properties"]
     uses: set[Use] = set()
-    for statement in (one for policy in role["Policies"] for one in policy["PolicyDocument"]["Statement"]):
+    for statement in (
+        statement for policy in role["Policies"] for statement in policy["PolicyDocument"]["Statement"]
+    ):
         actions, on = statement["Action"], statement["Resource"]
         condition = statement.get("Condition", {}).get("ForAllValues:StringLike", {})
         kinds = [f" {kind}" for kind in condition.get("dynamodb:LeadingKeys", [])]
@@ -120,7 +122,7 @@ def needed(function: str, recorded: set[Use]) -> set[Use]:
     """What a function does itself, and what Lambda does for it."""
     log = referred(functions()[function]["LoggingConfig"]["LogGroup"])
     polled = (
-        POLLED if any(one["Type"] == "SQS" for one in functions()[function]["Events"].values()) else set()
+        POLLED if any(event["Type"] == "SQS" for event in functions()[function]["Events"].values()) else set()
     )
     # Where a role may touch every kind of item, the kind does not matter.
     every = {use for use in allowed(function) if " " not in use[1]}
@@ -185,9 +187,9 @@ def drive(
     deployment.restart()
     called = {"kapture": {"ticket_id": kapture.tickets[0].ticket_id}}
     called["socialboards"] = {"TicketId": str(socialboards.tickets[0].ticket_id)}
-    for helpdesk, told in called.items():
+    for helpdesk, body in called.items():
         with recorder.running("CallbacksFunction"):
-            answer = deployment.callback(helpdesk, told, headers={"X-Callback-Secret": SECRET})
+            answer = deployment.callback(helpdesk, body, headers={"X-Callback-Secret": SECRET})
         assert (answer.status, answer.body["changed"]) == (200, True)
 
     deployment.restart()
@@ -250,11 +252,11 @@ def uses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, set[Use
         )
         call: Callable[..., Any] = BaseClient._make_api_call  # type: ignore[attr-defined]  # left out of them
 
-        def heard(client: Any, operation: str, arguments: dict[str, Any]) -> Any:
+        def recorded(client: Any, operation: str, arguments: dict[str, Any]) -> Any:
             recorder.hear(client, operation, arguments)
             return call(client, operation, arguments)
 
-        patch.setattr(BaseClient, "_make_api_call", heard)
+        patch.setattr(BaseClient, "_make_api_call", recorded)
         drive(deployment, recorder, kapture, socialboards, clock)
         yield dict(recorder.uses)
         deployment.restart()
@@ -279,8 +281,8 @@ def _without(function: str, place: int) -> dict[str, Any]:
 
 def _statements(function: str, resources: dict[str, Any] = RESOURCES) -> list[Any]:
     role = resources[referred(functions()[function]["Role"])]["Properties"]
-    found: list[Any] = role["Policies"][0]["PolicyDocument"]["Statement"]
-    return found
+    statements: list[Any] = role["Policies"][0]["PolicyDocument"]["Statement"]
+    return statements
 
 
 def test_an_action_that_nothing_uses_is_found(uses: dict[str, set[Use]]) -> None:

@@ -80,10 +80,10 @@ def test_a_canary_token_and_canary_texts_are_in_no_log_line(
     for canary in (TOKEN, "canary-wrong-token", TITLE, DETAILS, EMAIL, "canary-name", COMMENT, ECHO):
         assert canary not in lines
 
-    told = json.dumps(deployment.outcomes())
-    assert ECHO in told, "the helpdesk's own message is part of the outcome"
+    published = json.dumps(deployment.outcomes())
+    assert ECHO in published, "the helpdesk's own message is part of the outcome"
     for secret in (*spellings, "canary-wrong-token"):
-        assert secret not in told
+        assert secret not in published
         assert secret not in json.dumps(deployment.dead_letters())
 
     items = json.dumps(deployment.dynamodb.scan(TableName="ledger")["Items"])
@@ -221,5 +221,5 @@ def test_no_canary_is_told_on_any_path_under_any_fault(
     assert "class" in attributes
     assert [canary for canary in (*SECRETS, *TEXTS) if canary in attributes] == []
     # An outcome may hold the helpdesk's own message and ticket; never a secret.
-    told = json.dumps(everything.outcomes()) + json.dumps([str(answer.body) for answer in answers])
-    assert [canary for canary in SECRETS if canary in told] == []
+    published = json.dumps(everything.outcomes()) + json.dumps([str(answer.body) for answer in answers])
+    assert [canary for canary in SECRETS if canary in published] == []

@@ -64,28 +64,34 @@ class Both:
 
     def ended(self) -> dict[str, list[dict[str, Any]]]:
         """The final outcomes since the last look, by the helpdesk."""
-        told = [event["data"] for event in self.deployment.outcomes()]
+        outcomes = [event["data"] for event in self.deployment.outcomes()]
         return {
             account.name: [
-                one for one in told if (one["helpdesk"], one["outcome"]) == (account.name, "succeeded")
+                outcome
+                for outcome in outcomes
+                if (outcome["helpdesk"], outcome["outcome"]) == (account.name, "succeeded")
             ]
             for account in (self.hit, self.other)
         }
 
     def gate(self, account: Account) -> dict[str, Any]:
         """The item of its gate; empty where nothing was ever noted of it."""
-        found = self.deployment.dynamodb.get_item(
+        response = self.deployment.dynamodb.get_item(
             TableName="ledger", Key={"pk": {"S": f"gate#{account.name}"}}
         )
-        return dict(found.get("Item", {}))
+        return dict(response.get("Item", {}))
 
 
 @pytest.fixture(params=ACCOUNTS, ids=lambda account: f"{account.name}-is-hit")
 def both(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Both]:
     clock = Clock()
-    hit, other, *_ = sorted((one(clock) for one in ACCOUNTS), key=lambda one: type(one) is not request.param)
+    hit, other, *_ = sorted(
+        (account(clock) for account in ACCOUNTS), key=lambda account: type(account) is not request.param
+    )
     with ExitStack() as stack:
-        urls = {one.name: stack.enter_context(running(one.simulator.app())) for one in (hit, other)}
+        urls = {
+            account.name: stack.enter_context(running(account.simulator.app())) for account in (hit, other)
+        }
         stack.enter_context(mock_aws())
         deployment = deployed(monkeypatch, hit, urls[hit.name], clock, SETTLE_AFTER_S="0")
         secret = deployment.secrets.create_secret(Name=other.name, SecretString=other.credentials())["ARN"]
@@ -111,8 +117,8 @@ def test_an_outage_of_one_leaves_the_other_alone(both: Both, fault: Fault) -> No
     both.consume_all()
 
     ended = both.ended()
-    assert [len(ended[one.name]) for one in (both.hit, both.other)] == [0, 10]
-    assert {one["attempts"] for one in ended[both.other.name]} == {1}
+    assert [len(ended[account.name]) for account in (both.hit, both.other)] == [0, 10]
+    assert {outcome["attempts"] for outcome in ended[both.other.name]} == {1}
     assert both.gate(both.hit)["reason"]["S"] in ("outage", "asked_to_wait")
     assert "reason" not in both.gate(both.other)
 
@@ -122,16 +128,16 @@ def test_an_outage_of_one_leaves_the_other_alone(both: Both, fault: Fault) -> No
     both.send(both.hit, *(f"more-{number}" for number in range(9)))
     both.send(both.other, "meanwhile")
     assert len(both.deployment.consume()) == 9
-    assert [one["request_id"] for one in both.ended()[both.other.name]] == ["meanwhile"]
+    assert [outcome["request_id"] for outcome in both.ended()[both.other.name]] == ["meanwhile"]
     assert both.hit.calls(both.hit.adds) == sent
 
     both.hit.simulator.faults.clear()
     both.deployment.set(READ_TIMEOUT_S="15")
     both.until_quiet()
-    assert sorted(one["request_id"] for one in both.ended()[both.hit.name]) == sorted(
+    assert sorted(outcome["request_id"] for outcome in both.ended()[both.hit.name]) == sorted(
         [f"{both.hit.name}-{number}" for number in range(10)] + [f"more-{number}" for number in range(9)]
     )
-    titles = [ticket.title for one in (both.hit, both.other) for ticket in one.tickets()]
+    titles = [ticket.title for account in (both.hit, both.other) for ticket in account.tickets()]
     assert len(titles) == len(set(titles)) == 2 + 20 + 9 + 1
     assert both.deployment.dead_letters() == []
 
@@ -142,13 +148,13 @@ def test_a_refused_token_of_one_leaves_the_other_alone(both: Both) -> None:
     both.consume_all()
 
     ended = both.ended()
-    assert [len(ended[one.name]) for one in (both.hit, both.other)] == [0, 10]
+    assert [len(ended[account.name]) for account in (both.hit, both.other)] == [0, 10]
     assert both.gate(both.hit)["reason"]["S"] == "token_refused"
     assert "reason" not in both.gate(both.other)
 
     both.hit.mend_token(both.deployment)
     both.until_quiet()
-    assert {one["attempts"] for one in both.ended()[both.hit.name]} == {1}
+    assert {outcome["attempts"] for outcome in both.ended()[both.hit.name]} == {1}
     assert len(both.hit.tickets()) == 1 + 10
 
 
@@ -161,7 +167,7 @@ def test_a_budget_is_that_of_one_helpdesk(both: Both) -> None:
     both.consume_all()
 
     ended = both.ended()
-    assert [len(ended[one.name]) for one in (both.hit, both.other)] == [3, 10]
+    assert [len(ended[account.name]) for account in (both.hit, both.other)] == [3, 10]
     assert both.hit.calls(both.hit.adds) - made == 3
     both.until_quiet()
     assert len(both.ended()[both.hit.name]) == 7
@@ -172,13 +178,13 @@ def test_a_pause_of_one_leaves_the_other_alone(both: Both) -> None:
     table = both.deployment.dynamodb
     gate = Gate(Table(table, "ledger"), both.hit.name, Budget(), both.clock)
     gate.pause()
-    asked = len(both.hit.simulator.calls)
+    before = len(both.hit.simulator.calls)
     both.send_by_turns()
     both.consume_all()
 
     ended = both.ended()
-    assert [len(ended[one.name]) for one in (both.hit, both.other)] == [0, 10]
-    assert len(both.hit.simulator.calls) == asked
+    assert [len(ended[account.name]) for account in (both.hit, both.other)] == [0, 10]
+    assert len(both.hit.simulator.calls) == before
     gate.resume()
     both.until_quiet()
     assert len(both.ended()[both.hit.name]) == 10

@@ -216,7 +216,9 @@ def test_every_field_of_a_new_ticket_arrives(
     assert ticket.category
     assert ticket.category.id == 15597
     assert ticket.tags == ("one", "two")
-    assert [(one.url, one.name) for one in ticket.attachments] == [("https://example.com/a.png",) * 2]
+    assert [(attachment.url, attachment.name) for attachment in ticket.attachments] == [
+        ("https://example.com/a.png",) * 2
+    ]
     assert (ticket.sentiment, ticket.source_name, ticket.cc) == ("complaint", "Shop", ("b@example.com",))
     assert ticket.assignee == STAFF
     assert ticket.custom_fields == {REFERENCE.id: "order 1"}
@@ -303,17 +305,17 @@ def test_an_update_whose_function_dies_at_a_step_goes_on_there(
     records = deployment.receive()
     alive = BaseClient._make_api_call  # type: ignore[attr-defined]  # left out by botocore's types
 
-    def heard(*arguments: Any) -> Any:
+    def recorded(*arguments: Any) -> Any:
         if socialboards.is_dead:
             raise EndpointConnectionError(endpoint_url="https://aws.invalid")
         return alive(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(BaseClient, "_make_api_call", heard)
+        patch.setattr(BaseClient, "_make_api_call", recorded)
         with suppress(EndpointConnectionError):
             ticket_queue.handler({"Records": records}, Context())
         assert socialboards.is_dead
-    asked = len(socialboards.calls)
+    before = len(socialboards.calls)
     socialboards.deadly = None
     deployment.hidden += [record["receiptHandle"] for record in records]
     deployment.restart()
@@ -330,7 +332,7 @@ def test_an_update_whose_function_dies_at_a_step_goes_on_there(
     assert [comment.split("\n")[0] for comment in changed.comments] == ["said before", "said once"]
     assert changed.category
     assert (changed.status, changed.assignee, changed.category.id) == ("pending", STAFF, 15597)
-    again = [call.operation for call in socialboards.calls[asked:]]
+    again = [call.operation for call in socialboards.calls[before:]]
     steps = ["set_assignee", "set_category", "set_status", "add_note"]
     assert not {*again} & {*steps[: steps.index(operation)]}, "what was done is not done again"
 
@@ -357,17 +359,19 @@ def test_updates_at_a_path_that_is_unknown_there_are_rejected_and_close_no_gate(
 ) -> None:
     ticket = _made(deployment, socialboards)
     socialboards.switches = socialboards.switches.model_copy(update={"unverified_calls": "missing"})
-    deployment.send(*(_update(ticket, sub_status="pending") | {"request_id": f"u-{one}"} for one in range(6)))
+    deployment.send(
+        *(_update(ticket, sub_status="pending") | {"request_id": f"u-{number}"} for number in range(6))
+    )
     deployment.send(_update(ticket, comment="c") | {"request_id": "comment"})
     assert deployment.consume() == []
     deployment.send(_add(1))
     assert deployment.consume() == []
 
-    told = deployment.outcomes()
-    assert [event["type"] for event in told] == ["ticket.rejected"] * 7 + ["ticket.added"]
-    assert {event["data"]["code"] for event in told[:7]} == {"not_found"}
+    events = deployment.outcomes()
+    assert [event["type"] for event in events] == ["ticket.rejected"] * 7 + ["ticket.added"]
+    assert {event["data"]["code"] for event in events[:7]} == {"not_found"}
     assert "PATCH /tickets/{ticket_id}/status" in {
-        e["data"]["message"].split(" knows no ")[1] for e in told[:7]
+        e["data"]["message"].split(" knows no ")[1] for e in events[:7]
     }
 
 
@@ -376,7 +380,9 @@ def test_updates_at_such_a_path_wait_where_the_list_is_not_there_either(
 ) -> None:
     ticket = _made(deployment, socialboards)
     page = Fault(status=404, body="<html>Not Found</html>")
-    socialboards.faults.add(*(FaultRule(operation=one, fault=page) for one in ("set_status", "list")))
+    socialboards.faults.add(
+        *(FaultRule(operation=operation, fault=page) for operation in ("set_status", "list"))
+    )
     deployment.send(_update(ticket, sub_status="pending"))
     assert len(deployment.consume()) == 1
     assert deployment.outcomes() == []
@@ -393,8 +399,8 @@ def test_a_get_that_shows_no_ticket_is_asked_of_the_list(
 ) -> None:
     ticket = _made(deployment, socialboards)
     socialboards.faults.add(FaultRule(operation="get", fault=Fault(body=body)))
-    wanted = {"ticket_ids": [str(ticket.ticket_id)], "operation": "get", "helpdesk": "socialboards"}
-    deployment.send({"request_id": "get", **wanted})
+    get = {"ticket_ids": [str(ticket.ticket_id)], "operation": "get", "helpdesk": "socialboards"}
+    deployment.send({"request_id": "get", **get})
     assert deployment.consume() == []
 
     assert _types(deployment) == ["ticket.retrieved"]
@@ -550,8 +556,8 @@ def test_a_ticket_is_found_in_the_list_where_there_is_no_call_for_one(
 ) -> None:
     ticket = _made(deployment, socialboards)
     socialboards.switches = socialboards.switches.model_copy(update={"unverified_calls": "missing"})
-    wanted = {"ticket_ids": [str(ticket.ticket_id)], "operation": "get", "helpdesk": "socialboards"}
-    deployment.send({"request_id": "get", **wanted})
+    get = {"ticket_ids": [str(ticket.ticket_id)], "operation": "get", "helpdesk": "socialboards"}
+    deployment.send({"request_id": "get", **get})
     assert deployment.consume() == []
 
     assert _types(deployment) == ["ticket.retrieved"]
@@ -566,9 +572,9 @@ def test_what_the_vendor_leaves_open_makes_no_difference(
     socialboards.switches = socialboards.switches.model_copy(update=switches)
     ticket = _made(deployment, socialboards)
     deployment.send(_update(ticket, sub_status="pending", comment="c"))
-    wanted = {"operation": "get", "helpdesk": "socialboards"}
-    deployment.send({"request_id": "some", "ticket_ids": [str(ticket.ticket_id)], **wanted})
-    deployment.send({"request_id": "none", "ticket_ids": ["1"], **wanted})
+    get = {"operation": "get", "helpdesk": "socialboards"}
+    deployment.send({"request_id": "some", "ticket_ids": [str(ticket.ticket_id)], **get})
+    deployment.send({"request_id": "none", "ticket_ids": ["1"], **get})
     assert deployment.consume() == []
 
     assert sorted(_types(deployment)) == ["ticket.rejected", "ticket.retrieved", "ticket.updated"]

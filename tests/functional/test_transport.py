@@ -130,12 +130,12 @@ def a_port_that_answers_nobody() -> Iterator[int]:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
         waiting = [socket.socket() for _ in range(4)]
-        for one in waiting:
-            one.setblocking(False)
-            one.connect_ex(listener.getsockname())
+        for connection in waiting:
+            connection.setblocking(False)
+            connection.connect_ex(listener.getsockname())
         yield listener.getsockname()[1]
-        for one in waiting:
-            one.close()
+        for connection in waiting:
+            connection.close()
 
 
 def test_a_connection_that_does_not_come_about_is_unavailable() -> None:

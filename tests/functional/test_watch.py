@@ -29,7 +29,7 @@ class Scene:
         self.deployment = deployment
         self.account = account
         self.clock = clock
-        self.told: list[dict[str, Any]] = []
+        self.events: list[dict[str, Any]] = []
 
     def make(self, *names: str) -> list[str]:
         """Adds tickets by the queue, and returns their ids."""
@@ -43,7 +43,7 @@ class Scene:
     def change(self, ticket_id: str, state: str) -> None:
         self.account.simulator.change_by_hand(ticket_id, state)
 
-    def look(self, rounds: int = 1) -> dict[str, int]:
+    def poll(self, rounds: int = 1) -> dict[str, int]:
         """Lets enough time pass for every watched ticket to be due, and runs the schedule."""
         counts: dict[str, int] = {}
         for _ in range(rounds):
@@ -52,11 +52,11 @@ class Scene:
         return counts
 
     def changes(self) -> list[tuple[str, str | None]]:
-        """Ticket and new state of all changes told so far, repeats of an event included."""
-        self.told += [event for event in self.deployment.outcomes() if event["type"] == "ticket.changed"]
+        """Ticket and new state of all changes published so far, repeats of an event included."""
+        self.events += [event for event in self.deployment.outcomes() if event["type"] == "ticket.changed"]
         return [
             (event["data"]["ticket_id"], event["data"]["ticket"].get("sub_status", {}).get("key"))
-            for event in self.told
+            for event in self.events
         ]
 
     def gets(self) -> int:
@@ -83,51 +83,51 @@ def scene(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, clock
 
 def test_a_change_of_a_ticket_that_was_added_here_is_told_once(scene: Scene) -> None:
     [ticket_id] = scene.make("one")
-    scene.look()
+    scene.poll()
     assert scene.changes() == []
 
     state = scene.account.states[0]
     scene.change(ticket_id, state)
-    scene.look(rounds=3)
+    scene.poll(rounds=3)
 
     assert scene.changes() == [(ticket_id, state)]
 
 
 def test_a_change_holds_normalised_fields_only(scene: Scene) -> None:
     [ticket_id] = scene.make("one")
-    scene.look()
+    scene.poll()
     scene.change(ticket_id, scene.account.states[0])
-    scene.look(rounds=2)
+    scene.poll(rounds=2)
 
     scene.changes()
-    (event,) = scene.told
+    (event,) = scene.events
     assert event["data"]["ticket"]["title"] == "one"
     assert "raw" not in event["data"]["ticket"]
 
 
 def test_a_ticket_that_comes_back_to_an_earlier_state_has_changed_again(scene: Scene) -> None:
     [ticket_id] = scene.make("one")
-    scene.look()
+    scene.poll()
     first, _ = scene.account.states
     original = scene.account.tickets()[0].state
 
     for state in (first, original, first):
         scene.change(ticket_id, state)
-        scene.look(rounds=2)
+        scene.poll(rounds=2)
 
     assert scene.changes() == [(ticket_id, state) for state in (first, original, first)]
-    assert len({event["id"] for event in scene.told}) == 3
+    assert len({event["id"] for event in scene.events}) == 3
 
 
 def test_a_closed_ticket_is_told_and_watched_no_more(scene: Scene) -> None:
     [ticket_id] = scene.make("one")
-    scene.look()
+    scene.poll()
     scene.change(ticket_id, scene.account.states[1])
 
-    assert scene.look()["dropped"] == 1
+    assert scene.poll()["dropped"] == 1
 
     before = scene.gets()
-    assert scene.look() == {"looked": 0, "changed": 0, "dropped": 0}
+    assert scene.poll() == {"looked": 0, "changed": 0, "dropped": 0}
     assert scene.gets() == before
     assert scene.changes() == [(ticket_id, scene.account.states[1])]
 
@@ -136,7 +136,7 @@ def test_a_ticket_that_is_closed_before_the_first_look_is_told(scene: Scene) -> 
     [ticket_id] = scene.make("one")
     scene.change(ticket_id, scene.account.states[1])
 
-    scene.look(rounds=2)
+    scene.poll(rounds=2)
 
     assert scene.changes() == [(ticket_id, scene.account.states[1])]
 
@@ -144,12 +144,12 @@ def test_a_ticket_that_is_closed_before_the_first_look_is_told(scene: Scene) -> 
 def test_an_old_ticket_is_watched_no_more(scene: Scene) -> None:
     scene.deployment.set(LEDGER_DAYS="2")
     scene.make("one")
-    scene.look()
+    scene.poll()
 
     scene.clock.let_pass(2 * 86400)
 
-    assert scene.look() == {"looked": 1, "changed": 0, "dropped": 1}
-    assert scene.look()["looked"] == 0
+    assert scene.poll() == {"looked": 1, "changed": 0, "dropped": 1}
+    assert scene.poll()["looked"] == 0
 
 
 def test_fifty_tickets_are_looked_at_by_one_call(scene: Scene) -> None:
@@ -157,9 +157,9 @@ def test_fifty_tickets_are_looked_at_by_one_call(scene: Scene) -> None:
     before = scene.gets()
 
     # The look that takes them in, and one at the pages that it has made.
-    assert scene.look()["looked"] == 60
+    assert scene.poll()["looked"] == 60
     assert scene.gets() - before == 2
-    assert scene.look()["looked"] == 60
+    assert scene.poll()["looked"] == 60
     assert scene.gets() - before == 4
 
 
@@ -170,21 +170,21 @@ def test_few_tickets_that_came_one_by_one_share_a_call_later(scene: Scene) -> No
         scene.clock.let_pass(60)
     before = scene.gets()
 
-    assert scene.look()["looked"] == 4
+    assert scene.poll()["looked"] == 4
     assert scene.gets() - before == 1
 
 
 def test_a_get_can_ask_to_watch_tickets_that_were_not_made_here(scene: Scene) -> None:
     [ticket_id] = scene.make("one")
-    scene.look()
+    scene.poll()
     scene.deployment.set(LEDGER_TABLE="ledger")
     copied = scene.account.simulator.copy_by_hand(ticket_id)
 
     scene.deployment.send({"operation": "get", "ticket_ids": [copied], "include": ["watch"]})
     assert scene.deployment.consume() == []
-    scene.look()
+    scene.poll()
     scene.change(copied, scene.account.states[0])
-    scene.look(rounds=2)
+    scene.poll(rounds=2)
 
     assert scene.changes() == [(copied, scene.account.states[0])]
 
@@ -204,11 +204,11 @@ def test_where_nothing_is_watched_a_get_that_asks_for_it_is_rejected(scene: Scen
 
 def test_a_deleted_ticket_does_not_keep_the_others_from_being_looked_at(scene: Scene) -> None:
     kept, deleted = scene.make("kept", "deleted")
-    scene.look()
+    scene.poll()
     scene.account.simulator.delete_by_hand(deleted)
     scene.change(kept, scene.account.states[0])
 
-    scene.look(rounds=2)
+    scene.poll(rounds=2)
 
     assert scene.changes() == [(kept, scene.account.states[0])]
 
@@ -221,14 +221,14 @@ def test_a_deleted_ticket_does_not_keep_the_others_from_being_looked_at(scene: S
 )
 def test_a_look_that_fails_half_way_loses_nothing_and_repeats_nothing(scene: Scene, fault: Fault) -> None:
     ids = scene.make(*(f"t{number}" for number in range(51)))
-    scene.look()
+    scene.poll()
     state = scene.account.states[0]
     for ticket_id in ids:
         scene.change(ticket_id, state)
     # The second of the two pages' calls.
     scene.account.simulator.faults.add(FaultRule(operation="*", match=ids[-1], times=1, fault=fault))
 
-    scene.look(rounds=3)
+    scene.poll(rounds=3)
 
     assert sorted(scene.changes()) == sorted((ticket_id, state) for ticket_id in ids)
 
@@ -249,17 +249,17 @@ def test_a_budget_is_left_to_requests_by_half(scene: Scene) -> None:
 
 def test_a_helpdesk_that_asks_to_wait_is_not_called_by_the_watch(scene: Scene) -> None:
     [ticket_id] = scene.make("one")
-    scene.look()
+    scene.poll()
     rule = FaultRule(operation="*", times=1, fault=Fault(status=429, headers={"Retry-After": "86400"}))
     scene.account.simulator.faults.add(rule)
-    scene.look()
+    scene.poll()
     before = len(scene.account.simulator.calls)
 
     scene.change(ticket_id, scene.account.states[0])
     scene.deployment.watch()
     assert len(scene.account.simulator.calls) == before
 
-    scene.look(rounds=2)
+    scene.poll(rounds=2)
     assert scene.changes() == [(ticket_id, scene.account.states[0])]
 
 
@@ -267,7 +267,7 @@ def test_two_watches_at_once_tell_a_change_once_and_keep_every_ticket(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = scene.make("one", "two")
-    scene.look()
+    scene.poll()
     scene.change(ids[0], scene.account.states[0])
     scene.clock.let_pass(ROUND_S)
     # The other one runs between the first one's call and its writes.
@@ -285,26 +285,26 @@ def test_two_watches_at_once_tell_a_change_once_and_keep_every_ticket(
 
     assert scene.changes() == [(ids[0], scene.account.states[0])]
     scene.change(ids[1], scene.account.states[0])
-    scene.look()
+    scene.poll()
     assert len(scene.changes()) == 2
 
 
 def test_a_page_that_can_never_be_read_does_not_keep_others_from_being_looked_at(scene: Scene) -> None:
     ids = scene.make(*(f"t{number}" for number in range(60)))
-    scene.look()
+    scene.poll()
     broken = FaultRule(operation="*", match=ids[0], fault=Fault(status=500))
     scene.account.simulator.faults.add(broken)
     for ticket_id in ids:
         scene.change(ticket_id, scene.account.states[0])
 
     for _ in range(8):
-        scene.look()
+        scene.poll()
     other = {ticket_id for ticket_id, _ in scene.changes()}
     assert 0 < len(other) < 60
     scene.make("requests-go-on")
 
     scene.account.simulator.faults.clear()
-    scene.look(rounds=2)
+    scene.poll(rounds=2)
     assert sorted(ticket_id for ticket_id, _ in scene.changes()) == sorted(ids)
 
 
@@ -315,7 +315,7 @@ def test_a_ticket_that_is_asked_for_each_hour_is_looked_at_once_a_round(scene: S
         request = {"operation": "get", "request_id": f"hour-{number}", "ticket_ids": [copied]}
         scene.deployment.send(request | {"include": ["watch"]})
         scene.deployment.consume()
-        assert scene.look()["looked"] == 2
+        assert scene.poll()["looked"] == 2
 
 
 def test_a_ticket_that_was_closed_can_be_asked_for_again(scene: Scene) -> None:
@@ -324,14 +324,14 @@ def test_a_ticket_that_was_closed_can_be_asked_for_again(scene: Scene) -> None:
     ask = {"operation": "get", "ticket_ids": [copied], "include": ["watch"]}
     scene.deployment.send(ask)
     scene.deployment.consume()
-    scene.look()
+    scene.poll()
     scene.change(copied, scene.account.states[1])
-    assert scene.look()["dropped"] == 1
+    assert scene.poll()["dropped"] == 1
 
     scene.change(copied, scene.account.states[0])
     scene.deployment.send(ask)
     scene.deployment.consume()
-    scene.look()
+    scene.poll()
 
     assert scene.changes() == [(copied, scene.account.states[1]), (copied, scene.account.states[0])]
 
@@ -342,7 +342,7 @@ def test_a_helpdesk_that_refuses_everything_is_not_asked_for_each_ticket(scene: 
     scene.account.simulator.faults.add(FaultRule(operation="*", fault=refusal))
     before = len(scene.account.simulator.calls)
 
-    assert scene.look()["looked"] == 0
+    assert scene.poll()["looked"] == 0
 
     assert len(scene.account.simulator.calls) - before < 25
 
@@ -358,7 +358,7 @@ def test_a_thousand_tickets_take_eighty_calls_an_hour_and_never_more_than_is_spa
     listed = Watchlist(Table(scene.deployment.dynamodb, "ledger"), keep_days=28, clock=scene.clock)
     for page in range(tickets // 50):
         ids = [f"{ticket_id}{number:05}" for number in range(page * 50, page * 50 + 50)]
-        watched = [Watched(one, "state", int(scene.clock())) for one in ids]
+        watched = [Watched(ticket_id, "state", int(scene.clock())) for ticket_id in ids]
         listed.replace(scene.account.name, [], watched, scene.clock() + page * EACH_S / (tickets / 50))
 
     calls: list[int] = []

@@ -45,9 +45,9 @@ def test_an_alarm_says_when_it_is_over(alarm: str) -> None:
 
 
 def test_what_an_alarm_watches_is_told_by_some_function() -> None:
-    told = set()
+    published = set()
     for module in LAYER.rglob("*.py"):
-        told |= {
+        published |= {
             node.value
             for node in ast.walk(ast.parse(module.read_text()))
             if isinstance(node, ast.Constant) and isinstance(node.value, str)
@@ -55,7 +55,7 @@ def test_what_an_alarm_watches_is_told_by_some_function() -> None:
     watched = {alarm["MetricName"] for alarm in ALARMS.values() if alarm["Namespace"] == "TicketBridge"}
 
     assert len(watched) > 4
-    assert watched <= told
+    assert watched <= published
 
 
 def test_every_code_in_the_runbook_is_one_that_is_told() -> None:

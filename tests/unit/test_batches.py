@@ -51,7 +51,7 @@ class _Ledger:
 
 
 class _Helpdesk:
-    """Makes tickets when told to."""
+    """Makes tickets when a test says so."""
 
     def __init__(self) -> None:
         self.begun = threading.Semaphore(0)
@@ -85,8 +85,8 @@ def test_no_more_requests_are_claimed_at_once_than_calls_are_wanted() -> None:
     service = TicketService(
         Helpdesks(helpdesks, gates), kept, Markers(lambda: (b"key",), "t"), doubt_s=1, threads=THREADS
     )
-    asked = {"operation": "add", "source": "s", "helpdesk": "kapture", "ticket": {"title": "t"}}
-    requests = [REQUEST.validate_python({**asked, "request_id": str(number)}) for number in range(6)]
+    fields = {"operation": "add", "source": "s", "helpdesk": "kapture", "ticket": {"title": "t"}}
+    requests = [REQUEST.validate_python({**fields, "request_id": str(number)}) for number in range(6)]
 
     with ThreadPoolExecutor(1) as pool:
         batch = pool.submit(service.execute, requests, time.monotonic() + 20)

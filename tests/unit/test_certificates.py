@@ -125,10 +125,10 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize(("bad", "told"), BROKEN.values(), ids=BROKEN.keys())
-def test_a_bundle_of_which_one_could_not_be_found_is_an_error(bad: str, told: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("bad", "problem"), BROKEN.values(), ids=BROKEN.keys())
+def test_a_bundle_of_which_one_could_not_be_found_is_an_error(bad: str, problem: str, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle.pem"
     bundle.write_text(certificate(GOOD, GOOD, ca=True) * bool(bad) + bad)
 
-    with pytest.raises(SystemExit, match=told):
+    with pytest.raises(SystemExit, match=problem):
         certificates.main(bundle, tmp_path / "hashed")

@@ -21,8 +21,8 @@ class Machine:
         self._calls = folder / "calls"
         self._calls.touch()
         for name in NEEDED:
-            found = next(path for path in ("/usr/bin", "/bin") if Path(path, name).exists())
-            (self.programs / name).symlink_to(Path(found, name))
+            place = next(path for path in ("/usr/bin", "/bin") if Path(path, name).exists())
+            (self.programs / name).symlink_to(Path(place, name))
         self.put("make", 'echo "CI is $CI"')
         self.put("id", "echo 0")
 
@@ -132,7 +132,7 @@ def test_a_browser_test_that_does_not_run_is_told_last_and_fails_in_ci(
         cwd=ROOT,
     )
 
-    *_, told, last = done.stdout.strip().splitlines()
+    *_, advice, last = done.stdout.strip().splitlines()
     assert last.startswith(outcome)
-    assert "no browser; mend it with: sudo apt-get install --yes chromium" in told
+    assert "no browser; mend it with: sudo apt-get install --yes chromium" in advice
     assert (done.returncode == 0) is (not variables)

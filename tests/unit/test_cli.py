@@ -1,4 +1,4 @@
-"""The command line: help for everything, statuses that tell, mistakes told without a stack trace."""
+"""The command line: help for everything, statuses that differ, mistakes reported without a stack trace."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,10 +98,10 @@ def test_every_command_says_what_it_does_and_shows_an_example(name: str, command
 
 
 def test_the_statuses_are_told_by_the_help() -> None:
-    told = CliRunner().invoke(cli.bridge, ["--help"]).output
+    output = CliRunner().invoke(cli.bridge, ["--help"]).output
 
     for status in (0, 1, 2, cli.INTERRUPTED):
-        assert re.search(rf"^ +{status} +\w", told, re.MULTILINE)
+        assert re.search(rf"^ +{status} +\w", output, re.MULTILINE)
 
 
 @pytest.mark.parametrize("arguments", ON_A_STACK, ids=lambda arguments: arguments[0])
@@ -157,6 +158,8 @@ def test_a_broken_list_of_processes_is_told(run: Run, tmp_path: Path) -> None:
 def test_what_is_missing_to_reach_a_deployed_stack_is_told(
     run: Run, command: str, environment: dict[str, str | None], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Else a busy machine would say meanwhile that it is at work.
+    monkeypatch.setattr(progress, "PATIENCE_S", threading.TIMEOUT_MAX)
     for name, value in environment.items():
         if value is None:
             monkeypatch.delenv(name)
@@ -188,19 +191,19 @@ def test_a_folder_that_cannot_be_made_is_told(run: Run) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_full_disk_is_told() -> None:
     with Path("/dev/full").open("w") as full, _started("--help", stdout=full) as command:
-        _, told = command.communicate(timeout=60)
+        _, errors = command.communicate(timeout=60)
 
-    assert (command.returncode, told) == (1, "Error: [Errno 28] No space left on device\n")
+    assert (command.returncode, errors) == (1, "Error: [Errno 28] No space left on device\n")
 
 
 def test_a_reader_that_goes_away_is_no_error_to_tell() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with _started("--help", stdout=writing) as command:
-        _, told = command.communicate(timeout=60)
+        _, errors = command.communicate(timeout=60)
     os.close(writing)
 
-    assert (command.returncode, told) == (1, "")
+    assert (command.returncode, errors) == (1, "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -215,9 +218,9 @@ def test_a_stopped_command_says_so_and_has_a_status_of_its_own(
         assert command.stderr is not None
         assert command.stderr.readline() == "Stopping …\n"
         command.send_signal(number)
-        _, told = command.communicate(timeout=60)
+        _, errors = command.communicate(timeout=60)
 
-    assert (command.returncode, told.strip()) == (cli.INTERRUPTED, "Interrupted.")
+    assert (command.returncode, errors.strip()) == (cli.INTERRUPTED, "Interrupted.")
 
 
 @pytest.mark.parametrize(
@@ -248,8 +251,8 @@ def test_only_what_takes_long_says_that_it_is_at_work(
         pass
     monkeypatch.setattr(progress, "PATIENCE_S", 0.0)
     with progress.at_work("Long"):
-        told = ""
-        while not told:
-            told = capsys.readouterr().err
+        output = ""
+        while not output:
+            output = capsys.readouterr().err
 
-    assert told == "Long …\n"
+    assert output == "Long …\n"

@@ -1,4 +1,4 @@
-"""Steps of requests, told by logs and by the topic in any order and more than once."""
+"""Steps of requests, as logs and the topic report them: in any order and more than once."""
 
 from itertools import permutations
 

@@ -145,7 +145,7 @@ def test_every_array_of_the_document_says_what_is_in_it() -> None:
             for inner in node:
                 yield from arrays(inner)
 
-    assert [found for found in arrays(DOCUMENT) if "items" not in found] == []
+    assert [array for array in arrays(DOCUMENT) if "items" not in array] == []
 
 
 def test_a_client_can_be_generated_from_the_document_without_a_warning(tmp_path: Path) -> None:
@@ -165,27 +165,27 @@ def test_a_client_can_be_generated_from_the_document_without_a_warning(tmp_path:
 def test_every_reference_of_the_document_leads_somewhere() -> None:
     def references(node: Any) -> set[str]:
         if isinstance(node, list):
-            return {found for inner in node for found in references(inner)}
+            return {reference for inner in node for reference in references(inner)}
         if not isinstance(node, dict):
             return set()
         own = {node["$ref"]} if isinstance(node.get("$ref"), str) else set()
-        return own | {found for inner in node.values() for found in references(inner)}
+        return own | {reference for inner in node.values() for reference in references(inner)}
 
     for reference in references(DOCUMENT):
-        found: Any = DOCUMENT
+        part: Any = DOCUMENT
         for step in reference.removeprefix("#/").split("/"):
-            found = found[step]
+            part = part[step]
 
 
 def test_every_status_of_a_rejection_is_in_the_document() -> None:
-    told = {
+    documented = {
         int(status)
         for path in DOCUMENT["paths"].values()
         for operation in path.values()
         for status in operation["responses"]
     }
 
-    assert set(STATUS_OF_CODE.values()) | {422} <= told
+    assert set(STATUS_OF_CODE.values()) | {422} <= documented
 
 
 def test_examples_of_the_document_are_as_its_schemas_say() -> None:

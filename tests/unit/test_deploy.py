@@ -1,4 +1,4 @@
-"""A deployment sends what it is told to change, and nothing else of what runs."""
+"""A deployment sends the parameters that its caller names, and nothing else of what runs."""
 
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ def test_a_running_stack_keeps_every_value_that_is_not_named() -> None:
 
     assert "--guided" not in again
     assert "--confirm-changeset" in again
-    parameters = {one.pop("ParameterKey"): one for one in sent(again)}
+    parameters = {parameter.pop("ParameterKey"): parameter for parameter in sent(again)}
     assert parameters.pop("KaptureBudget") == {"ParameterValue": "600"}
     assert parameters.pop("Architecture") == {"ParameterValue": "x86_64"}
     assert {*map(str, parameters.values())} == {"{'UsePreviousValue': True}"}

@@ -62,7 +62,9 @@ def becomes(ticket: str, answers: dict[str, Any], **more: Any) -> dict[str, Any]
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
 def test_every_form_file_has_a_sample(path: Path) -> None:
     form_files.read(path)
-    assert [one for one in SAMPLES if isinstance(one.send, FormSend) and one.send.form == path.stem]
+    assert [
+        sample for sample in SAMPLES if isinstance(sample.send, FormSend) and sample.send.form == path.stem
+    ]
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
@@ -120,8 +122,8 @@ def test_the_build_and_the_function_read_the_same() -> None:
     ],
 )
 def test_a_wrong_file_is_told_by_file_line_and_field(text: str, problem: str) -> None:
-    (told,) = [line for line in problems(text) if line.startswith(problem)]
-    assert told
+    (line,) = [line for line in problems(text) if line.startswith(problem)]
+    assert line
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
@@ -178,7 +180,7 @@ def test_defaults_constants_and_joins() -> None:
 
 def test_a_value_is_chosen_by_an_answer() -> None:
     ticket = "{title: answers.t, queue: {choose: answers.t, of: {A: alpha, B: beta}, default: other}}"
-    assert [becomes(ticket, {"t": one})["queue"] for one in "ABC"] == ["alpha", "beta", "other"]
+    assert [becomes(ticket, {"t": topic})["queue"] for topic in "ABC"] == ["alpha", "beta", "other"]
 
 
 def test_texts_read_as_people_write_them() -> None:
@@ -240,7 +242,7 @@ def test_a_request_id_names_the_form_and_always_fits(own: str, request_id: str |
 
 def test_map_shows_the_request_of_a_sample() -> None:
     done = CliRunner().invoke(map_command, ["tally", str(ROOT / "events" / "form_add_tally.json")])
-    (sample,) = [one for one in SAMPLES if one.name == "form_add_tally"]
+    (sample,) = [sample for sample in SAMPLES if sample.name == "form_add_tally"]
     assert json.loads(done.stdout) == sample.becomes
 
 

@@ -31,7 +31,7 @@ def test_ids_that_met_in_a_digest_without_a_key_have_different_markers_of_at_lea
 
     assert first != second
     assert first[3:23] != second[3:23]
-    assert min(len(one) - 3 for one in (first, second)) * 4 >= 80
+    assert min(len(marker) - 3 for marker in (first, second)) * 4 >= 80
 
 
 def test_another_key_gives_other_markers_and_knows_none_of_ours() -> None:
@@ -123,9 +123,9 @@ def test_a_quotation_in_a_mail_is_no_planted_marker(text: str) -> None:
 
 def test_the_oldest_ticket_comes_first_and_ids_decide_where_times_do_not() -> None:
     ids = ["10", "9", "11"]
-    same = [ticket().model_copy(update={"ticket_id": one}) for one in ids]
+    same = [ticket().model_copy(update={"ticket_id": ticket_id}) for ticket_id in ids]
 
-    assert [one.ticket_id for one in oldest_first(same)] == ["9", "10", "11"]
+    assert [ticket.ticket_id for ticket in oldest_first(same)] == ["9", "10", "11"]
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"key": "short"}', '{"keys": ["short"]}', '{"keys": []}'])

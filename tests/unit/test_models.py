@@ -23,8 +23,8 @@ TICKET = Ticket(
 
 
 def data(outcome: Outcome) -> dict[str, Any]:
-    found: dict[str, Any] = outcome.event()["data"]
-    return found
+    data: dict[str, Any] = outcome.event()["data"]
+    return data
 
 
 def test_an_outcome_is_a_cloudevent_to_the_public_package() -> None:

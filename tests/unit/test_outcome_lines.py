@@ -36,7 +36,7 @@ AUDITED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    ("event", "told"),
+    ("event", "shown"),
     [
         (ADDED, "2026-11-21T10:00:00  ticket.added       request order-1  ticket 713"),
         (
@@ -48,16 +48,16 @@ AUDITED: dict[str, Any] = {
     ],
     ids=lambda value: value["type"] if isinstance(value, dict) else "",
 )
-def test_an_event_is_one_line(event: dict[str, Any], told: str) -> None:
-    assert line(event) == told
+def test_an_event_is_one_line(event: dict[str, Any], shown: str) -> None:
+    assert line(event) == shown
 
 
 def test_a_helpdesks_words_do_not_steer_the_terminal() -> None:
     said = f"{ESC}\r\n2026-11-21T10:00:00  ticket.added\u202e\x9b31m"
-    told = line({**REJECTED, "data": {**REJECTED["data"], "message": said, "errors": [{"field": said}]}})
+    shown = line({**REJECTED, "data": {**REJECTED["data"], "message": said, "errors": [{"field": said}]}})
 
-    assert told.isprintable()
-    assert r"\x1b[2J" in told
+    assert shown.isprintable()
+    assert r"\x1b[2J" in shown
 
 
 def test_a_persons_words_do_not_steer_the_terminal(tmp_path: Path) -> None:

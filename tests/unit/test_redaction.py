@@ -1,4 +1,4 @@
-"""A token that somebody repeats in other words is not told."""
+"""A token that somebody repeats in other words is not shown."""
 
 from urllib.parse import quote
 
@@ -27,11 +27,11 @@ TOKEN = "a9K+x/Zq7Lm2==&Pd0vW4sYtUeRb<8"
     ],
 )
 def test_a_token_is_taken_out_in_whatever_spelling(echo: str) -> None:
-    told = redacted(f"Invalid key {echo} for this account", TOKEN)
+    text = redacted(f"Invalid key {echo} for this account", TOKEN)
 
-    assert told.startswith("Invalid key ")
-    assert told.endswith(" for this account")
-    assert not [start for start in range(len(TOKEN) - 8) if TOKEN[start : start + 8].lower() in told.lower()]
+    assert text.startswith("Invalid key ")
+    assert text.endswith(" for this account")
+    assert not [start for start in range(len(TOKEN) - 8) if TOKEN[start : start + 8].lower() in text.lower()]
 
 
 @pytest.mark.parametrize("text", ["", "title is missing", "Invalid Auth Key", "a9K+x", "Größe 100%"])

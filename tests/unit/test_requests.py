@@ -133,7 +133,7 @@ def test_a_name_of_an_envelope_that_does_not_fit_still_names_the_request() -> No
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ({"source": "shop", "id": "1"}, {"source": "crm", "id": "1"}),
         ({"source": "a#b", "id": "1"}, {"source": "a", "id": "b#1"}),
@@ -142,8 +142,8 @@ def test_a_name_of_an_envelope_that_does_not_fit_still_names_the_request() -> No
         ({"source": "a #", "id": "1"}, {"source": "a", "id": "# 1"}),
     ],
 )
-def test_two_sources_events_of_one_id_are_two_requests(one: dict[str, str], other: dict[str, str]) -> None:
-    requests = [read(cloudevent(data=NAMELESS, **names)) for names in (one, other)]
+def test_two_sources_events_of_one_id_are_two_requests(first: dict[str, str], second: dict[str, str]) -> None:
+    requests = [read(cloudevent(data=NAMELESS, **names)) for names in (first, second)]
 
     assert len({request.request_id for request in requests}) == 2
 
@@ -173,7 +173,7 @@ def test_a_body_without_a_request_is_named_as_such(text: str, field: str, proble
     error = refused(text)
 
     assert error.code == "not_json"
-    assert [(one.field, one.problem) for one in error.problems] == [(field, problem)]
+    assert [(entry.field, entry.problem) for entry in error.problems] == [(field, problem)]
     assert error.identity == Identity(request_id="message-1", helpdesk="kapture", source="unknown")
 
 
@@ -266,8 +266,8 @@ def test_an_error_quotes_nothing_of_the_request() -> None:
     error = refused({"operation": "add", "ticket": {"titel": "canary"}, "source": "canary canary"})
     unreadable = refused('{"title": "canary')
 
-    for one in (error, unreadable):
-        assert "canary" not in "".join(traceback.format_exception(one))
+    for failure in (error, unreadable):
+        assert "canary" not in "".join(traceback.format_exception(failure))
 
 
 FULL: list[dict[str, Any]] = [
@@ -325,7 +325,9 @@ def test_what_is_wrong_is_never_said_in_the_words_of_a_library() -> None:
                 said |= {problem.problem for problem in refused(changed).problems}
 
     assert len(said) > 15
-    assert [one for one in said if re.search(r"valid|Input|instance|dictionary|tuple|None|match", one)] == []
+    assert [
+        text for text in said if re.search(r"valid|Input|instance|dictionary|tuple|None|match", text)
+    ] == []
 
 
 def test_dates_are_never_guessed_from_numbers() -> None:

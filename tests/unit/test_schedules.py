@@ -130,18 +130,18 @@ def test_two_files_whose_schedules_would_have_one_name_are_refused(tmp_path: Pat
 
 def test_writing_twice_changes_nothing(tmp_path: Path) -> None:
     template = schedules.TEMPLATE.read_text()
-    found = {"plants": read(tmp_path, GOOD)}
+    plants = {"plants": read(tmp_path, GOOD)}
 
-    once = schedules.written(template, found)
+    once = schedules.written(template, plants)
 
-    assert schedules.written(once, found) == once
+    assert schedules.written(once, plants) == once
     assert "PlantsSchedule:" in once
     assert "WeeklyReviewSchedule:" not in once
 
 
 def test_the_command_shows_the_schedules_and_their_next_times() -> None:
-    told = CliRunner().invoke(bridge, ["schedules"])
+    result = CliRunner().invoke(bridge, ["schedules"])
     rows = CliRunner().invoke(bridge, ["schedules", "--json"]).output.splitlines()
 
-    assert (told.exit_code, told.output.count("cron(0 9 ? * MON *) Asia/Kolkata; Mon ")) == (0, 1)
+    assert (result.exit_code, result.output.count("cron(0 9 ? * MON *) Asia/Kolkata; Mon ")) == (0, 1)
     assert [json.loads(row)["name"] for row in rows] == ["weekly-review"]

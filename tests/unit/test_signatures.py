@@ -42,7 +42,7 @@ SLACK_BODY = (
 )
 
 
-def asked(
+def code_of(
     scheme: Mapping[str, Any],
     headers: Mapping[str, str],
     raw: bytes = BODY,
@@ -66,7 +66,7 @@ def test_githubs_published_vector_verifies() -> None:
     headers = {
         "X-Hub-Signature-256": "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
     }
-    assert asked(GITHUB, headers, b"Hello, World!", "It's a Secret to Everybody") is None
+    assert code_of(GITHUB, headers, b"Hello, World!", "It's a Secret to Everybody") is None
 
 
 def test_slacks_published_vector_verifies() -> None:
@@ -75,8 +75,8 @@ def test_slacks_published_vector_verifies() -> None:
         "X-Slack-Signature": "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503",
     }
     secret = "8f742231b10e8888abcd99yyyzzz85a5"
-    assert asked(SLACK, headers, SLACK_BODY, secret, now=1531420618) is None
-    assert asked(SLACK, headers, SLACK_BODY, secret, now=NOW) == "timestamp_outside_window"
+    assert code_of(SLACK, headers, SLACK_BODY, secret, now=1531420618) is None
+    assert code_of(SLACK, headers, SLACK_BODY, secret, now=NOW) == "timestamp_outside_window"
 
 
 def test_the_published_vector_of_standard_webhooks_verifies() -> None:
@@ -88,9 +88,9 @@ def test_the_published_vector_of_standard_webhooks_verifies() -> None:
     scheme = {"scheme": "standard_webhooks"}
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     body = b'{"test": 2432232314}'
-    assert asked(scheme, headers, body, secret, now=1614265330) is None
+    assert code_of(scheme, headers, body, secret, now=1614265330) is None
     assert (
-        asked(scheme, {**headers, "webhook-id": "msg_2"}, body, secret, now=1614265330) == "wrong_signature"
+        code_of(scheme, {**headers, "webhook-id": "msg_2"}, body, secret, now=1614265330) == "wrong_signature"
     )
 
 
@@ -102,7 +102,7 @@ def test_the_published_vector_of_standard_webhooks_verifies() -> None:
     ],
 )
 def test_a_services_signature_verifies_in_its_documented_form(scheme: str, header: dict[str, str]) -> None:
-    assert asked({"scheme": scheme}, header) is None
+    assert code_of({"scheme": scheme}, header) is None
 
 
 def test_other_algorithms_encodings_and_places_verify() -> None:
@@ -114,9 +114,9 @@ def test_other_algorithms_encodings_and_places_verify() -> None:
         "signed": "{timestamp}.{body}",
         "timestamp": {"key": "t"},
     }
-    assert asked(sha1, {"X-Sig": "acb003956172b207193f94fc7fd77e6ee652d9d0"}) is None
-    assert asked(in_one, {"X-Sig": f"t=1763716364,v1={TIMED_SIGNED},v0=00"}) is None
-    assert asked(in_one, {"X-Sig": f"v1={TIMED_SIGNED}"}) == "timestamp_missing"
+    assert code_of(sha1, {"X-Sig": "acb003956172b207193f94fc7fd77e6ee652d9d0"}) is None
+    assert code_of(in_one, {"X-Sig": f"t=1763716364,v1={TIMED_SIGNED},v0=00"}) is None
+    assert code_of(in_one, {"X-Sig": f"v1={TIMED_SIGNED}"}) == "timestamp_missing"
 
 
 # ── what does not verify ─────────────────────────────────────────────────────────────────────────────────
@@ -126,7 +126,7 @@ def test_other_algorithms_encodings_and_places_verify() -> None:
 def test_one_flipped_bit_is_refused(place: int) -> None:
     flipped = bytearray(BODY)
     flipped[place] ^= 1
-    assert asked({"scheme": "tally"}, {"Tally-Signature": SIGNED}, bytes(flipped)) == "wrong_signature"
+    assert code_of({"scheme": "tally"}, {"Tally-Signature": SIGNED}, bytes(flipped)) == "wrong_signature"
 
 
 @pytest.mark.parametrize(
@@ -143,26 +143,28 @@ def test_one_flipped_bit_is_refused(place: int) -> None:
     ],
 )
 def test_a_signature_that_is_not_quite_right_is_refused(given: str) -> None:
-    assert asked({"scheme": "tally"}, {"Tally-Signature": given}) == "wrong_signature"
+    assert code_of({"scheme": "tally"}, {"Tally-Signature": given}) == "wrong_signature"
 
 
 @pytest.mark.parametrize("scheme", [{"scheme": "typeform"}, {"scheme": "tally"}, TIMED])
 def test_a_missing_or_empty_header_is_refused(scheme: dict[str, Any]) -> None:
-    assert asked(scheme, {}) == "signature_missing"
-    assert asked(scheme, {"Typeform-Signature": "", "Tally-Signature": "", "X-Signature": ""}) == (
+    assert code_of(scheme, {}) == "signature_missing"
+    assert code_of(scheme, {"Typeform-Signature": "", "Tally-Signature": "", "X-Signature": ""}) == (
         "signature_missing"
     )
 
 
 def test_another_forms_secret_is_refused() -> None:
-    assert asked({"scheme": "tally"}, {"Tally-Signature": SIGNED}, BODY, "other-secret") == "wrong_signature"
+    assert (
+        code_of({"scheme": "tally"}, {"Tally-Signature": SIGNED}, BODY, "other-secret") == "wrong_signature"
+    )
 
 
 def test_both_live_secrets_verify_and_no_third() -> None:
     header = {"Tally-Signature": SIGNED}
-    assert asked({"scheme": "tally"}, header, BODY, "new", "form-secret") is None
-    assert asked({"scheme": "tally"}, header, BODY, "form-secret", "old") is None
-    assert asked({"scheme": "tally"}, header, BODY, "new", "newer") == "wrong_signature"
+    assert code_of({"scheme": "tally"}, header, BODY, "new", "form-secret") is None
+    assert code_of({"scheme": "tally"}, header, BODY, "form-secret", "old") is None
+    assert code_of({"scheme": "tally"}, header, BODY, "new", "newer") == "wrong_signature"
 
 
 @pytest.mark.parametrize(
@@ -170,26 +172,26 @@ def test_both_live_secrets_verify_and_no_third() -> None:
 )
 def test_the_time_of_sending_is_read_in_the_usual_forms(sent: str) -> None:
     # Only the first is the text that was signed; the others get as far as the signature.
-    assert asked(TIMED, timed(timestamp=sent)) == (None if sent == "1763716364" else "wrong_signature")
+    assert code_of(TIMED, timed(timestamp=sent)) == (None if sent == "1763716364" else "wrong_signature")
 
 
 @pytest.mark.parametrize("late", [301, -301, 86400])
 def test_a_time_outside_the_window_is_refused(late: int) -> None:
-    assert asked(TIMED, timed(), now=NOW + late) == "timestamp_outside_window"
+    assert code_of(TIMED, timed(), now=NOW + late) == "timestamp_outside_window"
 
 
 @pytest.mark.parametrize("late", [299, -299])
 def test_a_time_within_the_window_verifies(late: int) -> None:
-    assert asked(TIMED, timed(), now=NOW + late) is None
+    assert code_of(TIMED, timed(), now=NOW + late) is None
 
 
 def test_an_old_signature_with_a_fresh_time_is_refused() -> None:
-    assert asked(TIMED, timed(timestamp="1763720000"), now=1763720000) == "wrong_signature"
+    assert code_of(TIMED, timed(timestamp="1763720000"), now=1763720000) == "wrong_signature"
 
 
 @pytest.mark.parametrize("timestamp", ["", "now", "-5", "1e9", "9" * 20, "2025-11-21T09:12:44"])
 def test_a_time_that_cannot_be_read_is_refused(timestamp: str) -> None:
-    assert asked(TIMED, timed(timestamp=timestamp)) == "timestamp_missing"
+    assert code_of(TIMED, timed(timestamp=timestamp)) == "timestamp_missing"
 
 
 # ── shared secrets ───────────────────────────────────────────────────────────────────────────────────────
@@ -197,18 +199,18 @@ def test_a_time_that_cannot_be_read_is_refused(timestamp: str) -> None:
 
 def test_a_secret_in_a_header_verifies_with_its_prefix_only() -> None:
     scheme = {"scheme": "header", "header": "Authorization", "prefix": "Bearer "}
-    assert asked(scheme, {"Authorization": "Bearer form-secret"}) is None
-    assert asked(scheme, {"Authorization": "form-secret"}) == "secret_missing"
-    assert asked(scheme, {"Authorization": "Bearer form-secreT"}) == "wrong_secret"
-    assert asked(scheme, {"Authorization": "Bearer "}) == "secret_missing"
-    assert asked(scheme, {}) == "secret_missing"
+    assert code_of(scheme, {"Authorization": "Bearer form-secret"}) is None
+    assert code_of(scheme, {"Authorization": "form-secret"}) == "secret_missing"
+    assert code_of(scheme, {"Authorization": "Bearer form-secreT"}) == "wrong_secret"
+    assert code_of(scheme, {"Authorization": "Bearer "}) == "secret_missing"
+    assert code_of(scheme, {}) == "secret_missing"
 
 
 def test_a_secret_in_the_path_verifies() -> None:
-    assert asked({"scheme": "path"}, {}, path_secret="form-secret") is None
-    assert asked({"scheme": "path"}, {}, path_secret="form-secre") == "wrong_secret"
-    assert asked({"scheme": "path"}, {}, path_secret="") == "secret_missing"
-    assert asked({"scheme": "path"}, {}) == "secret_missing"
+    assert code_of({"scheme": "path"}, {}, path_secret="form-secret") is None
+    assert code_of({"scheme": "path"}, {}, path_secret="form-secre") == "wrong_secret"
+    assert code_of({"scheme": "path"}, {}, path_secret="") == "secret_missing"
+    assert code_of({"scheme": "path"}, {}) == "secret_missing"
 
 
 # ── what a form file may not ask for ─────────────────────────────────────────────────────────────────────

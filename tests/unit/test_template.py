@@ -127,7 +127,7 @@ def test_a_message_stays_hidden_for_six_times_its_functions_time_out() -> None:
     ],
 )
 def test_a_call_ends_before_its_function_does(handler: str, deadline: Any) -> None:
-    (function,) = [one for one in functions().values() if one["Handler"] == handler]
+    (function,) = [function for function in functions().values() if function["Handler"] == handler]
     settings = defaults()
 
     left_for_calls = deadline(Context(function["Timeout"])) - time.monotonic()
@@ -241,12 +241,12 @@ def test_a_scheduled_request_is_named_by_its_time() -> None:
 
 @pytest.mark.parametrize("type_", sorted(CREATED))
 def test_what_holds_requests_and_outcomes_is_encrypted(type_: str) -> None:
-    found = of_type(type_)
+    resources = of_type(type_)
     # CloudWatch cannot publish to a topic under SNS's own key, and alarms hold no customer's text.
-    found.pop("AlarmTopic", None)
+    resources.pop("AlarmTopic", None)
 
-    assert found
-    assert [name for name, resource in found.items() if not is_encrypted(type_, resource)] == []
+    assert resources
+    assert [name for name, resource in resources.items() if not is_encrypted(type_, resource)] == []
 
 
 # ── least privilege, logs ────────────────────────────────────────────────────────────────────────────────
@@ -352,9 +352,11 @@ def test_what_is_open_to_everybody_has_a_rate_of_its_own() -> None:
 
 def test_the_function_that_takes_forms_can_only_log_queue_and_read_the_forms_secrets() -> None:
     role = RESOURCES[referred(functions()["FormIntakeFunction"]["Role"])]["Properties"]
-    allowed = [one for policy in role["Policies"] for one in policy["PolicyDocument"]["Statement"]]
+    allowed = [
+        statement for policy in role["Policies"] for statement in policy["PolicyDocument"]["Statement"]
+    ]
 
-    assert [one["Action"] for one in allowed] == [
+    assert [statement["Action"] for statement in allowed] == [
         ["logs:CreateLogStream", "logs:PutLogEvents"],
         "sqs:SendMessage",
         "secretsmanager:GetSecretValue",
@@ -485,7 +487,9 @@ OTHERWISE: dict[str, Any] = {
 
 def deployed(stack: str = "one", region: str = "eu-west-1", **parameters: Any) -> dict[str, Any]:
     """The resources that a deployment with these parameters makes."""
-    given = {name: one.get("Default") for name, one in TEMPLATE["Parameters"].items()} | parameters
+    given = {
+        name: parameter.get("Default") for name, parameter in TEMPLATE["Parameters"].items()
+    } | parameters
     given |= {"AWS::StackName": stack, "AWS::Region": region, "AWS::Partition": "aws"}
     resources = transformed(**{name: str(value) for name, value in parameters.items()})
     return Formation(given, TEMPLATE["Conditions"]).made(resources)
@@ -497,11 +501,11 @@ def named(resources: dict[str, Any], kind: str) -> set[str]:
 
 def referred_to(part: Any) -> set[str]:
     """The names of all that a part of the template refers to, through conditions too."""
-    found = set(re.findall(r'"(?:Ref|Condition)": "([\w:]+)"', json.dumps(part)))
-    found |= set(re.findall(r"\$\{([\w:]+)", json.dumps(part)))
-    found |= set(re.findall(r'"Fn::If": \["(\w+)"', json.dumps(part)))
-    through = [TEMPLATE["Conditions"][name] for name in found if name in TEMPLATE["Conditions"]]
-    return found | {name for condition in through for name in referred_to(condition)}
+    names = set(re.findall(r'"(?:Ref|Condition)": "([\w:]+)"', json.dumps(part)))
+    names |= set(re.findall(r"\$\{([\w:]+)", json.dumps(part)))
+    names |= set(re.findall(r'"Fn::If": \["(\w+)"', json.dumps(part)))
+    through = [TEMPLATE["Conditions"][name] for name in names if name in TEMPLATE["Conditions"]]
+    return names | {name for condition in through for name in referred_to(condition)}
 
 
 def test_what_runs_is_what_was_deployed_last_and_no_version_of_before() -> None:
@@ -527,7 +531,7 @@ def test_a_changed_parameter_reaches_every_function_that_is_given_it(parameter: 
     given = {
         name
         for name, own in of_type(FUNCTION).items()
-        if parameter in referred_to([shared, {key: one for key, one in own.items() if key != "Events"}])
+        if parameter in referred_to([shared, {key: value for key, value in own.items() if key != "Events"}])
     }
     assert named(after, LAMBDA) & changed == given
 
@@ -558,23 +562,23 @@ NO_NAMES = {"EventBusName", "StageName", "MetricName", "FunctionName", "PolicyNa
 
 
 def physical_names(resources: dict[str, Any]) -> set[tuple[str, str]]:
-    found = set()
+    names = set()
     for resource in resources.values():
         kind, properties = resource["Type"], resource.get("Properties", {})
         named_by = {key for key in properties if key == "Name" or key.endswith("Name")}
         expected = NAMES[kind][0] if kind in NAMES else None
         assert named_by - NO_NAMES <= {expected}, f"give NAMES the name of {kind}"
         if expected:
-            found.add((kind, properties[expected]))
-    return found
+            names.add((kind, properties[expected]))
+    return names
 
 
 def test_two_stacks_live_in_one_account() -> None:
     everything = {name: value for name, value in OTHERWISE.items() if name != "AlarmTopicArn"}
-    one, other = (physical_names(deployed(stack=name, **everything)) for name in ("one", "other"))
+    first, second = (physical_names(deployed(stack=name, **everything)) for name in ("one", "other"))
 
-    assert {kind for kind, _ in one} == NAMES.keys()
-    assert not one & other
+    assert {kind for kind, _ in first} == NAMES.keys()
+    assert not first & second
 
 
 def test_one_stack_lives_in_two_regions() -> None:
@@ -595,7 +599,10 @@ def test_a_recurring_request_has_the_name_of_no_schedule_of_ours() -> None:
 def test_the_apis_figures_come_under_the_name_of_its_alarm() -> None:
     (name,) = named(made := deployed(), "AWS::ApiGateway::RestApi")
     api = made[name]["Properties"]
-    dimensions = {one["Name"]: one["Value"] for one in made["ApiFailingAlarm"]["Properties"]["Dimensions"]}
+    dimensions = {
+        dimension["Name"]: dimension["Value"]
+        for dimension in made["ApiFailingAlarm"]["Properties"]["Dimensions"]
+    }
 
     # Which of the two it would be, were they different, is not documented.
     assert api["Name"] == api["Body"]["info"]["title"] == dimensions["ApiName"] == "one"
@@ -620,9 +627,9 @@ KEPT = {"AWS::SQS::Queue", "AWS::DynamoDB::Table", "AWS::SecretsManager::Secret"
 
 
 def test_what_holds_requests_and_what_operators_have_put_in_stays_when_the_stack_goes() -> None:
-    kept = {name: one for name, one in RESOURCES.items() if one["Type"] in KEPT}
+    kept = {name: resource for name, resource in RESOURCES.items() if resource["Type"] in KEPT}
 
-    assert {one["Type"] for one in kept.values()} == KEPT
+    assert {resource["Type"] for resource in kept.values()} == KEPT
     for resource in kept.values():
         # Except where its very creation is rolled back.
         assert resource["DeletionPolicy"] == "RetainExceptOnCreate"
@@ -658,25 +665,27 @@ CALLED = {"ticket_api.handler", "form_intake.handler", "callbacks.handler"}
 
 def reserved(made: dict[str, Any]) -> dict[str, int]:
     """Concurrency that only the named function may use."""
-    found = {name: one["Properties"].get("ReservedConcurrentExecutions") for name, one in made.items()}
-    return {name: count for name, count in found.items() if count not in (None, {"Ref": "AWS::NoValue"})}
+    counts = {
+        name: resource["Properties"].get("ReservedConcurrentExecutions") for name, resource in made.items()
+    }
+    return {name: count for name, count in counts.items() if count not in (None, {"Ref": "AWS::NoValue"})}
 
 
 def test_a_fresh_account_runs_the_defaults() -> None:
     made = deployed()
     batches = [
-        one["Properties"]["ScalingConfig"]["MaximumConcurrency"]
-        for one in made.values()
-        if one["Type"] == "AWS::Lambda::EventSourceMapping"
+        resource["Properties"]["ScalingConfig"]["MaximumConcurrency"]
+        for resource in made.values()
+        if resource["Type"] == "AWS::Lambda::EventSourceMapping"
     ]
     by_the_clock = [
         name
-        for name, one in made.items()
-        if one["Type"] == "AWS::Scheduler::Schedule"
-        and one["Properties"].get("State") != "DISABLED"
+        for name, resource in made.items()
+        if resource["Type"] == "AWS::Scheduler::Schedule"
+        and resource["Properties"].get("State") != "DISABLED"
         and name.startswith(tuple(functions()))
     ]
-    called = [name for name, one in functions().items() if one["Handler"] in CALLED]
+    called = [name for name, resource in functions().items() if resource["Handler"] in CALLED]
 
     assert len(called) == len(CALLED)
     assert sum(batches) + len(by_the_clock) + len(called) <= FRESH_ACCOUNT

@@ -16,17 +16,17 @@ LATECOMERS = 5
 
 
 class _Slow:
-    """Answers when told to, and counts the calls."""
+    """Answers when a test says so, and counts the calls."""
 
     def __init__(self, answer: Callable[[], Any]) -> None:
         self.calls = 0
-        self.asked = threading.Event()
+        self.called = threading.Event()
         self.may_end = threading.Event()
         self._answer = answer
 
     def __call__(self, *_: object, **__: object) -> Any:
         self.calls += 1
-        self.asked.set()
+        self.called.set()
         assert self.may_end.wait(10)
         return self._answer()
 
@@ -59,12 +59,12 @@ def codes_of_late_calls(slow: _Slow, call: Callable[[], object]) -> list[str]:
 
     with ThreadPoolExecutor(1 + LATECOMERS) as pool:
         calls = [pool.submit(code)]
-        assert slow.asked.wait(10)
+        assert slow.called.wait(10)
         for _ in range(LATECOMERS):
             calls.append(pool.submit(code))
             time.sleep(0.01)
         slow.may_end.set()
-        return [one.result() for one in calls]
+        return [call.result() for call in calls]
 
 
 def test_a_secret_that_cannot_be_read_is_asked_for_once_by_all_who_wait() -> None:
@@ -85,12 +85,12 @@ def test_a_version_that_cannot_be_read_is_asked_for_once_by_all_who_wait() -> No
 
     with ThreadPoolExecutor(1 + LATECOMERS) as pool:
         first = pool.submit(secret.version, fresh=True)
-        assert slow.asked.wait(10)
+        assert slow.called.wait(10)
         late = [pool.submit(secret.version, fresh=True) for _ in range(LATECOMERS)]
         time.sleep(0.05)
         slow.may_end.set()
 
-        assert [one.result() for one in (first, *late)] == [None] * (1 + LATECOMERS)
+        assert [call.result() for call in (first, *late)] == [None] * (1 + LATECOMERS)
     assert slow.calls == 1
 
 
