@@ -29,7 +29,7 @@ from helpdesk.store.table import Table
 from helpdesk.work.batch import QueueConsumer
 from helpdesk.work.helpdesks import Helpdesks
 from helpdesk.work.service import TicketService
-from tests.faults.checker.dynamodb import Table
+from tests.faults.checker.dynamodb import Table as TableInMemory
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
@@ -200,8 +200,7 @@ class Bridge:
         self.queue = Queue(self.clock)
         self.helpdesk = ScriptedHelpdesk(self.clock)
         # Answers as moto does, and hundreds of times as fast.
-        self._table = Table(self.clock)
-        dynamodb = cast("DynamoDBClient", self._table)
+        self._items = TableInMemory(self.clock)
         sns = boto3.client("sns")
         topic_arn = sns.create_topic(Name="outcomes")["TopicArn"]
         names = (
@@ -220,7 +219,7 @@ class Bridge:
             self.clock,
         )
         parts.clients = cast("Clients", SimpleNamespace(sns=sns, sqs=self.queue))
-        table = Table(dynamodb, "ledger")
+        table = Table(cast("DynamoDBClient", self._items), "ledger")
         self.ledger = Ledger(table, lease_s=40, keep_days=28, clock=self.clock)
         gate = Gate(table, "kapture", budget or Budget(), self.clock)
         service = TicketService(
@@ -256,7 +255,7 @@ class Bridge:
 
     def attempts(self) -> list[int]:
         """The attempts of every request that the ledger knows."""
-        return [int(item["attempts"]["N"]) for item in self._table.items.values() if "attempts" in item]
+        return [int(item["attempts"]["N"]) for item in self._items.items.values() if "attempts" in item]
 
 
 @pytest.fixture(autouse=True)
