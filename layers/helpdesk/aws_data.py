@@ -35,7 +35,7 @@ def _without_texts(described: Any) -> Any:
             if not (name == "documentation" and isinstance(value, str))
         }
     if isinstance(described, list):
-        return [_without_texts(one) for one in described]
+        return [_without_texts(value) for value in described]
     return described
 
 

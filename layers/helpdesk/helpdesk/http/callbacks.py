@@ -132,7 +132,7 @@ class Callbacks:
                     read_again = True
                     continue
                 published += [change.request_id] if change.request_id else []
-                read_again |= change.look_again
+                read_again |= change.poll_again
             if not read_again:
                 return published
         raise UnavailableError("overtaken", "the ticket is told of by others; repeat later", 5)

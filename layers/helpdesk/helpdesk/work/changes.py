@@ -53,7 +53,7 @@ class Published:
     # The id of the change, if there was one.
     request_id: str | None = None
     # Another process saw another state while we published, and left it to us.
-    look_again: bool = False
+    poll_again: bool = False
 
 
 class ChangePublisher:
@@ -85,7 +85,7 @@ class ChangePublisher:
             self._take_over(key, before, state)
             left = ticket if before.state == state else Ticket.model_validate_json(before.pending)
             published = self._publish(key, left, before.number)
-            if before.state == state or published.look_again:
+            if before.state == state or published.poll_again:
                 return published
         if before.state == state:
             self._write(key, before, state, {"looks": before.looks + 1})
@@ -164,16 +164,16 @@ class ChangePublisher:
             with suppress(UnavailableError):
                 self._table.update(key, sets={"pending_until": 0}, expected=mine)
             raise UnavailableError("topic_unavailable", "the topic does not take the change")
-        look_again = False
+        poll_again = False
         removes = ("pending", "pending_until", "again")
         # If the table does not answer, the same event is published again later.
         with suppress(UnavailableError):
             try:
                 self._table.update(key, removes=removes, expected={**mine, "again": None})
             except ConditionError:
-                look_again = True
+                poll_again = True
                 self._table.update(key, removes=removes, expected=mine)
-        return Published(change.identity.request_id, look_again)
+        return Published(change.identity.request_id, poll_again)
 
     def _pending_until(self) -> float:
         return self._clock() + _PENDING_S

@@ -131,7 +131,7 @@ class Watch:
             elif (before.state or old.state) != state or before.pending:
                 published = self._publisher.publish_if_changed(ticket, before)
                 counts["changed"] += published.request_id is not None
-                return row, published.look_again
+                return row, published.poll_again
         except OvertakenError:
             return old, True
         return row, False
