@@ -93,6 +93,9 @@ class Scene:
         def counted(*arguments: Any) -> Any:
             nonlocal calls
             mine, calls = calls, calls + 1
+            if mine == place:
+                # What comes in between runs in a function of its own.
+                self.deployment.restart()
             if mine == place and before:
                 before()
             answer = call(*arguments)
