@@ -21,7 +21,10 @@ from bridge.local.processes import Group
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-PROJECT = Path(__file__).resolve().parents[2]
+_CHECKOUT = Path(__file__).resolve().parents[2]
+IS_CHECKOUT = (_CHECKOUT / "template.yaml").exists()
+# Where template, functions, layer, samples and examples are: the checkout, or what the wheel carries of it.
+PROJECT = _CHECKOUT if IS_CHECKOUT else Path(__file__).resolve().parents[1] / "product"
 EMULATOR = "ministack"
 LOCK_SECONDS = 15.0
 _TAIL_LINES = 25
@@ -49,6 +52,8 @@ class Stack:
     socialboards_secret_arn: str
     # The console's page; the key in it lets whoever has it act, so it is for this user only.
     console_url: str = ""
+    # The folder with bridge.toml whose forms and schedules are deployed.
+    bridge_folder: str = ""
     # Sent with every call of the API besides x-api-key; a Host header where the API is known by name only.
     api_headers: dict[str, str] = field(default_factory=dict)
 
