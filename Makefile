@@ -64,17 +64,16 @@ format: setup ## Put the code into shape
 contracts: setup ## Write the schemas and the OpenAPI document from the models
 	@python -m bridge.generate.contracts
 
-schedules: setup ## Write the recurring requests of functions/schedules into the template
-	@python -m bridge.generate.schedules
+dist: setup ## Build the wheel that users install, into dist/
+	@rm -rf build/lib build/bdist.*
+	@python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist
 
 lock: setup ## Resolve the dependencies again, to the newest that fit
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --python $(BIN)/python --group dev layers/helpdesk/requirements.in --output-file requirements-dev.txt
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --python $(BIN)/python --constraint requirements-dev.txt layers/helpdesk/requirements.in --output-file layers/helpdesk/requirements.txt
 
-deploy: setup schedules ## Build and deploy into your AWS account; what PARAMETERS="Name=value" leaves out keeps its value
-	@exec python -m bridge.commands.deploy $(PARAMETERS)
-
 clean: ## Remove what was built
-	rm -rf .venv .aws-sam .bridge .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .aws-sam .bridge build dist .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup demo up down test soak protocol year bench scale lint scan format contracts schedules lock deploy clean
+.PHONY: help setup demo up down test soak protocol year bench scale lint scan format contracts dist lock clean

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bridge.commands import by_the_clock, doctor, mapping, operate
+from bridge.commands import by_the_clock, deploy, doctor, mapping, operate
 from bridge.commands import console as console_command
+from bridge.commands import folder as folder_commands
 from bridge.commands.demo import console, play
 from bridge.errors import BridgeError
-from bridge.local import emulator
+from bridge.local import emulator, folder
 from bridge.local.helpdesks import HELPDESKS, Wish
 from bridge.local.processes import stop_signals_raise
 from bridge.local.state import PROJECT, StateFolder
@@ -37,9 +38,9 @@ _state_dir = click.option(
     "--state-dir",
     type=click.Path(file_okay=False, path_type=Path),
     envvar="BRIDGE_STATE_DIR",
-    default=PROJECT / ".bridge",
+    default=folder.default_state,
     help="Folder of the stack's files and logs; stacks with different folders run side by side."
-    "  [env: BRIDGE_STATE_DIR; default: .bridge in the project]",
+    "  [env: BRIDGE_STATE_DIR; default: .bridge beside bridge.toml]",
 )
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="As stack.json holds it, in one line.")
@@ -66,6 +67,7 @@ Completion of commands, options and files by the shell (bash, zsh; fish: | sourc
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
+@click.version_option(package_name="ticket-bridge", prog_name="ticket-bridge")
 def bridge() -> None:
     """Run Ticket Bridge on this machine, without an AWS account or containers, and operate deployed stacks.
 
@@ -230,12 +232,11 @@ def outcomes_command(state_dir: Path, follow: bool, as_json: bool) -> None:
 @click.option(
     "--events",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=PROJECT / "events",
-    help="Folder of samples.  [default: events in the project]",
+    help="Folder of samples.  [default: those of the examples]",
 )
 @_enforce_iam
 @click.option("--json", "as_json", is_flag=True, help="One object for each sample, instead of the tables.")
-def demo(state_dir: Path, events: Path, enforce_iam: bool, as_json: bool) -> None:
+def demo(state_dir: Path, events: Path | None, enforce_iam: bool, as_json: bool) -> None:
     """Start a stack of its own, send every sample, await each outcome, show the tickets, stop everything.
 
     A stack that runs already is not touched. The status is 0 only if all was as expected.
@@ -244,7 +245,7 @@ def demo(state_dir: Path, events: Path, enforce_iam: bool, as_json: bool) -> Non
     Example:
       bridge demo
     """
-    selected = samples.read_all(events)
+    selected = samples.read_all(*((events,) if events else (PROJECT / "events", folder.EXAMPLES.samples)))
     state = StateFolder(state_dir / "demo")
     with state.locked():
         # What a killed demo has left would hold its tickets.
@@ -254,6 +255,7 @@ def demo(state_dir: Path, events: Path, enforce_iam: bool, as_json: bool) -> Non
                 state,
                 enforce_iam=enforce_iam,
                 console=False,
+                own=folder.EXAMPLES,
                 report=lambda step: click.echo(step, err=True),
             )
             runs = play(started, selected, None if as_json else console())
@@ -272,6 +274,8 @@ for command in (
     *by_the_clock.COMMANDS,
     *mapping.COMMANDS,
     *console_command.COMMANDS,
+    *folder_commands.COMMANDS,
+    *deploy.COMMANDS,
     doctor.doctor,
 ):
     bridge.add_command(command)

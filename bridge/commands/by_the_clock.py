@@ -13,6 +13,7 @@ from rich.table import Table
 
 from bridge.commands.operate import StackCommand, on_a_stack, operations_on
 from bridge.generate.schedules import every, read_all
+from bridge.local import folder
 from bridge.plain import plain
 from bridge.stacks import target
 
@@ -83,7 +84,7 @@ def _show_reports(reports: list[AuditReport]) -> None:
 @click.option("--stack", metavar="NAME", help="Compare with what is deployed in your AWS account.")
 @click.option("--json", "as_json", is_flag=True, help="One object for each schedule.")
 def schedules(stack: str | None, as_json: bool) -> None:
-    """Show the recurring requests of functions/schedules, and when they come next.
+    """Show the recurring requests of the folder schedules, and when they come next.
 
     \b
     Example:
@@ -91,9 +92,9 @@ def schedules(stack: str | None, as_json: bool) -> None:
       bridge schedules --stack ticket-bridge
     """
     deployed = target.deployed(stack) if stack else None
-    by_name = read_all()
+    by_name = read_all(folder.current().schedules)
     if not by_name and not as_json:
-        click.echo("There are none: put files into functions/schedules.")
+        click.echo("There are none: put files into schedules/.")
     for name, schedule in by_name.items():
         state = _state_of(deployed, name, schedule)
         times = schedule.next_times(datetime.now(UTC), 3)

@@ -1,110 +1,216 @@
-"""What `make deploy` runs: builds, and deploys into an AWS account with the values that run there already.
-
-python -m bridge.commands.deploy [Parameter=value ...]
-
-`sam deploy --guided` offers the template's defaults and not what runs: it is for the first deployment only.
-Later ones send what is named here, and CloudFormation keeps the rest.
-"""
+"""The command `bridge deploy`: shows what a deployment would change, asks, and carries it out."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tomllib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import click
 from botocore.exceptions import BotoCoreError, ClientError
-from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has no types
 
+from bridge.commands import folder_checks
 from bridge.errors import BridgeError
-from bridge.local.state import PROJECT
+from bridge.generate import sources
+from bridge.local import emulator, emulator_gaps, folder
+from bridge.local.helpdesks import HELPDESKS
+from bridge.local.sam import Site
+from bridge.local.state import StateFolder
+from bridge.plain import plain, plain_lines
+from bridge.progress import at_work
+from bridge.stacks import deployment, local_stack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from bridge.local.folder import Folder, Stage
+    from bridge.stacks.deployment import Plan
 
 ARCHITECTURE = "Architecture"
-_LAYER = PROJECT / ".aws-sam" / "build" / "HelpdeskLayer"
-# The field e_machine of ELF's header, 18 bytes from its beginning.
-_MACHINES = {0xB7: "arm64", 0x3E: "x86_64"}
 
 
-def main(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Build and deploy. Raises BridgeError where something is wrong before anything is deployed."""
-    template = yaml_helper.yaml_parse((PROJECT / "template.yaml").read_text())["Parameters"]
-    given = named(arguments, template)
-    if environment.get("ARCHITECTURE"):
-        given[ARCHITECTURE] = environment["ARCHITECTURE"]
-    running = parameters_of(**_configured((PROJECT / "samconfig.toml").read_text()))
-    architecture = (
-        given.get(ARCHITECTURE) or (running or {}).get(ARCHITECTURE) or template[ARCHITECTURE]["Default"]
-    )
-    for name, value in given.items():
-        print(f"{name}: {value}" + (f", before {running.get(name, 'not there')}" if running else ""))
-    # The layer's makefile reads it.
-    built_for = {**environment, "ARCHITECTURE": architecture}
-    for command in commands(given | {ARCHITECTURE: architecture}, is_new=running is None):
-        if command[1] == "deploy":
-            check_machines(_LAYER, architecture)
-        if status := subprocess.run(command, env=built_for, cwd=PROJECT, check=False).returncode:
-            raise SystemExit(status)
+@dataclass(frozen=True)
+class _Reached:
+    """A stage's stack, and what is sent to it."""
+
+    site: Site
+    state: StateFolder
+    formation: Any
+    running: Mapping[str, str] | None
+    parameters: Mapping[str, str]
 
 
-def named(arguments: Iterable[str], known: Mapping[str, Any]) -> dict[str, str]:
-    """The parameters of a command line. Raises BridgeError for unknown ones: SAM drops them."""
-    pairs = [argument.partition("=") for argument in arguments]
-    if wrong := [name for name, equals, _ in pairs if not equals or name not in known]:
-        raise BridgeError(f"template.yaml has no parameter {', '.join(wrong)}; it has {', '.join(known)}")
+@click.command()
+@click.argument("stage", required=False)
+@click.option("--plan", "only_plan", is_flag=True, help="Show what would change, and change nothing.")
+@click.option(
+    "--yes", "-y", is_flag=True, help="Do not ask, for CI. What would be lost is refused all the same."
+)
+@click.option(
+    "--set",
+    "given",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="This value this time, whatever bridge.toml says; may be repeated.",
+)
+@click.option(
+    "--allow-loss",
+    "allowed",
+    multiple=True,
+    metavar="RESOURCE",
+    help="Let this queue, table or secret be replaced or removed, by its name in the change set.",
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="BRIDGE_STATE_DIR",
+    default=folder.default_state,
+    help="State folder of the stage local.  [env: BRIDGE_STATE_DIR]",
+)
+def deploy(
+    stage: str | None,
+    only_plan: bool,
+    yes: bool,
+    given: Sequence[str],
+    allowed: Sequence[str],
+    state_dir: Path,
+) -> None:
+    """Build, show what would change, ask, and deploy this folder's stack of a STAGE of bridge.toml.
+
+    What neither bridge.toml nor --set says keeps the value that runs. A change that would replace or remove a
+    queue, a table or a secret is refused unless --allow-loss names it. The stage `local` is the stack of
+    `bridge up`. The status is 0 where all is done, or where nothing was to do.
+
+    \b
+    Example:
+      bridge deploy --plan
+      bridge deploy prod
+      bridge deploy local --set KaptureBudget=600 --yes
+    """
+    own = folder.current()
+    name, described = own.config().stage(stage)
+    with _errors_of_aws():
+        reached = _reach(own, name, described, _named(given), state_dir)
+        if wrong := folder_checks.wrong_parameters(reached.parameters):
+            raise BridgeError("\n".join(wrong))
+        with reached.state.locked():
+            with at_work("Building"):
+                template = sources.assemble(own, reached.state.root / "source")
+                deployment.build(reached.state, reached.site, template)
+            with at_work("Asking CloudFormation what would change"):
+                planned = deployment.plan(reached.state, reached.site, reached.formation, reached.parameters)
+            _show(reached, planned)
+            if _goes_on(reached, planned, only_plan=only_plan, yes=yes, allowed=allowed):
+                with at_work("Deploying"):
+                    deployment.execute(reached.formation, reached.site, planned)
+                _say_what_comes_next(own, name, reached, planned)
+
+
+def _goes_on(reached: _Reached, planned: Plan, *, only_plan: bool, yes: bool, allowed: Sequence[str]) -> bool:
+    """Whether the plan is carried out; one that is not is discarded. Raises BridgeError for a loss."""
+    if planned.is_empty:
+        return False
+    losses = planned.losses(allowed)
+    if not (only_plan or losses) and (yes or click.confirm("Deploy this?", err=True)):
+        return True
+    deployment.discard(reached.formation, reached.site, planned)
+    if losses:
+        flags = " ".join(f"--allow-loss {change.name}" for change in losses)
+        what = ", ".join(f"the {change.precious} {change.name}" for change in losses)
+        raise BridgeError(f"Refused: {what} would be replaced or removed. If that is meant: {flags}")
+    click.echo("Nothing was changed.")
+    return False
+
+
+def _reach(own: Folder, name: str, stage: Stage, given: dict[str, str], state_dir: Path) -> _Reached:
+    if name == folder.LOCAL:
+        state = StateFolder(state_dir)
+        site = local_stack.local_site(state.read_stack().endpoint_url)
+        formation: Any = emulator.Clients(state.read_stack().endpoint_url).cloudformation
+        parameters = local_stack.settings_of(own)
+        running = deployment.running_parameters(formation, site.stack)
+        return _Reached(site, state, formation, running, parameters | given)
+    session = boto3.Session(profile_name=stage.profile, region_name=stage.region)
+    if session.region_name is None:
+        raise BridgeError(f"No region is known: say it in {folder.NAME}, as region of the stage {name}")
+    formation = session.client("cloudformation")
+    running = deployment.running_parameters(formation, stage.stack)
+    parameters = own.config().parameters_of(stage) | given
+    default = str(sources.parameters()[ARCHITECTURE]["Default"])
+    architecture = parameters.get(ARCHITECTURE) or (running or {}).get(ARCHITECTURE) or default
+    site = Site(stage.stack, session.region_name, architecture, stage.profile)
+    return _Reached(site, StateFolder(own.state / f"stage-{name}"), formation, running, parameters)
+
+
+def _named(given: Sequence[str]) -> dict[str, str]:
+    pairs = [argument.partition("=") for argument in given]
+    if wrong := [name for name, equals, _ in pairs if not equals]:
+        raise click.UsageError(f"--set wants NAME=VALUE, and not {', '.join(wrong)}")
     return {name: value for name, _, value in pairs}
 
 
-def commands(given: Mapping[str, str], *, is_new: bool) -> list[list[str]]:
-    """The SAM CLI's commands, in their order. A running stack's other parameters keep their values."""
-    pairs = [f"{name}={value}" for name, value in given.items()]
-    # The cache does not know for which architecture a layer was built.
-    build = ["sam", "build", "--no-cached", "--parameter-overrides", *pairs]
-    # In place of whatever samconfig.toml has kept of the first deployment's answers.
-    deploy = ["sam", "deploy", "--confirm-changeset", "--parameter-overrides", *pairs]
-    return [build, [*deploy, "--guided"] if is_new else deploy]
+def _show(reached: _Reached, planned: Plan) -> None:
+    site = reached.site
+    click.echo(f"{site.stack} in {site.region}: " + ("a new stack" if planned.is_new else "an update"))
+    if planned.is_empty:
+        click.echo("  Nothing would change.")
+    for line in planned.lines():
+        click.echo(plain(f"  {line}"))
+    defaults = {name: str(about.get("Default", "")) for name, about in sources.parameters().items()}
+    told = {*reached.parameters, ARCHITECTURE}
+    if site.endpoint_url:
+        told |= {desk.url_parameter for desk in HELPDESKS}
+    kept = {
+        name: value
+        for name, value in (reached.running or {}).items()
+        if name not in told and value != defaults.get(name, value)
+    }
+    if kept:
+        values = ", ".join(f"{name}={value}" for name, value in kept.items())
+        click.echo(plain(f"  kept as it runs, since {folder.NAME} does not say it: {values}"))
 
 
-def check_machines(layer: Path, architecture: str) -> None:
-    """Raises BridgeError where a built library is for another machine than the functions will run on."""
-    for library in layer.rglob("*.so*"):
-        machine = int.from_bytes(library.read_bytes()[18:20], "little")
-        if _MACHINES.get(machine) != architecture:
-            raise BridgeError(f"{library.name} is not for {architecture}: build anew, with make deploy")
+def _say_what_comes_next(own: Folder, name: str, reached: _Reached, planned: Plan) -> None:
+    (stack,) = reached.formation.describe_stacks(StackName=reached.site.stack)["Stacks"]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+    if name == folder.LOCAL:
+        emulator_gaps.fill(emulator.Clients(str(reached.site.endpoint_url)), reached.site.stack)
+    click.echo(f"{reached.site.stack} is {'made' if planned.is_new else 'updated'}.")
+    if name == folder.LOCAL or not planned.is_new:
+        return
+    options = f"--region {reached.site.region}" + (
+        f" --profile {reached.site.profile}" if reached.site.profile else ""
+    )
+    click.echo("Now, once:")
+    for desk in HELPDESKS:
+        if secret := outputs.get(desk.secret_output):
+            keys = ", ".join(f'"{key}": "..."' for key in desk.credentials)
+            click.echo(
+                f"  {desk.title}'s access:\n    aws secretsmanager put-secret-value {options}"
+                f" --secret-id {secret} --secret-string '{{{keys}}}'"
+            )
+    click.echo(
+        "  the API's key:\n    aws apigateway get-api-key"
+        f" {options} --include-value --api-key {outputs['ApiKeyId']}"
+    )
+    for form in sorted(path.stem for path in own.forms.glob("*.y*ml")):
+        click.echo(
+            f"  the form {form}: {outputs['ApiUrl']}/forms/{form}, its secret:\n"
+            f"    aws secretsmanager create-secret {options} --name {outputs['FormSecretFolder']}/{form}"
+            """ --secret-string '{"secrets": ["..."]}'"""
+        )
+    click.echo(f"  subscribe to the outcomes: {outputs['OutcomesTopicArn']}")
+    click.echo(f"  then: bridge doctor --stack {reached.site.stack}")
 
 
-def parameters_of(stack_name: str, region: str | None, profile: str | None) -> dict[str, str] | None:
-    """The values with which a stack runs; None without one. Raises BridgeError where that is not known."""
+@contextmanager
+def _errors_of_aws() -> Iterator[None]:
     try:
-        formation = boto3.Session(region_name=region, profile_name=profile).client("cloudformation")
-        (stack,) = formation.describe_stacks(StackName=stack_name)["Stacks"]
-    except ClientError as error:
-        if "does not exist" in str(error):
-            return None
-        raise BridgeError(f"Whether {stack_name} runs cannot be read: {error}") from error
-    except BotoCoreError as error:
-        raise BridgeError(f"Whether {stack_name} runs cannot be read: {error}") from error
-    if stack["StackStatus"] == "REVIEW_IN_PROGRESS":
-        # A first change set that nobody has confirmed.
-        return None
-    parameters = stack.get("Parameters", [])
-    return {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in parameters}
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise BridgeError(plain_lines(str(error))) from error
 
 
-def _configured(samconfig: str) -> dict[str, Any]:
-    """Stack, region and profile as the SAM CLI will have them."""
-    default = tomllib.loads(samconfig)["default"]
-    parameters = default["global"]["parameters"] | default.get("deploy", {}).get("parameters", {})
-    return {name: parameters.get(name) for name in ("stack_name", "region", "profile")}
-
-
-if __name__ == "__main__":
-    try:
-        main(sys.argv[1:], os.environ)
-    except BridgeError as error:
-        raise SystemExit(str(error)) from error
+COMMANDS = (deploy,)

@@ -15,7 +15,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from bridge.commands.operate import on_a_stack
 from bridge.errors import BridgeError
 from bridge.generate import form_files
-from bridge.local.state import PROJECT, StateFolder
+from bridge.local import folder
+from bridge.local.state import StateFolder
 from bridge.plain import plain
 from bridge.stacks import checks, target
 from bridge.stacks.checks import Examined, Finding
@@ -63,8 +64,7 @@ def _made(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding
 @click.option(
     "--forms",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=PROJECT / "functions" / "forms",
-    help="Folder of the form files.  [default: functions/forms in the project]",
+    help="Folder of the form files.  [default: forms beside bridge.toml]",
 )
 @click.option(
     "--probe",
@@ -74,7 +74,7 @@ def _made(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding
 @click.option("--helpdesk", metavar="NAME", help="Probe this helpdesk only.")
 @click.option("--json", "as_json", is_flag=True, help="Each finding as an object in a line.")
 def doctor(
-    state_dir: Path, stack: str | None, forms: Path, probe: bool, helpdesk: str | None, as_json: bool
+    state_dir: Path, stack: str | None, forms: Path | None, probe: bool, helpdesk: str | None, as_json: bool
 ) -> None:
     """Look for what is broken or risky: raised alarms first, then the stack and its settings, then the forms.
 
@@ -98,7 +98,8 @@ def doctor(
         findings += stack_findings(examined, probed)
     else:
         click.echo("No stack is running: only the form files are looked at.", err=True)
-    findings += form_findings(forms)
+    own = folder.found()
+    findings += form_findings(forms or (own.forms if own else Path("forms")))
     for finding in findings:
         parts = asdict(finding)
         click.echo(json.dumps(parts) if as_json else "\n  ".join(map(plain, parts.values())))

@@ -6,34 +6,26 @@ import difflib
 import json
 import re
 import subprocess
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from bridge.errors import BridgeError
 from bridge.generate import form_files
-from bridge.local.state import PROJECT
+from bridge.local import folder
 from bridge.plain import plain_lines
 from bridge.stacks import samples
-from helpdesk.errors import RejectedError
 from helpdesk.http.forms.services import read_submission
 from helpdesk.http.signatures import Unverified
-from helpdesk.intake.requests import Defaults, read_body
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from helpdesk.http.forms.form_file import Form
-
-FOLDER = PROJECT / "functions" / "forms"
 _FIRST_BOUNDARY = re.compile(r"--([^\r\n]+)\r?\n")
 
 
 def _forms(_context: click.Context, _argument: click.Parameter, begun: str) -> list[str]:
     """The names of forms that begin so."""
-    return sorted(path.stem for path in FOLDER.glob(f"{begun}*.yaml"))
+    own = folder.found()
+    return sorted(path.stem for path in own.forms.glob(f"{begun}*.yaml")) if own else []
 
 
 @click.command(name="map")
@@ -45,14 +37,14 @@ def _forms(_context: click.Context, _argument: click.Parameter, begun: str) -> l
 def map_command(form: str, file: Path, content_type: str | None, diff: bool, answers: bool) -> None:
     """Show the request that a saved submission becomes; the status is 1 where it would be refused.
 
-    FORM is a form's name, or the path of a form file. FILE is a sample of events/, or a body as it was sent.
+    FORM is a form's name, or the path of a form file. FILE is a sample, or a body as it was sent.
 
     \b
     Example:
-      bridge map typeform events/form_add_typeform.json
+      bridge map typeform samples/form_add_typeform.json
       bridge map contact saved-body.txt --diff
     """
-    path = Path(form) if form.endswith((".yaml", ".yml")) else FOLDER / f"{form}.yaml"
+    path = Path(form) if form.endswith((".yaml", ".yml")) else folder.current().forms / f"{form}.yaml"
     definition = form_files.read(path)
     kind, raw = _saved(file, content_type)
     if isinstance(definition.file.verify, Unverified):
@@ -61,10 +53,12 @@ def map_command(form: str, file: Path, content_type: str | None, diff: bool, ans
         submission = read_submission(definition.file.service, kind, raw, definition.uploads)
         click.echo(_shown({"answers": submission.answers, "files": submission.files} if submission else None))
         return
-    request, problems = request_of(definition, kind, raw)
+    request, problems = form_files.request_of(definition, kind, raw)
     if diff:
         before = form_files.parse(path.stem, path.name, _committed(path))
-        old, new = (_shown(body).splitlines() for body in (request_of(before, kind, raw)[0], request))
+        old, new = (
+            _shown(body).splitlines() for body in (form_files.request_of(before, kind, raw)[0], request)
+        )
         changed = list(difflib.unified_diff(old, new, "committed", "now", lineterm=""))
         click.echo("\n".join(changed) if changed else "No difference.")
     else:
@@ -74,30 +68,6 @@ def map_command(form: str, file: Path, content_type: str | None, diff: bool, ans
 
 
 COMMANDS = (map_command,)
-
-
-def request_of(form: Form, content_type: str, raw: bytes) -> tuple[dict[str, Any] | None, Sequence[str]]:
-    """The body of the request (None for no finished submission), and all that is wrong with it."""
-    try:
-        submission = read_submission(form.file.service, content_type, raw, form.uploads)
-    except RejectedError as error:
-        raise BridgeError(f"{form.name}: {'; '.join(_problems_in(error))}") from error
-    if submission is None:
-        return None, ()
-    # What the function makes of the bytes and the day says nothing here.
-    mapped = form.request_of(replace(submission, id=submission.id or "(of-the-body)"))
-    problems = [f"this expression fails: {expression}" for expression in mapped.failures]
-    try:
-        read_body(mapped.body, Defaults(mapped.body["request_id"], form.source, "kapture"))
-    except RejectedError as error:
-        problems += _problems_in(error)
-    if mapped.is_unmapped:
-        problems.append("no answer is mapped: `bridge map --answers` shows what there is")
-    return mapped.body, problems
-
-
-def _problems_in(error: RejectedError) -> list[str]:
-    return [f"{problem.field} {problem.problem}" for problem in error.problems] or [error.message]
 
 
 def _saved(file: Path, content_type: str | None) -> tuple[str, bytes]:

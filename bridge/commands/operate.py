@@ -12,7 +12,8 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge.errors import BridgeError
-from bridge.local.state import PROJECT, StateFolder
+from bridge.local import folder
+from bridge.local.state import StateFolder
 from bridge.plain import plain
 from bridge.progress import at_work
 from bridge.stacks import target
@@ -39,7 +40,7 @@ def on_a_stack[F: Callable[..., Any]](command: F) -> F:
             "--state-dir",
             type=click.Path(file_okay=False, path_type=Path),
             envvar="BRIDGE_STATE_DIR",
-            default=PROJECT / ".bridge",
+            default=folder.default_state,
             help="State folder of the local stack.  [env: BRIDGE_STATE_DIR]",
         ),
         click.option(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bridge.errors import BridgeError
-from bridge.local.state import PROJECT
+from bridge.local.folder import Folder
 from bridge.stacks import samples
 from bridge.stacks.samples import FormSend
 from bridge.stacks.triggers import Triggers
@@ -40,10 +41,14 @@ def send(connected: Connected, body: Mapping[str, Any]) -> Request:
     return request
 
 
-def forms() -> list[dict[str, str]]:
-    """The forms that can be tried: `form`, and a `body` of `content_type` with a submission id of its own."""
+def forms(folder: str) -> list[dict[str, str]]:
+    """The forms of a user's folder that can be tried.
+
+    `form`, and a `body` of `content_type` with a submission id of its own.
+    """
     by_name: dict[str, dict[str, str]] = {}
-    for sample in samples.read_all(PROJECT / "events"):
+    kept = Folder(Path(folder)).samples
+    for sample in map(samples.read, sorted(kept.glob("*.json"))):
         if isinstance(sample.send, FormSend) and sample.becomes and not sample.needs:
             body = sample.send.body
             text = body if isinstance(body, str) else json.dumps(body, indent=2, ensure_ascii=False)
@@ -59,9 +64,11 @@ def submit(connected: Connected, form: str, body: str) -> Sent:
     """Sends a submission to the stack's API, signed as the form's service does it. Raises BridgeError."""
     if connected.local is None:
         raise BridgeError("Forms can be tried on the local stack only: the secret of a form is its service's")
-    known = next((known for known in forms() if known["form"] == form), None)
+    known = next(
+        (known for known in forms(connected.local.stack.bridge_folder) if known["form"] == form), None
+    )
     if known is None:
-        raise BridgeError(f"There is no form {form} with a sample in events/")
+        raise BridgeError(f"There is no form {form} with a sample")
     content_type = known["content_type"]
     if content_type.startswith("multipart/"):
         # A browser's text area has line ends of its own.

@@ -88,10 +88,11 @@ class Console:
 
     def choices(self) -> dict[str, Any]:
         """What can be tried and switched; it does not change."""
-        if self._reach().local is None:
+        local = self._reach().local
+        if local is None:
             return {"forms": [], "switches": []}
         return {
-            "forms": trying.forms(),
+            "forms": trying.forms(local.stack.bridge_folder),
             "switches": [{"name": switch.name, "label": switch.label} for switch in simulated.SWITCHES],
         }
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml  # type: ignore[import-untyped]  # it has no types
 
 from bridge.errors import BridgeError
-from helpdesk.errors import SettingsError
+from helpdesk.errors import RejectedError, SettingsError
 from helpdesk.http.forms.form_file import Form, load_forms, read_form
+from helpdesk.http.forms.services import read_submission
+from helpdesk.intake.requests import Defaults, read_body
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +52,30 @@ def parse(name: str, file: str, text: str) -> Form:
         return read_form(name, entry["content"], file, entry["lines"])
     except SettingsError as error:
         raise BridgeError(str(error)) from error
+
+
+def request_of(form: Form, content_type: str, raw: bytes) -> tuple[dict[str, Any] | None, Sequence[str]]:
+    """The body of the request (None for no finished submission), and all that is wrong with it."""
+    try:
+        submission = read_submission(form.file.service, content_type, raw, form.uploads)
+    except RejectedError as error:
+        raise BridgeError(f"{form.name}: {'; '.join(_problems_in(error))}") from error
+    if submission is None:
+        return None, ()
+    # What the function makes of the bytes and the day says nothing here.
+    mapped = form.request_of(replace(submission, id=submission.id or "(of-the-body)"))
+    problems = [f"this expression fails: {expression}" for expression in mapped.failures]
+    try:
+        read_body(mapped.body, Defaults(mapped.body["request_id"], form.source, "kapture"))
+    except RejectedError as error:
+        problems += _problems_in(error)
+    if mapped.is_unmapped:
+        problems.append("no answer is mapped: `bridge map --answers` shows what there is")
+    return mapped.body, problems
+
+
+def _problems_in(error: RejectedError) -> list[str]:
+    return [f"{problem.field} {problem.problem}" for problem in error.problems] or [error.message]
 
 
 def compile_all(folder: Path) -> str:

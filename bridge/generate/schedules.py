@@ -1,7 +1,4 @@
-"""Recurring requests: reads functions/schedules/*.yaml, writes them into the template, says when they come.
-
-python -m bridge.generate.schedules    writes them into template.yaml
-"""
+"""Recurring requests: reads schedules/*.yaml, writes them into the template's text, says when they come."""
 
 from __future__ import annotations
 
@@ -24,7 +21,6 @@ from pydantic import (
 )
 
 from bridge.errors import BridgeError
-from bridge.local.state import PROJECT
 from helpdesk.errors import RejectedError
 from helpdesk.intake.requests import Defaults, read_request
 from helpdesk.settings import Zone  # noqa: TC001 - pydantic reads it when the class is made
@@ -33,8 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-FOLDER = PROJECT / "functions" / "schedules"
-TEMPLATE = PROJECT / "template.yaml"
 PLACEHOLDER = "{scheduled_time}"
 # What EventBridge Scheduler itself replaces, in UTC.
 SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
@@ -43,7 +37,7 @@ SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
 _SKIPPED = 120
 _A_TICK = "2026-01-05T09:00:00Z"
 
-_BEGIN = "  # ── recurring requests: written out of functions/schedules by `make schedules` ───────────────\n"
+_BEGIN = "  # ── recurring requests: `bridge deploy` writes those of the user's folder here ───────────────\n"
 _END = "  # ── end of the recurring requests ────────────────────────────────────────────────────────────\n"
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
@@ -104,7 +98,7 @@ class Schedule(BaseModel):
         return json.dumps(filled, ensure_ascii=False, indent=2).replace(PLACEHOLDER, SCHEDULED_TIME)
 
 
-def read_all(folder: Path = FOLDER) -> dict[str, Schedule]:
+def read_all(folder: Path) -> dict[str, Schedule]:
     """Every schedule by its name, the file's own. Raises BridgeError naming all that is wrong."""
     schedules: dict[str, Schedule] = {}
     problems: list[str] = []
@@ -197,26 +191,7 @@ def written(template: str, schedules: Mapping[str, Schedule]) -> str:
     return f"{before}{_BEGIN}\n{resources(schedules)}\n{_END}{after}"
 
 
-def check() -> None:
-    """Raises BridgeError where the template does not hold the schedules as their files say."""
-    text = TEMPLATE.read_text()
-    if written(text, read_all()) != text:
-        raise BridgeError("functions/schedules has changed: run make schedules, which writes template.yaml")
-
-
 def every(schedule: Schedule) -> str:
     """A rate in words; empty for other expressions."""
     rate = _RATE.fullmatch(schedule.schedule)
     return f"every {rate['value']} {rate['unit']}{'s' if rate['value'] != '1' else ''}" if rate else ""
-
-
-def main() -> None:
-    """Write the schedules into the template, and name them."""
-    schedules = read_all()
-    TEMPLATE.write_text(written(TEMPLATE.read_text(), schedules))
-    for name in schedules:
-        print(f"{name}: {logical_id(name)}")
-
-
-if __name__ == "__main__":
-    main()

@@ -29,6 +29,9 @@ def fill(aws: Clients, stack_name: str) -> None:
     deployed = aws.cloudformation.describe_stack_resources(StackName=stack_name)["StackResources"]
     ids = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in deployed}
     for name, resource in template["Resources"].items():
+        if name not in ids:
+            # Its condition does not hold.
+            continue
         if resource["Type"] == "AWS::ApiGateway::RestApi":
             _complete_api(aws, ids[name], resource["Properties"]["Body"], ids)
         elif resource["Type"] == "AWS::IAM::Role":

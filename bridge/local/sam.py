@@ -1,18 +1,20 @@
-"""Builds and deploys template.yaml with the real SAM CLI, onto the emulator."""
+"""Builds and deploys with the real SAM CLI: onto the emulator, or into an AWS account."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+import re
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.errors import BridgeError
 from bridge.local import emulator, processes
-from bridge.local.state import PROJECT
+from bridge.local.state import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,38 +27,93 @@ ARTIFACTS_BUCKET = "bridge-artifacts"
 LIMIT_SECONDS = 300.0
 # The default of five seconds between two polls would be most of the deployment's time.
 POLL_SECONDS = "0.2"
-# samconfig.toml is written for AWS: this environment is not in it, so that nothing of it applies.
-CONFIG_ENVIRONMENT = "bridge-local"
+# Of a samconfig.toml that lies around nothing applies: this environment is not in it.
+CONFIG_ENVIRONMENT = "bridge"
+_CHANGE_SET = re.compile(r"arn:[\w-]+:cloudformation:\S+:changeSet/\S+")
 
 
-def start_build(state: StateFolder) -> Group:
+@dataclass(frozen=True)
+class Site:
+    """Where a stack is deployed, and what the SAM CLI needs to reach it."""
+
+    stack: str
+    region: str
+    architecture: str
+    profile: str | None = None
+    # None for an AWS account, and empty for an emulator that is not up yet, which is enough to build.
+    endpoint_url: str | None = None
+
+    @property
+    def arguments(self) -> list[str]:
+        """Options of `sam deploy`."""
+        arguments = ["--stack-name", self.stack, "--region", self.region]
+        if self.profile:
+            arguments += ["--profile", self.profile]
+        if self.endpoint_url is not None:
+            return [
+                *arguments,
+                *("--s3-bucket", ARTIFACTS_BUCKET),
+                *("--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"),
+            ]
+        return [*arguments, "--resolve-s3", "--capabilities", "CAPABILITY_IAM"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of the SAM CLI. The emulator's has none of any AWS account."""
+        if self.endpoint_url is None:
+            return {name: value for name, value in os.environ.items() if not name.startswith("SAM_")}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAM_"))}
+        return {
+            **kept,
+            **emulator.client_environment(self.endpoint_url),
+            "SAM_CLI_POLL_DELAY": POLL_SECONDS,
+        }
+
+
+def architecture() -> str:
+    """This machine's architecture in Lambda's spelling, since functions run here without a container."""
+    return "arm64" if platform.machine().lower() in {"arm64", "aarch64"} else "x86_64"
+
+
+def built(state: StateFolder, site: Site) -> Path:
+    """The folder into which is built. SAM's cache knows no architecture, so each has a folder."""
+    return state.sam / site.architecture / "build"
+
+
+def start_build(state: StateFolder, site: Site, template: Path) -> Group:
     """Start `sam build`; returns at once. What is unchanged since the last build comes from its cache."""
     _silence_version_check(state)
     command = [
         *_sam("build"),
-        *("--template-file", str(PROJECT / "template.yaml")),
-        *("--build-dir", str(state.sam / "build")),
-        *("--cached", "--cache-dir", str(state.sam / "cache")),
+        *("--template-file", str(template)),
+        *("--build-dir", str(built(state, site))),
+        *("--cached", "--cache-dir", str(state.sam / site.architecture / "cache")),
         "--parallel",
-        *_parameters({}),
+        *_overrides(state, {"Architecture": site.architecture}),
     ]
-    return state.start("sam-build", command, env=_environment(state, {}), cwd=PROJECT)
+    return state.start("sam-build", command, env=_environment(state, site), cwd=template.parent)
 
 
-def start_deploy(state: StateFolder, endpoint_url: str, parameters: Mapping[str, str]) -> Group:
-    """Start `sam deploy` of what was built; returns at once."""
+def start_change_set(state: StateFolder, site: Site, parameters: Mapping[str, str]) -> Group:
+    """Start `sam deploy` of what was built, as far as its change set; returns at once.
+
+    A running stack's other parameters keep their values.
+    """
     command = [
         *_sam("deploy"),
-        *("--template-file", str(state.sam / "build" / "template.yaml")),
-        *("--stack-name", STACK_NAME),
-        *("--region", emulator.REGION),
-        *("--s3-bucket", ARTIFACTS_BUCKET),
-        *("--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"),
-        *("--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"),
-        *_parameters(parameters),
+        *("--template-file", str(built(state, site) / "template.yaml")),
+        *site.arguments,
+        *("--no-execute-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"),
+        *_overrides(state, {"Architecture": site.architecture, **parameters}),
     ]
-    variables = {**emulator.client_environment(endpoint_url), "SAM_CLI_POLL_DELAY": POLL_SECONDS}
-    return state.start("sam-deploy", command, env=_environment(state, variables), cwd=PROJECT)
+    return state.start("sam-deploy", command, env=_environment(state, site), cwd=state.root)
+
+
+def change_set(state: StateFolder, group: Group) -> str | None:
+    """The ARN of the change set; None where nothing would change. Raises BridgeError as `finish`."""
+    finish(state, group)
+    found = _CHANGE_SET.search(state.log(group.name).read_text())
+    return found[0] if found else None
 
 
 def finish(state: StateFolder, group: Group) -> None:
@@ -72,42 +129,36 @@ def finish(state: StateFolder, group: Group) -> None:
         raise BridgeError(f"{title} {how}. {state.end_of_log(group.name)}")
 
 
-def architecture() -> str:
-    """This machine's architecture in Lambda's spelling, since functions run here without a container."""
-    return "arm64" if platform.machine().lower() in {"arm64", "aarch64"} else "x86_64"
-
-
 def _sam(command: str) -> list[str]:
     program = Path(sys.executable).parent / "sam"
     if not program.exists():
-        raise BridgeError(f"The SAM CLI is missing: {program}. Set the project up again with: make setup")
+        raise BridgeError(f"The SAM CLI is missing: {program}. Install ticket-bridge again")
     return [str(program), command, "--config-env", CONFIG_ENVIRONMENT]
 
 
-def _parameters(parameters: Mapping[str, str]) -> list[str]:
-    pairs = {"Architecture": architecture(), **parameters}
-    return ["--parameter-overrides", *(f"{name}={value}" for name, value in pairs.items())]
+def _overrides(state: StateFolder, parameters: Mapping[str, str]) -> list[str]:
+    # In a file any value is kept as it is; on a command line SAM takes quotes and blanks for its own.
+    # JSON is YAML as well, and SAM reads no file that is called JSON.
+    file = state.temporary / "parameters.yaml"
+    write_json(file, dict(parameters))
+    return ["--parameter-overrides", f"file://{file}"]
 
 
-def _environment(state: StateFolder, variables: Mapping[str, str]) -> dict[str, str]:
-    """The user's variables (package indexes and proxies are named there) without those of any AWS account."""
+def _environment(state: StateFolder, site: Site) -> dict[str, str]:
+    """The user's variables too: package indexes and proxies are named there."""
     kept = {
         name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("AWS_", "SAM_", "PYTHON")) and name != "VIRTUAL_ENV"
+        for name, value in site.environment.items()
+        if not name.startswith("PYTHON") and name != "VIRTUAL_ENV"
     }
     path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
     return {
         **kept,
         "PATH": path,
         "TMPDIR": str(state.scratch()),
-        "ARCHITECTURE": architecture(),
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_DEFAULT_REGION": emulator.REGION,
+        "ARCHITECTURE": site.architecture,
         "SAM_CLI_TELEMETRY": "0",
         "__SAM_CLI_APP_DIR": str(state.sam / "app"),
-        **variables,
     }
 
 

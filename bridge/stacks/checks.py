@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import requests
 from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has no types
 
-from bridge.local.state import PROJECT
+from bridge.generate import sources
+from bridge.local import folder
 from bridge.stacks.alarms import alarms
 from bridge.stacks.queues import OWN_QUEUES
 from helpdesk.clients.markers import OFF, marker_in
@@ -194,14 +195,14 @@ def memory(stack: Examined) -> Iterator[Finding]:
             f"Requests are given up after {settings.give_up_after_s / 3600:g} h;"
             f" the queue forgets them after {kept_s / 3600:g} h.",
             "What the queue forgets is lost without an outcome.",
-            f"GiveUpAfterHours={kept_s // 3600 - 24} in make deploy",
+            f"GiveUpAfterHours={kept_s // 3600 - 24} in bridge.toml",
         )
     life = stack.target.dynamodb.describe_time_to_live(TableName=stack.target.ledger_table)
     if life["TimeToLiveDescription"].get("TimeToLiveStatus") not in ("ENABLED", "ENABLING"):
         yield Finding(
             "Items of the ledger do not expire.",
             "The table grows for ever, and so does its price.",
-            "template.yaml: LedgerTable, TimeToLiveSpecification on expires_at; then make deploy",
+            "template.yaml: LedgerTable, TimeToLiveSpecification on expires_at; then bridge deploy",
         )
 
 
@@ -218,7 +219,7 @@ def reading(stack: Examined) -> Iterator[Finding]:
         yield Finding(
             f"The queue may take {stack.concurrency} of the {limit} runs at a time that this account has.",
             "While it does, forms and the API are refused and runs by the clock fall out.",
-            f"QueueConcurrency={max(_LEAST_CONCURRENCY, limit - _BESIDE_THE_QUEUE)} in make deploy,"
+            f"QueueConcurrency={max(_LEAST_CONCURRENCY, limit - _BESIDE_THE_QUEUE)} in bridge.toml,"
             " or ask AWS for a higher quota of Lambda's concurrent executions",
         )
 
@@ -240,13 +241,13 @@ def load(stack: Examined) -> Iterator[Finding]:
             yield Finding(
                 f"The budget cannot be used: {figures}.",
                 "Requests wait although the helpdesk would take them.",
-                f"QueueConcurrency={needed} in make deploy",
+                f"QueueConcurrency={needed} in bridge.toml",
             )
         elif stack.concurrency > 2 * needed:
             yield Finding(
                 f"More runs at a time than the budget feeds: {figures}.",
                 "Batches find the budget drawn: they cost invocations, and requests go to and fro.",
-                f"QueueConcurrency={needed} in make deploy",
+                f"QueueConcurrency={needed} in bridge.toml",
             )
 
 
@@ -281,11 +282,11 @@ def _filter_of(sns: Any, subscription: str) -> Any:
 
 
 def template(stack: Examined) -> Iterator[Finding]:
-    """Whether what is deployed is the template of this checkout, and still as it was deployed."""
+    """Whether what is deployed is this version's template, with this folder's schedules, and as deployed."""
     formation = stack.client("cloudformation")
     body = formation.get_template(StackName=stack.target.name, TemplateStage="Original")["TemplateBody"]
     deployed = yaml_helper.yaml_parse(body) if isinstance(body, str) else body
-    here = yaml_helper.yaml_parse((PROJECT / "template.yaml").read_text())
+    here = yaml_helper.yaml_parse(sources.template(folder.found()))
     other = [
         f"{part}.{name}"
         for part in ("Parameters", "Resources", "Outputs")
@@ -294,10 +295,10 @@ def template(stack: Examined) -> Iterator[Finding]:
     ]
     if other:
         yield Finding(
-            f"The deployed template is not the one of this checkout: {', '.join(other[:10])}"
+            f"The deployed template is not the one of this version and folder: {', '.join(other[:10])}"
             + (f" and {len(other) - 10} more." if len(other) > 10 else "."),
             "Docs, alarms and checks speak of what is here.",
-            "make deploy, or check out the version that is deployed",
+            "bridge deploy, or install the version that is deployed",
         )
     if stack.target.endpoint_url is None:
         yield from _drift(formation, stack.target.name)
@@ -328,7 +329,7 @@ def _drift(formation: Any, stack: str) -> Iterator[Finding]:
         yield Finding(
             f"{drift['LogicalResourceId']} has been changed by hand: {changed or 'it is gone'}.",
             "The next deployment may undo it, and nobody else knows of it.",
-            f"template.yaml: {drift['LogicalResourceId']}, or make deploy to undo it",
+            f"template.yaml: {drift['LogicalResourceId']}, or bridge deploy to undo it",
         )
 
 
@@ -352,7 +353,7 @@ _REMEDIES = {
     "gate_closed_token_refused": "aws secretsmanager put-secret-value with a valid token",
     "secret_malformed": 'aws secretsmanager put-secret-value as {"token": "..."}',
     "paused": "bridge resume",
-    "api_key_refused": "the key of output ApiKeyId belongs to no usage plan of this API: make deploy",
+    "api_key_refused": "the key of output ApiKeyId belongs to no usage plan of this API: bridge deploy",
 }
 
 
@@ -399,12 +400,12 @@ def _marker(stack: Examined, helpdesk: str, request_id: str, ticket: Ticket) -> 
         return
     why = "After a lost answer a ticket is not found, and its request is parked for a person."
     if field == OFF:
-        yield Finding(f"Tickets at {helpdesk} carry no marker.", why, f"{parameter}=details in make deploy")
+        yield Finding(f"Tickets at {helpdesk} carry no marker.", why, f"{parameter}=details in bridge.toml")
     else:
         yield Finding(
             f"The marker does not come back from {helpdesk} in {field}.",
             why,
-            f"{parameter}=title, or a field that your account shows, in make deploy",
+            f"{parameter}=title, or a field that your account shows, in bridge.toml",
         )
 
 
@@ -420,7 +421,7 @@ def _clock(helpdesk: str, began: datetime, ticket: Ticket) -> Iterator[Finding]:
         yield Finding(
             f"The test ticket was made just now, and {helpdesk} says {hours:+.2f} h off.",
             why,
-            f"{parameter}=... in make deploy: the zone in which it prints times; or its clock is wrong",
+            f"{parameter}=... in bridge.toml: the zone in which it prints times; or its clock is wrong",
         )
 
 

@@ -7,23 +7,25 @@ import re
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import requests
 from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge.errors import BridgeError
-from bridge.generate import schedules
-from bridge.local import emulator, emulator_gaps, processes, sam
+from bridge.generate import sources
+from bridge.local import emulator, emulator_gaps, folder, processes, sam
 from bridge.local.helpdesks import HELPDESKS, Wish
-from bridge.local.state import EMULATOR, PROJECT, Stack
-from bridge.stacks import local_metrics
+from bridge.local.state import EMULATOR, Stack
+from bridge.stacks import deployment, local_metrics
 from bridge.stacks.queues import OWN_QUEUES, subscribe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from bridge.local.folder import Folder
     from bridge.local.helpdesks import LocalHelpdesk
     from bridge.local.processes import Group
     from bridge.local.state import StateFolder
@@ -53,10 +55,12 @@ def up(
     wishes: Mapping[str, Wish] | None = None,
     enforce_iam: bool = False,
     console: bool = True,
+    own: Folder | None = None,
     report: Callable[[str], None],
 ) -> Stack:
     """Start and deploy everything; on a stack that runs already, build and deploy again onto it.
 
+    What is deployed are the forms, schedules and settings of `own`, by default the folder that is worked in.
     `wishes` says by the names of helpdesks what is wished of each; all others are simulated. With
     `enforce_iam` the roles of the template are checked; a running emulator keeps to what it was started
     with. `console` says whether the page is served. Whatever ends it early, Ctrl-C too, what it started is
@@ -70,7 +74,15 @@ def up(
             state.stop_all()
         with _undone_on_failure(state, keep=state.groups()):
             try:
-                return _up(state, running, checked, report, enforce_iam=enforce_iam, console=console)
+                return _up(
+                    state,
+                    running,
+                    checked,
+                    report,
+                    own or folder.current(),
+                    enforce_iam=enforce_iam,
+                    console=console,
+                )
             except (BotoCoreError, ClientError, requests.RequestException) as error:
                 raise BridgeError(f"A step failed: {error}. The logs are in {state.logs}") from error
 
@@ -100,6 +112,7 @@ def _up(
     running: Stack | None,
     wishes: Mapping[str, Wish],
     report: Callable[[str], None],
+    own: Folder,
     *,
     enforce_iam: bool,
     console: bool,
@@ -110,9 +123,10 @@ def _up(
         processes.check_stop()
         report(f"{time.monotonic() - began:5.1f} s  {step}")
 
-    schedules.check()
+    settings = settings_of(own)
+    site = local_site("")
     # The build needs nothing that runs, so everything else starts beside it.
-    build = sam.start_build(state)
+    build = sam.start_build(state, site, sources.assemble(own, state.root / "source"))
     servers = [_server(state, desk, wishes[desk.name]) for desk in HELPDESKS]
     page = (state.running(CONSOLE) or _start_console(state)) if console else None
     if running is None:
@@ -133,16 +147,15 @@ def _up(
 
     sam.finish(state, build)
     done(f"sam build, log {state.log(build.name)}")
-    # So that who plays with it sees changes soon.
-    served = {"Helpdesks": ",".join(urls), "WatchMinutes": "1"}
     addresses = {server.helpdesk.url_parameter: urls[server.helpdesk.name] for server in servers}
-    deploy = sam.start_deploy(state, endpoint_url, served | addresses)
-    sam.finish(state, deploy)
+    site = local_site(endpoint_url)
+    planned = deployment.plan(state, site, aws.cloudformation, settings | addresses)
+    deployment.execute(aws.cloudformation, site, planned)
     emulator_gaps.fill(aws, sam.STACK_NAME)
-    done(f"sam deploy, log {state.log(deploy.name)}")
+    done(f"sam deploy, log {state.log('sam-deploy')}")
 
     console_url = ready_url(state, CONSOLE, page) if page else ""
-    stack = _describe(aws, outcomes_queue_url, urls, console_url)
+    stack = replace(_describe(aws, outcomes_queue_url, urls, console_url), bridge_folder=str(own.root))
     subscribe(aws, queue_url=outcomes_queue_url, topic_arn=stack.outcomes_topic_arn, raw=True)
     for server in servers:
         _give_credentials(aws, stack, server, anew=running is None or server.starts)
@@ -151,9 +164,29 @@ def _up(
     state.write_stack(stack)
     if state.running(local_metrics.NAME) is None:
         command = [sys.executable, "-m", local_metrics.__name__, "--state-dir", str(state.root)]
-        state.start(local_metrics.NAME, command, env=emulator.bare_environment(state), cwd=PROJECT)
+        state.start(local_metrics.NAME, command, env=emulator.bare_environment(state), cwd=state.root)
     done(f"ready, described in {state.stack_file}")
     return stack
+
+
+def local_site(endpoint_url: str) -> sam.Site:
+    """Where the local stack is deployed, by the emulator's address."""
+    return sam.Site(sam.STACK_NAME, emulator.REGION, sam.architecture(), endpoint_url=endpoint_url)
+
+
+def settings_of(own: Folder) -> dict[str, str]:
+    """What a folder sets for its local stack; what only this machine knows is not taken from there."""
+    config = own.config()
+    _, stage = config.stage(folder.LOCAL)
+    of_this_machine = {"Architecture", "Helpdesks", *(desk.url_parameter for desk in HELPDESKS)}
+    given = config.parameters_of(stage)
+    # All are simulated, and the folder's default comes first.
+    served = dict.fromkeys(
+        [*given.get("Helpdesks", "kapture").split(","), *(desk.name for desk in HELPDESKS)]
+    )
+    # So that who plays with it sees changes soon.
+    usual = {"WatchMinutes": "1", "Helpdesks": ",".join(served)}
+    return usual | {name: value for name, value in given.items() if name not in of_this_machine}
 
 
 def _checked(desk: LocalHelpdesk, wish: Wish) -> Wish:
@@ -192,7 +225,7 @@ def start_simulator(state: StateFolder, desk: LocalHelpdesk, credentials: Mappin
     ready_file.unlink(missing_ok=True)
     command = [sys.executable, "-m", desk.module, "--port", "0", "--ready-file", str(ready_file)]
     command += desk.arguments(credentials)
-    return state.start(desk.simulator, command, env=emulator.bare_environment(state), cwd=PROJECT)
+    return state.start(desk.simulator, command, env=emulator.bare_environment(state), cwd=state.root)
 
 
 def _start_console(state: StateFolder) -> Group:
@@ -201,7 +234,7 @@ def _start_console(state: StateFolder) -> Group:
     ready_file.unlink(missing_ok=True)
     command = [sys.executable, "-m", "bridge.console.server", "--state-dir", str(state.root)]
     command += ["--ready-file", str(ready_file)]
-    return state.start(CONSOLE, command, env=emulator.bare_environment(state), cwd=PROJECT)
+    return state.start(CONSOLE, command, env=emulator.bare_environment(state), cwd=state.root)
 
 
 def ready_url(state: StateFolder, name: str, server: Group | None) -> str:

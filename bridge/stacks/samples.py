@@ -187,21 +187,22 @@ def read(path: Path) -> Sample:
         ) from error
 
 
-def read_all(folder: Path) -> list[Sample]:
-    """Every sample of a folder, each after those that it needs.
+def read_all(*folders: Path) -> list[Sample]:
+    """Every sample of the folders, each after those that it needs.
 
     Raises BridgeError where one needs a sample that is not there, or where they need each other.
     """
-    left = {path.stem: read(path) for path in sorted(folder.glob("*.json"))}
+    places = " and ".join(map(str, folders))
+    left = {path.stem: read(path) for folder in folders for path in sorted(folder.glob("*.json"))}
     if not left:
-        raise BridgeError(f"There is no sample in {folder}")
+        raise BridgeError(f"There is no sample in {places}")
     ordered: list[Sample] = []
     while left:
         ready = [sample for sample in left.values() if not sample.needs & left.keys()]
         missing = {need for sample in ready for need in sample.needs} - {s.name for s in ordered}
         if missing or not ready:
             names = ", ".join(sorted(missing or left))
-            raise BridgeError(f"In {folder}, samples that are missing or need each other: {names}")
+            raise BridgeError(f"In {places}, samples that are missing or need each other: {names}")
         ordered += ready
         left = {name: sample for name, sample in left.items() if sample not in ready}
     return ordered

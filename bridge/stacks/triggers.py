@@ -9,6 +9,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -19,8 +20,8 @@ from bridge.errors import BridgeError
 from bridge.generate import form_files
 from bridge.local import sam
 from bridge.local.emulator import Clients
+from bridge.local.folder import Folder
 from bridge.local.helpdesks import HELPDESKS
-from bridge.local.state import PROJECT
 from bridge.stacks.form_signing import sign
 from bridge.stacks.queues import subscribe
 from bridge.stacks.samples import ApiSend, BusSend, CallbackSend, FormSend, QueueSend, ScheduleSend, TopicSend
@@ -51,6 +52,7 @@ class Triggers:
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._aws = Clients(stack.endpoint_url)
+        self._forms = Folder(Path(stack.bridge_folder)).forms
         # Subscribed twice, a topic would deliver twice.
         self._subscribing = threading.Lock()
         self._making_secrets = threading.Lock()
@@ -100,7 +102,7 @@ class Triggers:
         return Sent(request_id, response.status_code, response.text)
 
     def _to_form(self, send: FormSend) -> Sent:
-        form = form_files.read(PROJECT / "functions" / "forms" / f"{send.form}.yaml")
+        form = form_files.read(self._forms / f"{send.form}.yaml")
         signed = sign(form, self._form_secret(send.form), send.raw)
         headers = {**self._stack.api_headers, "content-type": send.content_type, **signed.headers}
         headers |= {name.lower(): value for name, value in send.headers.items()}

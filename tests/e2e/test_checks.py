@@ -113,7 +113,7 @@ def test_a_queue_that_hides_and_keeps_too_short_is_found(doctor: Doctor, stack: 
     assert [finding["change"] for finding in findings] == [
         "template.yaml: RequestsQueue, VisibilityTimeout: 180",
         "template.yaml: Globals, LEASE_S: 40",
-        "GiveUpAfterHours=0 in make deploy",
+        "GiveUpAfterHours=0 in bridge.toml",
     ]
     assert doctor() == []
 
@@ -156,7 +156,7 @@ def test_a_queue_that_nobody_reads_or_that_takes_the_whole_account_is_found(
         )
 
     assert unread["change"] == f"aws lambda update-event-source-mapping --uuid {uuid} --enabled"
-    assert crowded["change"].startswith(f"QueueConcurrency={limit - 5} in make deploy")
+    assert crowded["change"].startswith(f"QueueConcurrency={limit - 5} in bridge.toml")
 
 
 def test_a_subscription_that_hears_everything_is_found(doctor: Doctor, stack: Stack, aws: Clients) -> None:

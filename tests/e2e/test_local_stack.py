@@ -225,7 +225,7 @@ def test_demo_under_the_roles_of_the_template_is_as_expected_and_plain_text(own:
     finished = _bridge("demo --enforce-iam", own)
     assert finished.returncode == 0, finished.stderr
     assert "\x1b" not in finished.stdout
-    for sample in samples.read_all(PROJECT / "events"):
+    for sample in samples.read_all(PROJECT / "events", PROJECT / "examples" / "samples"):
         (row,) = (line for line in finished.stdout.splitlines() if sample.name in line.split())
         assert " ok " in row
     _assert_nothing_left(StateFolder(own.root / "demo"))

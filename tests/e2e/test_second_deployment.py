@@ -1,25 +1,27 @@
-"""A second `make deploy`, with the real SAM CLI: what it does not name keeps the value that runs."""
+"""`bridge deploy` onto the stack that runs, with the real SAM CLI: what it shows, keeps and refuses."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+import json
 from typing import TYPE_CHECKING, Any
 
 import yaml  # type: ignore[import-untyped]  # it has no types
+from click.testing import CliRunner
 
-from bridge.commands import deploy
-from bridge.local import emulator, emulator_gaps
+from bridge.cli import bridge
+from bridge.errors import BridgeError
 from bridge.local.sam import STACK_NAME
 from bridge.local.state import PROJECT
+from bridge.stacks import deployment
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
+    from click.testing import Result
 
     from bridge.local.emulator import Clients
-    from bridge.local.state import Stack
+    from bridge.local.state import Stack, StateFolder
 
 FUNCTIONS = (
     "ticket-queue",
@@ -30,68 +32,99 @@ FUNCTIONS = (
     "watch",
     "daily-audit",
 )
+MINE = """\
+service: json
+verify: {scheme: none}
+request: {operation: add, ticket: {title: answers.title}}
+"""
 
 
-def _deploy(stack: Stack, *parameters: str) -> subprocess.CompletedProcess[str]:
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ARCHITECTURE"))
-    }
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {
-        **kept,
-        **emulator.client_environment(stack.endpoint_url),
-        "AWS_DEFAULT_REGION": stack.region,
-        "SAM_CLI_TELEMETRY": "0",
-        "PATH": path,
-    }
-    command = [sys.executable, "-m", "bridge.commands.deploy", *parameters]
-    # Yes, deploy this change set.
-    return subprocess.run(
-        command,
-        env=environment,
-        cwd=PROJECT,
-        input="y\n",
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
+def _deploy(state: StateFolder, *options: str, answers: str = "") -> Result:
+    return CliRunner().invoke(
+        bridge, ["deploy", "local", "--state-dir", str(state.root), *options], input=answers
     )
 
 
 def _variables(aws: Clients, function: str) -> dict[str, str]:
-    configuration: Any = aws.lambda_.get_function_configuration(FunctionName=f"{STACK_NAME}-{function}")
-    variables: dict[str, str] = configuration["Environment"]["Variables"]
+    found: Any = aws.lambda_.get_function_configuration(FunctionName=f"{STACK_NAME}-{function}")
+    variables: dict[str, str] = found["Environment"]["Variables"]
     return variables
 
 
-def _parameters(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", stack.endpoint_url)
-    assert deploy.parameters_of("elsewhere", stack.region, None) is None
-    parameters = deploy.parameters_of(STACK_NAME, stack.region, None)
-    assert parameters
-    return parameters
+def _parameters(aws: Clients) -> dict[str, str]:
+    running = deployment.running_parameters(aws.cloudformation, STACK_NAME)
+    assert running
+    return running
 
 
-def test_a_second_deployment_changes_what_it_names_in_every_function_and_nothing_else(
-    stack: Stack, aws: Clients, monkeypatch: pytest.MonkeyPatch
+def test_a_second_deployment_shows_and_changes_what_it_names_and_nothing_else(
+    state: StateFolder, stack: Stack, aws: Clients
 ) -> None:
     before = {function: _variables(aws, function) for function in FUNCTIONS}
-    values = _parameters(stack, monkeypatch)
-    # Not what the template has by default: `sam deploy --guided` would offer that.
+    values = _parameters(aws)
+    # Not what the template has by default.
     assert values["KaptureUrl"] == stack.kapture_url
     try:
-        done = _deploy(stack, "KaptureBudget=600")
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        shown = _deploy(state, "--set", "KaptureBudget=600", "--plan")
+        refused = _deploy(state, "--set", "KaptureBudget=600", answers="n\n")
+        assert _parameters(aws) == values
+        done = _deploy(state, "--set", "KaptureBudget=600", answers="y\n")
+        assert done.exit_code == 0, done.output + str(done.exception)
 
-        assert "KaptureBudget: 600, before 0" in done.stdout
-        assert _parameters(stack, monkeypatch) == values | {"KaptureBudget": "600"}
+        for told in (shown, refused):
+            assert (told.exit_code, "Nothing was changed." in told.output) == (0, True)
+        plan = [line.strip() for line in shown.output.splitlines()]
+        assert "setting     KaptureBudget: 0 -> 600" in plan
+        assert "changed     7 functions: settings" in plan
+        assert [line for line in plan if line.startswith(("new ", "removed", "replaced"))] == []
+        assert _parameters(aws) == values | {"KaptureBudget": "600"}
         for function in FUNCTIONS:
             assert _variables(aws, function) == before[function] | {"KAPTURE_BUDGET": "600"}
+        # What is not said keeps the value that runs, and is told to.
+        again = _deploy(state, "--plan")
+        assert "Nothing would change." in again.output
+        assert "KaptureBudget=600" in again.output
     finally:
-        done = _deploy(stack, "KaptureBudget=0")
-        emulator_gaps.fill(aws, STACK_NAME)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert _parameters(stack, monkeypatch) == values
+        done = _deploy(state, "--set", "KaptureBudget=0", "--yes")
+    assert done.exit_code == 0, done.output
+    assert _parameters(aws) == values
+
+
+def test_a_deployment_that_would_lose_a_secret_is_refused_and_says_how_to_insist(
+    state: StateFolder, stack: Stack, aws: Clients
+) -> None:
+    values = _parameters(aws)
+
+    done = _deploy(state, "--set", "Helpdesks=kapture", "--yes")
+
+    assert isinstance(done.exception, BridgeError)
+    assert "the secret SocialboardsSecret" in str(done.exception)
+    assert "--allow-loss SocialboardsSecret" in str(done.exception)
+    assert _parameters(aws) == values
+    assert aws.secretsmanager.get_secret_value(SecretId=stack.socialboards_secret_arn)["SecretString"]
+
+
+def test_a_form_of_ones_own_is_deployed_in_the_place_of_the_examples(
+    state: StateFolder,
+    stack: Stack,
+    aws: Clients,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "bridge.toml").write_text("")
+    (tmp_path / "forms").mkdir()
+    (tmp_path / "forms" / "mine.yaml").write_text(MINE)
+    try:
+        with monkeypatch.context() as own:
+            own.setenv("BRIDGE_FOLDER", str(tmp_path))
+            done = _deploy(state, "--yes")
+            assert done.exit_code == 0, done.output + str(done.exception)
+
+        assert "removed     WeeklyReviewSchedule (schedule)" in done.output
+        built = next(state.sam.glob("*/build/FormIntakeFunction/forms.json"))
+        assert [form["name"] for form in json.loads(built.read_text())] == ["mine"]
+    finally:
+        assert _deploy(state, "--yes").exit_code == 0
 
 
 def test_cloudformation_is_sent_no_alias_and_no_merge_key(stack: Stack, aws: Clients) -> None:

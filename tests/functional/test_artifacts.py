@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 import certificates
-from bridge.commands.deploy import check_machines
+from bridge.stacks.deployment import check_machines
 from tests.bench.artifacts import ARCHITECTURE, FUNCTIONS, SDK_IN_LAYER, build_functions, build_layer, zipped
 from tests.functional.scripted import Reply, scripted
 from tests.unit.test_structure import ON_LAMBDA

@@ -19,7 +19,11 @@ from bridge.stacks.samples import FormSend, Sample
 from tests.deployment import Answer, Clock, Context, Deployment
 
 ROOT = Path(__file__).parents[2]
-SAMPLES = {sample.name: sample for sample in samples.read_all(ROOT / "events") if sample.becomes is not None}
+SAMPLES = {
+    sample.name: sample
+    for sample in samples.read_all(ROOT / "examples" / "samples")
+    if sample.becomes is not None
+}
 SECRET = "a-secret-of-these-tests"
 OTHER_SECRET = "the-secret-of-another-form"
 NEW_SECRET = "a-newer-secret-of-these-tests"
@@ -47,7 +51,7 @@ def deployment(
 ) -> Iterator[Deployment]:
     """The shipped forms, and two plain ones; each has the same secret, but `other`."""
     folder = tmp_path / "forms"
-    shutil.copytree(ROOT / "functions" / "forms", folder)
+    shutil.copytree(ROOT / "examples" / "forms", folder)
     for name in ("plain", "other"):
         (folder / f"{name}.yaml").write_text(PLAIN)
     with mock_aws():

@@ -53,7 +53,7 @@ def add_with(deep: str) -> str:
 def deployment(monkeypatch: pytest.MonkeyPatch, kapture_url: str, tmp_path: Path) -> Iterator[Deployment]:
     """The shipped forms and a plain one, and Kapture's callbacks."""
     folder = tmp_path / "forms"
-    shutil.copytree(ROOT / "functions" / "forms", folder)
+    shutil.copytree(ROOT / "examples" / "forms", folder)
     (folder / "plain.yaml").write_text(PLAIN)
     with mock_aws():
         deployed = Deployment(monkeypatch, kapture_url, "functional-test-token")

@@ -20,7 +20,7 @@ from tests.faults.scene import Scene, add
 
 # Their markers were the same while those were made without a key.
 VICTIM, FORMS_OWN_ID, ATTACKER = "order-761316", "20d603", "contact:20d603"
-CONTACT = (Path(__file__).parents[2] / "functions" / "forms" / "contact.yaml").read_text()
+CONTACT = (Path(__file__).parents[2] / "examples" / "forms" / "contact.yaml").read_text()
 SECRET = "a-secret-of-these-tests"
 
 

@@ -23,7 +23,11 @@ from helpdesk.http.forms.services import read_submission
 from tests.deployment import Answer, Clock, Deployment
 
 ROOT = Path(__file__).parents[2]
-SAMPLES = [sample.send for sample in samples.read_all(ROOT / "events") if isinstance(sample.send, FormSend)]
+SAMPLES = [
+    sample.send
+    for sample in samples.read_all(ROOT / "examples" / "samples")
+    if isinstance(sample.send, FormSend)
+]
 SECRET = "a-secret-of-these-tests"
 WEBHOOKS_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 URLENCODED = "application/x-www-form-urlencoded"
@@ -62,7 +66,7 @@ def deployment(
 ) -> Iterator[Deployment]:
     """The shipped forms and those above."""
     folder = tmp_path / "forms"
-    shutil.copytree(ROOT / "functions" / "forms", folder)
+    shutil.copytree(ROOT / "examples" / "forms", folder)
     for name, text in FORMS.items():
         (folder / f"{name}.yaml").write_text(text)
     with mock_aws():

@@ -42,7 +42,7 @@ def carried(sample: samples.Sample) -> list[dict[str, Any]]:
 
 SAMPLES = [
     pytest.param(request, "invalid" not in sample.name, id=sample.name)
-    for sample in samples.read_all(ROOT / "events")
+    for sample in samples.read_all(ROOT / "events", ROOT / "examples" / "samples")
     for request in carried(sample)
 ]
 

@@ -1,54 +1,107 @@
-"""A deployment sends the parameters that its caller names, and nothing else of what runs."""
+"""A deployment: what is sent, what is told of it, and what is refused."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from samcli.commands.deploy.deploy_context import (  # type: ignore[import-untyped]  # it has no types
+from click.testing import CliRunner
+from samcli.cli.types import CfnParameterOverridesType  # type: ignore[import-untyped]  # it has no types
+from samcli.commands.deploy.deploy_context import (  # type: ignore[import-untyped]  # as above
     DeployContext,
 )
 
-from bridge.commands import deploy
+from bridge.cli import bridge
 from bridge.errors import BridgeError
+from bridge.local import sam
+from bridge.local.state import StateFolder
+from bridge.stacks import deployment
+from bridge.stacks.deployment import Change, Plan
 from tests.unit.test_template import TEMPLATE
 
-KNOWN: dict[str, Any] = TEMPLATE["Parameters"]
+SECRETS = {"TokenSecret": "AWS::SecretsManager::Secret", "SocialboardsSecret": "AWS::SecretsManager::Secret"}
+BOTH = {name: str(about.get("Default", "")) for name, about in TEMPLATE["Parameters"].items()} | {
+    "Helpdesks": "kapture,socialboards"
+}
 
 
-def sent(command: list[str]) -> list[dict[str, Any]]:
-    """What the SAM CLI makes of the command for CloudFormation."""
-    pairs = command[command.index("--parameter-overrides") + 1 :]
-    overrides = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+def change(action: str, *, type_: str = "AWS::SQS::Queue", **more: Any) -> Change:
+    return Change("RequestsQueue", type_, action, **more)
+
+
+def sent(tmp_path: Path, parameters: dict[str, str]) -> dict[str, Any]:
+    """What the SAM CLI makes of parameters for CloudFormation, when the stack runs already."""
+    options = sam._overrides(StateFolder(tmp_path), parameters)
+    overrides = CfnParameterOverridesType().convert((options[1],), None, None)
     merged: list[dict[str, Any]] = DeployContext.merge_parameters(TEMPLATE, overrides)
-    return merged
+    return {entry.pop("ParameterKey"): entry for entry in merged}
 
 
-def test_a_running_stack_keeps_every_value_that_is_not_named() -> None:
-    build, again = deploy.commands({"KaptureBudget": "600", "Architecture": "x86_64"}, is_new=False)
+def test_a_running_stack_keeps_every_value_that_is_not_named(tmp_path: Path) -> None:
+    parameters = sent(tmp_path, {"KaptureBudget": "600", "Architecture": "x86_64"})
 
-    assert "--guided" not in again
-    assert "--confirm-changeset" in again
-    parameters = {parameter.pop("ParameterKey"): parameter for parameter in sent(again)}
     assert parameters.pop("KaptureBudget") == {"ParameterValue": "600"}
     assert parameters.pop("Architecture") == {"ParameterValue": "x86_64"}
     assert {*map(str, parameters.values())} == {"{'UsePreviousValue': True}"}
-    assert build[:3] == ["sam", "build", "--no-cached"]
 
 
-def test_only_a_first_deployment_asks() -> None:
-    _, first = deploy.commands({"Architecture": "arm64"}, is_new=True)
+@pytest.mark.parametrize(
+    "value", ["", "kapture,socialboards", '{"paid": "CL"}', "a b = c", "it's", "https://x/{ticket_id}"]
+)
+def test_any_value_reaches_cloudformation_as_it_is(tmp_path: Path, value: str) -> None:
+    assert sent(tmp_path, {"KaptureSubStatuses": value})["KaptureSubStatuses"] == {"ParameterValue": value}
 
-    assert first[-1] == "--guided"
+
+@pytest.mark.parametrize("action", ["remove", "replace", "may replace"])
+@pytest.mark.parametrize("type_", ["AWS::SQS::Queue", "AWS::DynamoDB::Table", "AWS::SecretsManager::Secret"])
+def test_losing_a_queue_a_table_or_a_secret_takes_a_flag_that_names_it(action: str, type_: str) -> None:
+    lost = change(action, type_=type_, kept=True)
+    planned = Plan(is_new=False, change_set="arn", changes=(lost,))
+
+    assert planned.losses() == [lost]
+    assert planned.losses(["AnotherQueue"]) == [lost]
+    assert planned.losses(["RequestsQueue"]) == []
 
 
-def test_a_parameter_that_the_template_does_not_have_is_told() -> None:
-    assert deploy.named(["KaptureBudget=600", "DefaultSource=a=b"], KNOWN) == {
-        "KaptureBudget": "600",
-        "DefaultSource": "a=b",
-    }
-    for wrong in ("KaptureBugdet=600", "KaptureBudget"):
-        with pytest.raises(BridgeError, match="KaptureBu"):
-            deploy.named([wrong.replace("KaptureBudget", "KaptureBu"), "Helpdesks=kapture"], KNOWN)
+def test_changing_one_in_its_place_and_losing_what_holds_nothing_needs_no_flag() -> None:
+    changes = (change("modify"), change("add"), change("replace", type_="AWS::Lambda::LayerVersion"))
+
+    assert Plan(is_new=False, change_set="arn", changes=changes).losses() == []
+
+
+def test_a_plan_says_what_is_lost_first_and_names_no_more_than_changes() -> None:
+    function = Change("WatchFunction", "AWS::Lambda::Function", "modify", properties=("Environment",))
+    follows = Change("WatchRole", "AWS::IAM::Role", "modify", follows=True)
+    gone = change("remove", kept=False)
+    planned = Plan(
+        is_new=False,
+        change_set="arn",
+        changes=(function, follows, gone),
+        parameters={"KaptureBudget": ("0", "600")},
+    )
+
+    assert list(planned.lines()) == [
+        "removed     RequestsQueue (queue): it is deleted, with what it holds",
+        "setting     KaptureBudget: 0 -> 600",
+        "changed     1 functions: settings",
+    ]
+
+
+def test_a_secret_whose_condition_turns_false_is_known_to_go_whatever_the_change_set_says() -> None:
+    fewer = BOTH | {"Helpdesks": "kapture"}
+
+    assert deployment.removed(TEMPLATE, BOTH, SECRETS) == []
+    assert deployment.removed(TEMPLATE, fewer, SECRETS) == [
+        Change("SocialboardsSecret", "AWS::SecretsManager::Secret", "remove", kept=True)
+    ]
+
+
+def test_a_table_that_the_template_has_no_more_is_known_to_go() -> None:
+    (gone,) = deployment.removed(
+        TEMPLATE, BOTH, {"OldTable": "AWS::DynamoDB::Table", "OldRole": "AWS::IAM::Role"}
+    )
+
+    assert (gone.name, gone.precious) == ("OldTable", "table")
 
 
 @pytest.mark.parametrize("machine", [b"\xb7\x00", b"\x3e\x00"])
@@ -57,14 +110,53 @@ def test_a_layer_for_another_machine_is_not_deployed(tmp_path: Path, machine: by
     (tmp_path / "python" / "_core.so").write_bytes(b"\x7fELF".ljust(18, b"\0") + machine + b"rest")
     right, wrong = ("arm64", "x86_64") if machine == b"\xb7\x00" else ("x86_64", "arm64")
 
-    deploy.check_machines(tmp_path, right)
+    deployment.check_machines(tmp_path, right)
     with pytest.raises(BridgeError, match=f"_core.so is not for {wrong}"):
-        deploy.check_machines(tmp_path, wrong)
+        deployment.check_machines(tmp_path, wrong)
 
 
-def test_where_it_is_not_known_whether_a_stack_runs_nothing_is_deployed(
-    monkeypatch: pytest.MonkeyPatch,
+def test_each_architecture_is_built_into_a_folder_of_its_own(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path)
+    folders = {sam.built(state, sam.Site("s", "r", name)) for name in ("arm64", "x86_64")}
+
+    assert len(folders) == 2
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one stage, that is worked in."""
+    (tmp_path / "bridge.toml").write_text('[stages.prod]\nregion = "eu-west-1"\n')
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nowhere"], "No stage nowhere: local, prod"),
+        (["local"], "No stack is running"),
+        (["prod", "--set", "KaptureBudget"], "--set wants NAME=VALUE"),
+    ],
+)
+def test_what_cannot_be_deployed_is_told_before_anything_is_built(
+    mine: Path, arguments: list[str], told: str
 ) -> None:
-    monkeypatch.delenv("AWS_DEFAULT_REGION")
-    with pytest.raises(BridgeError, match="Whether here runs cannot be read: You must specify a region"):
-        deploy.parameters_of("here", region=None, profile=None)
+    done = CliRunner().invoke(bridge, ["deploy", *arguments])
+
+    assert done.exit_code != 0
+    assert told in done.output + str(done.exception)
+    assert not (mine / ".bridge" / "stage-prod" / "source").exists()
+
+
+def test_where_it_is_not_known_whether_a_stack_runs_nothing_is_built(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+
+    done = CliRunner().invoke(bridge, ["deploy", "prod"])
+
+    assert isinstance(done.exception, BridgeError)
+    assert not (mine / ".bridge" / "stage-prod" / "source").exists()
+    assert json.dumps(str(done.exception))

@@ -19,8 +19,8 @@ from helpdesk.http.forms.services import Submission, read_submission
 from helpdesk.intake.requests import Defaults, read_body
 
 ROOT = Path(__file__).parents[2]
-FORMS = sorted((ROOT / "functions" / "forms").glob("*.yaml"))
-SAMPLES = [sample for sample in samples.read_all(ROOT / "events") if sample.becomes is not None]
+FORMS = sorted((ROOT / "examples" / "forms").glob("*.yaml"))
+SAMPLES = [sample for sample in samples.read_all(ROOT / "examples" / "samples") if sample.becomes is not None]
 
 GOOD = """\
 service: html
@@ -70,7 +70,7 @@ def test_every_form_file_has_a_sample(path: Path) -> None:
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
 def test_a_sample_becomes_exactly_the_request_that_it_says(sample: Sample) -> None:
     assert isinstance(sample.send, FormSend)
-    form = form_files.read(ROOT / "functions" / "forms" / f"{sample.send.form}.yaml")
+    form = form_files.read(ROOT / "examples" / "forms" / f"{sample.send.form}.yaml")
     submission = read_submission(form.file.service, sample.send.content_type, sample.send.raw, form.uploads)
     assert submission
 
@@ -81,7 +81,7 @@ def test_a_sample_becomes_exactly_the_request_that_it_says(sample: Sample) -> No
 
 
 def test_the_build_and_the_function_read_the_same() -> None:
-    loaded = load_forms(form_files.compile_all(ROOT / "functions" / "forms"))
+    loaded = load_forms(form_files.compile_all(ROOT / "examples" / "forms"))
     assert loaded == {path.stem: form_files.read(path) for path in FORMS}
 
 
@@ -241,7 +241,9 @@ def test_a_request_id_names_the_form_and_always_fits(own: str, request_id: str |
 
 
 def test_map_shows_the_request_of_a_sample() -> None:
-    done = CliRunner().invoke(map_command, ["tally", str(ROOT / "events" / "form_add_tally.json")])
+    done = CliRunner().invoke(
+        map_command, ["tally", str(ROOT / "examples" / "samples" / "form_add_tally.json")]
+    )
     (sample,) = [sample for sample in SAMPLES if sample.name == "form_add_tally"]
     assert json.loads(done.stdout) == sample.becomes
 

@@ -63,7 +63,7 @@ def test_a_helpdesks_words_do_not_steer_the_terminal() -> None:
 def test_a_persons_words_do_not_steer_the_terminal(tmp_path: Path) -> None:
     body = tmp_path / "body"
     body.write_bytes(b"subject=" + quote(ESC + "\x9b31m").encode())
-    form = Path(__file__).parents[2] / "functions" / "forms" / "contact.yaml"
+    form = Path(__file__).parents[2] / "examples" / "forms" / "contact.yaml"
 
     shown = CliRunner().invoke(map_command, [str(form), str(body), "--answers"]).output
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from bridge.cli import bridge
 from bridge.errors import BridgeError
-from bridge.generate import schedules
+from bridge.generate import schedules, sources
 from helpdesk.intake.requests import Defaults, read_request
 
 GOOD = """\
@@ -25,10 +25,6 @@ request:
 def read(folder: Path, text: str, name: str = "plants") -> schedules.Schedule:
     (folder / f"{name}.yaml").write_text(text)
     return schedules.read_all(folder)[name]
-
-
-def test_the_template_holds_the_schedules_as_their_files_say() -> None:
-    schedules.check()
 
 
 def test_a_tick_is_named_by_its_time(tmp_path: Path) -> None:
@@ -129,7 +125,7 @@ def test_two_files_whose_schedules_would_have_one_name_are_refused(tmp_path: Pat
 
 
 def test_writing_twice_changes_nothing(tmp_path: Path) -> None:
-    template = schedules.TEMPLATE.read_text()
+    template = sources.TEMPLATE.read_text()
     plants = {"plants": read(tmp_path, GOOD)}
 
     once = schedules.written(template, plants)

@@ -17,6 +17,8 @@ from samtranslator import yaml_helper  # type: ignore[import-untyped]  # as abov
 from samtranslator.parser.parser import Parser  # type: ignore[import-untyped]  # as above
 from samtranslator.translator.translator import Translator  # type: ignore[import-untyped]  # as above
 
+from bridge.generate import sources
+from bridge.local.folder import EXAMPLES
 from helpdesk.models import HelpdeskName
 from helpdesk.runtime.invocation import api_deadline, queue_deadline, schedule_deadline
 from helpdesk.settings import KaptureSettings, Settings, SocialboardsSettings, load_settings
@@ -25,7 +27,8 @@ from tests.unit.test_settings import NEEDED
 
 _READ_YAML: Any = yaml_helper.yaml_parse
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "template.yaml").read_text()
+# With the schedule of the examples in it.
+TEXT = sources.template(EXAMPLES)
 TEMPLATE: dict[str, Any] = _READ_YAML(TEXT)
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
 FUNCTION = "AWS::Serverless::Function"
@@ -472,6 +475,13 @@ OTHERWISE: dict[str, Any] = {
     "KaptureZone": "UTC",
     "KaptureHosts": "other.example",
     "KaptureClosedStatuses": "Done",
+    "KapturePathVersion": "none",
+    "KaptureSubStatuses": '{"paid": "CL"}',
+    "KaptureSendApiKey": "true",
+    "SocialboardsHosts": "other.example",
+    "SocialboardsTokenPath": "/oauth",
+    "SocialboardsCalls": '{"status": "PUT /tickets/{ticket_id}/state"}',
+    "SocialboardsTicketUrl": "https://other.example/{ticket_id}",
     "MarkerField": "title",
     "DefaultSource": "other",
     "AlarmTopicArn": "arn:aws:sns:eu-west-1:123456789012:alarms",

@@ -1,0 +1,121 @@
+"""Commands about a user's own folder: `bridge init` makes it, `bridge check` looks whether it is right."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bridge.commands import folder_checks
+from bridge.errors import BridgeError
+from bridge.generate import user_folder
+from bridge.local import folder
+from bridge.local.folder import NAME, Config
+from bridge.plain import plain_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_STACK = Config().stage(folder.LOCAL)[1].stack
+_FIRST_STAGE = "prod"
+_ADDRESS = f"https://{folder_checks.PLACEHOLDER}.kapturecrm.com"
+
+
+@click.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path), default=".")
+@click.option(
+    "--helpdesk",
+    "helpdesks",
+    multiple=True,
+    type=click.Choice(["kapture", "socialboards"]),
+    help="Which is served; may be said twice, the default first.",
+)
+@click.option("--kapture-url", metavar="URL", help="Address of your Kapture account.")
+@click.option("--form", "forms", multiple=True, metavar="NAME", help="A form to begin with; may be repeated.")
+@click.option("--stack", default=_STACK, show_default=True, help="Name of the stack in AWS.")
+@click.option("--region", help="AWS region of the stack.  [default: that of your AWS set-up]")
+@click.option("--yes", "-y", is_flag=True, help="Ask nothing: what is not said takes its default.")
+def init(
+    directory: Path,
+    helpdesks: Sequence[str],
+    kapture_url: str | None,
+    forms: Sequence[str],
+    stack: str,
+    region: str | None,
+    yes: bool,
+) -> None:
+    """Make a folder of your own: settings, forms with samples, a schedule, a check for CI.
+
+    Only what no option says is asked. No file is ever overwritten.
+
+    \b
+    Example:
+      bridge init mine
+      bridge init mine --helpdesk kapture --kapture-url https://acme.kapturecrm.com --form contact
+    """
+    if (directory / NAME).exists():
+        raise BridgeError(f"{directory / NAME} is there already")
+    if not helpdesks:
+        asked = "kapture" if yes else _ask("Helpdesks (kapture, socialboards, or both)", "kapture")
+        helpdesks = _names(asked)
+    parameters = {"Helpdesks": ",".join(helpdesks)}
+    if "kapture" in helpdesks:
+        url = kapture_url or (_ADDRESS if yes else _ask("Address of your Kapture account", _ADDRESS))
+        parameters["KaptureUrl"] = url.rstrip("/")
+    if not forms:
+        offer = ", ".join(user_folder.forms())
+        forms = _names("contact" if yes else _ask(f"Forms to begin with ({offer}; or none)", "contact"))
+        forms = [] if forms == ["none"] else forms
+    said = {name: value for name, value in parameters.items() if value != _ADDRESS}
+    if wrong := folder_checks.wrong_parameters(said):
+        raise BridgeError("\n".join(wrong))
+    files = user_folder.write(
+        directory, stage=_FIRST_STAGE, stack=stack, region=region, parameters=parameters, chosen=forms
+    )
+    for file in files:
+        click.echo(file)
+    if parameters.get("KaptureUrl") == _ADDRESS:
+        click.echo(f"Put the address of your account into {NAME}: KaptureUrl.", err=True)
+    here = "" if directory == Path() else f"cd {shlex.quote(str(directory))} && "
+    click.echo(f"Next: {here}bridge check && bridge up")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One object for each check.")
+def check(as_json: bool) -> None:
+    """Look at everything in this folder that can be known without an account, as CI does.
+
+    Settings of every stage, forms against their samples, schedules with their next times, the template. The
+    status is 0 where all is right, 1 where something is wrong.
+
+    \b
+    Example:
+      bridge check
+    """
+    results = []
+    for result in folder_checks.check(folder.current()):
+        results.append(result)
+        if as_json:
+            click.echo(json.dumps(asdict(result)))
+            continue
+        click.echo(plain_lines(f"{'ok   ' if result.ok else 'WRONG'}  {result.what}"))
+        for line in result.problems:
+            click.echo(plain_lines(f"       {line}"))
+    if not all(result.ok for result in results):
+        raise click.exceptions.Exit(1)
+
+
+def _ask(question: str, default: str) -> str:
+    answer: str = click.prompt(question, default=default, err=True)
+    return answer
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+COMMANDS = (init, check)

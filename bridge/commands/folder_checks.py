@@ -1,0 +1,190 @@
+"""What can be known of a user's folder without an account."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bridge.errors import BridgeError
+from bridge.generate import form_files, schedules, sources
+from bridge.local.folder import LOCAL
+from bridge.stacks import samples
+from bridge.stacks.local_stack import settings_of
+from bridge.stacks.samples import FormSend
+from helpdesk.errors import SettingsError
+from helpdesk.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from bridge.local.folder import Folder
+
+# What `bridge init` writes where nobody has said the account.
+PLACEHOLDER = "YOUR-ACCOUNT"
+_TICKS_SHOWN = 3
+# Stands for what a deployment makes: names, addresses and ARNs.
+_MADE_LATER = "made-by-the-deployment"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One check: what was looked at, and all that is wrong with it."""
+
+    what: str
+    problems: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+def check(own: Folder) -> Iterator[Result]:
+    """Every check of a folder, as it is made."""
+    yield from _settings(own)
+    yield from _forms(own)
+    yield from _schedules(own)
+    yield _template(own)
+
+
+def wrong_parameters(given: Mapping[str, str]) -> list[str]:
+    """What is wrong with the values of parameters; what is not given has its default."""
+    known = sources.parameters()
+    problems = [f"{name}: there is no such setting" for name in given if name not in known]
+    for name, value in given.items():
+        problems += [f"{name}: {problem}" for problem in _wrong(value, known.get(name, {}))]
+        if PLACEHOLDER in value:
+            problems.append(f"{name}: put the name of your account in the place of {PLACEHOLDER}")
+    return problems or _refused_by_the_functions({**_defaults(), **given})
+
+
+def _settings(own: Folder) -> Iterator[Result]:
+    try:
+        config = own.config()
+    except BridgeError as error:
+        yield Result("settings", tuple(str(error).splitlines()))
+        return
+    for name in [*config.stages, LOCAL]:
+        _, stage = config.stage(name)
+        given = settings_of(own) if name == LOCAL else config.parameters_of(stage)
+        yield Result(f"settings of the stage {name}: {len(given)} given", tuple(wrong_parameters(given)))
+
+
+def _defaults() -> dict[str, str]:
+    return {name: str(about.get("Default", "")) for name, about in sources.parameters().items()}
+
+
+def _wrong(value: str, about: Mapping[str, Any]) -> Iterator[str]:
+    if about.get("Type") == "Number":
+        try:
+            number = float(value)
+        except ValueError:
+            yield f"is no number: {value!r}"
+            return
+        if number < about.get("MinValue", number) or number > about.get("MaxValue", number):
+            yield f"must be {about.get('MinValue', '-')} to {about.get('MaxValue', '-')}, and not {value}"
+    allowed = [str(choice) for choice in about.get("AllowedValues", [value])]
+    if value not in allowed:
+        yield f"must be one of {', '.join(allowed)}, and not {value!r}"
+    if not re.fullmatch(about.get("AllowedPattern", ".*"), value, re.DOTALL):
+        yield f"{about.get('ConstraintDescription', 'must fit ' + about['AllowedPattern'])}: {value!r}"
+
+
+def _refused_by_the_functions(values: Mapping[str, str]) -> list[str]:
+    """What the functions would say of these values when they start."""
+    parameter_of = sources.variables()
+    environment = {
+        variable: values[parameter] if parameter else _MADE_LATER
+        for variable, parameter in parameter_of.items()
+    }
+    try:
+        load_settings(environment)
+    except SettingsError as error:
+        problems = str(error).split("; ")
+        parts = [problem.partition(":") for problem in problems]
+        return [f"{parameter_of.get(name) or name}:{rest}" for name, _, rest in parts]
+    return []
+
+
+def _forms(own: Folder) -> Iterator[Result]:
+    by_form: dict[str, list[samples.Sample]] = defaultdict(list)
+    unread = []
+    for path in sorted(own.samples.glob("*.json")):
+        try:
+            sample = samples.read(path)
+        except BridgeError as error:
+            unread.append(str(error))
+            continue
+        if isinstance(sample.send, FormSend) and sample.becomes is not None:
+            by_form[sample.send.form].append(sample)
+    if unread:
+        yield Result("samples", tuple(unread))
+    for path in sorted(own.forms.glob("*.y*ml")):
+        yield _form(path, by_form.pop(path.stem, []))
+    for form, left in by_form.items():
+        names = ", ".join(sample.name for sample in left)
+        yield Result(f"samples of {form}", (f"there is no form {form}, but samples of it: {names}",))
+
+
+def _form(path: Path, known: list[samples.Sample]) -> Result:
+    what = f"form {path.stem}: {len(known)} sample{'' if len(known) == 1 else 's'}"
+    try:
+        form = form_files.read(path)
+    except BridgeError as error:
+        return Result(what, tuple(str(error).splitlines()))
+    problems = [] if known else [f"no sample: keep one as samples/form_add_{path.stem}.json, with `becomes`"]
+    for sample in known:
+        send = sample.send
+        if not isinstance(send, FormSend):
+            continue
+        try:
+            body, wrong = form_files.request_of(form, send.content_type, send.raw)
+        except BridgeError as error:
+            wrong, body = [str(error)], sample.becomes
+        problems += [f"{sample.name}: {problem}" for problem in wrong]
+        if body != sample.becomes:
+            problems.append(f"{sample.name}: becomes another request; see: bridge map {path.stem} FILE")
+    return Result(what, tuple(problems))
+
+
+def _schedules(own: Folder) -> Iterator[Result]:
+    try:
+        known = schedules.read_all(own.schedules)
+    except BridgeError as error:
+        yield Result("schedules", tuple(str(error).splitlines()))
+        return
+    for name, schedule in known.items():
+        times = schedule.next_times(datetime.now(UTC), _TICKS_SHOWN)
+        ahead = ", ".join(f"{moment:%a %Y-%m-%d %H:%M}" for moment in times)
+        when = ahead or schedules.every(schedule) or "never again"
+        state = "" if schedule.enabled else " (disabled)"
+        yield Result(f"schedule {name}{state}: {when} {schedule.zone}")
+
+
+def _template(own: Folder) -> Result:
+    """Whether the SAM CLI takes what would be deployed."""
+    try:
+        text = sources.template(own)
+    except BridgeError:
+        return Result("template", ("not looked at: the schedules are wrong",))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "template.yaml"
+        file.write_text(text)
+        done = subprocess.run(
+            [Path(sys.executable).parent / "sam", "validate", "--lint", "--template-file", file],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "AWS_DEFAULT_REGION": "us-east-1", "SAM_CLI_TELEMETRY": "0"},
+            cwd=folder,
+        )
+    problems = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    return Result("template, by the SAM CLI", tuple(problems) if done.returncode else ())

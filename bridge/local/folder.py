@@ -1,0 +1,128 @@
+"""The user's folder: bridge.toml with the stages and their settings, forms, schedules, samples."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from bridge.errors import BridgeError
+from bridge.local.state import IS_CHECKOUT, PROJECT
+
+NAME = "bridge.toml"
+# The stage that is always there: the stack of `bridge up`.
+LOCAL = "local"
+
+type _Value = str | bool | int | float | list[str]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Stage(_Part):
+    """One deployment: which stack in which account, and what is set for it alone."""
+
+    # Longer names leave no room for those of functions and schedules.
+    stack: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")] = "ticket-bridge"
+    region: str | None = None
+    profile: str | None = None
+    parameters: dict[str, _Value] = Field(default_factory=dict)
+
+
+class Config(_Part):
+    """What bridge.toml says."""
+
+    parameters: dict[str, _Value] = Field(default_factory=dict)
+    stages: dict[str, Stage] = Field(default_factory=dict)
+
+    def stage(self, name: str | None) -> tuple[str, Stage]:
+        """The stage of that name, or the only one. Raises BridgeError."""
+        known = {LOCAL: Stage(), **self.stages}
+        if name is None:
+            name = next(iter(self.stages), None) if len(self.stages) == 1 else None
+        if name not in known:
+            there = ", ".join(known)
+            raise BridgeError(f"Say which stage: {there}" if name is None else f"No stage {name}: {there}")
+        return name, known[name]
+
+    def parameters_of(self, stage: Stage) -> dict[str, str]:
+        """What is set for a stage, as CloudFormation takes it: the stage's own goes before the rest."""
+        return {name: _text(value) for name, value in {**self.parameters, **stage.parameters}.items()}
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that holds bridge.toml."""
+
+    root: Path
+
+    @property
+    def forms(self) -> Path:
+        """The form files."""
+        return self.root / "forms"
+
+    @property
+    def schedules(self) -> Path:
+        """The recurring requests."""
+        return self.root / "schedules"
+
+    @property
+    def samples(self) -> Path:
+        """The submissions that the forms are checked with."""
+        return self.root / "samples"
+
+    @property
+    def state(self) -> Path:
+        """What the tools keep: never committed."""
+        return (PROJECT if IS_CHECKOUT and self == EXAMPLES else self.root) / ".bridge"
+
+    def config(self) -> Config:
+        """What bridge.toml says. Raises BridgeError that names all that is wrong."""
+        file = self.root / NAME
+        try:
+            return Config.model_validate(tomllib.loads(file.read_text()))
+        except OSError as error:
+            raise BridgeError(f"{file}: {error.strerror}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise BridgeError(f"{NAME}: is no TOML: {error}") from error
+        except ValidationError as error:
+            problems = {".".join(map(str, bad["loc"][:4])): bad["msg"] for bad in error.errors()}
+            raise BridgeError("\n".join(f"{NAME}: {at}: {what}" for at, what in problems.items())) from error
+
+
+# Its forms and schedules are those of the demo and of the tests.
+EXAMPLES = Folder(PROJECT / "examples")
+
+
+def found() -> Folder | None:
+    """The folder that is worked in: BRIDGE_FOLDER, or the nearest one upwards; in a checkout the examples."""
+    if named := os.environ.get("BRIDGE_FOLDER"):
+        return Folder(Path(named).absolute())
+    here = Path.cwd()
+    above = (Folder(folder) for folder in (here, *here.parents) if (folder / NAME).is_file())
+    return next(above, EXAMPLES if IS_CHECKOUT else None)
+
+
+def current() -> Folder:
+    """The same. Raises BridgeError where there is none."""
+    folder = found()
+    if folder is None:
+        raise BridgeError(f"There is no {NAME} here or above. Make a folder with: bridge init")
+    return folder
+
+
+def default_state() -> Path:
+    """The state folder of the local stack."""
+    folder = found()
+    return folder.state if folder else Path.cwd() / ".bridge"
+
+
+def _text(value: _Value) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(value) if isinstance(value, list) else str(value)

@@ -1,0 +1,302 @@
+"""Deploys a stack in two steps: a change set that is told in people's words, and its execution."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has no types
+
+from bridge.errors import BridgeError
+from bridge.local import processes, sam
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from mypy_boto3_cloudformation.client import CloudFormationClient
+
+    from bridge.local.sam import Site
+    from bridge.local.state import StateFolder
+
+# What holds requests, what became of them, or what an operator has put there.
+_PRECIOUS = {
+    "AWS::SQS::Queue": "queue",
+    "AWS::DynamoDB::Table": "table",
+    "AWS::SecretsManager::Secret": "secret",
+}
+_FUNCTION = "AWS::Lambda::Function"
+_IN_PROGRESS = "_IN_PROGRESS"
+# The field e_machine of ELF's header, 18 bytes from its beginning.
+_MACHINES = {0xB7: "arm64", 0x3E: "x86_64"}
+# A first deployment takes about four minutes, and a roll-back as long again.
+_EXECUTION_S = 1800.0
+
+
+@dataclass(frozen=True)
+class Change:
+    """One resource that a deployment makes, changes, replaces or removes."""
+
+    name: str
+    type: str
+    # add, modify, replace, may replace, or remove.
+    action: str
+    # Whether the resource outlives its place in the stack.
+    kept: bool = False
+    # The properties that change.
+    properties: tuple[str, ...] = ()
+    # Whether it only refers to what changes: CloudFormation looks at it, and mostly finds the same value.
+    follows: bool = False
+
+    @property
+    def precious(self) -> str:
+        """Queue, table or secret where the change would lose one; else empty."""
+        return _PRECIOUS.get(self.type, "") if self.action in ("replace", "may replace", "remove") else ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a deployment would do."""
+
+    is_new: bool
+    change_set: str | None
+    changes: tuple[Change, ...] = ()
+    # The values that change, by parameter: before (None where there is none) and after.
+    parameters: Mapping[str, tuple[str | None, str]] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything is deployed already."""
+        return self.change_set is None
+
+    def losses(self, allowed: Sequence[str] = ()) -> list[Change]:
+        """Queues, tables and secrets that it would replace or remove, but those that are named."""
+        return [change for change in self.changes if change.precious and change.name not in allowed]
+
+    def lines(self) -> Iterator[str]:
+        """It in people's words, the gravest first."""
+        for change in self.changes:
+            if change.action in ("remove", "replace", "may replace"):
+                yield f"{_VERBS[change.action]:10}  {change.name} ({_kind(change.type)}){_fate(change)}"
+        for name, (before, after) in self.parameters.items():
+            if not (self.is_new or before is None):
+                yield f"setting     {name}: {before or '(empty)'} -> {after or '(empty)'}"
+            elif before is None and not self.is_new:
+                yield f"setting     {name}: {after or '(empty)'} (new)"
+        functions = [change for change in self.changes if change.type == _FUNCTION]
+        modified = [change for change in functions if change.action == "modify"]
+        if modified:
+            properties = sorted({name for change in modified for name in change.properties})
+            yield f"{_VERBS['modify']:10}  {len(modified)} functions: {', '.join(map(_property, properties))}"
+        for action in ("add", "modify"):
+            others = [
+                change
+                for change in self.changes
+                if change.action == action and change not in modified and not change.follows
+            ]
+            if self.is_new:
+                yield from _counted(others)
+            else:
+                yield from (f"{_VERBS[action]:10}  {change.name} ({_kind(change.type)})" for change in others)
+
+
+_VERBS = {
+    "add": "new",
+    "modify": "changed",
+    "replace": "replaced",
+    "may replace": "may be replaced",
+    "remove": "removed",
+}
+
+
+def removed(
+    template: Mapping[str, Any], parameters: Mapping[str, str], running: Mapping[str, str]
+) -> list[Change]:
+    """Queues, tables and secrets that run (their types by name) and that the template would make no more.
+
+    A second opinion: not every CloudFormation names in its change set what goes because a condition turns.
+    """
+
+    def holds(condition: Any) -> bool:
+        ((verb, of),) = condition.items()
+        match verb:
+            case "Condition":
+                return holds(template["Conditions"][of])
+            case "Fn::Not":
+                return not holds(of[0])
+            case "Fn::And":
+                return all(map(holds, of))
+            case "Fn::Or":
+                return any(map(holds, of))
+        first, second = (parameters.get(part["Ref"]) if isinstance(part, dict) else part for part in of)
+        return str(first) == str(second)
+
+    resources = template["Resources"]
+    return [
+        Change(name, type_, "remove", kept=_is_kept(resources.get(name, {})))
+        for name, type_ in running.items()
+        if type_ in _PRECIOUS
+        and (
+            name not in resources
+            or ("Condition" in resources[name] and not holds({"Condition": resources[name]["Condition"]}))
+        )
+    ]
+
+
+def _is_kept(resource: Mapping[str, Any]) -> bool:
+    return str(resource.get("DeletionPolicy", "Delete")).startswith("Retain")
+
+
+def build(state: StateFolder, site: Site, template: Path) -> None:
+    """Build for the site's architecture. Raises BridgeError where that fails, or is for another machine."""
+    sam.finish(state, sam.start_build(state, site, template))
+    check_machines(sam.built(state, site) / "HelpdeskLayer", site.architecture)
+
+
+def check_machines(layer: Path, architecture: str) -> None:
+    """Raises BridgeError where a built library is for another machine than the functions will run on."""
+    for library in layer.rglob("*.so*"):
+        machine = int.from_bytes(library.read_bytes()[18:20], "little")
+        if _MACHINES.get(machine) != architecture:
+            raise BridgeError(f"{library.name} is not for {architecture}: remove the folder .bridge/*/sam")
+
+
+def running_parameters(formation: CloudFormationClient, stack: str) -> dict[str, str] | None:
+    """The values with which a stack runs; None without one. Raises what botocore raises."""
+    try:
+        (described,) = formation.describe_stacks(StackName=stack)["Stacks"]
+    except formation.exceptions.ClientError as error:
+        if "does not exist" in str(error):
+            return None
+        raise
+    if described["StackStatus"] == "REVIEW_IN_PROGRESS":
+        # A first change set that nobody has executed.
+        return None
+    return {
+        parameter["ParameterKey"]: parameter["ParameterValue"]
+        for parameter in described.get("Parameters", [])
+    }
+
+
+def plan(
+    state: StateFolder, site: Site, formation: CloudFormationClient, parameters: Mapping[str, str]
+) -> Plan:
+    """Makes the change set of what was built, and executes nothing. Raises BridgeError."""
+    before = running_parameters(formation, site.stack)
+    made = sam.change_set(state, sam.start_change_set(state, site, parameters))
+    if made is None:
+        return Plan(before is None, None)
+    description: Any = formation.describe_change_set(ChangeSetName=made, StackName=site.stack)
+    changes, page = list(description["Changes"]), description
+    while token := page.get("NextToken"):
+        page = formation.describe_change_set(ChangeSetName=made, StackName=site.stack, NextToken=token)
+        changes += page["Changes"]
+    template = yaml_helper.yaml_parse((sam.built(state, site) / "template.yaml").read_text())
+    after = {entry["ParameterKey"]: entry["ParameterValue"] for entry in description.get("Parameters", [])}
+    told = {change.name: change for change in (_change(entry["ResourceChange"]) for entry in changes)}
+    resources = {} if before is None else _resources(formation, site.stack)
+    lost = [change for change in removed(template, after, resources) if change.name not in told]
+    return Plan(
+        is_new=before is None,
+        change_set=made,
+        changes=(*lost, *told.values()),
+        parameters={
+            name: ((before or {}).get(name), value)
+            for name, value in after.items()
+            if (before or {}).get(name) != value
+        },
+    )
+
+
+def discard(formation: CloudFormationClient, site: Site, planned: Plan) -> None:
+    """Remove a change set that is not to be executed, and the empty stack that a first one has made."""
+    if planned.change_set:
+        formation.delete_change_set(ChangeSetName=planned.change_set, StackName=site.stack)
+        if planned.is_new:
+            formation.delete_stack(StackName=site.stack)
+
+
+def execute(formation: CloudFormationClient, site: Site, planned: Plan) -> None:
+    """Carry the change set out, and wait for its end. Raises BridgeError with what has failed."""
+    if planned.change_set is None:
+        return
+    began = time.time()
+    formation.execute_change_set(ChangeSetName=planned.change_set, StackName=site.stack)
+    pause = 0.2 if site.endpoint_url else 5.0
+    while (status := _status(formation, site.stack)).endswith(_IN_PROGRESS):
+        processes.check_stop()
+        if time.time() - began > _EXECUTION_S:
+            raise BridgeError(f"{site.stack} is still {status}: look at it in CloudFormation's console")
+        time.sleep(pause)
+    if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+        reasons = "\n".join(f"  {reason}" for reason in _failures(formation, site.stack, began))
+        raise BridgeError(f"The deployment of {site.stack} failed and was taken back ({status}):\n{reasons}")
+
+
+def _resources(formation: CloudFormationClient, stack: str) -> dict[str, str]:
+    pages = formation.get_paginator("list_stack_resources").paginate(StackName=stack)
+    return {
+        resource["LogicalResourceId"]: resource["ResourceType"]
+        for page in pages
+        for resource in page["StackResourceSummaries"]
+        if resource["ResourceStatus"] != "DELETE_COMPLETE"
+    }
+
+
+def _status(formation: CloudFormationClient, stack: str) -> str:
+    (described,) = formation.describe_stacks(StackName=stack)["Stacks"]
+    return described["StackStatus"]
+
+
+def _failures(formation: CloudFormationClient, stack: str, since: float) -> list[str]:
+    events = formation.describe_stack_events(StackName=stack)["StackEvents"]
+    return [
+        f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', 'no reason is given')}"
+        for event in reversed(events)
+        if event["ResourceStatus"].endswith("_FAILED") and event["Timestamp"].timestamp() >= since - 60
+    ]
+
+
+def _change(change: Mapping[str, Any]) -> Change:
+    action = {"Add": "add", "Modify": "modify", "Remove": "remove", "Import": "add"}.get(
+        change["Action"], "may replace"
+    )
+    if action == "modify":
+        replacement = change.get("Replacement", "False")
+        action = {"True": "replace", "Conditional": "may replace"}.get(replacement, "modify")
+        if action == "may replace" and change["ResourceType"] not in _PRECIOUS:
+            # Nearly everything that refers to a resource which changes is called so.
+            action = "modify"
+    details = change.get("Details", [])
+    targets = (detail["Target"] for detail in details)
+    properties = dict.fromkeys(target.get("Name") or target["Attribute"] for target in targets)
+    return Change(
+        change["LogicalResourceId"],
+        change["ResourceType"],
+        action,
+        kept=change.get("PolicyAction", "Delete") in ("Retain", "ReplaceAndRetain"),
+        properties=tuple(properties),
+        follows=bool(details) and all(detail["Evaluation"] == "Dynamic" for detail in details),
+    )
+
+
+def _fate(change: Change) -> str:
+    if change.kept:
+        return ": the stack forgets it; it stays in the account with what it holds"
+    return ": it is deleted, with what it holds" if change.precious else ""
+
+
+def _kind(type_: str) -> str:
+    return _PRECIOUS.get(type_, type_.rpartition("::")[2].lower())
+
+
+def _property(name: str) -> str:
+    return {"Code": "code", "Environment": "settings", "Layers": "layer"}.get(name, name)
+
+
+def _counted(changes: Sequence[Change]) -> Iterator[str]:
+    kinds: dict[str, int] = {}
+    for change in changes:
+        kinds[_kind(change.type)] = kinds.get(_kind(change.type), 0) + 1
+    yield f"{'new':10}  " + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
