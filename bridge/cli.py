@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bridge.commands import by_the_clock, deploy, doctor, mapping, operate
+from bridge.commands import by_the_clock, deploy, doctor, mapping, operate, smoke
 from bridge.commands import console as console_command
 from bridge.commands import folder as folder_commands
 from bridge.commands.demo import console, play
@@ -276,6 +276,7 @@ for command in (
     *console_command.COMMANDS,
     *folder_commands.COMMANDS,
     *deploy.COMMANDS,
+    *smoke.COMMANDS,
     doctor.doctor,
 ):
     bridge.add_command(command)

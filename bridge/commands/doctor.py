@@ -25,6 +25,8 @@ from helpdesk.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import boto3
+
 FINDINGS_STATUS = 1
 
 
@@ -87,7 +89,7 @@ def doctor(
       bridge doctor
       bridge doctor --stack ticket-bridge --probe
     """
-    examined = _examined(state_dir, stack)
+    examined = examined_on(state_dir, stack)
     if probe and examined is None:
         raise click.UsageError("--probe needs a stack: start one with bridge up, or name one with --stack")
     findings: list[Finding] = []
@@ -109,9 +111,10 @@ def doctor(
         click.echo("Nothing was found.")
 
 
-def _examined(state_dir: Path, name: str | None) -> Examined | None:
+def examined_on(state_dir: Path, name: str | None, session: boto3.Session | None = None) -> Examined | None:
+    """The stack of that name, or the local one; None where none runs here. Raises BridgeError."""
     if name:
-        deployed = target.deployed(name)
+        deployed = target.deployed(name, session)
         described = deployed.session.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
         outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
         keys = deployed.session.client("apigateway")

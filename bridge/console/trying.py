@@ -52,7 +52,7 @@ def forms(folder: str) -> list[dict[str, str]]:
         if isinstance(sample.send, FormSend) and sample.becomes and not sample.needs:
             body = sample.send.body
             text = body if isinstance(body, str) else json.dumps(body, indent=2, ensure_ascii=False)
-            anew = _with_new_id(text, str(sample.becomes["request_id"]).partition(":")[2])
+            anew = with_new_id(text, str(sample.becomes["request_id"]).partition(":")[2])
             by_name.setdefault(
                 sample.send.form,
                 {"form": sample.send.form, "body": anew, "content_type": sample.send.content_type},
@@ -77,7 +77,7 @@ def submit(connected: Connected, form: str, body: str) -> Sent:
     return Triggers(connected.local.stack).send(sent)
 
 
-def _with_new_id(text: str, submission_id: str) -> str:
+def with_new_id(text: str, submission_id: str) -> str:
     """The same submission twice would be one request, and the second try would seem to do nothing."""
     digits = submission_id.isdigit()
     anew = str(secrets.randbelow(10**9) + 10**9) if digits else secrets.token_hex(8)

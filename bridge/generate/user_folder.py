@@ -46,7 +46,7 @@ _README = """\
     bridge up, bridge down   the whole stack on this machine
     bridge deploy --plan     what a deployment would change
     bridge deploy            shows it, asks, deploys
-    bridge doctor            what is broken or risky; --stack NAME for the deployed one
+    bridge smoke             tries the deployed stack from end to end
 
 Upgrade: `pip install -U ticket-bridge`, then `bridge deploy`. Nothing in this folder changes by that.
 """

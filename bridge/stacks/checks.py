@@ -68,6 +68,16 @@ class Examined:
         self._api_url = api_url
         self._api_key = api_key
 
+    @property
+    def api_key(self) -> str:
+        """What callers of the API show."""
+        return self._api_key
+
+    @property
+    def api_url(self) -> str:
+        """Where the stack's API answers."""
+        return self._api_url
+
     @cached_property
     def consumer(self) -> Mapping[str, Any]:
         """The configuration of the function that carries requests out."""
@@ -124,15 +134,24 @@ class Examined:
         )["Datapoints"]
         return max(points[0]["Average"] / 1000, 0.001) if points else _USUAL_CALL_S
 
-    def call(self, method: str, path: str, body: Any = None, wait_s: int = 0) -> Reply:
-        """One call of the stack's own API."""
-        headers = {"x-api-key": self._api_key}
-        if wait_s:
-            headers["Prefer"] = f"wait={wait_s}"
+    def send(
+        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None = None
+    ) -> requests.Response:
+        """One HTTP call as it is, without the API's key."""
         with requests.Session() as session:
             # No proxy stands between us and loopback.
             session.trust_env = self.target.endpoint_url is None
-            response = session.request(method, self._api_url + path, json=body, headers=headers, timeout=35)
+            return session.request(
+                method, url, data=data, headers=dict(headers), timeout=35, allow_redirects=False
+            )
+
+    def call(self, method: str, path: str, body: Any = None, wait_s: int = 0) -> Reply:
+        """One call of the stack's own API."""
+        headers = {"x-api-key": self._api_key, "Content-Type": "application/json"}
+        if wait_s:
+            headers["Prefer"] = f"wait={wait_s}"
+        data = None if body is None else json.dumps(body).encode()
+        response = self.send(method, self._api_url + path, headers, data)
         try:
             return Reply(response.status_code, response.json())
         except ValueError:

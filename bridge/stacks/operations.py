@@ -170,6 +170,17 @@ class Operations:
             self._put_back(tuple(kept.values()))
         return listing
 
+    def drop(self, selection: Selection) -> int:
+        """Deletes parked copies for good; returns how many."""
+        listing = self._taken()
+        dropped = [copy for copy in listing.copies if selection.has(copy)]
+        self._put_back([copy for copy in listing.copies if not selection.has(copy)])
+        for copy in dropped:
+            self._target.sqs.delete_message(
+                QueueUrl=self._target.dead_letter_queue_url, ReceiptHandle=copy.receipt_handle
+            )
+        return len(dropped)
+
     def _taken(self) -> Listing:
         """Every copy once, hidden from others for a while."""
         about, empties = queues.count(self._target.sqs, self._target.dead_letter_queue_url), 0

@@ -96,14 +96,14 @@ def local(stack: Stack) -> Target:
     )
 
 
-def deployed(name: str) -> Target:
-    """A stack in the AWS account of the usual credentials (environment, profile, role).
+def deployed(name: str, session: boto3.Session | None = None) -> Target:
+    """A stack in the AWS account of a session; by default of the usual credentials.
 
     Raises:
         BridgeError: there is no such stack, or the credentials do not reach it.
     """
     try:
-        session = boto3.Session()
+        session = session or boto3.Session()
         formation: CloudFormationClient = session.client("cloudformation")
         (stack,) = formation.describe_stacks(StackName=name)["Stacks"]
     except (BotoCoreError, ClientError, ValueError) as error:

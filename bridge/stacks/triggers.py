@@ -103,7 +103,7 @@ class Triggers:
 
     def _to_form(self, send: FormSend) -> Sent:
         form = form_files.read(self._forms / f"{send.form}.yaml")
-        signed = sign(form, self._form_secret(send.form), send.raw)
+        signed = sign(form, self.form_secret(send.form), send.raw)
         headers = {**self._stack.api_headers, "content-type": send.content_type, **signed.headers}
         headers |= {name.lower(): value for name, value in send.headers.items()}
         response = self._call("POST", signed.path, headers, send.raw)
@@ -140,7 +140,7 @@ class Triggers:
                 allow_redirects=False,
             )
 
-    def _form_secret(self, form: str) -> str:
+    def form_secret(self, form: str) -> str:
         """The form's newest secret; one is made where it has none, as its operator does."""
         name = f"{sam.STACK_NAME}/forms/{form}"
         with self._making_secrets:
