@@ -13,6 +13,7 @@ import boto3
 import click
 
 from bridge.commands.doctor import examined_on
+from bridge.commands.operate import StackCommand
 from bridge.commands.smoke_checks import CHECKS, MANY, Smoke, run
 from bridge.errors import BridgeError
 from bridge.local import folder
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 _NOT_TRIED = "Not tried: a second stack in the account, and the removal of one."
 
 
-@click.command()
+@click.command(cls=StackCommand)
 @click.argument("stage", required=False)
 @click.option(
     "--only", "chosen", multiple=True, type=click.Choice(list(CHECKS)), help="This check; may be repeated."

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from bridge.cli import bridge
 from bridge.errors import BridgeError
+from bridge.local import sam
 from bridge.local.sam import STACK_NAME
 from bridge.local.state import PROJECT
 from bridge.stacks import deployment
@@ -125,6 +126,44 @@ def test_a_form_of_ones_own_is_deployed_in_the_place_of_the_examples(
         assert [form["name"] for form in json.loads(built.read_text())] == ["mine"]
     finally:
         assert _deploy(state, "--yes").exit_code == 0
+
+
+def test_a_stage_of_an_account_is_deployed_beside_the_first_stack_and_leaves_what_it_keeps(
+    stack: Stack, aws: Clients, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The emulator stands for the account: its address is in the environment, as for every tool of AWS."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", stack.endpoint_url)
+    run = CliRunner().invoke
+    chosen = ["--helpdesk", "kapture", "--kapture-url", "https://acme.kapturecrm.com", "--form", "contact"]
+    place = ["--stack", "second", "--region", stack.region]
+    assert run(bridge, ["init", str(tmp_path / "mine"), *chosen, *place]).exit_code == 0
+    monkeypatch.chdir(tmp_path / "mine")
+    here = ["--set", f"KaptureUrl={stack.kapture_url}", "--set", f"Architecture={sam.architecture()}"]
+
+    shown = run(bridge, ["deploy", "--plan", *here])
+    assert shown.exit_code == 0, shown.output + str(shown.exception)
+    none_yet = deployment.running_parameters(aws.cloudformation, "second")
+    done = run(bridge, ["deploy", "prod", "--yes", *here])
+    resources = aws.cloudformation.describe_stack_resources(StackName="second")["StackResources"]
+    aws.cloudformation.delete_stack(StackName="second")
+
+    assert none_yet is None
+    assert "second in us-east-1: a new stack" in shown.output
+    assert done.exit_code == 0, done.output + str(done.exception)
+    for told in (
+        "second is made.",
+        "Kapture's access:",
+        "aws apigateway get-api-key --region us-east-1 --include-value",
+        "/forms/contact, its secret:",
+        "--name second/forms/contact",
+        "bridge doctor --stack second",
+    ):
+        assert told in done.output
+    assert "Socialboards" not in done.output
+    kept = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
+    assert aws.secretsmanager.describe_secret(SecretId=kept["TokenSecret"])
+    assert kept["RequestsQueue"] in aws.sqs.list_queues()["QueueUrls"]
+    assert kept["LedgerTable"] in aws.dynamodb.list_tables()["TableNames"]
 
 
 def test_cloudformation_is_sent_no_alias_and_no_merge_key(stack: Stack, aws: Clients) -> None:
