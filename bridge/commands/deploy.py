@@ -159,13 +159,13 @@ def _show(reached: _Reached, planned: Plan) -> None:
     for line in planned.lines():
         click.echo(plain(f"  {line}"))
     defaults = {name: str(about.get("Default", "")) for name, about in sources.parameters().items()}
-    told = {*reached.parameters, ARCHITECTURE}
+    named = {*reached.parameters, ARCHITECTURE}
     if site.endpoint_url:
-        told |= {desk.url_parameter for desk in HELPDESKS}
+        named |= {desk.url_parameter for desk in HELPDESKS}
     kept = {
         name: value
         for name, value in (reached.running or {}).items()
-        if name not in told and value != defaults.get(name, value)
+        if name not in named and value != defaults.get(name, value)
     }
     if kept:
         values = ", ".join(f"{name}={value}" for name, value in kept.items())

@@ -60,8 +60,8 @@ def init(
     if (directory / NAME).exists():
         raise BridgeError(f"{directory / NAME} is there already")
     if not helpdesks:
-        asked = "kapture" if yes else _ask("Helpdesks (kapture, socialboards, or both)", "kapture")
-        helpdesks = _names(asked)
+        answer = "kapture" if yes else _ask("Helpdesks (kapture, socialboards, or both)", "kapture")
+        helpdesks = _names(answer)
     parameters = {"Helpdesks": ",".join(helpdesks)}
     if "kapture" in helpdesks:
         url = kapture_url or (_ADDRESS if yes else _ask("Address of your Kapture account", _ADDRESS))
@@ -74,7 +74,7 @@ def init(
     if wrong := folder_checks.wrong_parameters(said):
         raise BridgeError("\n".join(wrong))
     files = user_folder.write(
-        directory, stage=_FIRST_STAGE, stack=stack, region=region, parameters=parameters, chosen=forms
+        directory, stage=_FIRST_STAGE, stack=stack, region=region, parameters=parameters, selected=forms
     )
     for file in files:
         click.echo(file)

@@ -29,7 +29,7 @@ _NOT_TRIED = "Not tried: a second stack in the account, and the removal of one."
 @click.command(cls=StackCommand)
 @click.argument("stage", required=False)
 @click.option(
-    "--only", "chosen", multiple=True, type=click.Choice(list(CHECKS)), help="This check; may be repeated."
+    "--only", "selected", multiple=True, type=click.Choice(list(CHECKS)), help="This check; may be repeated."
 )
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="One object, to keep as a report.")
@@ -40,7 +40,7 @@ _NOT_TRIED = "Not tried: a second stack in the account, and the removal of one."
     default=folder.default_state,
     help="State folder of the stage local.  [env: BRIDGE_STATE_DIR]",
 )
-def smoke(stage: str | None, chosen: Sequence[str], yes: bool, as_json: bool, state_dir: Path) -> None:
+def smoke(stage: str | None, selected: Sequence[str], yes: bool, as_json: bool, state_dir: Path) -> None:
     """Try the deployed stack of a STAGE from end to end: every way in, a deployment, a pause, what is parked.
 
     It makes about 60 test tickets at the helpdesk, which stay there. Everything else that it makes it takes
@@ -70,7 +70,7 @@ def smoke(stage: str | None, chosen: Sequence[str], yes: bool, as_json: bool, st
         )
     trial = Smoke(stack, own, local, f"smoke-{secrets.token_hex(4)}")
     results = []
-    for check in chosen or CHECKS:
+    for check in selected or CHECKS:
         results.append(run(trial, check))
         last = results[-1]
         line = f"{last.state:8} {check:13} {last.seconds:6.1f} s  {last.said}"

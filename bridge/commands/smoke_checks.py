@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -109,7 +110,7 @@ class Smoke:
         stack = self.stack.target.name
         change_set = self._formation.create_change_set(
             StackName=stack,
-            ChangeSetName=f"{self.run}-{int(time.time())}",
+            ChangeSetName=f"{self.run}-{secrets.token_hex(4)}",
             UsePreviousTemplate=True,
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
             Parameters=[
@@ -400,7 +401,7 @@ def parked(smoke: Smoke) -> str:
 def schedule(smoke: Smoke) -> str:
     """The id of a one-time schedule's request holds its time."""
     at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=5 if smoke.local else 90)
-    told = f"{at:%Y-%m-%dT%H:%M:%SZ}"
+    tick = f"{at:%Y-%m-%dT%H:%M:%SZ}"
     name = f"{smoke.run}-once"
     text = json.dumps(smoke.request(f"once-{SCHEDULED_TIME}"))
     resource = smoke.stack.client("cloudformation").describe_stack_resource(
@@ -418,10 +419,10 @@ def schedule(smoke: Smoke) -> str:
             "Arn": arn,
             "RoleArn": f"arn:{partition}:iam::{account}:role/{resource}",
             # The emulator leaves these words as they are.
-            "Input": text.replace(SCHEDULED_TIME, told) if smoke.local else text,
+            "Input": text.replace(SCHEDULED_TIME, tick) if smoke.local else text,
         },
     )
-    (ticket,) = smoke.tickets([f"once-{told}"], _TICKET_S * 3)
+    (ticket,) = smoke.tickets([f"once-{tick}"], _TICKET_S * 3)
     return f"ticket {ticket}"
 
 

@@ -91,11 +91,11 @@ def write(
     stack: str,
     region: str | None,
     parameters: Mapping[str, str],
-    chosen: Sequence[str],
+    selected: Sequence[str],
 ) -> list[Path]:
     """Write the folder; returns its files. Raises BridgeError rather than overwrite one."""
     known = forms()
-    if unknown := [name for name in chosen if name not in known]:
+    if unknown := [name for name in selected if name not in known]:
         raise BridgeError(f"There is no form {', '.join(unknown)} to begin with; there is {', '.join(known)}")
     head = _HEAD.format(
         stage=stage,
@@ -109,8 +109,8 @@ def write(
         target / ".github" / "workflows" / "check.yml": _WORKFLOW,
         target / "schedules" / _SCHEDULE: (EXAMPLES.schedules / _SCHEDULE).read_text(),
     }
-    copies = {target / "forms" / f"{name}.yaml": EXAMPLES.forms / f"{name}.yaml" for name in chosen}
-    copies |= {target / "samples" / sample.name: sample for name in chosen for sample in known[name]}
+    copies = {target / "forms" / f"{name}.yaml": EXAMPLES.forms / f"{name}.yaml" for name in selected}
+    copies |= {target / "samples" / sample.name: sample for name in selected for sample in known[name]}
     files = [*texts, *copies]
     if there := [str(path) for path in files if path.exists()]:
         raise BridgeError(f"Nothing is written, for this would overwrite: {', '.join(there)}")

@@ -194,13 +194,13 @@ def plan(
         changes += page["Changes"]
     template = yaml_helper.yaml_parse((sam.built(state, site) / "template.yaml").read_text())
     after = {entry["ParameterKey"]: entry["ParameterValue"] for entry in description.get("Parameters", [])}
-    told = {change.name: change for change in (_change(entry["ResourceChange"]) for entry in changes)}
+    listed = {change.name: change for change in (_change(entry["ResourceChange"]) for entry in changes)}
     resources = {} if before is None else _resources(formation, site.stack)
-    lost = [change for change in removed(template, after, resources) if change.name not in told]
+    lost = [change for change in removed(template, after, resources) if change.name not in listed]
     return Plan(
         is_new=before is None,
         change_set=made,
-        changes=(*lost, *told.values()),
+        changes=(*lost, *listed.values()),
         parameters={
             name: ((before or {}).get(name), value)
             for name, value in after.items()

@@ -72,8 +72,8 @@ def test_a_second_deployment_shows_and_changes_what_it_names_and_nothing_else(
         done = _deploy(state, "--set", "KaptureBudget=600", answers="y\n")
         assert done.exit_code == 0, done.output + str(done.exception)
 
-        for told in (shown, refused):
-            assert (told.exit_code, "Nothing was changed." in told.output) == (0, True)
+        for result in (shown, refused):
+            assert (result.exit_code, "Nothing was changed." in result.output) == (0, True)
         plan = [line.strip() for line in shown.output.splitlines()]
         assert "setting     KaptureBudget: 0 -> 600" in plan
         assert "changed     7 functions: settings" in plan
@@ -134,9 +134,9 @@ def test_a_stage_of_an_account_is_deployed_beside_the_first_stack_and_leaves_wha
     """The emulator stands for the account: its address is in the environment, as for every tool of AWS."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", stack.endpoint_url)
     run = CliRunner().invoke
-    chosen = ["--helpdesk", "kapture", "--kapture-url", "https://acme.kapturecrm.com", "--form", "contact"]
+    selected = ["--helpdesk", "kapture", "--kapture-url", "https://acme.kapturecrm.com", "--form", "contact"]
     place = ["--stack", "second", "--region", stack.region]
-    assert run(bridge, ["init", str(tmp_path / "mine"), *chosen, *place]).exit_code == 0
+    assert run(bridge, ["init", str(tmp_path / "mine"), *selected, *place]).exit_code == 0
     monkeypatch.chdir(tmp_path / "mine")
     here = ["--set", f"KaptureUrl={stack.kapture_url}", "--set", f"Architecture={sam.architecture()}"]
 
@@ -150,7 +150,7 @@ def test_a_stage_of_an_account_is_deployed_beside_the_first_stack_and_leaves_wha
     assert none_yet is None
     assert "second in us-east-1: a new stack" in shown.output
     assert done.exit_code == 0, done.output + str(done.exception)
-    for told in (
+    for line in (
         "second is made.",
         "Kapture's access:",
         "aws apigateway get-api-key --region us-east-1 --include-value",
@@ -158,7 +158,7 @@ def test_a_stage_of_an_account_is_deployed_beside_the_first_stack_and_leaves_wha
         "--name second/forms/contact",
         "bridge doctor --stack second",
     ):
-        assert told in done.output
+        assert line in done.output
     assert "Socialboards" not in done.output
     kept = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
     assert aws.secretsmanager.describe_secret(SecretId=kept["TokenSecret"])

@@ -25,8 +25,8 @@ QUICK = ("bus", "budget", "refusals", "waiting", "forms", "dashboard", "parked",
 
 
 def _smoke(state: StateFolder, checks: Sequence[str], *options: str) -> Result:
-    chosen = [part for check in checks for part in ("--only", check)]
-    arguments = ["smoke", "local", "--state-dir", str(state.root), *chosen, *options]
+    selected = [part for check in checks for part in ("--only", check)]
+    arguments = ["smoke", "local", "--state-dir", str(state.root), *selected, *options]
     return CliRunner(mix_stderr=False).invoke(cli.bridge, arguments)
 
 

@@ -131,7 +131,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["nowhere"], "No stage nowhere: local, prod"),
         (["local"], "No stack is running"),
@@ -139,12 +139,12 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_what_cannot_be_deployed_is_told_before_anything_is_built(
-    mine: Path, arguments: list[str], told: str
+    mine: Path, arguments: list[str], message: str
 ) -> None:
     done = CliRunner().invoke(bridge, ["deploy", *arguments])
 
     assert done.exit_code != 0
-    assert told in done.output + str(done.exception)
+    assert message in done.output + str(done.exception)
     assert not (mine / ".bridge" / "stage-prod" / "source").exists()
 
 

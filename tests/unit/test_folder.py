@@ -140,7 +140,7 @@ def test_no_setting_of_the_functions_is_out_of_an_operators_reach() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("KaptureBugdet = 600", "KaptureBugdet: there is no such setting"),
         ('KaptureBudget = "many"', "KaptureBudget: is no number"),
@@ -152,10 +152,10 @@ def test_no_setting_of_the_functions_is_out_of_an_operators_reach() -> None:
         ("KaptureSubStatuses = 'no JSON'", "KaptureSubStatuses: must be a JSON object"),
     ],
 )
-def test_a_wrong_setting_is_named(here: Path, line: str, told: str) -> None:
+def test_a_wrong_setting_is_named(here: Path, line: str, message: str) -> None:
     (here / "bridge.toml").write_text(f"[stages.prod]\n[stages.prod.parameters]\n{line}\n")
 
-    assert told in str(checked(here)["settings of the stage prod: 1 given"])
+    assert message in str(checked(here)["settings of the stage prod: 1 given"])
 
 
 def test_a_file_that_is_no_bridge_toml_is_told(here: Path) -> None:
