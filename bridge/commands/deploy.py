@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge.commands import folder_checks
 from bridge.errors import BridgeError
-from bridge.generate import sources
+from bridge.generate import form_files, sources
 from bridge.local import emulator, emulator_gaps, folder
 from bridge.local.helpdesks import HELPDESKS
 from bridge.local.sam import Site
@@ -21,6 +21,7 @@ from bridge.local.state import StateFolder
 from bridge.plain import plain, plain_lines
 from bridge.progress import at_work
 from bridge.stacks import deployment, local_stack
+from helpdesk.http.signatures import SecretPath, Unverified
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -113,13 +114,17 @@ def _goes_on(reached: _Reached, planned: Plan, *, only_plan: bool, yes: bool, al
     if planned.is_empty:
         return False
     losses = planned.losses(allowed)
-    if not (only_plan or losses) and (yes or click.confirm("Deploy this?", err=True)):
-        return True
+    try:
+        if not (only_plan or losses) and (yes or click.confirm("Deploy this?", err=True)):
+            return True
+    except click.Abort:
+        deployment.discard(reached.formation, reached.site, planned)
+        raise
     deployment.discard(reached.formation, reached.site, planned)
     if losses:
         flags = " ".join(f"--allow-loss {change.name}" for change in losses)
         what = ", ".join(f"the {change.precious} {change.name}" for change in losses)
-        raise BridgeError(f"Refused: {what} would be replaced or removed. If that is meant: {flags}")
+        raise BridgeError(f"Refused: {what} would be lost. If that is meant: {flags}")
     click.echo("Nothing was changed.")
     return False
 
@@ -153,7 +158,11 @@ def _named(given: Sequence[str]) -> dict[str, str]:
 
 def _show(reached: _Reached, planned: Plan) -> None:
     site = reached.site
-    click.echo(f"{site.stack} in {site.region}: " + ("a new stack" if planned.is_new else "an update"))
+    what = "a new stack" if planned.is_new else "an update"
+    address = str(reached.formation.meta.endpoint_url)
+    # AWS_ENDPOINT_URL, such as `bridge env` sets it, leads elsewhere than into the account.
+    elsewhere = "" if "amazonaws." in address else f" at {address}"
+    click.echo(plain(f"{site.stack} in {site.region}{elsewhere}: {what}"))
     if planned.is_empty:
         click.echo("  Nothing would change.")
     for line in planned.lines():
@@ -195,12 +204,19 @@ def _say_what_comes_next(own: Folder, name: str, reached: _Reached, planned: Pla
         "  the API's key:\n    aws apigateway get-api-key"
         f" {options} --include-value --api-key {outputs['ApiKeyId']}"
     )
-    for form in sorted(path.stem for path in own.forms.glob("*.y*ml")):
-        click.echo(
-            f"  the form {form}: {outputs['ApiUrl']}/forms/{form}, its secret:\n"
-            f"    aws secretsmanager create-secret {options} --name {outputs['FormSecretFolder']}/{form}"
-            """ --secret-string '{"secrets": ["..."]}'"""
-        )
+    for path in sorted(own.forms.glob("*.y*ml")):
+        scheme = form_files.read(path).file.verify
+        address = f"{outputs['ApiUrl']}/forms/{path.stem}"
+        if isinstance(scheme, SecretPath):
+            address += "/SECRET"
+        click.echo(f"  the form {path.stem}: {address}")
+        if not isinstance(scheme, Unverified):
+            secret = f"{outputs['FormSecretFolder']}/{path.stem}"
+            click.echo(
+                "    its secret, of 16 bytes or more:\n"
+                f"    aws secretsmanager create-secret {options} --name {secret}"
+                """ --secret-string '{"secrets": ["..."]}'"""
+            )
     click.echo(f"  subscribe to the outcomes: {outputs['OutcomesTopicArn']}")
     click.echo(f"  then: bridge doctor --stack {reached.site.stack}")
 

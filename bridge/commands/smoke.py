@@ -43,9 +43,12 @@ _NOT_TRIED = "Not tried: a second stack in the account, and the removal of one."
 def smoke(stage: str | None, selected: Sequence[str], yes: bool, as_json: bool, state_dir: Path) -> None:
     """Try the deployed stack of a STAGE from end to end: every way in, a deployment, a pause, what is parked.
 
-    It makes about 60 test tickets at the helpdesk, which stay there. Everything else that it makes it takes
-    away, and it sets back the one value that it changes. In AWS it takes about fifteen minutes and costs some
-    cents. It may be repeated at any time. The status is 0 where nothing failed.
+    It makes about 60 test tickets at the helpdesk, which stay there, and publishes their outcomes and those
+    of 50 invalid requests to all subscribers. Requests of others wait for some seconds while it pauses.
+    Alarms may be raised for parked requests. Your forms' samples become tickets with the addresses in them.
+    Everything else that it makes it takes away, and it sets back the one value that it changes. In AWS it
+    takes about fifteen minutes and costs some cents. It may be repeated at any time. The status is 0 where
+    nothing failed.
 
     \b
     Example:
@@ -64,7 +67,8 @@ def smoke(stage: str | None, selected: Sequence[str], yes: bool, as_json: bool, 
     if not (yes or local):
         click.confirm(
             f"This makes about {MANY + 10} test tickets at {stack.target.helpdesks[0]}, which stay there, and"
-            f" deploys {described.stack} twice. Go on?",
+            f" deploys {described.stack} twice, pauses it for some seconds, and publishes about 160 outcomes."
+            " Go on?",
             abort=True,
             err=True,
         )

@@ -48,7 +48,7 @@ _README = """\
     bridge deploy            shows it, asks, deploys
     bridge smoke             tries the deployed stack from end to end
 
-Upgrade: `pip install -U ticket-bridge`, then `bridge deploy`. Nothing in this folder changes by that.
+Upgrade: install the newer wheel, then `bridge deploy`. Nothing in this folder changes by that.
 """
 
 _WORKFLOW = """\
@@ -64,7 +64,10 @@ jobs:
       - uses: actions/setup-python@v5
         with:
           python-version: "3.13"
-      - run: pip install ticket-bridge
+      # The wheel that `make dist` has built: from where you keep it.
+      - run: pip install "$TICKET_BRIDGE_WHEEL"
+        env:
+          TICKET_BRIDGE_WHEEL: ${{ vars.TICKET_BRIDGE_WHEEL }}
       - run: bridge check
 """
 

@@ -26,6 +26,8 @@ _PRECIOUS = {
     "AWS::DynamoDB::Table": "table",
     "AWS::SecretsManager::Secret": "secret",
 }
+# A change of these writes another value over the one that somebody has put there.
+_VALUE_OF = {"AWS::SecretsManager::Secret": {"GenerateSecretString", "SecretString"}}
 _FUNCTION = "AWS::Lambda::Function"
 _IN_PROGRESS = "_IN_PROGRESS"
 # The field e_machine of ELF's header, 18 bytes from its beginning.
@@ -50,9 +52,15 @@ class Change:
     follows: bool = False
 
     @property
+    def overwrites(self) -> bool:
+        """Whether CloudFormation would put another value into a secret that stays."""
+        return self.action == "modify" and _VALUE_OF.get(self.type, set()) & {*self.properties} != set()
+
+    @property
     def precious(self) -> str:
-        """Queue, table or secret where the change would lose one; else empty."""
-        return _PRECIOUS.get(self.type, "") if self.action in ("replace", "may replace", "remove") else ""
+        """Queue, table or secret where the change would lose one, or what it holds; else empty."""
+        loses = self.overwrites or self.action in ("replace", "may replace", "remove")
+        return _PRECIOUS.get(self.type, "") if loses else ""
 
 
 @dataclass(frozen=True)
@@ -77,8 +85,9 @@ class Plan:
     def lines(self) -> Iterator[str]:
         """It in people's words, the gravest first."""
         for change in self.changes:
-            if change.action in ("remove", "replace", "may replace"):
-                yield f"{_VERBS[change.action]:10}  {change.name} ({_kind(change.type)}){_fate(change)}"
+            if change.overwrites or change.action in ("remove", "replace", "may replace"):
+                verb = "overwritten" if change.overwrites else _VERBS[change.action]
+                yield f"{verb:10}  {change.name} ({_kind(change.type)}){_fate(change)}"
         for name, (before, after) in self.parameters.items():
             if not (self.is_new or before is None):
                 yield f"setting     {name}: {before or '(empty)'} -> {after or '(empty)'}"
@@ -93,7 +102,9 @@ class Plan:
             others = [
                 change
                 for change in self.changes
-                if change.action == action and change not in modified and not change.follows
+                if change.action == action
+                and change not in modified
+                and not (change.follows or change.overwrites)
             ]
             if self.is_new:
                 yield from _counted(others)
@@ -282,6 +293,8 @@ def _change(change: Mapping[str, Any]) -> Change:
 
 
 def _fate(change: Change) -> str:
+    if change.overwrites:
+        return ": its value is lost"
     if change.kept:
         return ": the stack forgets it; it stays in the account with what it holds"
     return ": it is deleted, with what it holds" if change.precious else ""

@@ -63,6 +63,15 @@ def test_losing_a_queue_a_table_or_a_secret_takes_a_flag_that_names_it(action: s
     assert planned.losses(["RequestsQueue"]) == []
 
 
+@pytest.mark.parametrize("name", ["GenerateSecretString", "SecretString"])
+def test_writing_over_what_a_secret_holds_takes_a_flag_too(name: str) -> None:
+    overwritten = change("modify", type_="AWS::SecretsManager::Secret", properties=("Description", name))
+    planned = Plan(is_new=False, change_set="arn", changes=(overwritten,))
+
+    assert planned.losses() == [overwritten]
+    assert list(planned.lines()) == ["overwritten  RequestsQueue (secret): its value is lost"]
+
+
 def test_changing_one_in_its_place_and_losing_what_holds_nothing_needs_no_flag() -> None:
     changes = (change("modify"), change("add"), change("replace", type_="AWS::Lambda::LayerVersion"))
 

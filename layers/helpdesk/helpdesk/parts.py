@@ -34,7 +34,7 @@ class Parts(BaseParts):
                 Secret(self.clients.secretsmanager, socialboards.secret_arn, refresh_credentials_in),
                 Minter(transport, socialboards.token_path).mint,
                 lambda: self.logger.warning("another refresh token has come: put it into the secret"),
-                self.clock,
+                self.monotonic,
             )
             clients.append(Socialboards(transport, minted, socialboards))
         return {client.name: client for client in clients}

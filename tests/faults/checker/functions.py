@@ -94,6 +94,7 @@ class _Parts(Parts):
         super().__init__({**ENVIRONMENT, **variables}, around.clock)
         self._around = around
         self.clients = cast("Clients", around)
+        self.monotonic = around.clock
         self.logger = cast("Logger", _Log(around.fault))
         self.metrics = cast("Metrics", _NoMetrics())
 

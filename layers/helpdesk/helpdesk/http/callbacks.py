@@ -135,7 +135,9 @@ class Callbacks:
                 read_again |= change.poll_again
             if not read_again:
                 return published
-        raise UnavailableError("overtaken", "the ticket is told of by others; repeat later", 5)
+        raise UnavailableError(
+            "overtaken", "other changes of the ticket are being published; repeat later", 5
+        )
 
     def _read(self, request: GetRequest, deadline: float) -> tuple[Ticket, ...]:
         """The tickets that the helpdesk still shows; the others have no state to publish."""

@@ -17,6 +17,8 @@ class BaseParts:
 
     logger: Logger = invocation.logger
     metrics: Metrics = invocation.metrics
+    # Seconds that only grow, for what may not follow a clock that is set.
+    monotonic: Callable[[], float] = staticmethod(time.monotonic)
 
     def __init__(
         self, environment: Mapping[str, str] = os.environ, clock: Callable[[], float] = time.time

@@ -47,13 +47,13 @@ class Entry[Parts, Part]:
         self._parts = parts
         self._make = make
         self._run = run
-        self._part: Part | None = None
+        self._made: tuple[Part] | None = None
         functools.update_wrapper(self, run)
         self._logged: Handler = metrics.log_metrics(logger.inject_lambda_context(self._invoke))
         if _ON_LAMBDA in os.environ:
             # The first invocation tries again, and fails with the same message.
             with suppress(SettingsError):
-                self._part = make(parts())
+                self._made = (make(parts()),)
             gc.enable()
             gc.freeze()
 
@@ -62,12 +62,12 @@ class Entry[Parts, Part]:
 
     def use(self, parts: Parts) -> None:
         """Makes the function's part from these parts from now on."""
-        self._parts, self._part = lambda: parts, None
+        self._parts, self._made = lambda: parts, None
 
     def _invoke(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-        if self._part is None:
-            self._part = self._make(self._parts())
-        return self._run(self._part, event, context)
+        if self._made is None:
+            self._made = (self._make(self._parts()),)
+        return self._run(self._made[0], event, context)
 
 
 def entry[Parts, Part](

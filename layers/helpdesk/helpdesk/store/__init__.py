@@ -1,9 +1,10 @@
-"""The one table, by kinds of item: each module owns its own. `table` alone knows DynamoDB's syntax.
+"""The one table. Only `table` makes DynamoDB's requests; each kind of item has one owner:
 
-request#ID             ledger      what became of a request
-reference#…            ledger      the ticket that a reference means
-marker#…, zone#…       ledger      what has been seen of a helpdesk: markers that come back, its zone
-gate#HELPDESK          gate        the circuit breaker and the budget
-watch…                 watchlist   the tickets that are watched
-proof#…                audits      the report of each day's audit
+request#, reference#, ticket#      ledger      requests, references, the updates of a ticket
+marker#, zone#                     ledger      what has been seen of a helpdesk: its markers, its zone
+gate#                              gate        the circuit breaker and the budget
+watch#, asked#                     watchlist   the tickets that are watched, and those that are to be
+proof#                             audits      the report of each day's audit
+
+`change#` belongs to work.changes, `key#` to work.token_expiry.
 """

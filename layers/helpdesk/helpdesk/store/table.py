@@ -1,4 +1,4 @@
-"""The table with plain values. Only this module knows DynamoDB's syntax and what its SDK raises.
+"""The table with plain values. Only this module makes DynamoDB's requests and knows what its SDK raises.
 
 A str is stored as S, a number as N, a bool as BOOL, a set as SS and a list as L. Numbers are read as floats.
 """

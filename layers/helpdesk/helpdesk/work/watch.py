@@ -147,7 +147,7 @@ def _groups(pages: Sequence[Page], most: int) -> Iterator[list[Page]]:
     """Groups of whole pages, the longest due first, each as large as one get."""
     group: list[Page] = []
     size = 0
-    for page in sorted(pages, key=lambda page: float(page.due)):
+    for page in sorted(pages, key=lambda page: page.due):
         if group and (size + len(page.tickets) > most or len(group) == MOST_PAGES_AT_ONCE):
             yield group
             group, size = [], 0
