@@ -148,7 +148,7 @@ def test_a_stage_of_an_account_is_deployed_beside_the_first_stack_and_leaves_wha
     aws.cloudformation.delete_stack(StackName="second")
 
     assert none_yet is None
-    assert "second in us-east-1: a new stack" in shown.output
+    assert f"second in us-east-1 at {stack.endpoint_url}: a new stack" in shown.output
     assert done.exit_code == 0, done.output + str(done.exception)
     for line in (
         "second is made.",
