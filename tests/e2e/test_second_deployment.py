@@ -154,7 +154,7 @@ def test_a_stage_of_an_account_is_deployed_beside_the_first_stack_and_leaves_wha
         "second is made.",
         "Kapture's access:",
         "aws apigateway get-api-key --region us-east-1 --include-value",
-        "/forms/contact, its secret:",
+        "/forms/contact/SECRET",
         "--name second/forms/contact",
         "bridge doctor --stack second",
     ):
