@@ -23,14 +23,15 @@ from bridge.local.processes import stop_signals_raise
 from bridge.local.state import PROJECT, StateFolder
 from bridge.plain import plain_lines
 from bridge.progress import at_work
-from bridge.stacks import local_stack, outcomes, samples
-from bridge.stacks.triggers import Triggers
+from bridge.sending import samples
+from bridge.sending.triggers import Triggers
+from bridge.stacks import local_stack, outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.local.state import Stack
-    from bridge.stacks.samples import Sample
+    from bridge.sending.samples import Sample
 
 INTERRUPTED = 130
 

@@ -23,7 +23,7 @@ import ticket_api
 import ticket_queue
 import watch
 from bridge.generate.form_files import compile_all
-from bridge.stacks.form_signing import sign
+from bridge.sending.form_signing import sign
 from helpdesk.http.forms.form_file import Form, load_forms
 from helpdesk.parts import Parts
 

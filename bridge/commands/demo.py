@@ -15,15 +15,15 @@ from rich.table import Table
 from bridge.errors import BridgeError
 from bridge.local.helpdesks import HELPDESKS
 from bridge.local.processes import check_stop
-from bridge.stacks import samples
+from bridge.sending import samples
+from bridge.sending.triggers import Sent, Triggers
 from bridge.stacks.outcomes import OutcomesQueue
-from bridge.stacks.triggers import Sent, Triggers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from bridge.local.state import Stack
-    from bridge.stacks.samples import Sample
+    from bridge.sending.samples import Sample
 
 WAIT_SECONDS = 60.0
 SENDERS = 8

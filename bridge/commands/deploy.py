@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -12,6 +11,7 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge.commands import folder_checks
+from bridge.commands.operate import with_state_dir
 from bridge.errors import BridgeError
 from bridge.generate import form_files, sources
 from bridge.local import emulator, emulator_gaps, folder
@@ -25,6 +25,7 @@ from helpdesk.http.signatures import SecretPath, Unverified
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from bridge.local.folder import Folder, Stage
     from bridge.stacks.deployment import Plan
@@ -63,13 +64,7 @@ class _Reached:
     metavar="RESOURCE",
     help="Let this queue, table or secret be replaced or removed, by its name in the change set.",
 )
-@click.option(
-    "--state-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    envvar="BRIDGE_STATE_DIR",
-    default=folder.default_state,
-    help="State folder of the stage local.  [env: BRIDGE_STATE_DIR]",
-)
+@with_state_dir
 def deploy(
     stage: str | None,
     only_plan: bool,

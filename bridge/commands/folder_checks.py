@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from bridge.errors import BridgeError
 from bridge.generate import form_files, schedules, sources
 from bridge.local.folder import LOCAL
-from bridge.stacks import samples
+from bridge.sending import samples
+from bridge.sending.samples import FormSend
 from bridge.stacks.local_stack import settings_of
-from bridge.stacks.samples import FormSend
 from helpdesk.errors import SettingsError
 from helpdesk.settings import load_settings
 

@@ -15,7 +15,7 @@ from bridge.errors import BridgeError
 from bridge.generate import form_files
 from bridge.local import folder
 from bridge.plain import plain_lines
-from bridge.stacks import samples
+from bridge.sending import samples
 from helpdesk.http.forms.services import read_submission
 from helpdesk.http.signatures import Unverified
 

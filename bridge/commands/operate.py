@@ -33,16 +33,19 @@ _gate_as_json = click.option(
 _of_a_helpdesk = click.option("--helpdesk", help="Which one.  [default: the first that the stack serves]")
 
 
+with_state_dir = click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="BRIDGE_STATE_DIR",
+    default=folder.default_state,
+    help="State folder of the local stack.  [env: BRIDGE_STATE_DIR]",
+)
+
+
 def on_a_stack[F: Callable[..., Any]](command: F) -> F:
     """Adds the options that choose the stack; the command gets an `Operations`."""
     for option in (
-        click.option(
-            "--state-dir",
-            type=click.Path(file_okay=False, path_type=Path),
-            envvar="BRIDGE_STATE_DIR",
-            default=folder.default_state,
-            help="State folder of the local stack.  [env: BRIDGE_STATE_DIR]",
-        ),
+        with_state_dir,
         click.option(
             "--stack",
             metavar="NAME",

@@ -6,14 +6,13 @@ import json
 import secrets
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
 import click
 
 from bridge.commands.doctor import examined_on
-from bridge.commands.operate import StackCommand
+from bridge.commands.operate import StackCommand, with_state_dir
 from bridge.commands.smoke_checks import CHECKS, MANY, Smoke, run
 from bridge.errors import BridgeError
 from bridge.local import folder
@@ -22,6 +21,7 @@ from bridge.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 _NOT_TRIED = "Not tried: a second stack in the account, and the removal of one."
 
@@ -33,13 +33,7 @@ _NOT_TRIED = "Not tried: a second stack in the account, and the removal of one."
 )
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="One object, to keep as a report.")
-@click.option(
-    "--state-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    envvar="BRIDGE_STATE_DIR",
-    default=folder.default_state,
-    help="State folder of the stage local.  [env: BRIDGE_STATE_DIR]",
-)
+@with_state_dir
 def smoke(stage: str | None, selected: Sequence[str], yes: bool, as_json: bool, state_dir: Path) -> None:
     """Try the deployed stack of a STAGE from end to end: every way in, a deployment, a pause, what is parked.
 

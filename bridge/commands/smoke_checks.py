@@ -18,13 +18,14 @@ from bridge.errors import BridgeError
 from bridge.generate import form_files
 from bridge.local import emulator, emulator_gaps
 from bridge.local.sam import Site
-from bridge.stacks import deployment, samples
+from bridge.sending import samples
+from bridge.sending.form_signing import sign
+from bridge.sending.samples import FormSend
+from bridge.sending.triggers import SCHEDULED_TIME, Triggers
+from bridge.stacks import deployment
 from bridge.stacks.alarms import alarms
 from bridge.stacks.deployment import Plan
-from bridge.stacks.form_signing import sign
 from bridge.stacks.operations import Operations, Selection
-from bridge.stacks.samples import FormSend
-from bridge.stacks.triggers import SCHEDULED_TIME, Triggers
 from helpdesk.store.ledger import Ledger
 
 if TYPE_CHECKING:

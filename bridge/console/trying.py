@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.errors import BridgeError
 from bridge.local.folder import Folder
-from bridge.stacks import samples
-from bridge.stacks.samples import FormSend
-from bridge.stacks.triggers import Triggers
+from bridge.sending import samples
+from bridge.sending.samples import FormSend
+from bridge.sending.triggers import Triggers
 from helpdesk.intake.requests import Defaults, read_body
 from helpdesk.models import queued
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bridge.console.connection import Connected
-    from bridge.stacks.triggers import Sent
+    from bridge.sending.triggers import Sent
     from helpdesk.models import Request
 
 SOURCE = "console"

@@ -106,8 +106,8 @@ class Plan:
                 and change not in modified
                 and not (change.follows or change.overwrites)
             ]
-            if self.is_new:
-                yield from _counted(others)
+            if self.is_new and others:
+                yield _counted(others)
             else:
                 yield from (f"{_VERBS[action]:10}  {change.name} ({_kind(change.type)})" for change in others)
 
@@ -308,8 +308,8 @@ def _property(name: str) -> str:
     return {"Code": "code", "Environment": "settings", "Layers": "layer"}.get(name, name)
 
 
-def _counted(changes: Sequence[Change]) -> Iterator[str]:
+def _counted(changes: Sequence[Change]) -> str:
     kinds: dict[str, int] = {}
     for change in changes:
         kinds[_kind(change.type)] = kinds.get(_kind(change.type), 0) + 1
-    yield f"{'new':10}  " + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    return f"{'new':10}  " + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))

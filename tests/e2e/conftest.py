@@ -10,9 +10,9 @@ import pytest
 from bridge.generate.schedules import SCHEDULED_TIME, Schedule
 from bridge.local.emulator import Clients
 from bridge.local.state import PROJECT, StateFolder
+from bridge.sending.triggers import Triggers
 from bridge.stacks import local_stack
 from bridge.stacks.outcomes import OutcomesQueue
-from bridge.stacks.triggers import Triggers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,13 +10,13 @@ import pytest
 import requests
 
 from bridge.local import sam
-from bridge.stacks.samples import ApiSend
+from bridge.sending.samples import ApiSend
 
 if TYPE_CHECKING:
     from bridge.local.emulator import Clients
     from bridge.local.state import Stack
+    from bridge.sending.triggers import Triggers
     from bridge.stacks.outcomes import OutcomesQueue
-    from bridge.stacks.triggers import Triggers
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import requests
 
 from bridge.local.helpdesks import HELPDESKS
 from bridge.local.state import PROJECT, StateFolder
-from bridge.stacks import samples
+from bridge.sending import samples
 from tests.e2e.waiting import until
 
 if TYPE_CHECKING:

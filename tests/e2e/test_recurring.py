@@ -14,16 +14,16 @@ from click.testing import CliRunner
 from bridge import cli
 from bridge.local.helpdesks import HELPDESKS, LocalHelpdesk
 from bridge.local.sam import STACK_NAME
+from bridge.sending.samples import CallbackSend
 from bridge.stacks import target
-from bridge.stacks.samples import CallbackSend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bridge.local.emulator import Clients
     from bridge.local.state import Stack, StateFolder
+    from bridge.sending.triggers import Triggers
     from bridge.stacks.outcomes import OutcomesQueue
-    from bridge.stacks.triggers import Triggers
 
 STATES = {"kapture": "PS", "socialboards": "pending"}
 

@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +13,6 @@ from bridge.simulators.server import running
 from bridge.simulators.socialboards.account import SocialboardsSimulator
 from bridge.simulators.socialboards.webhooks import Webhook, webhook_body
 from helpdesk.models import Identity, Outcome, OutcomeKind, Ticket
-from helpdesk.runtime import invocation
 from tests.accounts import ACCOUNTS, Account, KaptureAccount, SocialboardsAccount, at, deployed
 from tests.deployment import Answer, Clock, Deployment
 
@@ -50,17 +48,6 @@ def ticket_id(deployment: Deployment) -> str:
     deployment.consume()
     (outcome,) = deployment.outcomes()
     return str(outcome["data"]["ticket_id"])
-
-
-@pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    """Every line that the functions log, as Lambda would write it."""
-    stream = io.StringIO()
-    handler = invocation.logger.registered_handler
-    assert isinstance(handler, logging.StreamHandler)
-    usual = handler.setStream(stream)
-    yield stream
-    handler.setStream(usual)
 
 
 def call_back(deployment: Deployment, account: Account, body: Any, secret: str = SECRET) -> Answer:

@@ -12,10 +12,10 @@ import pytest
 from moto import mock_aws
 
 import form_intake
+from bridge.sending import samples
+from bridge.sending.form_signing import sign
+from bridge.sending.samples import FormSend, Sample
 from bridge.simulators.kapture.account import KaptureSimulator
-from bridge.stacks import samples
-from bridge.stacks.form_signing import sign
-from bridge.stacks.samples import FormSend, Sample
 from tests.deployment import Answer, Clock, Context, Deployment
 
 ROOT = Path(__file__).parents[2]

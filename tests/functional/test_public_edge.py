@@ -14,10 +14,10 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from bridge.sending import samples
+from bridge.sending.form_signing import sign
+from bridge.sending.samples import FormSend
 from bridge.simulators.kapture.account import KaptureSimulator
-from bridge.stacks import samples
-from bridge.stacks.form_signing import sign
-from bridge.stacks.samples import FormSend
 from helpdesk.errors import RejectedError
 from helpdesk.http.forms.services import read_submission
 from tests.deployment import Answer, Clock, Deployment

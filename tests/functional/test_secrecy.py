@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture.account import KaptureSimulator
 from bridge.simulators.server import running
 from bridge.simulators.socialboards.account import SocialboardsSimulator
-from helpdesk.runtime import invocation
 from tests.deployment import Clock, Deployment
 from tests.functional.conftest import TOKEN
 
@@ -23,17 +21,6 @@ DETAILS = "canary-details-address"
 EMAIL = "canary@example.com"
 COMMENT = "canary-comment-phone"
 ECHO = "canary-echo-of-the-helpdesk"
-
-
-@pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    """Every line that the functions log, as Lambda would write it."""
-    stream = io.StringIO()
-    handler = invocation.logger.registered_handler
-    assert isinstance(handler, logging.StreamHandler)
-    usual = handler.setStream(stream)
-    yield stream
-    handler.setStream(usual)
 
 
 def test_a_canary_token_and_canary_texts_are_in_no_log_line(

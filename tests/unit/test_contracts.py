@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it has no types
 
 from bridge.generate import contracts
-from bridge.stacks import samples
+from bridge.sending import samples
 from helpdesk.errors import RejectedError
 from helpdesk.http.gateway import STATUS_OF_CODE
 from helpdesk.intake.envelopes import unwrap

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from bridge.commands.mapping import map_command
 from bridge.errors import BridgeError
 from bridge.generate import form_files
-from bridge.stacks import samples
-from bridge.stacks.samples import FormSend, Sample
+from bridge.sending import samples
+from bridge.sending.samples import FormSend, Sample
 from helpdesk.errors import SettingsError
 from helpdesk.http.forms.form_file import load_forms
 from helpdesk.http.forms.services import Submission, read_submission

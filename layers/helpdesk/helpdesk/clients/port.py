@@ -1,6 +1,7 @@
 """The port: what a helpdesk's client does for us, and how an update keeps its progress."""
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from datetime import date
 from typing import Protocol, Self
 from zoneinfo import ZoneInfo
@@ -88,3 +89,36 @@ class HelpdeskClient(Protocol):
 
     def token_expires_on(self) -> date | None:
         """The day on which our access ends, where the secret as last read says so."""
+
+
+class Token(Protocol):
+    """A key or a token of a helpdesk, as its client shows it."""
+
+    def version(self, *, fresh: bool) -> str | None:
+        """Changes when the secret does; read again where `fresh`."""
+
+    @property
+    def expires_on(self) -> date | None:
+        """The day on which our access ends, where the secret as last read says so."""
+
+
+class BaseClient[T: Token]:
+    """What the clients have in common: each meters its calls, and shows its token."""
+
+    def __init__(self, token: T) -> None:
+        self._token = token
+        self._spend: Callable[[], None] = lambda: None
+
+    def metered(self, spend: Callable[[], None]) -> Self:
+        """A client that calls `spend` before each HTTP call."""
+        metered = copy(self)
+        metered._spend = spend
+        return metered
+
+    def token_version(self, *, fresh: bool) -> str | None:
+        """Changes when the secret does; read again where `fresh`."""
+        return self._token.version(fresh=fresh)
+
+    def token_expires_on(self) -> date | None:
+        """The day on which our access ends, where the secret as last read says so."""
+        return self._token.expires_on

@@ -1,4 +1,4 @@
-"""What every invocation has: its logger, its metrics, its clock, and the time it may take."""
+"""The frame of a handler: its logger, its metrics, its part, and the time that it may take."""
 
 import functools
 import gc

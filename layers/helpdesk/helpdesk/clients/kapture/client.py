@@ -8,17 +8,16 @@ import html
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from copy import copy
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urljoin
 from zoneinfo import ZoneInfo
 
 from pydantic import JsonValue
 
 from helpdesk.clients.markers import with_marker
-from helpdesk.clients.port import Progress
+from helpdesk.clients.port import BaseClient, Progress
 from helpdesk.clients.redaction import redacted
 from helpdesk.clients.replies import Refusal, Success, Words, decode_reply
 from helpdesk.clients.secrets import Secret
@@ -61,17 +60,16 @@ _DATE_FORMS = (
 )
 
 
-class Kapture:
+class Kapture(BaseClient[Secret[str]]):
     """One Kapture account. Every call is made once, and once more with a newer token if ours is refused."""
 
     name = "kapture"
     updates_in_steps = False
 
     def __init__(self, transport: Transport, token: Secret[str], settings: KaptureSettings) -> None:
+        super().__init__(token)
         self._transport = transport
-        self._token = token
         self._settings = settings
-        self._spend: Callable[[], None] = lambda: None
         self.get_limit = settings.get_limit
         self.zone = settings.zone
         self.marker_field = settings.marker_field
@@ -168,20 +166,6 @@ class Kapture:
     def probe(self, deadline: float) -> None:
         """Gets a ticket: whether one with this id exists does not matter."""
         self._call(_GET, _get_body([_ANY_TICKET]), deadline)
-
-    def metered(self, spend: Callable[[], None]) -> Self:
-        """A client that calls `spend` before each HTTP call."""
-        metered = copy(self)
-        metered._spend = spend
-        return metered
-
-    def token_version(self, *, fresh: bool) -> str | None:
-        """Changes when the secret does; read again where `fresh`."""
-        return self._token.version(fresh=fresh)
-
-    def token_expires_on(self) -> date | None:
-        """The day on which our access ends, where the secret as last read says so."""
-        return self._token.expires_on
 
     def _pull_page(self, body: Mapping[str, JsonValue], deadline: float) -> list[Ticket]:
         # "message" is seen as a list, as one object, and as a text where there are no tickets.

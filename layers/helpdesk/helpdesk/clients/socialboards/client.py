@@ -8,16 +8,15 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from copy import copy
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from helpdesk.clients.markers import with_marker
-from helpdesk.clients.port import COMMENT, Progress
+from helpdesk.clients.port import COMMENT, BaseClient, Progress
 from helpdesk.clients.redaction import redacted
 from helpdesk.clients.replies import Refusal, Success, Words, decode_reply
 from helpdesk.clients.secrets import MintedToken, RefreshCredentials
@@ -108,7 +107,7 @@ class _ChangesExtra(_Extra):
     note_author_email: str | None = None
 
 
-class Socialboards:
+class Socialboards(BaseClient[MintedToken]):
     """One Socialboards account. Each call is made once, and once more with a fresh access token."""
 
     name = "socialboards"
@@ -116,10 +115,9 @@ class Socialboards:
     updates_in_steps = True
 
     def __init__(self, transport: Transport, token: MintedToken, settings: SocialboardsSettings) -> None:
+        super().__init__(token)
         self._transport = transport
-        self._token = token
         self._settings = settings
-        self._spend: Callable[[], None] = lambda: None
         self._calls = CALLS | dict(settings.calls)
         self.zone = settings.zone
         self.marker_field = settings.marker_field
@@ -249,20 +247,6 @@ class Socialboards:
     def probe(self, deadline: float) -> None:
         """Lists one ticket: whether one with this id exists does not matter."""
         self._list({"ticketIds": [_ANY_TICKET], "take": 1}, deadline)
-
-    def metered(self, spend: Callable[[], None]) -> Self:
-        """A client that calls `spend` before each HTTP call."""
-        metered = copy(self)
-        metered._spend = spend
-        return metered
-
-    def token_version(self, *, fresh: bool) -> str | None:
-        """Changes when the secret does; read again where `fresh`."""
-        return self._token.version(fresh=fresh)
-
-    def token_expires_on(self) -> date | None:
-        """The day on which our access ends, where the secret as last read says so."""
-        return self._token.expires_on
 
     # ── steps of an update ───────────────────────────────────────────────────────────────────────────────
 

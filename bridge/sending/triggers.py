@@ -22,13 +22,21 @@ from bridge.local import sam
 from bridge.local.emulator import Clients
 from bridge.local.folder import Folder
 from bridge.local.helpdesks import HELPDESKS
-from bridge.stacks.form_signing import sign
+from bridge.sending.form_signing import sign
+from bridge.sending.samples import (
+    ApiSend,
+    BusSend,
+    CallbackSend,
+    FormSend,
+    QueueSend,
+    ScheduleSend,
+    TopicSend,
+)
 from bridge.stacks.queues import subscribe
-from bridge.stacks.samples import ApiSend, BusSend, CallbackSend, FormSend, QueueSend, ScheduleSend, TopicSend
 
 if TYPE_CHECKING:
     from bridge.local.state import Stack
-    from bridge.stacks.samples import Json, Send
+    from bridge.sending.samples import Json, Send
 
 TOPIC = "bridge-requests"
 API_SECONDS = 30.0
