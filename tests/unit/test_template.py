@@ -92,7 +92,16 @@ def statements() -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"{name} {policy['PolicyName']}", statement
     for name, policy in of_type("AWS::SQS::QueuePolicy").items():
         for statement in policy["PolicyDocument"]["Statement"]:
+            yield name, where_it_holds(statement)
+    for name, bus in of_type("AWS::Events::EventBus").items():
+        for statement in where_it_holds(bus["Policy"])["Statement"]:
             yield name, statement
+
+
+def where_it_holds(part: dict[str, Any]) -> dict[str, Any]:
+    """A part that a condition makes, or one that is always there."""
+    made: dict[str, Any] = part["Fn::If"][1] if "Fn::If" in part else part
+    return made
 
 
 def _listed(value: Any) -> list[Any]:
@@ -484,6 +493,8 @@ OTHERWISE: dict[str, Any] = {
     "SocialboardsTicketUrl": "https://other.example/{ticket_id}",
     "MarkerField": "title",
     "DefaultSource": "other",
+    "SenderAccounts": "210987654321,109876543210",
+    "SenderArns": "arn:aws:events:eu-west-1:123456789012:rule/failed-payments",
     "AlarmTopicArn": "arn:aws:sns:eu-west-1:123456789012:alarms",
     "AlarmEmail": "operator@example.com",
     "NoTrafficSeconds": 900,
@@ -550,9 +561,26 @@ def test_each_queue_has_a_policy_of_its_own() -> None:
     policies = of_type("AWS::SQS::QueuePolicy").values()
     for policy in policies:
         (queue,) = policy["Queues"]
-        for statement in policy["PolicyDocument"]["Statement"]:
+        for statement in map(where_it_holds, policy["PolicyDocument"]["Statement"]):
             assert statement["Resource"] == {"Fn::GetAtt": [referred(queue), "Arn"]}
     assert sorted(referred(policy["Queues"][0]) for policy in policies) == sorted(of_type("AWS::SQS::Queue"))
+
+
+def test_nobody_but_our_own_rule_sends_until_a_parameter_names_who_may() -> None:
+    def allowed(**parameters: str) -> dict[str, list[Any]]:
+        made = deployed(**parameters)
+        queue = made["RequestsQueuePolicy"]["Properties"]["PolicyDocument"]["Statement"]
+        bus = made["RequestsBus"]["Properties"]["Policy"].get("Statement", [])
+        return {statement["Sid"]: statement for statement in [*queue, *bus] if "Sid" in statement}
+
+    assert list(allowed()) == ["RuleDelivers"]
+    accounts = allowed(SenderAccounts="210987654321,109876543210")
+    listed = {"Fn::Split": [",", "210987654321,109876543210"]}
+    assert accounts.keys() == {"RuleDelivers", "AccountsSend", "AccountsPut"}
+    assert accounts["AccountsSend"]["Principal"] == accounts["AccountsPut"]["Principal"] == {"AWS": listed}
+    rule = OTHERWISE["SenderArns"]
+    senders = allowed(SenderArns=rule)["SendersDeliver"]
+    assert senders["Condition"] == {"ArnEquals": {"aws:SourceArn": {"Fn::Split": [",", rule]}}}
 
 
 # By kind: the property that names it in the account, and whether regions share the names.
