@@ -21,7 +21,6 @@ from bridge.local.state import StateFolder
 from bridge.plain import plain, plain_lines
 from bridge.progress import at_work
 from bridge.stacks import deployment, local_stack
-from helpdesk.http.signatures import SecretPath, Unverified
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -200,12 +199,12 @@ def _say_what_comes_next(own: Folder, name: str, reached: _Reached, planned: Pla
         f" {options} --include-value --api-key {outputs['ApiKeyId']}"
     )
     for path in sorted(own.forms.glob("*.y*ml")):
-        scheme = form_files.read(path).file.verify
+        scheme = form_files.read(path).verify
         address = f"{outputs['ApiUrl']}/forms/{path.stem}"
-        if isinstance(scheme, SecretPath):
+        if scheme == "path":
             address += "/SECRET"
         click.echo(f"  the form {path.stem}: {address}")
-        if not isinstance(scheme, Unverified):
+        if scheme != "none":
             secret = f"{outputs['FormSecretFolder']}/{path.stem}"
             click.echo(
                 "    its secret, of 16 bytes or more:\n"

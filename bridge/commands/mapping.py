@@ -17,7 +17,6 @@ from bridge.local import folder
 from bridge.plain import plain_lines
 from bridge.sending import samples
 from helpdesk.http.forms.services import read_submission
-from helpdesk.http.signatures import Unverified
 
 _FIRST_BOUNDARY = re.compile(r"--([^\r\n]+)\r?\n")
 
@@ -47,10 +46,10 @@ def map_command(form: str, file: Path, content_type: str | None, diff: bool, ans
     path = Path(form) if form.endswith((".yaml", ".yml")) else folder.current().forms / f"{form}.yaml"
     definition = form_files.read(path)
     kind, raw = _saved(file, content_type)
-    if isinstance(definition.file.verify, Unverified):
+    if definition.verify == "none":
         click.echo(f"{path.name}: anybody may send submissions of this form (verify: none)", err=True)
     if answers:
-        submission = read_submission(definition.file.service, kind, raw, definition.uploads)
+        submission = read_submission(definition.service, kind, raw, definition.uploads)
         click.echo(_shown({"answers": submission.answers, "files": submission.files} if submission else None))
         return
     request, problems = form_files.request_of(definition, kind, raw)

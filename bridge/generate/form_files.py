@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import yaml  # type: ignore[import-untyped]  # it has no types
 
 from bridge.errors import BridgeError
+from bridge.generate.form_models import plain_form
 from helpdesk.errors import RejectedError, SettingsError
-from helpdesk.http.forms.form_file import Form, load_forms, read_form
+from helpdesk.http.forms.form_file import Form, load_forms
 from helpdesk.http.forms.services import read_submission
 from helpdesk.intake.requests import Defaults, read_body
 
@@ -48,8 +49,8 @@ def read(path: Path) -> Form:
 def parse(name: str, file: str, text: str) -> Form:
     """The form in a file's text. Raises as `read`."""
     try:
-        (entry,) = [_entry(name, file, text)]
-        return read_form(name, entry["content"], file, entry["lines"])
+        # As the function reads it.
+        return load_forms(_json([_plain(name, file, text)]))[name]
     except SettingsError as error:
         raise BridgeError(str(error)) from error
 
@@ -57,7 +58,7 @@ def parse(name: str, file: str, text: str) -> Form:
 def request_of(form: Form, content_type: str, raw: bytes) -> tuple[dict[str, Any] | None, Sequence[str]]:
     """The body of the request (None for no finished submission), and all that is wrong with it."""
     try:
-        submission = read_submission(form.file.service, content_type, raw, form.uploads)
+        submission = read_submission(form.service, content_type, raw, form.uploads)
     except RejectedError as error:
         raise BridgeError(f"{form.name}: {'; '.join(_problems_in(error))}") from error
     if submission is None:
@@ -80,22 +81,22 @@ def _problems_in(error: RejectedError) -> list[str]:
 
 def compile_all(folder: Path) -> str:
     """All forms of a folder as the function loads them. Raises BridgeError naming all that is wrong."""
-    entries, problems = [], []
+    forms, problems = [], []
     for path in sorted(folder.glob("*.y*ml")):
         try:
-            entry = _entry(path.stem, path.name, path.read_text())
-            # As the function does it, so that nothing fails only there.
-            load_forms(json.dumps([entry]))
+            forms.append(_plain(path.stem, path.name, path.read_text()))
         except SettingsError as error:
             problems.append(str(error))
-        else:
-            entries.append(entry)
     if problems:
         raise BridgeError("\n".join(problems))
-    return json.dumps(entries, ensure_ascii=False, separators=(",", ":"))
+    return _json(forms)
 
 
-def _entry(name: str, file: str, text: str) -> dict[str, Any]:
+def _json(forms: list[dict[str, Any]]) -> str:
+    return json.dumps(forms, ensure_ascii=False, separators=(",", ":"))
+
+
+def _plain(name: str, file: str, text: str) -> dict[str, Any]:
     reading = _Reading(file)
     try:
         loader = _Loader(text)
@@ -108,7 +109,7 @@ def _entry(name: str, file: str, text: str) -> dict[str, Any]:
         raise SettingsError(f"{file}:1: file: is no YAML") from error
     if reading.problems:
         raise SettingsError("\n".join(reading.problems))
-    return {"name": name, "file": file, "lines": reading.lines, "content": content}
+    return plain_form(name, content, file, reading.lines)
 
 
 class _Reading:

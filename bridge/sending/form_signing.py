@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 from helpdesk.http.signatures import (
     Hmac,
     SecretHeader,
-    SecretPath,
     encoded,
     mac,
-    signature_scheme,
 )
 
 if TYPE_CHECKING:
@@ -30,13 +28,14 @@ class Signed:
 def sign(form: Form, secret: str, raw: bytes, at: float | None = None) -> Signed:
     """The headers, and the path below the API, of a call with this body that is sent at `at`."""
     path = f"/forms/{form.name}"
-    scheme = form.file.verify
-    if isinstance(scheme, SecretPath):
+    scheme = form.verify
+    if scheme == "path":
         return Signed(path=f"{path}/{secret}")
     if isinstance(scheme, SecretHeader):
         return Signed({scheme.header: f"{scheme.prefix}{secret}"}, path)
-    signed = signature_scheme(scheme)
-    return Signed(_headers_of(signed, secret, raw, at or time.time()) if signed else {}, path)
+    if isinstance(scheme, Hmac):
+        return Signed(_headers_of(scheme, secret, raw, at or time.time()), path)
+    return Signed(path=path)
 
 
 def _headers_of(scheme: Hmac, secret: str, raw: bytes, at: float) -> dict[str, str]:

@@ -41,6 +41,7 @@ class Recorder:
 
     def __init__(self, deployment: Deployment) -> None:
         self.uses: dict[str, set[Use]] = defaultdict(set)
+        self.operations: set[str] = set()
         self._own = (deployment.sqs, deployment.sns, deployment.secrets, deployment.dynamodb)
         self._function: str | None = None
         self._names = {
@@ -69,6 +70,7 @@ class Recorder:
             return
         assert self._function, f"nobody runs, and {operation} was called"
         service = client.meta.service_model.service_name
+        self.operations.add(f"{service}.{operation}")
         if operation == "TransactWriteItems":
             # It needs the actions of its parts.
             for kind, part in (pair for item in arguments["TransactItems"] for pair in item.items()):
@@ -215,7 +217,7 @@ request:
 
 
 @pytest.fixture(scope="module")
-def uses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, set[Use]]]:
+def recorder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorder]:
     """What each function was seen to do."""
     folder = tmp_path_factory.mktemp("forms")
     (folder / "plain.yaml").write_text(FORM)
@@ -258,8 +260,21 @@ def uses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, set[Use
 
         patch.setattr(BaseClient, "_make_api_call", recorded)
         drive(deployment, recorder, kapture, socialboards, clock)
-        yield dict(recorder.uses)
+        yield recorder
         deployment.restart()
+
+
+@pytest.fixture
+def uses(recorder: Recorder) -> dict[str, set[Use]]:
+    """The actions of each function, and on what."""
+    return recorder.uses
+
+
+def test_the_layers_sdk_knows_the_operations_that_are_called_and_no_others(recorder: Recorder) -> None:
+    makefile = (ROOT / "layers" / "helpdesk" / "Makefile").read_text().replace("\\\n", "")
+    (calls,) = re.findall(r"^CALLS = (.*)", makefile, re.MULTILINE)
+
+    assert set(calls.split()) == recorder.operations
 
 
 @pytest.mark.parametrize("function", functions())

@@ -13,9 +13,9 @@ from bridge.errors import BridgeError
 from bridge.generate import form_files
 from bridge.sending import samples
 from bridge.sending.samples import FormSend, Sample
-from helpdesk.errors import SettingsError
 from helpdesk.http.forms.form_file import load_forms
 from helpdesk.http.forms.services import Submission, read_submission
+from helpdesk.http.signatures import Hmac
 from helpdesk.intake.requests import Defaults, read_body
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +71,7 @@ def test_every_form_file_has_a_sample(path: Path) -> None:
 def test_a_sample_becomes_exactly_the_request_that_it_says(sample: Sample) -> None:
     assert isinstance(sample.send, FormSend)
     form = form_files.read(ROOT / "examples" / "forms" / f"{sample.send.form}.yaml")
-    submission = read_submission(form.file.service, sample.send.content_type, sample.send.raw, form.uploads)
+    submission = read_submission(form.service, sample.send.content_type, sample.send.raw, form.uploads)
     assert submission
 
     mapped = form.request_of(submission)
@@ -83,6 +83,19 @@ def test_a_sample_becomes_exactly_the_request_that_it_says(sample: Sample) -> No
 def test_the_build_and_the_function_read_the_same() -> None:
     loaded = load_forms(form_files.compile_all(ROOT / "examples" / "forms"))
     assert loaded == {path.stem: form_files.read(path) for path in FORMS}
+
+
+def test_the_function_gets_each_default_and_the_signature_that_a_service_means(folder: Path) -> None:
+    text = GOOD.replace("html", "tally").replace("path", "tally") + "names: {q1: photo}\nuploads: [photo]\n"
+    (folder / "contact.yaml").write_text(text)
+
+    form = load_forms(form_files.compile_all(folder))["contact"]
+
+    assert (form.source, form.keeps_invalid, form.status, form.burst) == ("form/contact", True, 202, 200)
+    assert isinstance(form.verify, Hmac)
+    assert (form.verify.header, form.verify.signed) == ("tally-signature", "{body}")
+    assert list(form.uploads) == ["photo", "q1"]
+    assert form.request["request_id"] == "submission.id"
 
 
 # ── wrong files ──────────────────────────────────────────────────────────────────────────────────────────
@@ -138,13 +151,6 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 @pytest.mark.parametrize("name", ["Contact", "a_b", "-a", "a" * 33, "a.b", "a/b"])
 def test_a_name_that_could_not_stand_in_an_address_is_none(name: str) -> None:
     assert "takes a-z, 0-9 and -" in problems(GOOD, name)[0]
-
-
-def test_a_wrong_form_is_told_the_same_way_when_it_is_loaded(folder: Path) -> None:
-    (entry,) = json.loads(form_files.compile_all(folder))
-    entry["content"]["request"]["ticket"]["title"] = "["
-    with pytest.raises(SettingsError, match=r"^contact\.yaml:6: request\.ticket\.title: is no JMESPath"):
-        load_forms(json.dumps([entry]))
 
 
 def test_the_build_ends_with_what_is_wrong_and_writes_nothing(folder: Path, tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from bridge.generate.form_models import Scheme, plain_scheme
 from helpdesk.http.gateway import Call
-from helpdesk.http.signatures import Verification, refusal
+from helpdesk.http.signatures import refusal, verification
 
-SCHEME: TypeAdapter[Verification] = TypeAdapter(Verification)
+SCHEME: TypeAdapter[Scheme] = TypeAdapter(Scheme)
 NOW = 1763716364.0
 BODY = b'{"event_type":"form_response","n":1}'
 
@@ -52,7 +53,8 @@ def code_of(
 ) -> str | None:
     lowered = {name.lower(): value for name, value in headers.items()}
     call = Call(lowered, raw, path_secret)
-    return refusal(SCHEME.validate_python(scheme), secrets or ("form-secret",), call, now)
+    checked = verification(plain_scheme(SCHEME.validate_python(scheme)))
+    return refusal(checked, secrets or ("form-secret",), call, now)
 
 
 def timed(signature: str = TIMED_SIGNED, timestamp: str = "1763716364") -> dict[str, str]:

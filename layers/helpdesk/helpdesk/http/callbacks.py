@@ -24,15 +24,14 @@ from helpdesk.http.gateway import (
     respond_error,
     unknown_path,
 )
-from helpdesk.http.signatures import SecretHeader, SecretPath, Verifier
+from helpdesk.http.signatures import SecretHeader, Verification, Verifier
 from helpdesk.intake.requests import Defaults, read_body
 from helpdesk.models import GetRequest, Operation, Ticket
 from helpdesk.runtime.base_parts import BaseParts
 from helpdesk.work.changes import ChangePublisher, OvertakenError
 from helpdesk.work.helpdesks import Helpdesks
 
-_IN_HEADER = SecretHeader(scheme="header", header="x-callback-secret")
-_IN_PATH = SecretPath(scheme="path")
+_IN_HEADER = SecretHeader("x-callback-secret")
 # One read, and another each time that somebody else was quicker.
 _MOST_READS = 3
 
@@ -98,7 +97,7 @@ class Callbacks:
         return respond(200, {"ticket_id": ticket_ids[0], "changed": bool(published), **change})
 
     def _verify(self, sender: Sender, call: Call) -> None:
-        scheme = _IN_PATH if call.path_secret is not None else _IN_HEADER
+        scheme: Verification = "path" if call.path_secret is not None else _IN_HEADER
         self._verifier.verify(scheme, sender.secret_id, call)
 
     def _verify_address(

@@ -29,7 +29,6 @@ STATUS_OF_CODE = {
     "signature_missing": 401,
     "timestamp_missing": 401,
     "timestamp_outside_window": 401,
-    "unknown_scheme": 401,
     "wrong_secret": 401,
     "wrong_signature": 401,
     "not_found": 404,

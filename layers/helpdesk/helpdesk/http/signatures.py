@@ -12,27 +12,16 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic import (
-    AfterValidator,
-    Discriminator,
-    Field,
-    StringConstraints,
-    Tag,
-    ValidationInfo,
-    field_validator,
-)
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from helpdesk.clients.secrets import Secret, sender_secrets_in
 from helpdesk.errors import RejectedError, UnavailableError
-from helpdesk.http.forms.expressions import Part
 from helpdesk.http.gateway import Call
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager.client import SecretsManagerClient
 
-_PLACES = re.compile(r"(\{(?:body|timestamp|id)\})")
+PLACES = re.compile(r"(\{(?:body|timestamp|id)\})")
 # A larger number is one of milliseconds.
 _MOST_SECONDS = 100_000_000_000
 # In bytes, after the prefix is removed and the encoding decoded.
@@ -42,142 +31,51 @@ _MOST_SIGNATURES = 10
 # A flood of forged calls must not become one of calls to Secrets Manager.
 _PAUSE_S = 5.0
 
-HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$", to_lower=True)]
 
-
-def _is_template(text: str) -> str:
-    if text.count("{body}") != 1 or re.search(r"[{}]", _PLACES.sub("", text)):
-        raise ValueError("holds {body} once, and else only {timestamp}, {id} and plain text")
-    if text.count("{id}") > 1 or re.search(r"\}\{id\}|\{id\}\{", text):
-        # Otherwise letters could move between the id and its neighbours.
-        raise ValueError("holds {id} once, with plain text between it and the rest")
-    return text
-
-
-class Timestamp(Part):
+class Timestamp(NamedTuple):
     """Where the time of sending stands: in a header of its own, or in the signature's header as `key=…`."""
 
-    header: HeaderName | None = None
-    key: Annotated[
-        Annotated[str, StringConstraints(pattern=r"^\w{1,20}$")] | None, Field(validate_default=True)
-    ] = None
-    window_s: Annotated[int, Field(ge=1, le=86400)] = 300
-
-    @field_validator("key")
-    @classmethod
-    def _stands_somewhere(cls, key: str | None, info: ValidationInfo) -> str | None:
-        if (key is None) == (info.data.get("header") is None):
-            raise ValueError("say either header or key")
-        return key
+    header: str | None
+    key: str | None
+    window_s: int
 
 
-class Hmac(Part):
-    """An HMAC in a header."""
+class Hmac(NamedTuple):
+    """An HMAC in a header; `signed` says what it is over."""
 
-    scheme: Literal["hmac"] = "hmac"
-    header: HeaderName
-    algorithm: Literal["sha256", "sha1", "sha512"] = "sha256"
-    encoding: Literal["hex", "base64"] = "hex"
-    prefix: str = ""
-    # What the signature is over.
-    signed: Annotated[str, AfterValidator(_is_template)] = "{body}"
-    id_header: Annotated[HeaderName | None, Field(validate_default=True)] = None
-    key_encoding: Literal["text", "base64"] = "text"
-    key_prefix: str = ""
-    timestamp: Annotated[Timestamp | None, Field(validate_default=True)] = None
-
-    @field_validator("id_header")
-    @classmethod
-    def _id_is_signed(cls, id_header: str | None, info: ValidationInfo) -> str | None:
-        # Anybody could choose an id that is not signed, and so decide what is a repetition.
-        if (id_header is not None) != ("{id}" in info.data.get("signed", "")):
-            raise ValueError("goes with {id} in signed")
-        return id_header
-
-    @field_validator("timestamp")
-    @classmethod
-    def _timestamp_is_signed(cls, timestamp: Timestamp | None, info: ValidationInfo) -> Timestamp | None:
-        # Anybody could choose a timestamp that is not signed.
-        if (timestamp is not None) != ("{timestamp}" in info.data.get("signed", "")):
-            raise ValueError("goes with {timestamp} in signed")
-        return timestamp
+    header: str
+    algorithm: str
+    encoding: Literal["hex", "base64"]
+    prefix: str
+    signed: str
+    id_header: str | None
+    key_encoding: Literal["text", "base64"]
+    key_prefix: str
+    timestamp: Timestamp | None
 
 
-class Known(Part):
-    """A service's own scheme, by its name."""
-
-    scheme: Literal["typeform", "tally", "standard_webhooks"]
-
-
-class SecretHeader(Part):
+class SecretHeader(NamedTuple):
     """The secret itself in a header, for senders that cannot sign."""
 
-    scheme: Literal["header"]
-    header: HeaderName
+    header: str
     prefix: str = ""
 
 
-class SecretPath(Part):
-    """The secret as the last part of the path, for senders that cannot even set a header."""
-
-    scheme: Literal["path"]
-
-
-class Unverified(Part):
-    """Anybody may send."""
-
-    scheme: Literal["none"]
-
+# "path": the secret is the last part of the path, for senders that cannot even set a header.
+# "none": anybody may send.
+type Verification = Hmac | SecretHeader | Literal["path", "none"]
 
 _DEPENDS_ON_SECRET = ("wrong_secret", "wrong_signature")
-SCHEMES = ("hmac", "known", "header", "path", "none")
-_KNOWN = ("typeform", "tally", "standard_webhooks")
 
 
-def _scheme_of(value: object) -> str | None:
-    scheme = value.get("scheme") if isinstance(value, Mapping) else getattr(value, "scheme", None)
-    if scheme in _KNOWN:
-        return "known"
-    return scheme if scheme in SCHEMES else None
-
-
-type Verification = Annotated[
-    Annotated[Hmac, Tag("hmac")]
-    | Annotated[Known, Tag("known")]
-    | Annotated[SecretHeader, Tag("header")]
-    | Annotated[SecretPath, Tag("path")]
-    | Annotated[Unverified, Tag("none")],
-    Discriminator(
-        _scheme_of,
-        custom_error_type="no_scheme",
-        custom_error_message=f"scheme must be one of hmac, {', '.join(_KNOWN)}, header, path, none",
-    ),
-]
-
-_SCHEME_OF_SERVICE: dict[str, Hmac] = {
-    # typeform.com/developers/webhooks/secure-your-webhooks
-    "typeform": Hmac(header="Typeform-Signature", encoding="base64", prefix="sha256="),
-    # tally.so/help/webhooks
-    "tally": Hmac(header="Tally-Signature", encoding="base64"),
-    # standardwebhooks.com
-    "standard_webhooks": Hmac(
-        header="webhook-signature",
-        encoding="base64",
-        prefix="v1,",
-        signed="{id}.{timestamp}.{body}",
-        id_header="webhook-id",
-        key_encoding="base64",
-        key_prefix="whsec_",
-        timestamp=Timestamp(header="webhook-timestamp"),
-    ),
-}
-
-
-def signature_scheme(scheme: Verification) -> Hmac | None:
-    """The signature that a scheme requires; None where it requires none."""
-    if isinstance(scheme, Known):
-        return _SCHEME_OF_SERVICE[scheme.scheme]
-    return scheme if isinstance(scheme, Hmac) else None
+def verification(plain: Any) -> Verification:
+    """A form's way to verify its senders, from what the build writes of it."""
+    if isinstance(plain, str):
+        return "none" if plain == "none" else "path"
+    if "signed" not in plain:
+        return SecretHeader(**plain)
+    timestamp = plain["timestamp"]
+    return Hmac(**plain | {"timestamp": Timestamp(**timestamp) if timestamp else None})
 
 
 def call_id(scheme: Verification, call: Call) -> str | None:
@@ -185,8 +83,7 @@ def call_id(scheme: Verification, call: Call) -> str | None:
 
     In a signed call only what is signed counts: whoever overhears a call can add any other header to it.
     """
-    signature = signature_scheme(scheme)
-    names = (signature.id_header,) if signature else ("idempotency-key", "webhook-id")
+    names = (scheme.id_header,) if isinstance(scheme, Hmac) else ("idempotency-key", "webhook-id")
     return next((value for name in names if name and (value := call.headers.get(name))), None)
 
 
@@ -195,17 +92,16 @@ def refusal(scheme: Verification, secrets: Sequence[str], call: Call, now: float
 
     Only the codes of `_DEPENDS_ON_SECRET` can be due to a secret that has changed since it was read.
     """
-    if isinstance(scheme, Unverified):
+    if scheme == "none":
         return None
-    if isinstance(scheme, SecretPath):
+    if scheme == "path":
         return _shared(secrets, call.path_secret)
     if isinstance(scheme, SecretHeader):
         value = call.headers.get(scheme.header)
         if value is None or not value.startswith(scheme.prefix):
             return "secret_missing"
         return _shared(secrets, value.removeprefix(scheme.prefix).strip())
-    signature = signature_scheme(scheme)
-    return _wrong_signature(signature, secrets, call, now) if signature else "unknown_scheme"
+    return _wrong_signature(scheme, secrets, call, now)
 
 
 class Verifier:
@@ -267,14 +163,14 @@ def _secrets_in(scheme: Verification, text: str) -> tuple[str, ...]:
 def mac(scheme: Hmac, secret: str, raw: bytes, timestamp: str = "", call_id: str = "") -> bytes:
     """The bytes of the signature. Raises ValueError where the secret is not in its encoding."""
     texts = {"{timestamp}": timestamp.encode(), "{id}": call_id.encode(), "{body}": raw}
-    signed = b"".join(texts.get(part, part.encode()) for part in _PLACES.split(scheme.signed))
+    signed = b"".join(texts.get(part, part.encode()) for part in PLACES.split(scheme.signed))
     return hmac.digest(_key(scheme, secret), signed, scheme.algorithm)
 
 
 def is_long_enough(scheme: Verification, secret: str) -> bool:
     """Whether the secret is too long to be guessed. Raises ValueError where it is not in its encoding."""
-    signature = signature_scheme(scheme)
-    return len(_key(signature, secret) if signature else secret.encode()) >= SHORTEST_SECRET
+    key = _key(scheme, secret) if isinstance(scheme, Hmac) else secret.encode()
+    return len(key) >= SHORTEST_SECRET
 
 
 def _key(scheme: Hmac, secret: str) -> bytes:
@@ -319,7 +215,7 @@ def _wrong_signature(scheme: Hmac, secrets: Sequence[str], call: Call, now: floa
 
 
 def _beside_id(scheme: Hmac) -> list[str]:
-    parts = ["", *_PLACES.split(scheme.signed), ""]
+    parts = ["", *PLACES.split(scheme.signed), ""]
     places = [place for place, part in enumerate(parts) if part == "{id}"]
     return [text for place in places for text in (parts[place - 1], parts[place + 1]) if text]
 

@@ -26,7 +26,7 @@ from helpdesk.http.gateway import (
     too_large,
     unknown_path,
 )
-from helpdesk.http.signatures import SecretPath, Verifier, call_id, signature_scheme
+from helpdesk.http.signatures import Hmac, Verifier, call_id
 from helpdesk.intake.bodies import URLENCODED, without_boundary
 from helpdesk.intake.requests import Defaults, read_body
 from helpdesk.models import queued
@@ -47,20 +47,19 @@ class FormIntake:
         self._metrics = parts.metrics
         self._clock = parts.clock
         self._allowances = {
-            name: Allowance(form.file.limit.rate, form.file.limit.burst, parts.clock)
-            for name, form in forms.items()
+            name: Allowance(form.rate, form.burst, parts.clock) for name, form in forms.items()
         }
 
     def respond(self, event: Mapping[str, Any]) -> HttpResponse:
         """The response to one event of API Gateway."""
         form = self._forms.get(str(path_parameter(event, "form")))
         secret = path_parameter(event, "secret")
-        if form is None or (secret is not None and not isinstance(form.file.verify, SecretPath)):
+        if form is None or (secret is not None and form.verify != "path"):
             # Anybody may try any path, so it is neither counted nor logged.
             return respond_error(unknown_path())
         try:
             call = read_call(event)
-            self._verifier.verify(form.file.verify, f"{self._secret_folder}/{form.name}", call)
+            self._verifier.verify(form.verify, f"{self._secret_folder}/{form.name}", call)
             self._allow(form)
             request_id = self._accept(form, call)
         except HelpdeskError as error:
@@ -71,12 +70,11 @@ class FormIntake:
             return respond_error(error)
         if request_id is None:
             return respond(200, {"state": "ignored"})
-        to_sender = form.file.answer
         headers = {"Request-Id": request_id}
-        if to_sender.redirect:
-            return respond(303, headers={**headers, "Location": to_sender.redirect})
+        if form.redirect:
+            return respond(303, headers={**headers, "Location": form.redirect})
         # Without a Location: some senders would follow it and wait there.
-        return respond(to_sender.status, {"request_id": request_id, "state": "accepted"}, headers)
+        return respond(form.status, {"request_id": request_id, "state": "accepted"}, headers)
 
     def _allow(self, form: Form) -> None:
         wait_s = self._allowances[form.name].take()
@@ -86,7 +84,7 @@ class FormIntake:
 
     def _accept(self, form: Form, call: Call) -> str | None:
         """The request's id once the queue has it; None for what is no finished submission."""
-        submission = read_submission(form.file.service, _content_type(form, call), call.raw, form.uploads)
+        submission = read_submission(form.service, _content_type(form, call), call.raw, form.uploads)
         if submission is None:
             self._logger.info("no finished submission", extra={"form": form.name})
             count(self._metrics, "FormIgnored")
@@ -104,11 +102,11 @@ class FormIntake:
 
     def _named(self, form: Form, submission: Submission, call: Call) -> Submission:
         """A submission without an id of its own gets one that the same submission gets again."""
-        own_id = submission.id or call_id(form.file.verify, call)
+        own_id = submission.id or call_id(form.verify, call)
         if own_id is None:
             # A double click is one request; the same words on another day are a new request.
             day, raw = datetime.fromtimestamp(self._clock(), UTC).date().isoformat(), call.raw
-            if signature_scheme(form.file.verify):
+            if isinstance(form.verify, Hmac):
                 # Whoever overheard a signed call can send it again on any day.
                 day = ""
             else:
@@ -150,6 +148,6 @@ class FormIntake:
 def _content_type(form: Form, call: Call) -> str:
     """How to read the body. In a signed call the header is not signed, so it may not choose freely."""
     content_type = call.headers.get("content-type", "")
-    if signature_scheme(form.file.verify) is None:
+    if not isinstance(form.verify, Hmac):
         return content_type
     return URLENCODED if content_type.lower().startswith(URLENCODED) else ""
