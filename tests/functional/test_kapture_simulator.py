@@ -293,15 +293,15 @@ def test_an_account_may_show_comments_as_notes_where_a_get_asks_for_them(account
     ticket_id = account.added_id()
     account.update(ticket_id, comment="first & oldest")
     account.update(ticket_id, comment="second")
-    asked = {
+    with_notes = {
         "ticket_ids": ticket_id,
         "conversation_type": "notes",
         "history_type": "all",
         "read_ticket_history_details": "1",
     }
-    [hidden] = account.post(GET + V2, asked).json()
+    [hidden] = account.post(GET + V2, with_notes).json()
     account.simulator.switches = KaptureSwitches(notes_returned=True)
-    [shown] = account.post(GET + V2, asked).json()
+    [shown] = account.post(GET + V2, with_notes).json()
     [unasked] = account.get(ticket_id)
 
     assert shown["conversation_type"] == {"notes": [{"detail": "first & oldest"}, {"detail": "second"}]}

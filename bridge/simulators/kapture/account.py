@@ -254,8 +254,8 @@ class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
             raise RefusedError(f"at most {most} ticket_ids are allowed")  # The wording is inferred.
         latest = self.clock() - self.switches.get_lag_s
         tickets = [self._tickets[ticket_id] for ticket_id in ids if ticket_id in self._tickets]
-        asked = all(_text(fields, key) == value for key, value in _NOTES_SWITCHES.items())
-        notes = asked and self.switches.notes_returned
+        wants_notes = all(_text(fields, key) == value for key, value in _NOTES_SWITCHES.items())
+        notes = wants_notes and self.switches.notes_returned
         answers = self._answers(origin)
         return [answers.found(ticket, notes=notes) for ticket in tickets if ticket.created_at <= latest]
 

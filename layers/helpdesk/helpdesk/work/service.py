@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from threading import Event
 
-from helpdesk.clients.markers import Markers
+from helpdesk.clients.markers import OFF, Markers
+from helpdesk.clients.port import COMMENT
 from helpdesk.errors import (
     FieldProblem,
     HelpdeskError,
@@ -367,18 +368,23 @@ class TicketService:
         return signal
 
     def _change(self, request: AddRequest | UpdateRequest, turn: _Turn) -> tuple[list[Result], Signal]:
-        field = self._helpdesks[request.helpdesk].marker_field if isinstance(request, AddRequest) else None
         try:
             # Before the claim: without its marker no call is made.
             marker = self._markers.of(request.helpdesk, request.request_id)
             target = self._target(request) if isinstance(request, UpdateRequest) else None
-            claim = self._ledger.claim(request, marker, field, target)
+            claim = self._ledger.claim(request, marker, self._marker_field(request), target)
         except UnavailableError as error:
             return [Deferred(error.code)], NO_SIGNAL
         if not isinstance(claim, Claim):
             return [self._without_call(request, claim)], NO_SIGNAL
         result, signal = self._call(request, claim, turn)
         return [self._record(claim, request, result)], signal
+
+    def _marker_field(self, request: AddRequest | UpdateRequest) -> str:
+        client = self._helpdesks[request.helpdesk]
+        if isinstance(request, AddRequest):
+            return client.marker_field
+        return COMMENT if client.marks_comments and request.changes.comment else OFF
 
     def _without_call(
         self, request: AddRequest | UpdateRequest, refusal: Busy | Abandoned | Settled | Reused | Elsewhere

@@ -71,6 +71,7 @@ class TicketFields(Part):
     requester: RequesterFields | None = None
     queue: Leaf | None = None
     disposition: Leaf | None = None
+    priority: Leaf | None = None
     tags: LeafOrList | None = None
     attachments: Leaf | None = None
     extra: dict[str, Tree] = Field(default_factory=dict)
@@ -80,6 +81,7 @@ class ChangesFields(Part):
     """What an update is to change."""
 
     sub_status: Leaf | None = None
+    status: Leaf | None = None
     queue: Leaf | None = None
     comment: Leaf | None = None
     callback_at: Leaf | None = None
@@ -298,7 +300,7 @@ def _place(steps: Iterable[str], lines: Lines) -> tuple[str, int]:
 
 
 def _ticket(fields: TicketFields, evaluation: Evaluation) -> dict[str, Any]:
-    texts = ("title", "details", "due_date", "queue", "disposition")
+    texts = ("title", "details", "due_date", "queue", "disposition", "priority")
     ticket: dict[str, Any] = {name: evaluation.text(getattr(fields, name)) for name in texts}
     if moment := _DAY_OF_MOMENT.match(ticket["due_date"] or ""):
         ticket["due_date"] = moment[1]
@@ -314,7 +316,7 @@ def _ticket(fields: TicketFields, evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _changes(fields: ChangesFields, evaluation: Evaluation) -> dict[str, Any]:
-    texts = ("sub_status", "queue", "comment", "callback_at", "disposition", "assignee")
+    texts = ("sub_status", "status", "queue", "comment", "callback_at", "disposition", "assignee")
     changes: dict[str, Any] = {name: evaluation.text(getattr(fields, name)) for name in texts}
     return _there(changes | {"extra": _extra(fields.extra, evaluation)})
 
