@@ -43,7 +43,16 @@ from helpdesk.store.ledger import (
     fingerprint,
     redact_request_words,
 )
-from helpdesk.work.helpdesks import HEALTHY, NO_SIGNAL, Helpdesks, Signal, fetch, rejected, signal_of
+from helpdesk.work.helpdesks import (
+    HEALTHY,
+    NO_SIGNAL,
+    CallsInParts,
+    Helpdesks,
+    Signal,
+    fetch,
+    rejected,
+    signal_of,
+)
 
 # A sender's clock may be ahead of ours by this much.
 _MOST_AHEAD_S = 300
@@ -490,15 +499,20 @@ class TicketService:
             return Deferred(error.code)
         return result
 
-    def _get_all(self, gets: Sequence[GetRequest], turn: _Turn) -> tuple[list[Result], Signal]:
+    def _get_all(
+        self, gets: Sequence[GetRequest], turn: _Turn, in_parts: CallsInParts | None = None
+    ) -> tuple[list[Result], Signal]:
+        in_parts = in_parts or CallsInParts()
         ids = list(dict.fromkeys(ticket_id for request in gets for ticket_id in request.ticket_ids))
         try:
             client = self._helpdesks.client(gets[0].helpdesk, turn.permit)
-            tickets = fetch(client, ids, gets[0].extra, turn.deadline)
+            # Several requests are tried one by one first.
+            alone = in_parts if len(gets) == 1 else None
+            tickets = fetch(client, ids, gets[0].extra, turn.deadline, alone)
         except HelpdeskError as error:
             if isinstance(error, RejectedError) and len(gets) > 1:
                 # One bad id may have spoilt the others' call.
-                single_gets = [self._get_all([request], turn) for request in gets]
+                single_gets = [self._get_all([request], turn, in_parts) for request in gets]
                 return [result for results, _ in single_gets for result in results], HEALTHY
             return [_result_of(request, error) for request in gets], signal_of(error)
         return [self._retrieved(request, tickets) for request in gets], HEALTHY
