@@ -60,6 +60,8 @@ _MEANINGS = {
     "callback_at": "A moment; without an offset it is meant in the helpdesk's own zone.",
     "comment": "Is appended each time that it is sent.",
     "sub_status": "The helpdesk's own finer state. Kapture needs it in every update.",
+    "status": "The helpdesk's own state.",
+    "priority": "The helpdesk's own word or number.",
     "tags": "Words that the ticket is found by.",
     "attachments": "Files that can be had at an address.",
     "code": "Why, in a stable word for programs.",

@@ -304,6 +304,7 @@ class TicketFields(_Part):
     requester: RequesterFields | None = None
     queue: Leaf | None = None
     disposition: Leaf | None = None
+    priority: Leaf | None = None
     tags: LeafOrList | None = None
     attachments: Leaf | None = None
     extra: dict[str, Tree] = Field(default_factory=dict)
@@ -313,6 +314,7 @@ class ChangesFields(_Part):
     """What an update is to change."""
 
     sub_status: Leaf | None = None
+    status: Leaf | None = None
     queue: Leaf | None = None
     comment: Leaf | None = None
     callback_at: Leaf | None = None

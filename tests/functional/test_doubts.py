@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from moto import mock_aws
 
 from bridge.simulators.faults import Fault, FaultRule
-from bridge.simulators.kapture.account import KaptureSimulator
+from bridge.simulators.kapture.account import KaptureSimulator, KaptureSwitches
 from tests.deployment import Deployment
 from tests.functional.conftest import TOKEN
 
@@ -200,3 +201,88 @@ def test_look_ups_of_a_run_are_bounded(deployment: Deployment, kapture: KaptureS
     assert deployment.resolve_doubts()["waiting"] == 1
 
     assert [call.operation for call in kapture.calls].count("pull") - before == 1
+
+
+# ── comments, where the account shows them ───────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def shown(deployment: Deployment, kapture: KaptureSimulator) -> str:
+    """A ticket of an account that shows comments, and has shown a marker in one."""
+    kapture.switches = KaptureSwitches(notes_returned=True)
+    deployment.set(KAPTURE_COMMENTS_READABLE="true")
+    _with_a_marker_back(deployment)
+    ticket_id = kapture.tickets[0].ticket_id
+    deployment.send(_comment(ticket_id, "said before") | {"request_id": "before"})
+    deployment.consume()
+    deployment.outcomes()
+    return ticket_id
+
+
+def _comment(ticket_id: str, text: str) -> dict[str, Any]:
+    changes = {"sub_status": "RS", "comment": text}
+    return {"operation": "update", "request_id": "u-1", "ticket_id": ticket_id, "changes": changes}
+
+
+def _said(kapture: KaptureSimulator) -> list[str]:
+    return [comment.partition("\n")[0] for comment in kapture.tickets[0].comments]
+
+
+@pytest.mark.parametrize(("when", "settled"), [("before", "absent"), ("after", "found")])
+def test_a_comment_whose_answer_was_lost_is_looked_up_and_written_once(
+    deployment: Deployment, kapture: KaptureSimulator, shown: str, when: Any, settled: str
+) -> None:
+    kapture.faults.add(FaultRule(operation="update", times=1, fault=Fault(reset=when)))
+    deployment.send(_comment(shown, "said once"))
+    deployment.consume()
+    assert _types(deployment) == ["ticket.unknown"]
+
+    assert deployment.resolve_doubts()[settled] == 1
+    deployment.show_all()
+    deployment.consume()
+
+    [event] = deployment.outcomes()
+    assert (event["type"], event["data"]["ticket_id"]) == ("ticket.updated", shown)
+    assert _said(kapture) == ["said before", "said once"]
+    assert kapture.tickets[0].sub_status == "RS"
+    assert deployment.waiting() == 0
+
+
+def test_a_comment_waits_while_its_ticket_is_not_shown(
+    deployment: Deployment, kapture: KaptureSimulator, shown: str
+) -> None:
+    kapture.switches = KaptureSwitches(notes_returned=True, get_lag_s=3600)
+    kapture.faults.add(FaultRule(operation="update", times=1, fault=Fault(reset="after")))
+    deployment.send(_comment(shown, "said once"))
+    deployment.consume()
+    assert deployment.resolve_doubts()["waiting"] == 1
+
+    kapture.switches = KaptureSwitches(notes_returned=True)
+    assert deployment.resolve_doubts()["found"] == 1
+
+
+def test_a_comment_without_a_marker_is_parked_after_comments_become_readable(
+    deployment: Deployment, kapture: KaptureSimulator, shown: str
+) -> None:
+    deployment.set(KAPTURE_COMMENTS_READABLE="false")
+    kapture.faults.add(FaultRule(operation="update", times=1, fault=Fault(reset="after")))
+    deployment.send(_comment(shown, "said once"))
+    deployment.consume()
+    deployment.set(KAPTURE_COMMENTS_READABLE="true")
+    # Shows that markers of comments come back.
+    deployment.send(_comment(shown, "said after") | {"request_id": "after"})
+    deployment.consume()
+
+    assert deployment.resolve_doubts()["parked"] == 1
+    assert _said(kapture) == ["said before", "said once", "said after"]
+
+
+def test_an_update_with_extra_alone_is_parked_though_comments_are_readable(
+    deployment: Deployment, kapture: KaptureSimulator, shown: str
+) -> None:
+    kapture.faults.add(FaultRule(operation="update", times=1, fault=Fault(reset="before")))
+    changes = {"sub_status": "RS", "extra": {"order": [{"number": "5"}]}}
+    deployment.send({"operation": "update", "request_id": "u-1", "ticket_id": shown, "changes": changes})
+    deployment.consume()
+
+    assert deployment.resolve_doubts()["parked"] == 1

@@ -20,6 +20,7 @@ TICKET: dict[str, tuple[Any, str]] = {
     "due_date": ("2031-05-17", "2031-05-17"),
     "queue": ("48213", "48213"),
     "disposition": ("canary-disposition", "canary-disposition"),
+    "priority": ("canary-priority", "canary-priority"),
     "tags": (["canary-tag"], "canary-tag"),
     "requester.email": ("canary@example.com", "canary@example.com"),
     "requester.name": ("canary-name", "canary-name"),
@@ -30,6 +31,7 @@ TICKET: dict[str, tuple[Any, str]] = {
 }
 CHANGES: dict[str, tuple[Any, str]] = {
     "sub_status": ("", ""),
+    "status": ("canary-status", "canary-status"),
     "queue": ("48213", "48213"),
     "comment": ("canary-comment", "canary-comment"),
     "callback_at": ("2031-05-17T09:00:00", "2031-05-17 09:00:00"),

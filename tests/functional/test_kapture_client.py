@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
 from typing import Any
@@ -208,6 +208,41 @@ def test_an_update_is_one_change_in_a_list_with_times_in_the_accounts_zone(serve
     ]
 
 
+def test_an_account_that_takes_objects_gets_no_list(server: ScriptedServer) -> None:
+    server.replies += [Reply(body=ADDED), Reply(body=UPDATED)]
+    kapture = client(server.url, bodies="object")
+
+    CALLS["add"](kapture)
+    CALLS["update"](kapture)
+
+    assert [call.json for call in server.calls] == [
+        {"title": "Help"},
+        {"ticket_id": TICKET_ID, "sub_status": "PS"},
+    ]
+
+
+def test_names_of_queues_and_dispositions_become_the_accounts_keys(server: ScriptedServer) -> None:
+    server.replies += [Reply(body=ADDED), Reply(body=UPDATED)]
+    ids = {"queue": {"Support": "12"}, "disposition": {"Refunds": "A|B"}}
+    kapture = client(server.url, ids=ids)
+
+    kapture.add(NewTicket(title="Support", queue="Support", disposition="Refunds"), soon())
+    kapture.update(TICKET_ID, Changes(sub_status="PS", queue="Sales", disposition="Refunds"), soon())
+
+    assert server.calls[0].json == [{"title": "Support", "queue": "12", "disposition": "A|B"}]
+    assert server.calls[1].json == [
+        {"ticket_id": TICKET_ID, "sub_status": "PS", "queue": "Sales", "disposition": "A|B"}
+    ]
+
+
+def test_a_priority_goes_where_the_account_takes_it(server: ScriptedServer) -> None:
+    server.replies.append(Reply(body=ADDED))
+
+    client(server.url, priority_field="urgency").add(NewTicket(title="x", priority="2"), soon())
+
+    assert server.calls[0].json == [{"title": "x", "urgency": "2"}]
+
+
 def test_a_get_of_three_tickets_is_one_call_with_an_object(server: ScriptedServer) -> None:
     server.replies.append(Reply(body=[task("3"), task("1"), task("2")]))
 
@@ -271,6 +306,10 @@ DEFAULTS = Defaults(request_id="r", source="s", helpdesk="kapture")
         (
             {"operation": "add", "ticket": {"title": "x", "extra": {"title": "y"}}},
             [("ticket.extra.title", "is set by another field already")],
+        ),
+        (
+            {"operation": "add", "ticket": {"title": "x", "priority": 1}},
+            [("ticket.priority", "is not taken by this account: KapturePriorityField names no field for it")],
         ),
         (
             {"operation": "get", "ticket_ids": ["1"], "extra": {"ticket_ids": "2"}},
@@ -596,6 +635,46 @@ def test_a_list_of_something_else_does_not_mean_that_there_are_no_tickets(
     assert caught.value.code == "unexpected_answer"
 
 
+# ── comments ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_comments_are_read_where_the_account_shows_them(kapture: KaptureSimulator, kapture_url: str) -> None:
+    kapture.switches = KaptureSwitches(notes_returned=True)
+    readable, unread = client(kapture_url, comments_readable=True), client(kapture_url)
+    ticket_id = unread.add(NewTicket(title="x"), soon()).ticket_id
+    for comment in ("first", "second"):
+        unread.update(ticket_id, Changes(sub_status="PS", comment=comment), soon())
+    kapture.calls.clear()
+
+    assert unread.comments(ticket_id, soon()) is None
+    assert kapture.calls == []
+    assert readable.comments(ticket_id, soon()) == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Reply(body=[task("1")]),
+        Reply(body=[task("1") | {"conversation_type": {"notes": "none"}}]),
+        # As many as a page may hold.
+        Reply(body=[task("1") | {"conversation_type": {"notes": [{"detail": "x"}] * 50}}]),
+        Reply(body={"message": "history_type is not allowed", "status": "failed"}),
+    ],
+    ids=["no notes", "no list", "perhaps a page", "refused"],
+)
+def test_comments_that_are_perhaps_not_all_are_none(server: ScriptedServer, answer: Reply) -> None:
+    server.replies.append(answer)
+
+    assert client(server.url, comments_readable=True).comments("1", soon()) is None
+
+
+def test_a_ticket_that_is_not_shown_says_nothing_of_its_comments(server: ScriptedServer) -> None:
+    server.replies.append(Reply(body=[]))
+
+    with pytest.raises(OutcomeUnknownError):
+        client(server.url, comments_readable=True).comments("1", soon())
+
+
 # ── pages of a pull ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -812,6 +891,10 @@ def test_a_malformed_secret_is_not_quoted(server: ScriptedServer) -> None:
 # ── against the simulated account ────────────────────────────────────────────────────────────────────────
 
 
+def _today(helpdesk: Kapture) -> date:
+    return datetime.now(helpdesk.zone).date()
+
+
 def test_a_ticket_goes_through_its_life(kapture: KaptureSimulator, kapture_url: str) -> None:
     helpdesk = client(kapture_url)
     requester = Requester(email="a@example.com", name="R&D's", phone="1")
@@ -833,6 +916,17 @@ def test_a_ticket_goes_through_its_life(kapture: KaptureSimulator, kapture_url: 
     assert [ticket.comments for ticket in kapture.tickets] == [[], ["done"], []]
     assert [ticket.ticket_id for ticket in helpdesk.pull(today, soon())] == ids
     assert {ticket.requester.name for ticket in helpdesk.pull(today, soon()) if ticket.requester} == {"R&D's"}
+
+
+def test_texts_are_unescaped_where_the_account_escapes_them(
+    kapture: KaptureSimulator, kapture_url: str
+) -> None:
+    kapture.switches = KaptureSwitches(escaped="all")
+    helpdesk = client(kapture_url, escaped_texts=True)
+    ticket_id = helpdesk.add(NewTicket(title="It's <b>", details="R&amp;D's"), soon()).ticket_id
+
+    for ticket in [*helpdesk.get([ticket_id], {}, soon()), *helpdesk.pull(_today(helpdesk), soon())]:
+        assert (ticket.title, ticket.details) == ("It's <b>", "R&amp;D's")
 
 
 @pytest.mark.parametrize("status", [200, "by_cause"])

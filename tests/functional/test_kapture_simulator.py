@@ -274,6 +274,83 @@ def test_marker_can_be_withheld(account: Account) -> None:
     assert (item["detail"], item["additional_info"]) == ("", {})
 
 
+# How accounts differ
+
+
+@pytest.mark.parametrize(("form", "refused"), [("list", {}), ("object", [])])
+def test_an_account_may_take_bodies_of_add_and_update_in_one_form_only(
+    account: Account, form: Any, refused: Any
+) -> None:
+    account.simulator.switches = KaptureSwitches(body_form=form)
+    for path in (ADD, UPDATE):
+        assert account.post(path + V2, refused).json() == failed("Invalid Json.")
+    body = {"title": "TEST 1"}
+    taken = account.post(ADD + V2, [body] if form == "list" else body).json()
+    assert taken["status"] == "success"
+
+
+def test_an_account_may_show_comments_as_notes_where_a_get_asks_for_them(account: Account) -> None:
+    ticket_id = account.added_id()
+    account.update(ticket_id, comment="first & oldest")
+    account.update(ticket_id, comment="second")
+    with_notes = {
+        "ticket_ids": ticket_id,
+        "conversation_type": "notes",
+        "history_type": "all",
+        "read_ticket_history_details": "1",
+    }
+    [hidden] = account.post(GET + V2, with_notes).json()
+    account.simulator.switches = KaptureSwitches(notes_returned=True)
+    [shown] = account.post(GET + V2, with_notes).json()
+    [unasked] = account.get(ticket_id)
+
+    assert shown["conversation_type"] == {"notes": [{"detail": "first & oldest"}, {"detail": "second"}]}
+    assert "conversation_type" not in hidden | unasked
+
+
+@pytest.mark.parametrize(("escaped", "name", "text"), [("none", "'", "'"), ("all", "&apos;", "&apos;")])
+def test_accounts_escape_none_or_all_of_their_texts(
+    account: Account, escaped: Any, name: str, text: str
+) -> None:
+    account.simulator.switches = KaptureSwitches(escaped=escaped)
+    ticket_id = account.added_id(title="It's", ticket_details="isn't", customer_name="O'Neil")
+    [element] = account.get(ticket_id)
+    [item] = account.pull()["message"]
+
+    details = element["task_details"]
+    assert (details["title"], details["detail"]) == (f"It{text}s", f"isn{text}t")
+    assert (item["taskTitle"], item["detail"], item["customerName"]) == (
+        f"It{text}s",
+        f"isn{text}t",
+        f"O{name}Neil",
+    )
+
+
+def test_an_account_may_refuse_a_get_of_many_ids(account: Account) -> None:
+    ids = [account.added_id() for _ in range(2)]
+    account.simulator.switches = KaptureSwitches(get_most_ids=1)
+    assert account.get(*ids) == failed("at most 1 ticket_ids are allowed")
+    assert len(account.get(ids[0])) == 1
+
+
+def test_a_new_ticket_may_show_late_in_a_get(account: Account) -> None:
+    account.simulator.switches = KaptureSwitches(get_lag_s=120)
+    ticket_id = account.added_id()
+    assert account.get(ticket_id) == []
+    account.clock.now += 120
+    assert len(account.get(ticket_id)) == 1
+
+
+def test_an_update_may_name_the_status_and_an_add_the_priority(account: Account) -> None:
+    ticket_id = account.added_id(priority="high")
+    account.update(ticket_id, status="Complete", sub_status="CO")
+    [element] = account.get(ticket_id)
+    details = element["task_details"]
+    assert (details["status"], details["substatusKey"], details["priority"]) == ("Complete", "CO", "high")
+
+    assert account.update(ticket_id)["ticket"]["statusName"] == "Pending"
+
+
 # Pull
 
 

@@ -26,6 +26,7 @@ from helpdesk.store.ledger import (
     Receipt,
     Reused,
     Settled,
+    fingerprint,
 )
 from helpdesk.store.table import Table
 from tests.deployment import Clock, Deployment
@@ -103,6 +104,14 @@ def receipt(ledger: Ledger) -> Receipt:
     found = ledger.receipt("r-1")
     assert found
     return found
+
+
+def test_a_status_is_the_same_as_field_and_among_the_extra_fields() -> None:
+    update = {"operation": "update", "ticket_id": "5"}
+    field = _read(update | {"changes": {"status": "Complete", "extra": {"a": 1}}})
+    extra = _read(update | {"changes": {"extra": {"a": 1, "status": "Complete"}}})
+
+    assert fingerprint(field) == fingerprint(extra)
 
 
 # ── each edge ────────────────────────────────────────────────────────────────────────────────────────────

@@ -129,6 +129,7 @@ class ScriptedHelpdesk:
     name: str = "kapture"
     get_limit: int = 50
     updates_in_steps: bool = False
+    marks_comments: bool = False
     marker_field: str = "details"
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("Asia/Kolkata"))
     is_down: bool = False

@@ -5,7 +5,7 @@ import threading
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 
 from bridge.simulators.faults import Fault, FaultRule
-from bridge.simulators.kapture.account import KaptureSimulator
+from bridge.simulators.kapture.account import KaptureSimulator, KaptureSwitches
 from tests.deployment import Deployment
 from tests.functional.scripted import Reply, scripted
 
@@ -90,6 +90,78 @@ def test_gets_of_a_batch_become_one_call_and_an_outcome_each(
     assert outcomes["first"]["ticket"]["ticket_id"] == ids[0]
     assert [ticket["ticket_id"] for ticket in outcomes["two"]["tickets"]] == ids[1:]
     assert outcomes["partly"]["missing"] == ["404"]
+
+
+NOT_SHOWN = Fault(body='{"message":"No Data found","status":"failed"}')
+
+
+def test_a_get_with_one_bad_id_shows_the_others(deployment: Deployment, kapture: KaptureSimulator) -> None:
+    ids = _made(deployment, kapture, 9)
+    kapture.faults.add(FaultRule(operation="get", match=ids[4], fault=NOT_SHOWN))
+
+    answer = deployment.call("GET", f"/tickets/{','.join(ids)}")
+    deployment.send({"operation": "get", "request_id": "all", "ticket_ids": ids})
+    deployment.consume()
+
+    [event] = deployment.outcomes()
+    for shown in (answer.body, event["data"]):
+        assert shown["missing"] == [ids[4]]
+        assert [ticket["ticket_id"] for ticket in shown["tickets"]] == ids[:4] + ids[5:]
+
+
+def test_an_account_that_shows_few_tickets_at_once_is_asked_in_parts(
+    deployment: Deployment, kapture: KaptureSimulator
+) -> None:
+    ids = _made(deployment, kapture, 8)
+    kapture.switches = KaptureSwitches(get_most_ids=2)
+
+    assert len(deployment.call("GET", f"/tickets/{','.join(ids)}").body["tickets"]) == 8
+    assert _gets(kapture) == 1 + 2 + 4
+
+
+def test_a_refused_get_takes_few_calls_more_and_keeps_the_refusal(
+    deployment: Deployment, kapture: KaptureSimulator
+) -> None:
+    kapture.faults.add(FaultRule(operation="get", fault=NOT_SHOWN))
+    deployment.send(
+        *(
+            {"operation": "get", "request_id": f"{n}", "ticket_ids": [f"{n}{last}" for last in range(9)]}
+            for n in range(9)
+        )
+    )
+    deployment.consume()
+
+    outcomes = [event["data"] for event in deployment.outcomes()]
+    assert [(each["code"], each["message"]) for each in outcomes] == [
+        ("refused_by_helpdesk", "No Data found")
+    ] * 9
+    # Two for all together, one for each request, and twenty in parts.
+    assert _gets(kapture) <= 2 + 9 + 20
+
+
+def test_the_parts_of_a_get_are_drawn_from_the_budget(
+    deployment: Deployment, kapture: KaptureSimulator
+) -> None:
+    ids = _made(deployment, kapture, 8)
+    kapture.switches = KaptureSwitches(get_most_ids=2)
+    deployment.set(KAPTURE_BUDGET="3", KAPTURE_BUDGET_PERIOD_S="3600")
+
+    answer = deployment.call("GET", f"/tickets/{','.join(ids)}")
+
+    assert (answer.status, answer.body["code"]) == (422, "refused_by_helpdesk")
+    assert _gets(kapture) == 3
+
+
+def _made(deployment: Deployment, kapture: KaptureSimulator, many: int) -> list[str]:
+    """The ids of so many tickets."""
+    deployment.send(*({"operation": "add", "ticket": {"title": f"{n}"}} for n in range(many)))
+    deployment.consume()
+    deployment.outcomes()
+    return [ticket.ticket_id for ticket in kapture.tickets]
+
+
+def _gets(kapture: KaptureSimulator) -> int:
+    return [call.operation for call in kapture.calls].count("get")
 
 
 def test_filter_policies_select_by_operation_and_outcome(

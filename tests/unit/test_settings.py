@@ -33,6 +33,8 @@ def test_the_environment_is_read_into_types() -> None:
             "KAPTURE_ZONE": "Europe/Berlin",
             "KAPTURE_SUB_STATUSES": '{"closed": "CL"}',
             "KAPTURE_SEND_API_KEY": "true",
+            "KAPTURE_IDS": '{"queue": {"Support": "12"}}',
+            "KAPTURE_BODIES": "object",
             "GIVE_UP_AFTER_HOURS": "2",
             "DEFAULT_SOURCE": "shop",
             "PATH": "/bin",
@@ -44,6 +46,7 @@ def test_the_environment_is_read_into_types() -> None:
     assert kapture.url == "https://acme.kapturecrm.com"
     assert kapture.zone.key == "Europe/Berlin"
     assert kapture.sub_statuses == {"closed": "CL"}
+    assert (kapture.ids, kapture.bodies) == ({"queue": {"Support": "12"}}, "object")
     assert kapture.send_api_key is True
     assert settings.give_up_after_s == 7200
     assert (settings.default_source, settings.default_helpdesk) == ("shop", "kapture")
@@ -77,6 +80,9 @@ def test_one_error_names_every_bad_variable() -> None:
         "KAPTURE_SUB_STATUSES": "closed=CL",
         "KAPTURE_PATH_VERSION": "v.2.0",
         "KAPTURE_SEND_API_KEY": "perhaps",
+        "KAPTURE_IDS": '{"queues": {}}',
+        "KAPTURE_BODIES": "array",
+        "KAPTURE_PRIORITY_FIELD": "two words",
         "DEFAULT_HELPDESK": "zendesk",
         "DEFAULT_SOURCE": "two words",
         "CONNECT_TIMEOUT_S": "0",

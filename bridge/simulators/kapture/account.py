@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field
 
 from bridge.simulators.faults import Answer, ControlError
-from bridge.simulators.kapture.answers import SECONDS, KaptureAnswers, local
+from bridge.simulators.kapture.answers import SECONDS, Escaped, KaptureAnswers, local
 from bridge.simulators.kapture.tickets import HistoryEntry, Ticket
 from bridge.simulators.server import (
     OTHER,
@@ -43,6 +43,10 @@ PATHS = {
 }
 VERSION = "/v.2.0"
 """Follows the path; without it the older generation answers (documented)."""
+# A get with all of these shows notes, where the account shows them (observed).
+_NOTES_SWITCHES = {"conversation_type": "notes", "history_type": "all", "read_ticket_history_details": "1"}
+
+type BodyForm = Literal["any", "list", "object"]
 
 _FIRST_INTERNAL_ID = 530348198
 
@@ -61,8 +65,19 @@ class KaptureSwitches(HelpdeskSwitches):
     """A pull answers its first page whatever the offset."""
     pull_lag_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
     """Tickets younger than this are not shown by a pull."""
+    get_lag_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
+    """Tickets younger than this are not shown by a get."""
+    get_most_ids: Annotated[int, Field(ge=0)] = 0
+    """A get of more ids fails (observed in one account); 0 means no limit."""
     marker_returned: bool = True
     """Whether get and pull show ticket details and extra blocks, or leave them empty as the samples do."""
+    notes_returned: bool = False
+    """Whether a get that asks for notes shows the comments (observed in one account)."""
+    body_form: BodyForm = "any"
+    """The only form of an add's and an update's body: accounts differ (observed)."""
+    escaped: Escaped = "names"
+    """Which texts come back HTML-escaped from get and pull: names (documented), or titles, details and notes
+    as well."""
 
 
 class RefusedError(Exception):
@@ -111,7 +126,7 @@ class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
 
     def change_by_hand(self, ticket_id: str, state: str) -> None:
         """Give a ticket another sub-status."""
-        self._tickets[ticket_id] = replace(self._stored(ticket_id), sub_status=state)
+        self._tickets[ticket_id] = replace(self._stored(ticket_id), sub_status=state, status_asked="")
 
     def delete_by_hand(self, ticket_id: str) -> None:
         """Take a ticket away."""
@@ -154,7 +169,8 @@ class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
     def _success(self, call: ReceivedCall, *, older: bool) -> object:
         if call.headers.get("authorization") != f"Basic {self.token}":
             raise RefusedError("Invalid Auth Key", 401)
-        fields = _fields_of(call.body, array_allowed=call.operation != "get")
+        forms: dict[str, BodyForm] = {"get": "object", "pull": "any"}
+        fields = _fields_of(call.body, forms.get(call.operation, self.switches.body_form))
         match call.operation:
             case "add":
                 return self._add(fields, call.origin, older=older)
@@ -185,6 +201,7 @@ class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
             customer_name=_text(fields, "customer_name"),
             queue=_text(fields, "queue"),
             disposition=_text(fields, "disposition"),
+            priority=_text(fields, "priority") or "low",
             blocks=_associate_blocks(fields),
         )
         self._tickets[ticket.ticket_id] = ticket
@@ -216,6 +233,7 @@ class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
         ticket = replace(
             ticket,
             sub_status=sub_status,
+            status_asked=_text(fields, "status"),
             # Inferred: an empty text leaves the value alone, since the vendor's sample is full of them.
             queue=entry.queue or ticket.queue,
             disposition=entry.disposition or ticket.disposition,
@@ -231,8 +249,15 @@ class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
         if not named:
             raise RefusedError("ticket_ids are missing.")
         ids = dict.fromkeys(part.strip() for part in named.split(","))
+        most = self.switches.get_most_ids
+        if most and len(ids) > most:
+            raise RefusedError(f"at most {most} ticket_ids are allowed")  # The wording is inferred.
+        latest = self.clock() - self.switches.get_lag_s
+        tickets = [self._tickets[ticket_id] for ticket_id in ids if ticket_id in self._tickets]
+        wants_notes = all(_text(fields, key) == value for key, value in _NOTES_SWITCHES.items())
+        notes = wants_notes and self.switches.notes_returned
         answers = self._answers(origin)
-        return [answers.found(self._tickets[ticket_id]) for ticket_id in ids if ticket_id in self._tickets]
+        return [answers.found(ticket, notes=notes) for ticket in tickets if ticket.created_at <= latest]
 
     def _pull(self, fields: JsonObject, origin: str, *, older: bool) -> JsonObject:
         start, end = (_pull_day(fields, key) for key in ("start_date", "end_date"))
@@ -247,7 +272,7 @@ class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
         return self._answers(origin).pulled(page, older=older, varying=varying)
 
     def _answers(self, origin: str) -> KaptureAnswers:
-        return KaptureAnswers(self.zone, origin, self.switches.marker_returned)
+        return KaptureAnswers(self.zone, origin, self.switches.marker_returned, self.switches.escaped)
 
     def _tickets_of_day(self, day: str) -> list[Ticket]:
         latest = self.clock() - self.switches.pull_lag_s
@@ -264,13 +289,16 @@ class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
         return f"{number:012d}"
 
 
-def _fields_of(body: bytes, *, array_allowed: bool) -> JsonObject:
+def _fields_of(body: bytes, form: BodyForm) -> JsonObject:
     """The request's object: bare, or the first of an array (bare is observed, arrays are documented)."""
     try:
         content = json.loads(body)
     except ValueError as error:
         raise RefusedError("Invalid Json.") from error
-    if isinstance(content, list) and array_allowed:
+    taken = {"any": list | dict, "list": list, "object": dict}[form]
+    if not isinstance(content, taken):
+        raise RefusedError("Invalid Json.")
+    if isinstance(content, list):
         content = content[0] if content else {}
     if not isinstance(content, dict):
         raise RefusedError("Invalid Json.")

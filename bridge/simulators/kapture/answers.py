@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bridge.simulators.kapture.tickets import Ticket
 
 type JsonObject = dict[str, object]
+type Escaped = Literal["none", "names", "all"]
 
 SECONDS = "%Y-%m-%d %H:%M:%S"
 _DAY_FIRST = "%d-%m-%Y %H:%M"
@@ -32,12 +33,14 @@ def local(epoch: float, zone: ZoneInfo, form: str) -> str:
 class KaptureAnswers:
     """The answers of an account in `zone` that was called at `origin`.
 
-    With `marker_returned` off, get and pull leave ticket details and extra blocks empty.
+    With `marker_returned` off, get and pull leave ticket details and extra blocks empty. `escaped` says which
+    texts of theirs are HTML-escaped.
     """
 
     zone: ZoneInfo
     origin: str
     marker_returned: bool
+    escaped: Escaped
 
     def added(self, ticket: Ticket, *, older: bool) -> JsonObject:
         """The answer to an add."""
@@ -77,13 +80,17 @@ class KaptureAnswers:
             "status": "success",
         }
 
-    def found(self, ticket: Ticket) -> JsonObject:
-        """One element of the answer to a get."""
-        return {
+    def found(self, ticket: Ticket, *, notes: bool) -> JsonObject:
+        """One element of the answer to a get; `notes` shows the comments, oldest first (observed)."""
+        element: JsonObject = {
             "additional_info": self._shown_blocks(ticket),
             "history": {},
             "task_details": self._task_details(ticket),
         }
+        if notes:
+            details = [{"detail": self._text(comment)} for comment in ticket.comments]
+            element["conversation_type"] = {"notes": details}
+        return element
 
     def pulled(self, tickets: Sequence[Ticket], *, older: bool, varying: bool) -> JsonObject:
         """The answer to a pull; where it varies, one ticket is an object and none a text (observed)."""
@@ -94,6 +101,12 @@ class KaptureAnswers:
         if varying and len(items) < 2:
             message = items[0] if items else "No tickets found"
         return {"totalCount": None, "message": message, "status": "success"}
+
+    def _name(self, name: str) -> str:
+        return name if self.escaped == "none" else _escaped(name)
+
+    def _text(self, text: str) -> str:
+        return _escaped(text) if self.escaped == "all" else text
 
     def _shown_details(self, ticket: Ticket) -> str:
         return ticket.details if self.marker_returned else ""
@@ -181,25 +194,25 @@ class KaptureAnswers:
             "phone": ticket.phone,
             "lastSource": "Mobile App",
             "lastConvesationTime": created,
-            "title": ticket.title,
+            "title": self._text(ticket.title),
             "orderId": "",
             "primarySource": "Mobile App",
             "ticketEmail": "",
             "folderId": 0,
             "ticketId": ticket.ticket_id,
-            "detail": self._shown_details(ticket),
+            "detail": self._text(self._shown_details(ticket)),
             "mergedTicketId": "",
             "contactId": 0,
             "productId": 0,
             "creatorId": _AGENT_ID,
             "customerId": ticket.customer_id,
             "assignedId": _AGENT_ID,
-            "creatorName": _escaped(_AGENT_NAME),
-            "priority": "low",
+            "creatorName": self._name(_AGENT_NAME),
+            "priority": ticket.priority,
             "attachment": "",
             "pendingTaskId": 0,
             "ticketCloseEmpId": _AGENT_ID,
-            "assignedToName": _escaped(_AGENT_NAME),
+            "assignedToName": self._name(_AGENT_NAME),
             "callBack": callback,
             "queueKey": ticket.queue,
             "customer_rating": 0,
@@ -224,8 +237,8 @@ class KaptureAnswers:
         details = self._task_details(ticket)
         absent = {"title", "email", "phone", "ticketEmail", "attachments"}
         return {key: value for key, value in details.items() if key not in absent} | {
-            "taskTitle": ticket.title,
-            "customerName": _escaped(ticket.customer_name),
+            "taskTitle": self._text(ticket.title),
+            "customerName": self._name(ticket.customer_name),
             "customerEmail": ticket.email,
             "customerPhone": ticket.phone,
             "additional_info": self._shown_blocks(ticket),
@@ -239,19 +252,19 @@ class KaptureAnswers:
             "ticketId": ticket.ticket_id,
             "contactId": "",
             "referenceId": "",
-            "creatorName": _escaped(_AGENT_NAME),
-            "priority": "low",
-            "assignedToName": _escaped(_AGENT_NAME),
+            "creatorName": self._name(_AGENT_NAME),
+            "priority": ticket.priority,
+            "assignedToName": self._name(_AGENT_NAME),
             "status": "success",
             "sla status": "out of sla",
             "date": self._local(ticket.created_at, SECONDS),
             "total_conversations": "0",
-            "taskTitle": ticket.title,
+            "taskTitle": self._text(ticket.title),
             "substatus": ticket.sub_status_name,
             "taskEnddate": ticket.due_date[: len("yyyy-MM-dd HH:mm")],
             "disposition": f"{ticket.disposition or _CREATION_FOLDER} ",
             "companyName": "",
-            "customerName": _escaped(ticket.customer_name),
+            "customerName": self._name(ticket.customer_name),
             "customerEmail": ticket.email,
             "customerPhone": ticket.phone,
         }
@@ -266,6 +279,6 @@ def _day_first(moment: str) -> str:
     return datetime.strptime(moment, SECONDS).strftime(_DAY_FIRST)  # noqa: DTZ007 - local in, local out
 
 
-def _escaped(name: str) -> str:
-    """A person's name as get and pull show it: `&apos;` is documented, html.escape spells it otherwise."""
-    return escape(name, quote=False).replace('"', "&quot;").replace("'", "&apos;")
+def _escaped(text: str) -> str:
+    """A text as get and pull show names: `&apos;` is documented, html.escape spells it otherwise."""
+    return escape(text, quote=False).replace('"', "&quot;").replace("'", "&apos;")

@@ -54,6 +54,9 @@ class Ticket:
     customer_name: str
     blocks: Mapping[str, list[object]]
     sub_status: str = "US"
+    status_asked: str = ""
+    """The status that came with the sub-status, by its name (observed)."""
+    priority: str = "low"
     queue: str = ""
     disposition: str = ""
     callback_time: str = ""
@@ -66,7 +69,11 @@ class Ticket:
 
     @property
     def status(self) -> tuple[str, str]:
-        """Letter and name."""
+        """Letter and name; a sub-status that came without a status has its own."""
+        if self.status_asked:
+            named = (self.status_asked[0].upper(), self.status_asked)
+            known = (status for status in (_PENDING, _COMPLETE) if self.status_asked in status)
+            return next(known, named)
         return _COMPLETE if self.sub_status in _COMPLETE_SUB_STATUSES else _PENDING
 
     @property

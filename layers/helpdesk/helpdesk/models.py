@@ -139,6 +139,7 @@ class NewTicket(_Model):
     requester: Requester | None = None
     queue: Line | None = None
     disposition: Line | None = None
+    priority: Annotated[Line, _NumberAsText] | None = None
     tags: tuple[Line, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     extra: dict[str, JsonValue] = Field(default_factory=dict)
@@ -148,6 +149,7 @@ class Changes(_Model):
     """The changes of an update; a field left out stays. A comment is appended each time it is sent."""
 
     sub_status: Line | None = None
+    status: Annotated[Line, _NumberAsText] | None = None
     queue: Line | None = None
     comment: Text | None = None
     # A time without an offset is of the helpdesk's own zone.

@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -97,6 +97,19 @@ class KaptureSettings(_Settings, alias_generator=lambda name: f"KAPTURE_{name.up
     ] = "/v.2.0"
     # Names that requests may use for an account's own sub-status keys; unknown names pass as they are.
     sub_statuses: _JsonObject = Field(default_factory=dict)
+    # The same for its queues and dispositions.
+    ids: Annotated[
+        dict[Annotated[str, Field(pattern=r"^(queue|disposition)$")], dict[str, str]],
+        BeforeValidator(_json_object),
+    ] = Field(default_factory=dict)
+    # The form in which the account takes an add and an update: pages show a list of one object.
+    bodies: Literal["list", "object"] = "list"
+    # The key under which the account takes a new ticket's priority; no page names one.
+    priority_field: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
+    # Whether a get shows comments: then each carries a marker, by which a lost one is looked up.
+    comments_readable: bool = False
+    # Whether titles and details come back escaped as HTML, as names always do.
+    escaped_texts: bool = False
     # The statuses of a closed ticket, in lower case.
     closed_statuses: Annotated[
         frozenset[Annotated[str, AfterValidator(str.casefold)]], BeforeValidator(_names)

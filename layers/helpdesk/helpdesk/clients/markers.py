@@ -102,6 +102,11 @@ def with_marker(ticket: NewTicket, marker: str, field: str) -> NewTicket:
     return ticket
 
 
+def with_comment_marker(comment: str, marker: str) -> str:
+    """The comment with its update's marker at its end."""
+    return f"{comment}\n\n[{marker}]"
+
+
 # ── reading them ─────────────────────────────────────────────────────────────────────────────────────────
 
 

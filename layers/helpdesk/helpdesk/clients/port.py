@@ -51,6 +51,10 @@ class HelpdeskClient(Protocol):
         """The field that holds a ticket's marker; "off" where tickets carry none."""
 
     @property
+    def marks_comments(self) -> bool:
+        """Whether comments carry the markers of their updates, and can be read."""
+
+    @property
     def zone(self) -> ZoneInfo:
         """The time zone of the helpdesk's days."""
 

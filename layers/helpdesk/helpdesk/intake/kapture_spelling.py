@@ -13,6 +13,7 @@ _TICKET = {
 }
 _CHANGES = {
     "sub_status": "sub_status",
+    "status": "status",
     "queue": "queue",
     "comment": "comment",
     "callback_time": "callback_at",
@@ -21,7 +22,7 @@ _CHANGES = {
 # Fields of add bodies that we have no counterpart for; objects and lists are associate blocks.
 _TICKET_EXTRA = {"address", "type", "flow_id", "webform", "transaction_id"}
 # The same of update bodies.
-_CHANGES_EXTRA = {"status", "associate_objects"}
+_CHANGES_EXTRA = {"associate_objects"}
 # The switches that the get page names, and one that accounts use.
 _GET_EXTRA = {
     "conversation_type",

@@ -126,7 +126,7 @@ class Receipt:
     # Since when it is in doubt, if it is: by then its call has ended.
     doubtful_since: float
     updated_at: float
-    # The field that carries an add's marker.
+    # The field that carries the marker.
     marker_field: str | None
     outcome: Outcome | None
     history: tuple[str, ...]
@@ -184,8 +184,8 @@ class Ledger:
         """The right to execute the request, or why there is none.
 
         A first claim stores its `marker` and an update's ticket as `target`. Later claims keep both, since a
-        reference may mean another ticket by then. `marker_field` is where the ticket will carry the marker:
-        if the setting changes later, this ticket must not count as absent.
+        reference may mean another ticket by then. `marker_field` is where the ticket, or the comment, will
+        carry the marker: if the setting changes later, it must not count as absent.
         """
         now = self._clock()
         lease = uuid.uuid4().hex
@@ -502,6 +502,10 @@ def fingerprint(request: Request) -> str:
     """Equal for two requests that ask for the same, however they arrive."""
     about = {"request_id", "helpdesk", "source", "occurred_at"}
     content = request.model_dump(mode="json", exclude_defaults=True, exclude=about)
+    changes = content.get("changes", {})
+    if "status" in changes:
+        # Senders put it into `extra` before it had a field of its own.
+        changes["extra"] = {**changes.get("extra", {}), "status": changes.pop("status")}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -199,7 +199,8 @@ class DoubtResolver:
         if (unsent or harmless) and doubt.attempts < MAX_ATTEMPTS:
             self._ledger.reopen(doubt, "resumed")
             return "absent"
-        if not (begun <= {COMMENT} and ticket_id):
+        carries_marker = COMMENT in begun or doubt.marker_field == COMMENT
+        if not (begun <= {COMMENT} and carries_marker and ticket_id):
             return self._park(doubt, "whether it was made cannot be looked up")
         if not run.calls:
             return "waiting"

@@ -29,8 +29,8 @@ from helpdesk.models import (
 from helpdesk.store.gate import OVER_BUDGET, Failure, Gate, Permit
 from helpdesk.store.watchlist import Watchlist
 
-# How many calls one background get may make to find the bad ids among good ones.
-_MOST_SPARE_CALLS = 20
+# How many calls one background get, or the gets of a batch, may make to find the bad ids among good ones.
+_MOST_CALLS_IN_PARTS = 20
 # Our own reasons: they say nothing of the helpdesk.
 _OUR_CODES = {
     "ledger_unavailable",
@@ -113,7 +113,8 @@ class Helpdesks:
         signal = HEALTHY
         try:
             client = self.client(helpdesk, permit)
-            return self.retrieved(request, fetch(client, request.ticket_ids, request.extra, deadline))
+            tickets = fetch(client, request.ticket_ids, request.extra, deadline, CallsInParts())
+            return self.retrieved(request, tickets)
         except HelpdeskError as error:
             signal = signal_of(error)
             raise
@@ -135,25 +136,17 @@ class Helpdesks:
     ) -> list[Ticket]:
         """The tickets that exist, of up to `get_limit`, by calls that live requests leave.
 
-        One bad id may spoil the others' call: a refused call is made again in halves, down to single tickets,
-        which are left out. Raises UnavailableError, UnauthorizedError, and OutcomeUnknownError also where the
-        helpdesk seems to refuse every call.
+        Those that the helpdesk refuses to show are left out. Raises UnavailableError, UnauthorizedError, and
+        OutcomeUnknownError also where the helpdesk seems to refuse every call.
         """
-        parts = [list(ticket_ids)]
-        tickets: list[Ticket] = []
-        refused = calls = 0
-        while parts:
-            if calls == _MOST_SPARE_CALLS or (refused > 1 and not tickets):
-                raise OutcomeUnknownError("refused", "the helpdesk refuses to show tickets")
-            part = parts.pop()
-            calls += 1
-            try:
-                tickets += self._read(helpdesk, partial(_fetch_all, part, deadline), spare=True)
-            except RejectedError:
-                half = len(part) // 2
-                parts += [part[half:], part[:half]] if half else []
-                refused += not half
-        return tickets
+
+        def get(part: Sequence[str]) -> list[Ticket]:
+            return self._read(helpdesk, partial(_fetch_all, part, deadline), spare=True)
+
+        try:
+            return _get_in_parts([ticket_ids], get, CallsInParts())
+        except RejectedError as error:
+            raise OutcomeUnknownError("refused", "the helpdesk refuses to show tickets") from error
 
     def _read[T](self, helpdesk: str, call: Callable[[HelpdeskClient], T], *, spare: bool = False) -> T:
         """The result of a background read. Its failure closes the gate to no request.
@@ -244,20 +237,95 @@ class Helpdesks:
         return _retrieved(request, tickets)
 
 
+@dataclass
+class CallsInParts:
+    """How many calls may still be made to find the bad ids among good ones."""
+
+    left: int = _MOST_CALLS_IN_PARTS
+
+
 def fetch(
-    client: HelpdeskClient, ticket_ids: Sequence[str], extra: Mapping[str, JsonValue], deadline: float
+    client: HelpdeskClient,
+    ticket_ids: Sequence[str],
+    extra: Mapping[str, JsonValue],
+    deadline: float,
+    in_parts: CallsInParts | None = None,
 ) -> dict[str, Ticket]:
-    """The tickets that exist, by as many calls as it takes. Raises HelpdeskError."""
-    tickets: dict[str, Ticket] = {}
-    for start in range(0, len(ticket_ids), client.get_limit):
-        part = ticket_ids[start : start + client.get_limit]
+    """The tickets that exist, by as many calls as it takes. Raises HelpdeskError.
+
+    A refused call is made again in parts, as far as `in_parts`, time and budget allow: tickets that are
+    refused still are left out, unless all are.
+    """
+
+    def get(part: Sequence[str]) -> list[Ticket]:
         try:
-            tickets |= {ticket.ticket_id: ticket for ticket in client.get(part, extra, deadline)}
+            return client.get(part, extra, deadline)
         except ValidationError as error:
             raise OutcomeUnknownError(
                 "unexpected_answer", "the answer holds what no ticket can be"
             ) from error
+
+    tickets: dict[str, Ticket] = {}
+    for start in range(0, len(ticket_ids), client.get_limit):
+        part = ticket_ids[start : start + client.get_limit]
+        try:
+            items = get(part)
+        except RejectedError as refusal:
+            items = _instead_of(refusal, part, get, in_parts) if in_parts else []
+            if not items:
+                raise
+        tickets |= {ticket.ticket_id: ticket for ticket in items}
     return tickets
+
+
+def _instead_of(
+    refusal: RejectedError,
+    ticket_ids: Sequence[str],
+    get: Callable[[Sequence[str]], list[Ticket]],
+    in_parts: CallsInParts,
+) -> list[Ticket]:
+    """The tickets that are shown in parts. Where time or budget ends before, the refusal stands."""
+    try:
+        return _get_in_parts(_halves(ticket_ids), get, in_parts, refusal)
+    except UnavailableError as error:
+        if error.code in _OUR_CODES:
+            raise refusal from error
+        raise
+
+
+def _get_in_parts(
+    parts: Sequence[Sequence[str]],
+    get: Callable[[Sequence[str]], list[Ticket]],
+    calls: CallsInParts,
+    refusal: RejectedError | None = None,
+) -> list[Ticket]:
+    """The tickets of these parts. A refused part is halved, a refused single ticket is left out.
+
+    One bad id may spoil the others' call, and an account may show fewer tickets at once than we ask for.
+
+    Raises:
+        RejectedError: the calls are used up, or the helpdesk seems to refuse every call.
+    """
+    waiting = list(reversed(parts))
+    tickets: list[Ticket] = []
+    refused = 0
+    while waiting:
+        if refusal and (calls.left <= 0 or (refused > 1 and not tickets)):
+            raise refusal
+        part = waiting.pop()
+        calls.left -= 1
+        try:
+            tickets += get(part)
+        except RejectedError as error:
+            refusal = error
+            refused += len(part) == 1
+            waiting += reversed(_halves(part))
+    return tickets
+
+
+def _halves(ticket_ids: Sequence[str]) -> list[Sequence[str]]:
+    half = len(ticket_ids) // 2
+    return [ticket_ids[:half], ticket_ids[half:]] if half else []
 
 
 def _fetch_all(ticket_ids: Sequence[str], deadline: float, client: HelpdeskClient) -> list[Ticket]:

@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from threading import Event
 
-from helpdesk.clients.markers import Markers
+from helpdesk.clients.markers import OFF, Markers
+from helpdesk.clients.port import COMMENT
 from helpdesk.errors import (
     FieldProblem,
     HelpdeskError,
@@ -42,7 +43,16 @@ from helpdesk.store.ledger import (
     fingerprint,
     redact_request_words,
 )
-from helpdesk.work.helpdesks import HEALTHY, NO_SIGNAL, Helpdesks, Signal, fetch, rejected, signal_of
+from helpdesk.work.helpdesks import (
+    HEALTHY,
+    NO_SIGNAL,
+    CallsInParts,
+    Helpdesks,
+    Signal,
+    fetch,
+    rejected,
+    signal_of,
+)
 
 # A sender's clock may be ahead of ours by this much.
 _MOST_AHEAD_S = 300
@@ -367,18 +377,23 @@ class TicketService:
         return signal
 
     def _change(self, request: AddRequest | UpdateRequest, turn: _Turn) -> tuple[list[Result], Signal]:
-        field = self._helpdesks[request.helpdesk].marker_field if isinstance(request, AddRequest) else None
         try:
             # Before the claim: without its marker no call is made.
             marker = self._markers.of(request.helpdesk, request.request_id)
             target = self._target(request) if isinstance(request, UpdateRequest) else None
-            claim = self._ledger.claim(request, marker, field, target)
+            claim = self._ledger.claim(request, marker, self._marker_field(request), target)
         except UnavailableError as error:
             return [Deferred(error.code)], NO_SIGNAL
         if not isinstance(claim, Claim):
             return [self._without_call(request, claim)], NO_SIGNAL
         result, signal = self._call(request, claim, turn)
         return [self._record(claim, request, result)], signal
+
+    def _marker_field(self, request: AddRequest | UpdateRequest) -> str:
+        client = self._helpdesks[request.helpdesk]
+        if isinstance(request, AddRequest):
+            return client.marker_field
+        return COMMENT if client.marks_comments and request.changes.comment else OFF
 
     def _without_call(
         self, request: AddRequest | UpdateRequest, refusal: Busy | Abandoned | Settled | Reused | Elsewhere
@@ -484,15 +499,20 @@ class TicketService:
             return Deferred(error.code)
         return result
 
-    def _get_all(self, gets: Sequence[GetRequest], turn: _Turn) -> tuple[list[Result], Signal]:
+    def _get_all(
+        self, gets: Sequence[GetRequest], turn: _Turn, in_parts: CallsInParts | None = None
+    ) -> tuple[list[Result], Signal]:
+        in_parts = in_parts or CallsInParts()
         ids = list(dict.fromkeys(ticket_id for request in gets for ticket_id in request.ticket_ids))
         try:
             client = self._helpdesks.client(gets[0].helpdesk, turn.permit)
-            tickets = fetch(client, ids, gets[0].extra, turn.deadline)
+            # Several requests are tried one by one first.
+            alone = in_parts if len(gets) == 1 else None
+            tickets = fetch(client, ids, gets[0].extra, turn.deadline, alone)
         except HelpdeskError as error:
             if isinstance(error, RejectedError) and len(gets) > 1:
                 # One bad id may have spoilt the others' call.
-                single_gets = [self._get_all([request], turn) for request in gets]
+                single_gets = [self._get_all([request], turn, in_parts) for request in gets]
                 return [result for results, _ in single_gets for result in results], HEALTHY
             return [_result_of(request, error) for request in gets], signal_of(error)
         return [self._retrieved(request, tickets) for request in gets], HEALTHY

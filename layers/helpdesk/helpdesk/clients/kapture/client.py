@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import JsonValue
 
-from helpdesk.clients.markers import with_marker
-from helpdesk.clients.port import BaseClient, Progress
+from helpdesk.clients.markers import with_comment_marker, with_marker
+from helpdesk.clients.port import COMMENT, BaseClient, Progress
 from helpdesk.clients.redaction import redacted
 from helpdesk.clients.replies import Refusal, Success, Words, decode_reply
 from helpdesk.clients.secrets import Secret
@@ -42,6 +42,14 @@ _GET = "/search-ticket-by-ticket-id.html"
 _PULL = "/select-ticket-between-start-and-end-dates.html"
 
 _ANY_TICKET = "1"
+# Switches of a get that shows a ticket's comments, in accounts that do.
+_WITH_NOTES: Mapping[str, JsonValue] = {
+    "conversation_type": "notes",
+    "history_type": "all",
+    "read_ticket_history_details": "1",
+}
+# A list of so many notes may be the first page of a longer one: no page says whether all are shown.
+_PAGE_SIZES = {10, 20, 25, 50, 100, 200, 250, 500, 1000}
 
 # Texts and table names of Kapture's pages for a key that is missing, wrong or out of date. Matched from the
 # start: further on a message may quote the request.
@@ -73,6 +81,9 @@ class Kapture(BaseClient[Secret[str]]):
         self.get_limit = settings.get_limit
         self.zone = settings.zone
         self.marker_field = settings.marker_field
+        self.marks_comments = settings.comments_readable
+        # The account's own keys, by field and by the names that requests use for them.
+        self._keys: Mapping[str, Mapping[str, str]] = {"sub_status": settings.sub_statuses, **settings.ids}
 
     def check(self, request: Request) -> None:
         """Raises RejectedError, naming every field that Kapture needs or cannot take."""
@@ -92,15 +103,18 @@ class Kapture(BaseClient[Secret[str]]):
             else:
                 problems += _shadowing("changes.extra", request.changes.extra, body)
         else:
-            problems += _shadowing(
-                "ticket.extra", request.ticket.extra, _add_body(self.marked(request.ticket, "marker"))
-            )
+            if request.ticket.priority and not self._settings.priority_field:
+                problem = "is not taken by this account: KapturePriorityField names no field for it"
+                problems.append(FieldProblem("ticket.priority", problem))
+            body = _add_body(self.marked(request.ticket, "marker"), self._settings.priority_field)
+            problems += _shadowing("ticket.extra", request.ticket.extra, body)
         if problems:
             raise RejectedError("invalid_request", "kapture cannot take this request", tuple(problems))
 
     def add(self, ticket: NewTicket, deadline: float) -> TicketLink:
         """Adds a ticket. Making this call twice makes two tickets."""
-        reply = _success_in(self._call(_ADD, [_add_body(ticket) | ticket.extra], deadline))
+        body = self._with_keys(_add_body(ticket, self._settings.priority_field)) | ticket.extra
+        reply = _success_in(self._call(_ADD, self._formed(body), deadline))
         inner = _mapping(reply.get("ticket"))
         ticket_id = _id(reply.get("ticket_id")) or _id(reply.get("ticket id")) or _ticket_id_in(inner)
         if ticket_id is None:
@@ -115,19 +129,35 @@ class Kapture(BaseClient[Secret[str]]):
             ticket = ticket.model_copy(update=whole)
         return with_marker(ticket, marker, self.marker_field)
 
-    def comments(self, ticket_id: str, deadline: float) -> list[str] | None:  # noqa: ARG002  # the port's
-        """None: no page describes how comments can be read."""
-        return None
+    def comments(self, ticket_id: str, deadline: float) -> list[str] | None:
+        """The notes of a ticket, where the account shows them; None where it does not, or perhaps not all."""
+        if not self.marks_comments:
+            return None
+        try:
+            items = self._call(_GET, {**_WITH_NOTES, **_get_body([ticket_id])}, deadline)
+        except RejectedError:
+            return None
+        elements = [_mapping(item) for item in items] if isinstance(items, list) else []
+        ticket = next((each for each in elements if _ticket_id_in(_fields_of(each)) == ticket_id), None)
+        if ticket is None:
+            raise OutcomeUnknownError("ticket_not_shown", "kapture does not show the ticket")
+        notes = _mapping(ticket.get("conversation_type")).get("notes")
+        if not isinstance(notes, list) or len(notes) in _PAGE_SIZES:
+            return None
+        return [_text(_mapping(note).get("detail")) or "" for note in notes]
 
     def update(
         self, ticket_id: str, changes: Changes, deadline: float, progress: Progress | None = None
     ) -> TicketLink:
         """Changes a ticket. One call changes everything, so there are no steps."""
-        del progress
-        body = _update_body(ticket_id, changes, self._settings.zone)
-        if changes.sub_status is not None:
-            body["sub_status"] = self._settings.sub_statuses.get(changes.sub_status, changes.sub_status)
-        inner = _mapping(_success_in(self._call(_UPDATE, [body | changes.extra], deadline)).get("ticket"))
+        if progress and progress.is_done(COMMENT):
+            # The comment has been found, and the call that wrote it changed everything else.
+            return TicketLink(ticket_id=ticket_id)
+        if progress and changes.comment and self.marks_comments:
+            comment = with_comment_marker(changes.comment, progress.marker)
+            changes = changes.model_copy(update={"comment": comment})
+        body = self._with_keys(_update_body(ticket_id, changes, self._settings.zone)) | changes.extra
+        inner = _mapping(_success_in(self._call(_UPDATE, self._formed(body), deadline)).get("ticket"))
         if _ticket_id_in(inner) not in (None, ticket_id):
             raise OutcomeUnknownError("wrong_ticket_id", "kapture answers with another ticket's id")
         return TicketLink(ticket_id=ticket_id, url=self._absolute(_text(inner.get("ticketURL"))))
@@ -177,6 +207,16 @@ class Kapture(BaseClient[Secret[str]]):
 
     # ── one call ─────────────────────────────────────────────────────────────────────────────────────────
 
+    def _with_keys(self, body: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+        """The body with the account's own keys in place of names; unknown names pass as they are."""
+        return {
+            field: self._keys.get(field, {}).get(value, value) if isinstance(value, str) else value
+            for field, value in body.items()
+        }
+
+    def _formed(self, body: dict[str, JsonValue]) -> JsonValue:
+        return [body] if self._settings.bodies == "list" else body
+
     def _call(self, path: str, body: Any, deadline: float) -> Any:
         token = self._token.current()
         began = time.monotonic()
@@ -205,8 +245,7 @@ class Kapture(BaseClient[Secret[str]]):
         return [ticket for ticket in tickets if ticket is not None]
 
     def _ticket(self, raw: dict[str, Any]) -> Ticket | None:
-        # A get wraps the fields that a pull shows flat.
-        details = _mapping(raw.get("task_details")) or raw
+        details = _fields_of(raw)
         ticket_id = _ticket_id_in(details)
         if ticket_id is None:
             return None
@@ -215,8 +254,8 @@ class Kapture(BaseClient[Secret[str]]):
             helpdesk=self.name,
             ticket_id=ticket_id,
             internal_id=_id(details.get("taskId")),
-            title=_text(details.get("title")) or _text(details.get("taskTitle")),
-            details=_text(details.get("detail")),
+            title=self._free_text(details.get("title")) or self._free_text(details.get("taskTitle")),
+            details=self._free_text(details.get("detail")),
             # The older pull shows "success" in place of the status.
             status=None if status and status.lower() == "success" else status,
             sub_status=_sub_status(details),
@@ -234,6 +273,10 @@ class Kapture(BaseClient[Secret[str]]):
             url=self._absolute(_text(details.get("url"))),
             raw=raw,
         )
+
+    def _free_text(self, value: Any) -> str | None:
+        # Where the account does not escape it, unescaping a customer's text would change it.
+        return _name(value) if self._settings.escaped_texts else _text(value)
 
     def _time(self, value: Any) -> datetime | None:
         text = _text(value)
@@ -258,7 +301,7 @@ _UPDATED_KEYS = ("lastFollowUp", "lastConvesationTime", "lastConversationTime")
 # ── requests out ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _add_body(ticket: NewTicket) -> dict[str, JsonValue]:
+def _add_body(ticket: NewTicket, priority_field: str | None) -> dict[str, JsonValue]:
     requester = ticket.requester or Requester()
     fields: dict[str, JsonValue] = {
         "title": ticket.title,
@@ -271,6 +314,8 @@ def _add_body(ticket: NewTicket) -> dict[str, JsonValue]:
         "queue": ticket.queue,
         "disposition": ticket.disposition,
     }
+    if priority_field:
+        fields[priority_field] = ticket.priority
     return {key: value for key, value in fields.items() if value}
 
 
@@ -297,6 +342,7 @@ def _update_body(ticket_id: str, changes: Changes, zone: ZoneInfo) -> dict[str, 
     fields: dict[str, JsonValue] = {
         "ticket_id": ticket_id,
         "sub_status": changes.sub_status,
+        "status": changes.status,
         "queue": changes.queue,
         "comment": changes.comment,
         # The page prints a 12-hour pattern, but every time in its samples is of 24 hours.
@@ -369,9 +415,14 @@ def _id(value: Any) -> str | None:
 
 
 def _name(value: Any) -> str | None:
-    # Only names are escaped as HTML; unescaping a customer's text would change it.
+    # Names are escaped as HTML.
     text = _text(value)
     return html.unescape(text) if text else None
+
+
+def _fields_of(item: dict[str, Any]) -> dict[str, Any]:
+    # A get wraps the fields that a pull shows flat.
+    return _mapping(item.get("task_details")) or item
 
 
 def _ticket_id_in(item: Mapping[str, Any]) -> str | None:

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from helpdesk.clients.markers import with_marker
+from helpdesk.clients.markers import with_comment_marker, with_marker
 from helpdesk.clients.port import COMMENT, BaseClient, Progress
 from helpdesk.clients.redaction import redacted
 from helpdesk.clients.replies import Refusal, Success, Words, decode_reply
@@ -113,6 +113,7 @@ class Socialboards(BaseClient[MintedToken]):
     name = "socialboards"
     get_limit = _TAKE
     updates_in_steps = True
+    marks_comments = True
 
     def __init__(self, transport: Transport, token: MintedToken, settings: SocialboardsSettings) -> None:
         super().__init__(token)
@@ -128,13 +129,18 @@ class Socialboards(BaseClient[MintedToken]):
             case AddRequest(ticket=ticket):
                 problems = _problems_of(_TicketExtra, "ticket.extra", ticket.extra)
                 problems += _not_numbers({"ticket.queue": ticket.queue})
-                problems += _unknown({"ticket.disposition": ticket.disposition})
+                problems += _unknown(
+                    {"ticket.disposition": ticket.disposition, "ticket.priority": ticket.priority}
+                )
             case UpdateRequest(changes=changes):
                 problems = _problems_of(_ChangesExtra, "changes.extra", changes.extra)
                 problems += _not_numbers({"changes.queue": changes.queue, "ticket_id": request.ticket_id})
                 problems += _unknown(
                     {"changes.callback_at": changes.callback_at, "changes.disposition": changes.disposition}
                 )
+                if changes.status and changes.sub_status:
+                    # This helpdesk has one state, not two.
+                    problems.append(FieldProblem("changes.status", "is what sub_status sets here: give one"))
             case GetRequest():
                 ids = {f"ticket_ids.{place}": text for place, text in enumerate(request.ticket_ids)}
                 problems = _not_numbers(ids) + _unknown({f"extra.{key}": key for key in request.extra})
@@ -174,8 +180,8 @@ class Socialboards(BaseClient[MintedToken]):
             run("custom_field", field.model_dump, f"custom_field_{field.id}")
         if extra.tags is not None:
             run("tags", partial(dict, tags=list(extra.tags)))
-        if changes.sub_status:
-            run("status", partial(dict, status=changes.sub_status))
+        if status := changes.sub_status or changes.status:
+            run("status", partial(dict, status=status))
         if extra.reply:
             self._step_once(ticket_id, progress, deadline, "reply", _reply_body(extra.reply))
         if changes.comment:
@@ -453,7 +459,7 @@ def _message_of(ticket: NewTicket) -> str:
 
 
 def _note_body(comment: str, marker: str, author_email: str | None) -> dict[str, Any]:
-    body: dict[str, Any] = {"message": f"{comment}\n\n[{marker}]", "isHtml": False}
+    body: dict[str, Any] = {"message": with_comment_marker(comment, marker), "isHtml": False}
     return body | {"author": {"email": author_email}} if author_email else body
 
 

@@ -112,7 +112,7 @@ def _listed(answers: Mapping[str, Any]) -> list[str]:
 
 
 def _ticket(fields: Mapping[str, Any], evaluation: Evaluation) -> dict[str, Any]:
-    ticket = _texts(fields, ("title", "details", "due_date", "queue", "disposition"), evaluation)
+    ticket = _texts(fields, ("title", "details", "due_date", "queue", "disposition", "priority"), evaluation)
     if moment := re.match(r"(\d{4}-\d\d-\d\d)[T ]\d\d:\d\d", ticket["due_date"] or ""):
         ticket["due_date"] = moment[1]
     if person := fields["requester"]:
@@ -124,7 +124,7 @@ def _ticket(fields: Mapping[str, Any], evaluation: Evaluation) -> dict[str, Any]
 
 
 def _changes(fields: Mapping[str, Any], evaluation: Evaluation) -> dict[str, Any]:
-    names = ("sub_status", "queue", "comment", "callback_at", "disposition", "assignee")
+    names = ("sub_status", "status", "queue", "comment", "callback_at", "disposition", "assignee")
     return _there(_texts(fields, names, evaluation) | {"extra": _extra(fields["extra"], evaluation)})
 
 
