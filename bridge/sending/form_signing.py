@@ -10,6 +10,7 @@ from helpdesk.http.signatures import (
     Hmac,
     SecretHeader,
     SecretPath,
+    Unverified,
     encoded,
     mac,
     signature_scheme,
@@ -25,6 +26,11 @@ class Signed:
 
     headers: dict[str, str] = field(default_factory=dict)
     path: str = ""
+
+
+def needs_secret(form: Form) -> bool:
+    """Whether a call of the form shows that it knows a secret."""
+    return not isinstance(form.file.verify, Unverified)
 
 
 def sign(form: Form, secret: str, raw: bytes, at: float | None = None) -> Signed:
