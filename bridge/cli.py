@@ -77,8 +77,9 @@ def bridge() -> None:
 
     \b
     Example:
+      bridge init mine
       bridge up
-      bridge send events/queue_add.json
+      bridge send samples/form_add_contact.json
       bridge outcomes
       bridge down
     """
@@ -196,8 +197,8 @@ def send(state_dir: Path, ticket_id: str | None, as_json: bool, files: tuple[Pat
 
     \b
     Example:
-      bridge send events/queue_add.json events/api_add.json
-      bridge send --ticket-id 713516551148 events/queue_update.json
+      bridge send samples/form_add_contact.json
+      bridge send request.json
     """
     triggers = Triggers(StateFolder(state_dir).read_stack())
     # All are read before the first is sent.

@@ -6,12 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge.commands import folder_checks
-from bridge.commands.operate import with_state_dir
+from bridge.commands.operate import allow_endpoint, with_state_dir
 from bridge.errors import BridgeError
 from bridge.generate import form_files, sources
 from bridge.local import emulator, emulator_gaps, folder
@@ -20,10 +19,11 @@ from bridge.local.sam import Site
 from bridge.local.state import StateFolder
 from bridge.plain import plain, plain_lines
 from bridge.progress import at_work
-from bridge.stacks import deployment, local_stack
+from bridge.sending.form_signing import needs_secret
+from bridge.stacks import deployment, local_stack, target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bridge.local.folder import Folder, Stage
@@ -39,13 +39,24 @@ class _Reached:
     site: Site
     state: StateFolder
     formation: Any
+    secrets: Any
     running: Mapping[str, str] | None
     parameters: Mapping[str, str]
+
+    def has_secret(self, name: str) -> bool:
+        """Whether there is a secret of that name, as far as these credentials may look."""
+        try:
+            self.secrets.describe_secret(SecretId=name)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("ResourceNotFoundException", "AccessDeniedException"):
+                return False
+            raise
+        return True
 
 
 @click.command()
 @click.argument("stage", required=False)
-@click.option("--plan", "only_plan", is_flag=True, help="Show what would change, and change nothing.")
+@click.option("--plan", "only_plan", is_flag=True, help="Show what would change, and deploy nothing.")
 @click.option(
     "--yes", "-y", is_flag=True, help="Do not ask, for CI. What would be lost is refused all the same."
 )
@@ -63,6 +74,7 @@ class _Reached:
     metavar="RESOURCE",
     help="Let this queue, table or secret be replaced or removed, by its name in the change set.",
 )
+@allow_endpoint
 @with_state_dir
 def deploy(
     stage: str | None,
@@ -70,13 +82,15 @@ def deploy(
     yes: bool,
     given: Sequence[str],
     allowed: Sequence[str],
+    endpoint: str | None,
     state_dir: Path,
 ) -> None:
     """Build, show what would change, ask, and deploy this folder's stack of a STAGE of bridge.toml.
 
     What neither bridge.toml nor --set says keeps the value that runs. A change that would replace or remove a
-    queue, a table or a secret is refused unless --allow-loss names it. The stage `local` is the stack of
-    `bridge up`. The status is 0 where all is done, or where nothing was to do.
+    queue, a table or a secret is refused unless --allow-loss names it. To ask CloudFormation what would
+    change, what was built is uploaded into the SAM CLI's own bucket, with --plan too. The stage `local` is
+    the stack of `bridge up`. The status is 0 where all is done, or where nothing was to do.
 
     \b
     Example:
@@ -87,8 +101,8 @@ def deploy(
     own = folder.current()
     name, described = own.config().stage(stage)
     with _errors_of_aws():
-        reached = _reach(own, name, described, _named(given), state_dir)
-        if wrong := folder_checks.wrong_parameters(reached.parameters):
+        reached = _reach(own, name, described, _named(given), endpoint, state_dir)
+        if wrong := folder_checks.wrong_parameters(reached.parameters, reached.running):
             raise BridgeError("\n".join(wrong))
         with reached.state.locked():
             with at_work("Building"):
@@ -119,28 +133,31 @@ def _goes_on(reached: _Reached, planned: Plan, *, only_plan: bool, yes: bool, al
         flags = " ".join(f"--allow-loss {change.name}" for change in losses)
         what = ", ".join(f"the {change.precious} {change.name}" for change in losses)
         raise BridgeError(f"Refused: {what} would be lost. If that is meant: {flags}")
-    click.echo("Nothing was changed.")
+    click.echo("Nothing was deployed.")
     return False
 
 
-def _reach(own: Folder, name: str, stage: Stage, given: dict[str, str], state_dir: Path) -> _Reached:
+def _reach(
+    own: Folder, name: str, stage: Stage, given: dict[str, str], endpoint: str | None, state_dir: Path
+) -> _Reached:
     if name == folder.LOCAL:
         state = StateFolder(state_dir)
         site = local_stack.local_site(state.read_stack().endpoint_url)
-        formation: Any = emulator.Clients(state.read_stack().endpoint_url).cloudformation
-        parameters = local_stack.settings_of(own)
-        running = deployment.running_parameters(formation, site.stack)
-        return _Reached(site, state, formation, running, parameters | given)
-    session = boto3.Session(profile_name=stage.profile, region_name=stage.region)
-    if session.region_name is None:
-        raise BridgeError(f"No region is known: say it in {folder.NAME}, as region of the stage {name}")
-    formation = session.client("cloudformation")
+        clients = emulator.Clients(state.read_stack().endpoint_url)
+        parameters = local_stack.settings_of(own) | given
+        running = deployment.running_parameters(clients.cloudformation, site.stack)
+        return _Reached(site, state, clients.cloudformation, clients.secretsmanager, running, parameters)
+    session = target.account(name, stage, endpoint)
+    formation, secrets = session.client("cloudformation"), session.client("secretsmanager")
     running = deployment.running_parameters(formation, stage.stack)
     parameters = own.config().parameters_of(stage) | given
     default = str(sources.parameters()[ARCHITECTURE]["Default"])
     architecture = parameters.get(ARCHITECTURE) or (running or {}).get(ARCHITECTURE) or default
     site = Site(stage.stack, session.region_name, architecture, stage.profile)
-    return _Reached(site, StateFolder(own.state / f"stage-{name}"), formation, running, parameters)
+    if running is not None:
+        deployment.check_can_change(formation, site)
+    state = StateFolder(own.state / f"stage-{name}")
+    return _Reached(site, state, formation, secrets, running, parameters)
 
 
 def _named(given: Sequence[str]) -> dict[str, str]:
@@ -154,8 +171,7 @@ def _show(reached: _Reached, planned: Plan) -> None:
     site = reached.site
     what = "a new stack" if planned.is_new else "an update"
     address = str(reached.formation.meta.endpoint_url)
-    # AWS_ENDPOINT_URL, such as `bridge env` sets it, leads elsewhere than into the account.
-    elsewhere = "" if "amazonaws." in address else f" at {address}"
+    elsewhere = f" at {address}" if target.is_elsewhere(address) else ""
     click.echo(plain(f"{site.stack} in {site.region}{elsewhere}: {what}"))
     if planned.is_empty:
         click.echo("  Nothing would change.")
@@ -181,38 +197,53 @@ def _say_what_comes_next(own: Folder, name: str, reached: _Reached, planned: Pla
     if name == folder.LOCAL:
         emulator_gaps.fill(emulator.Clients(str(reached.site.endpoint_url)), reached.site.stack)
     click.echo(f"{reached.site.stack} is {'made' if planned.is_new else 'updated'}.")
-    if name == folder.LOCAL or not planned.is_new:
+    if name == folder.LOCAL:
         return
-    options = f"--region {reached.site.region}" + (
-        f" --profile {reached.site.profile}" if reached.site.profile else ""
-    )
-    click.echo("Now, once:")
+    steps = [*next_steps(own, reached.site, planned, reached.running, outputs, reached.has_secret)]
+    if steps:
+        click.echo("Next:")
+    for step in steps:
+        click.echo(f"  {step}")
+
+
+def next_steps(
+    own: Folder,
+    site: Site,
+    planned: Plan,
+    running: Mapping[str, str] | None,
+    outputs: Mapping[str, str],
+    has_secret: Callable[[str], bool],
+) -> Iterator[str]:
+    """What a person still has to do: for a new stack, for a helpdesk or a form that is new in it."""
+    options = " ".join(site.place)
+    served = {*(running or {}).get("Helpdesks", "").split(",")}
     for desk in HELPDESKS:
-        if secret := outputs.get(desk.secret_output):
+        if desk.name in {*outputs["Helpdesks"].split(",")} - served:
             keys = ", ".join(f'"{key}": "..."' for key in desk.credentials)
-            click.echo(
-                f"  {desk.title}'s access:\n    aws secretsmanager put-secret-value {options}"
-                f" --secret-id {secret} --secret-string '{{{keys}}}'"
+            yield f"{desk.title}'s access:"
+            yield (
+                f"  aws secretsmanager put-secret-value {options}"
+                f" --secret-id {outputs[desk.secret_output]} --secret-string '{{{keys}}}'"
             )
-    click.echo(
-        "  the API's key:\n    aws apigateway get-api-key"
-        f" {options} --include-value --api-key {outputs['ApiKeyId']}"
-    )
-    for path in sorted(own.forms.glob("*.y*ml")):
-        scheme = form_files.read(path).verify
-        address = f"{outputs['ApiUrl']}/forms/{path.stem}"
-        if scheme == "path":
-            address += "/SECRET"
-        click.echo(f"  the form {path.stem}: {address}")
-        if scheme != "none":
-            secret = f"{outputs['FormSecretFolder']}/{path.stem}"
-            click.echo(
-                "    its secret, of 16 bytes or more:\n"
-                f"    aws secretsmanager create-secret {options} --name {secret}"
+    if planned.is_new:
+        yield "the API's key:"
+        yield f"  aws apigateway get-api-key {options} --include-value --api-key {outputs['ApiKeyId']}"
+    for form in map(form_files.read, form_files.files(own.forms)):
+        secret = f"{outputs['FormSecretFolder']}/{form.name}"
+        lacks_secret = needs_secret(form) and not has_secret(secret)
+        if lacks_secret or planned.is_new or planned.changes_code:
+            end = "/SECRET" if form.verify == "path" else ""
+            yield f"the form {form.name}: {outputs['ApiUrl']}/forms/{form.name}{end}"
+        if lacks_secret:
+            yield "  its secret, of 16 bytes or more:"
+            yield (
+                f"  aws secretsmanager create-secret {options} --name {secret}"
                 """ --secret-string '{"secrets": ["..."]}'"""
             )
-    click.echo(f"  subscribe to the outcomes: {outputs['OutcomesTopicArn']}")
-    click.echo(f"  then: bridge doctor --stack {reached.site.stack}")
+    if planned.is_new:
+        yield f"subscribe to the outcomes: {outputs['OutcomesTopicArn']}"
+        profile = f"AWS_PROFILE={site.profile} " if site.profile else ""
+        yield f"then: AWS_DEFAULT_REGION={site.region} {profile}bridge doctor --stack {site.stack}"
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from bridge.generate import form_files
 from bridge.local import folder
 from bridge.local.state import StateFolder
 from bridge.plain import plain
+from bridge.sending.form_signing import needs_secret
 from bridge.stacks import checks, target
 from bridge.stacks.checks import Examined, Finding
 from helpdesk.errors import SettingsError
@@ -32,9 +33,9 @@ FINDINGS_STATUS = 1
 
 def form_findings(forms: Path) -> Iterator[Finding]:
     """Form files that are wrong in spite of their being valid."""
-    for file in sorted(forms.glob("*.yaml")):
+    for file in form_files.files(forms):
         form = form_files.read(file)
-        if form.verify == "none":
+        if not needs_secret(form):
             yield Finding(
                 f"The form {form.name} verifies nobody.",
                 "Whoever knows the address can make tickets.",

@@ -35,7 +35,9 @@ _ADDRESS = f"https://{folder_checks.PLACEHOLDER}.kapturecrm.com"
     help="Which is served; may be said twice, the default first.",
 )
 @click.option("--kapture-url", metavar="URL", help="Address of your Kapture account.")
-@click.option("--form", "forms", multiple=True, metavar="NAME", help="A form to begin with; may be repeated.")
+@click.option(
+    "--form", "forms", multiple=True, metavar="NAME", help="A form to begin with, or none; may be repeated."
+)
 @click.option("--stack", default=_STACK, show_default=True, help="Name of the stack in AWS.")
 @click.option("--region", help="AWS region of the stack.  [default: that of your AWS set-up]")
 @click.option("--yes", "-y", is_flag=True, help="Ask nothing: what is not said takes its default.")
@@ -69,7 +71,7 @@ def init(
     if not forms:
         offer = ", ".join(user_folder.forms())
         forms = _names("contact" if yes else _ask(f"Forms to begin with ({offer}; or none)", "contact"))
-        forms = [] if forms == ["none"] else forms
+    forms = [name for name in forms if name != "none"]
     said = {name: value for name, value in parameters.items() if value != _ADDRESS}
     if wrong := folder_checks.wrong_parameters(said):
         raise BridgeError("\n".join(wrong))

@@ -18,14 +18,14 @@ from bridge.generate import form_files, schedules, sources
 from bridge.local.folder import LOCAL
 from bridge.sending import samples
 from bridge.sending.samples import FormSend
-from bridge.stacks.local_stack import settings_of
+from bridge.stacks.local_stack import OF_THIS_MACHINE, settings_of
 from helpdesk.errors import SettingsError
 from helpdesk.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bridge.local.folder import Folder
+    from bridge.local.folder import Folder, Stage
 
 # What `bridge init` writes where nobody has said the account.
 PLACEHOLDER = "YOUR-ACCOUNT"
@@ -55,15 +55,15 @@ def check(own: Folder) -> Iterator[Result]:
     yield _template(own)
 
 
-def wrong_parameters(given: Mapping[str, str]) -> list[str]:
-    """What is wrong with the values of parameters; what is not given has its default."""
+def wrong_parameters(given: Mapping[str, str], running: Mapping[str, str] | None = None) -> list[str]:
+    """What is wrong with the values of parameters; the others keep the value that runs, else the default."""
     known = sources.parameters()
     problems = [f"{name}: there is no such setting" for name in given if name not in known]
     for name, value in given.items():
         problems += [f"{name}: {problem}" for problem in _wrong(value, known.get(name, {}))]
         if PLACEHOLDER in value:
             problems.append(f"{name}: put the name of your account in the place of {PLACEHOLDER}")
-    return problems or _refused_by_the_functions({**_defaults(), **given})
+    return problems or _refused_by_the_functions({**_defaults(), **(running or {}), **given})
 
 
 def _settings(own: Folder) -> Iterator[Result]:
@@ -75,7 +75,16 @@ def _settings(own: Folder) -> Iterator[Result]:
     for name in [*config.stages, LOCAL]:
         _, stage = config.stage(name)
         given = settings_of(own) if name == LOCAL else config.parameters_of(stage)
-        yield Result(f"settings of the stage {name}: {len(given)} given", tuple(wrong_parameters(given)))
+        unused = _unused(stage) if name == LOCAL else []
+        what = f"settings of the stage {name}: {len(given)} given"
+        yield Result(what, (*unused, *wrong_parameters(given)))
+
+
+def _unused(local: Stage) -> list[str]:
+    """What stands in [stages.local] and has no effect there."""
+    names = sorted(local.model_fields_set - {"parameters"})
+    names += [f"parameters.{name}" for name in sorted(local.parameters.keys() & OF_THIS_MACHINE)]
+    return [f"stages.{LOCAL}.{name}: is not used: `bridge up` has its own" for name in names]
 
 
 def _defaults() -> dict[str, str]:
@@ -84,11 +93,11 @@ def _defaults() -> dict[str, str]:
 
 def _wrong(value: str, about: Mapping[str, Any]) -> Iterator[str]:
     if about.get("Type") == "Number":
-        try:
-            number = float(value)
-        except ValueError:
-            yield f"is no number: {value!r}"
+        # CloudFormation compares texts: a condition takes 0.0 for another number than 0.
+        if not re.fullmatch(r"-?[0-9]+", value):
+            yield f"is no whole number: {value!r}"
             return
+        number = int(value)
         if number < about.get("MinValue", number) or number > about.get("MaxValue", number):
             yield f"must be {about.get('MinValue', '-')} to {about.get('MaxValue', '-')}, and not {value}"
     allowed = [str(choice) for choice in about.get("AllowedValues", [value])]
@@ -127,7 +136,7 @@ def _forms(own: Folder) -> Iterator[Result]:
             by_form[sample.send.form].append(sample)
     if unread:
         yield Result("samples", tuple(unread))
-    for path in sorted(own.forms.glob("*.y*ml")):
+    for path in form_files.files(own.forms):
         yield _form(path, by_form.pop(path.stem, []))
     for form, left in by_form.items():
         names = ", ".join(sample.name for sample in left)

@@ -16,6 +16,7 @@ from bridge.generate import form_files
 from bridge.local import folder
 from bridge.plain import plain_lines
 from bridge.sending import samples
+from bridge.sending.form_signing import needs_secret
 from helpdesk.http.forms.services import read_submission
 
 _FIRST_BOUNDARY = re.compile(r"--([^\r\n]+)\r?\n")
@@ -24,7 +25,7 @@ _FIRST_BOUNDARY = re.compile(r"--([^\r\n]+)\r?\n")
 def _forms(_context: click.Context, _argument: click.Parameter, begun: str) -> list[str]:
     """The names of forms that begin so."""
     own = folder.found()
-    return sorted(path.stem for path in own.forms.glob(f"{begun}*.yaml")) if own else []
+    return [path.stem for path in form_files.files(own.forms, begun)] if own else []
 
 
 @click.command(name="map")
@@ -43,10 +44,11 @@ def map_command(form: str, file: Path, content_type: str | None, diff: bool, ans
       bridge map typeform samples/form_add_typeform.json
       bridge map contact saved-body.txt --diff
     """
-    path = Path(form) if form.endswith((".yaml", ".yml")) else folder.current().forms / f"{form}.yaml"
+    is_path = form.endswith((".yaml", ".yml"))
+    path = Path(form) if is_path else form_files.file_of(folder.current().forms, form)
     definition = form_files.read(path)
     kind, raw = _saved(file, content_type)
-    if definition.verify == "none":
+    if not needs_secret(definition):
         click.echo(f"{path.name}: anybody may send submissions of this form (verify: none)", err=True)
     if answers:
         submission = read_submission(definition.service, kind, raw, definition.uploads)

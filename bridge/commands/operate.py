@@ -42,6 +42,14 @@ with_state_dir = click.option(
 )
 
 
+allow_endpoint = click.option(
+    "--allow-endpoint",
+    "endpoint",
+    metavar="URL",
+    help="Take this address, at which AWS_ENDPOINT_URL leads elsewhere than into the account.",
+)
+
+
 def on_a_stack[F: Callable[..., Any]](command: F) -> F:
     """Adds the options that choose the stack; the command gets an `Operations`."""
     for option in (

@@ -8,16 +8,16 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import boto3
 import click
 
 from bridge.commands.doctor import examined_on
-from bridge.commands.operate import StackCommand, with_state_dir
+from bridge.commands.operate import StackCommand, allow_endpoint, with_state_dir
 from bridge.commands.smoke_checks import CHECKS, MANY, Smoke, run
 from bridge.errors import BridgeError
 from bridge.local import folder
 from bridge.local.state import StateFolder
 from bridge.plain import plain
+from bridge.stacks import target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,8 +33,16 @@ _NOT_TRIED = "Not tried: a second stack in the account, and the removal of one."
 )
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="One object, to keep as a report.")
+@allow_endpoint
 @with_state_dir
-def smoke(stage: str | None, selected: Sequence[str], yes: bool, as_json: bool, state_dir: Path) -> None:
+def smoke(
+    stage: str | None,
+    selected: Sequence[str],
+    yes: bool,
+    as_json: bool,
+    endpoint: str | None,
+    state_dir: Path,
+) -> None:
     """Try the deployed stack of a STAGE from end to end: every way in, a deployment, a pause, what is parked.
 
     It makes about 60 test tickets at the helpdesk, which stay there, and publishes their outcomes and those
@@ -54,7 +62,7 @@ def smoke(stage: str | None, selected: Sequence[str], yes: bool, as_json: bool, 
     if name == folder.LOCAL:
         local, stack = StateFolder(state_dir).read_stack(), examined_on(state_dir, None)
     else:
-        session = boto3.Session(profile_name=described.profile, region_name=described.region)
+        session = target.account(name, described, endpoint)
         local, stack = None, examined_on(state_dir, described.stack, session)
     if stack is None:
         raise BridgeError("No stack is running")

@@ -37,6 +37,16 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(_BOOL, re.compile("true|false"), ["t", "f"])
 
 
+def files(folder: Path, begun: str = "") -> list[Path]:
+    """The form files of a folder whose names begin so."""
+    return sorted(folder.glob(f"{begun}*.y*ml"))
+
+
+def file_of(folder: Path, form: str) -> Path:
+    """The file of a form, or that which it would have."""
+    return next((path for path in files(folder) if path.stem == form), folder / f"{form}.yaml")
+
+
 def read(path: Path) -> Form:
     """The form in a file. Raises BridgeError naming file, line and field of all that is wrong."""
     try:
@@ -82,7 +92,7 @@ def _problems_in(error: RejectedError) -> list[str]:
 def compile_all(folder: Path) -> str:
     """All forms of a folder as the function loads them. Raises BridgeError naming all that is wrong."""
     forms, problems = [], []
-    for path in sorted(folder.glob("*.y*ml")):
+    for path in files(folder):
         try:
             forms.append(_plain(path.stem, path.name, path.read_text()))
         except SettingsError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bridge.errors import BridgeError
 from bridge.generate import sources
-from bridge.local.folder import EXAMPLES, NAME
+from bridge.local.folder import EXAMPLES, NAME, config_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,7 +48,8 @@ _README = """\
     bridge deploy            shows it, asks, deploys
     bridge smoke             tries the deployed stack from end to end
 
-Upgrade: install the newer wheel, then `bridge deploy`. Nothing in this folder changes by that.
+CI installs the wheel that lies beside `bridge.toml`: put it there.
+Upgrade: put the newer wheel in its place, install it, then `bridge deploy`. Nothing else here changes.
 """
 
 _WORKFLOW = """\
@@ -64,10 +65,8 @@ jobs:
       - uses: actions/setup-python@v5
         with:
           python-version: "3.13"
-      # The wheel that `make dist` has built: from where you keep it.
-      - run: pip install "$TICKET_BRIDGE_WHEEL"
-        env:
-          TICKET_BRIDGE_WHEEL: ${{ vars.TICKET_BRIDGE_WHEEL }}
+      # Put the wheel that you have installed beside bridge.toml.
+      - run: pip install ./ticket_bridge-*.whl
       - run: bridge check
 """
 
@@ -96,7 +95,10 @@ def write(
     parameters: Mapping[str, str],
     selected: Sequence[str],
 ) -> list[Path]:
-    """Write the folder; returns its files. Raises BridgeError rather than overwrite one."""
+    """Write the folder; returns its files.
+
+    Raises BridgeError where a file would be overwritten, and where a value is wrong.
+    """
     known = forms()
     if unknown := [name for name in selected if name not in known]:
         raise BridgeError(f"There is no form {', '.join(unknown)} to begin with; there is {', '.join(known)}")
@@ -105,8 +107,11 @@ def write(
         stack=json.dumps(stack),
         region=f"region = {json.dumps(region)}" if region else '# region = "eu-west-1"',
     )
+    settings = head + _settings(parameters)
+    # What is written can be read.
+    config_in(settings)
     texts = {
-        target / NAME: head + _settings(parameters),
+        target / NAME: settings,
         target / "README.md": _README,
         target / ".gitignore": ".bridge/\n.venv/\n",
         target / ".github" / "workflows" / "check.yml": _WORKFLOW,

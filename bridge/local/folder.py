@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from bridge.errors import BridgeError
 from bridge.local.state import IS_CHECKOUT, PROJECT
@@ -20,6 +21,13 @@ LOCAL = "local"
 type _Value = str | bool | int | float | list[str]
 
 
+def _stack_name(name: str) -> str:
+    # Longer names leave no room for those of functions and schedules.
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,31}", name):
+        raise ValueError(f"{name!r} is not a letter and up to 31 small letters, digits and hyphens")
+    return name
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -27,8 +35,7 @@ class _Part(BaseModel):
 class Stage(_Part):
     """One deployment: which stack in which account, and what is set for it alone."""
 
-    # Longer names leave no room for those of functions and schedules.
-    stack: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")] = "ticket-bridge"
+    stack: Annotated[str, AfterValidator(_stack_name)] = "ticket-bridge"
     region: str | None = None
     profile: str | None = None
     parameters: dict[str, _Value] = Field(default_factory=dict)
@@ -53,6 +60,18 @@ class Config(_Part):
     def parameters_of(self, stage: Stage) -> dict[str, str]:
         """What is set for a stage, as CloudFormation takes it: the stage's own goes before the rest."""
         return {name: _text(value) for name, value in {**self.parameters, **stage.parameters}.items()}
+
+
+def config_in(text: str) -> Config:
+    """What the text of a bridge.toml says. Raises BridgeError that names all that is wrong."""
+    try:
+        return Config.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise BridgeError(f"{NAME}: is no TOML: {error}") from error
+    except ValidationError as error:
+        problems = {".".join(map(str, bad["loc"][:4])): bad["msg"] for bad in error.errors()}
+        lines = [f"{NAME}: {at}: {what.removeprefix('Value error, ')}" for at, what in problems.items()]
+        raise BridgeError("\n".join(lines)) from error
 
 
 @dataclass(frozen=True)
@@ -85,14 +104,9 @@ class Folder:
         """What bridge.toml says. Raises BridgeError that names all that is wrong."""
         file = self.root / NAME
         try:
-            return Config.model_validate(tomllib.loads(file.read_text()))
+            return config_in(file.read_text())
         except OSError as error:
             raise BridgeError(f"{file}: {error.strerror}") from error
-        except tomllib.TOMLDecodeError as error:
-            raise BridgeError(f"{NAME}: is no TOML: {error}") from error
-        except ValidationError as error:
-            problems = {".".join(map(str, bad["loc"][:4])): bad["msg"] for bad in error.errors()}
-            raise BridgeError("\n".join(f"{NAME}: {at}: {what}" for at, what in problems.items())) from error
 
 
 # Its forms and schedules are those of the demo and of the tests.

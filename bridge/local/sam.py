@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -44,11 +45,14 @@ class Site:
     endpoint_url: str | None = None
 
     @property
+    def place(self) -> list[str]:
+        """Options by which the AWS CLI and the SAM CLI find the account and the region."""
+        return ["--region", self.region, *(["--profile", self.profile] if self.profile else [])]
+
+    @property
     def arguments(self) -> list[str]:
         """Options of `sam deploy`."""
-        arguments = ["--stack-name", self.stack, "--region", self.region]
-        if self.profile:
-            arguments += ["--profile", self.profile]
+        arguments = ["--stack-name", self.stack, *self.place]
         if self.endpoint_url is not None:
             return [
                 *arguments,
@@ -81,7 +85,16 @@ def built(state: StateFolder, site: Site) -> Path:
 
 
 def start_build(state: StateFolder, site: Site, template: Path) -> Group:
-    """Start `sam build`; returns at once. What is unchanged since the last build comes from its cache."""
+    """Start `sam build`; returns at once. What is unchanged since the last build comes from its cache.
+
+    Raises BridgeError where what it needs is missing.
+    """
+    environment = _environment(state, site)
+    if shutil.which("make", path=environment["PATH"]) is None:
+        raise BridgeError(
+            "make is missing: the SAM CLI builds functions and layer with it. Install it, for example with"
+            " apt install make, or xcode-select --install"
+        )
     _silence_version_check(state)
     command = [
         *_sam("build"),
@@ -91,7 +104,7 @@ def start_build(state: StateFolder, site: Site, template: Path) -> Group:
         "--parallel",
         *_overrides(state, {"Architecture": site.architecture}),
     ]
-    return state.start("sam-build", command, env=_environment(state, site), cwd=template.parent)
+    return state.start("sam-build", command, env=environment, cwd=template.parent)
 
 
 def start_change_set(state: StateFolder, site: Site, parameters: Mapping[str, str]) -> Group:

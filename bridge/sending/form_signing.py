@@ -25,6 +25,11 @@ class Signed:
     path: str = ""
 
 
+def needs_secret(form: Form) -> bool:
+    """Whether a call of the form shows that it knows a secret."""
+    return form.verify != "none"
+
+
 def sign(form: Form, secret: str, raw: bytes, at: float | None = None) -> Signed:
     """The headers, and the path below the API, of a call with this body that is sent at `at`."""
     path = f"/forms/{form.name}"

@@ -16,6 +16,7 @@ from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has 
 
 from bridge.generate import sources
 from bridge.local import folder
+from bridge.stacks import deployment
 from bridge.stacks.alarms import alarms
 from bridge.stacks.queues import OWN_QUEUES
 from helpdesk.clients.markers import OFF, marker_in
@@ -303,8 +304,7 @@ def _filter_of(sns: Any, subscription: str) -> Any:
 def template(stack: Examined) -> Iterator[Finding]:
     """Whether what is deployed is this version's template, with this folder's schedules, and as deployed."""
     formation = stack.client("cloudformation")
-    body = formation.get_template(StackName=stack.target.name, TemplateStage="Original")["TemplateBody"]
-    deployed = yaml_helper.yaml_parse(body) if isinstance(body, str) else body
+    deployed = deployment.template_of(formation, stack.target.name)
     here = yaml_helper.yaml_parse(sources.template(folder.found()))
     other = [
         f"{part}.{name}"

@@ -30,6 +30,8 @@ _PRECIOUS = {
 _VALUE_OF = {"AWS::SecretsManager::Secret": {"GenerateSecretString", "SecretString"}}
 _FUNCTION = "AWS::Lambda::Function"
 _IN_PROGRESS = "_IN_PROGRESS"
+# CloudFormation changes such a stack no more.
+_ONLY_TO_REMOVE = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED")
 # The field e_machine of ELF's header, 18 bytes from its beginning.
 _MACHINES = {0xB7: "arm64", 0x3E: "x86_64"}
 # A first deployment takes about four minutes, and a roll-back as long again.
@@ -78,6 +80,11 @@ class Plan:
         """Whether everything is deployed already."""
         return self.change_set is None
 
+    @property
+    def changes_code(self) -> bool:
+        """Whether the functions get other code, and form files with it."""
+        return any("Code" in change.properties for change in self.changes)
+
     def losses(self, allowed: Sequence[str] = ()) -> list[Change]:
         """Queues, tables and secrets that it would replace or remove, but those that are named."""
         return [change for change in self.changes if change.precious and change.name not in allowed]
@@ -122,11 +129,15 @@ _VERBS = {
 
 
 def removed(
-    template: Mapping[str, Any], parameters: Mapping[str, str], running: Mapping[str, str]
+    template: Mapping[str, Any],
+    parameters: Mapping[str, str],
+    running: Mapping[str, str],
+    deployed: Mapping[str, Any],
 ) -> list[Change]:
     """Queues, tables and secrets that run (their types by name) and that the template would make no more.
 
     A second opinion: not every CloudFormation names in its change set what goes because a condition turns.
+    What becomes of them says the template that is deployed.
     """
 
     def holds(condition: Any) -> bool:
@@ -145,7 +156,7 @@ def removed(
 
     resources = template["Resources"]
     return [
-        Change(name, type_, "remove", kept=_is_kept(resources.get(name, {})))
+        Change(name, type_, "remove", kept=_is_kept(deployed["Resources"].get(name, {})))
         for name, type_ in running.items()
         if type_ in _PRECIOUS
         and (
@@ -190,6 +201,26 @@ def running_parameters(formation: CloudFormationClient, stack: str) -> dict[str,
     }
 
 
+def check_can_change(formation: CloudFormationClient, site: Site) -> None:
+    """Raises BridgeError where all that is there is what a failed first deployment has left."""
+    if _status(formation, site.stack) in _ONLY_TO_REMOVE:
+        raise BridgeError(_how_to_remove(site))
+
+
+def _how_to_remove(site: Site) -> str:
+    return (
+        f"The first deployment of {site.stack} failed, and nothing of it runs. Remove what is left, then"
+        f" deploy again:\n  aws cloudformation delete-stack {' '.join(site.place)} --stack-name {site.stack}"
+    )
+
+
+def template_of(formation: CloudFormationClient, stack: str) -> dict[str, Any]:
+    """The template that is deployed, as it was sent."""
+    body: Any = formation.get_template(StackName=stack, TemplateStage="Original")["TemplateBody"]
+    template: dict[str, Any] = yaml_helper.yaml_parse(body) if isinstance(body, str) else body
+    return template
+
+
 def plan(
     state: StateFolder, site: Site, formation: CloudFormationClient, parameters: Mapping[str, str]
 ) -> Plan:
@@ -206,8 +237,11 @@ def plan(
     template = yaml_helper.yaml_parse((sam.built(state, site) / "template.yaml").read_text())
     after = {entry["ParameterKey"]: entry["ParameterValue"] for entry in description.get("Parameters", [])}
     listed = {change.name: change for change in (_change(entry["ResourceChange"]) for entry in changes)}
-    resources = {} if before is None else _resources(formation, site.stack)
-    lost = [change for change in removed(template, after, resources) if change.name not in listed]
+    gone = []
+    if before is not None:
+        resources, deployed = _resources(formation, site.stack), template_of(formation, site.stack)
+        gone = removed(template, after, resources, deployed)
+    lost = [change for change in gone if change.name not in listed]
     return Plan(
         is_new=before is None,
         change_set=made,
@@ -242,7 +276,8 @@ def execute(formation: CloudFormationClient, site: Site, planned: Plan) -> None:
         time.sleep(pause)
     if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         reasons = "\n".join(f"  {reason}" for reason in _failures(formation, site.stack, began))
-        raise BridgeError(f"The deployment of {site.stack} failed and was taken back ({status}):\n{reasons}")
+        message = f"The deployment of {site.stack} failed and was taken back ({status}):\n{reasons}"
+        raise BridgeError(f"{message}\n{_how_to_remove(site)}" if status in _ONLY_TO_REMOVE else message)
 
 
 def _resources(formation: CloudFormationClient, stack: str) -> dict[str, str]:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 READY_SECONDS = 20.0
 CONSOLE = "console"
+# Parameters that a folder cannot set for its local stack.
+OF_THIS_MACHINE = {"Architecture", *(desk.url_parameter for desk in HELPDESKS)}
 OUTCOMES_QUEUE = f"{OWN_QUEUES}outcomes"
 _API_OUTPUT = re.compile(r"https://(?P<api>[a-z0-9]+)\.execute-api\.[^/]+/(?P<stage>[^/]+)/?")
 
@@ -178,7 +180,6 @@ def settings_of(own: Folder) -> dict[str, str]:
     """What a folder sets for its local stack; what only this machine knows is not taken from there."""
     config = own.config()
     _, stage = config.stage(folder.LOCAL)
-    of_this_machine = {"Architecture", "Helpdesks", *(desk.url_parameter for desk in HELPDESKS)}
     given = config.parameters_of(stage)
     # All are simulated, and the folder's default comes first.
     served = dict.fromkeys(
@@ -186,7 +187,9 @@ def settings_of(own: Folder) -> dict[str, str]:
     )
     # So that who plays with it sees changes soon.
     usual = {"WatchMinutes": "1", "Helpdesks": ",".join(served)}
-    return usual | {name: value for name, value in given.items() if name not in of_this_machine}
+    return usual | {
+        name: value for name, value in given.items() if name not in {*OF_THIS_MACHINE, "Helpdesks"}
+    }
 
 
 def _checked(desk: LocalHelpdesk, wish: Wish) -> Wish:

@@ -10,7 +10,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge.errors import BridgeError
-from bridge.local import emulator
+from bridge.local import emulator, folder
 from bridge.local.sam import STACK_NAME
 from helpdesk.store.table import Table
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mypy_boto3_logs.client import CloudWatchLogsClient
     from mypy_boto3_sqs.client import SQSClient
 
+    from bridge.local.folder import Stage
     from bridge.local.state import Stack
 
 _FUNCTIONS = (
@@ -94,6 +95,29 @@ def local(stack: Stack) -> Target:
         ledger_table=stack.ledger_table,
         helpdesks=tuple(stack.helpdesks.split(",")),
     )
+
+
+def account(stage: str, described: Stage, endpoint: str | None = None) -> boto3.Session:
+    """The session of a stage's account; at another address than the account's only where `endpoint` names it.
+
+    Raises BridgeError.
+    """
+    session = boto3.Session(profile_name=described.profile, region_name=described.region)
+    if session.region_name is None:
+        raise BridgeError(f"No region is known: say it in {folder.NAME}, as region of the stage {stage}")
+    address = session.client("cloudformation").meta.endpoint_url
+    if is_elsewhere(address) and address != endpoint:
+        raise BridgeError(
+            f"Refused: AWS_ENDPOINT_URL, or your AWS set-up, leads to {address} and not into the account of"
+            f" the stage {stage}. `bridge env` sets the variable, and credentials with it: use another shell."
+            f" If that address is meant: --allow-endpoint {address}"
+        )
+    return session
+
+
+def is_elsewhere(address: str) -> bool:
+    """Whether an address of CloudFormation is none of AWS."""
+    return "amazonaws." not in address
 
 
 def deployed(name: str, session: boto3.Session | None = None) -> Target:

@@ -16,6 +16,7 @@ request: {operation: add, ticket: {title: answers.title}}
 
 def test_a_form_that_verifies_nobody_is_named_with_the_line_to_change(tmp_path: Path) -> None:
     (tmp_path / "open.yaml").write_text(OPEN)
+    (tmp_path / "other.yml").write_text(OPEN)
     (tmp_path / "signed.yaml").write_text(OPEN.replace("none", "path"))
 
     result = CliRunner(mix_stderr=False).invoke(
@@ -24,6 +25,7 @@ def test_a_form_that_verifies_nobody_is_named_with_the_line_to_change(tmp_path: 
 
     assert result.exit_code == 1
     assert "open.yaml: give verify" in result.output
+    assert "other.yml: give verify" in result.output
     assert "signed" not in result.output
 
 

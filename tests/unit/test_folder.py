@@ -143,8 +143,13 @@ def test_no_setting_of_the_functions_is_out_of_an_operators_reach() -> None:
     ("line", "message"),
     [
         ("KaptureBugdet = 600", "KaptureBugdet: there is no such setting"),
-        ('KaptureBudget = "many"', "KaptureBudget: is no number"),
+        ('KaptureBudget = "many"', "KaptureBudget: is no whole number"),
         ("QueueConcurrency = 1", "QueueConcurrency: must be 2 to 1000, and not 1"),
+        ("QueueConcurrency = 2.5", "QueueConcurrency: is no whole number: '2.5'"),
+        ("QueueConcurrency = nan", "QueueConcurrency: is no whole number: 'nan'"),
+        ("WatchMinutes = 0.0", "WatchMinutes: is no whole number: '0.0'"),
+        ('AlarmTopicArn = "alarms"', "AlarmTopicArn: the ARN of an SNS topic: 'alarms'"),
+        ('PermissionsBoundaryArn = "b"', "PermissionsBoundaryArn: the ARN of an IAM policy: 'b'"),
         ('Helpdesks = "zendesk"', "Helpdesks: must be one of kapture"),
         ('KaptureUrl = "https://acme.kapturecrm.com/api"', "KaptureUrl: scheme and host only"),
         ('KaptureUrl = "https://evil.example"', "KaptureUrl: must be https on a host of KAPTURE_HOSTS"),
@@ -156,6 +161,44 @@ def test_a_wrong_setting_is_named(here: Path, line: str, message: str) -> None:
     (here / "bridge.toml").write_text(f"[stages.prod]\n[stages.prod.parameters]\n{line}\n")
 
     assert message in str(checked(here)["settings of the stage prod: 1 given"])
+
+
+def test_what_is_not_said_is_checked_as_the_value_that_runs() -> None:
+    running = {"KaptureHosts": "acme.example", "KaptureUrl": "https://crm.acme.example"}
+
+    assert folder_checks.wrong_parameters({"KaptureUrl": "https://new.acme.example"}, running) == []
+    (problem,) = folder_checks.wrong_parameters({"KaptureHosts": "other.example"}, running)
+    assert problem.startswith("KaptureUrl: must be https on a host of KAPTURE_HOSTS")
+
+
+@pytest.mark.parametrize(
+    ("stage", "ignored"),
+    [
+        ('region = "eu-west-1"', "stages.local.region"),
+        ('stack = "other"\nprofile = "mine"', "stages.local.profile"),
+        ('[stages.local.parameters]\nKaptureUrl = "https://a.kapturecrm.com"', "KaptureUrl"),
+    ],
+)
+def test_what_the_local_stage_does_not_use_is_told(here: Path, stage: str, ignored: str) -> None:
+    (here / "bridge.toml").write_text(f"[stages.local]\n{stage}\n")
+
+    problems = [problem for problems in checked(here).values() for problem in problems]
+    assert any(ignored in problem and "is not used" in problem for problem in problems), problems
+
+
+def test_a_stack_that_a_stage_could_not_have_is_refused_before_anything_is_written(here: Path) -> None:
+    refused = run("init", *KAPTURE, "--form", "none", "--stack", "My_Stack")
+
+    assert "My_Stack" in str(refused.exception)
+    assert "small letters, digits and hyphens" in str(refused.exception)
+    assert list(here.iterdir()) == []
+
+
+def test_no_form_to_begin_with_can_be_said_as_an_option(here: Path) -> None:
+    made = run("init", *KAPTURE, "--form", "none")
+
+    assert made.exit_code == 0, made.output
+    assert not list((here / "forms").iterdir())
 
 
 def test_a_file_that_is_no_bridge_toml_is_told(here: Path) -> None:
