@@ -398,9 +398,10 @@ def parked(smoke: Smoke) -> str:
             raise FailedCheckError(f"{len(sent)} of {MANY} were redriven")
         until(all_parked, _TICKET_S * 2, lambda: f"{listed()} of {MANY} came back")
     finally:
-        dropped = smoke.operations.drop(mine)
-    if dropped != MANY:
-        raise FailedCheckError(f"{dropped} of {MANY} were dropped")
+        dropped: list[Any] = []
+        smoke.operations.drop(mine, "bridge smoke", report=dropped.append, dry_run=False)
+    if len(dropped) != MANY:
+        raise FailedCheckError(f"{len(dropped)} of {MANY} were dropped")
     return f"{MANY} listed three times, redriven, and dropped"
 
 

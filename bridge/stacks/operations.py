@@ -6,12 +6,18 @@ import json
 import time
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, cast
 
 from bridge.errors import BridgeError
 from bridge.stacks import queues
+from bridge.stacks.interventions import Interventions
 from bridge.stacks.log_lines import log_line
+from helpdesk.errors import RejectedError
+from helpdesk.intake.envelopes import unwrap
 from helpdesk.intake.requests import Defaults, UnreadableRequestError, read_request
+from helpdesk.models import LONGEST_ID, OutcomeKind, queued
+from helpdesk.parts import Parts
 from helpdesk.store.audits import AuditReport, Audits
 from helpdesk.store.gate import Budget, Gate
 from helpdesk.store.ledger import Ledger, fingerprint
@@ -22,12 +28,19 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
     from bridge.stacks.target import Target
+    from helpdesk.models import Request
+    from helpdesk.runtime.aws import Clients
     from helpdesk.store.ledger import Receipt
+    from helpdesk.work.helpdesks import Helpdesks
 
 # Long enough to read a full queue; what is not taken away is shown again at once.
 _PEEK_S = 120
+# The ticket of such a request may exist: only a person who has looked at the helpdesk sends it again.
+MAY_HAVE_HAPPENED = ("outcome_unknown", "crashed")
 # So many in a row say that nothing more is to be had, where there should be.
 _EMPTY_ANSWERS = 3
+# With the marks of a correction it must still be an id.
+_LONGEST_OLD_ID = LONGEST_ID - 9
 _OUTCOME = "outcome told:"
 _STATES = {
     "claimed": "being carried out",
@@ -74,6 +87,11 @@ class ParkedCopy:
         """Who asked."""
         return self.attributes.get("source", "")
 
+    @property
+    def may_have_happened(self) -> bool:
+        """Whether its ticket may exist."""
+        return self.code in MAY_HAVE_HAPPENED
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -81,6 +99,14 @@ class Listing:
 
     copies: tuple[ParkedCopy, ...]
     about: int
+
+    @property
+    def entries(self) -> list[tuple[ParkedCopy, int]]:
+        """Each trouble once, and how many copies tell of it: a sender may send the same request again."""
+        by_trouble: dict[tuple[str, str], list[ParkedCopy]] = {}
+        for copy in self.copies:
+            by_trouble.setdefault((copy.request_id, copy.code), []).append(copy)
+        return [(alike[-1], len(alike)) for alike in by_trouble.values()]
 
     @property
     def hidden(self) -> str:
@@ -109,6 +135,30 @@ class Selection:
             and self.request_id in (None, copy.request_id)
         )
 
+    def leaves_out(self, copy: ParkedCopy) -> bool:
+        """Whether a redrive does not send it, though it is meant: nobody has named its code or its id."""
+        return self.has(copy) and copy.may_have_happened and not (self.code or self.request_id)
+
+    def sends(self, copy: ParkedCopy) -> bool:
+        """Whether a redrive sends it."""
+        return self.has(copy) and not self.leaves_out(copy)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A parked request, and its text as a person may edit it."""
+
+    copy: ParkedCopy
+    text: str
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What a corrected request was sent as: the parked request itself, or a new one."""
+
+    request_id: str
+    is_same: bool
+
 
 @dataclass(frozen=True)
 class Step:
@@ -135,6 +185,7 @@ class Operations:
         # Above 0 SQS reads all of its servers, and not a sample of them.
         self._wait_s = wait_s
         self._ledger = Ledger(target.table, lease_s=0, keep_days=28)
+        self._interventions = Interventions(target.table)
 
     def audits(self, last: date, days: int) -> list[AuditReport]:
         """The reports of the last days up to one, oldest first."""
@@ -158,28 +209,36 @@ class Operations:
 
         `report` gets each that is sent, or would be.
         """
+        return self._take(selection.sends, self._send_again, report, dry_run=dry_run)
+
+    def drop(
+        self, selection: Selection, why: str, *, report: Callable[[ParkedCopy], None], dry_run: bool
+    ) -> Listing:
+        """Deletes parked copies for good, and remembers who did it and why; returns all that were parked.
+
+        `report` gets each that is dropped, or would be.
+        """
+        return self._take(selection.has, partial(self._drop, f"dropped: {why}"), report, dry_run=dry_run)
+
+    def _take(
+        self,
+        is_meant: Callable[[ParkedCopy], bool],
+        act: Callable[[ParkedCopy], None],
+        report: Callable[[ParkedCopy], None],
+        *,
+        dry_run: bool,
+    ) -> Listing:
         listing = self._taken()
         kept = {copy.message_id: copy for copy in listing.copies}
         try:
-            for copy in filter(selection.has, listing.copies):
+            for copy in filter(is_meant, listing.copies):
                 report(copy)
                 if not dry_run:
-                    self._send_again(copy)
+                    act(copy)
                     del kept[copy.message_id]
         finally:
             self._put_back(tuple(kept.values()))
         return listing
-
-    def drop(self, selection: Selection) -> int:
-        """Deletes parked copies for good; returns how many."""
-        listing = self._taken()
-        dropped = [copy for copy in listing.copies if selection.has(copy)]
-        self._put_back([copy for copy in listing.copies if not selection.has(copy)])
-        for copy in dropped:
-            self._target.sqs.delete_message(
-                QueueUrl=self._target.dead_letter_queue_url, ReceiptHandle=copy.receipt_handle
-            )
-        return len(dropped)
 
     def _taken(self) -> Listing:
         """Every copy once, hidden from others for a while."""
@@ -211,37 +270,143 @@ class Operations:
                 ],
             )
 
-    def _send_again(self, copy: ParkedCopy) -> None:
-        self._free(copy)
-        more: dict[str, Any] = {"MessageGroupId": copy.source} if copy.source else {}
-        self._target.sqs.send_message(
-            QueueUrl=self._target.requests_queue_url,
-            MessageBody=copy.body,
-            # A body without an id of its own must not get a new one from the new message, nor one without a
-            # helpdesk go to what is the default by now.
-            MessageAttributes={
-                name: {"DataType": "String", "StringValue": value}
-                for name, value in (("request_id", copy.request_id), ("helpdesk", copy.helpdesk))
-                if value
-            },
-            **more,
-        )
+    def _drop(self, words: str, copy: ParkedCopy) -> None:
+        self._interventions.note(copy.request_id, f"{self._target.operator} {words}")
+        self._delete(copy)
+
+    def _delete(self, copy: ParkedCopy) -> None:
         self._target.sqs.delete_message(
             QueueUrl=self._target.dead_letter_queue_url, ReceiptHandle=copy.receipt_handle
         )
 
+    def _send_again(self, copy: ParkedCopy) -> None:
+        self._free(copy)
+        self._put_into_queue(copy.request_id, copy.source, copy.helpdesk, copy.body)
+        self._delete(copy)
+
+    def _put_into_queue(self, request_id: str, source: str, helpdesk: str, body: str) -> None:
+        more: dict[str, Any] = {"MessageGroupId": source} if source else {}
+        self._target.sqs.send_message(
+            QueueUrl=self._target.requests_queue_url,
+            MessageBody=body,
+            # A body without an id of its own must not get a new one from the new message, nor one without a
+            # helpdesk go to what is the default by now.
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": value}
+                for name, value in (("request_id", request_id), ("helpdesk", helpdesk))
+                if value
+            },
+            **more,
+        )
+
     def _free(self, copy: ParkedCopy) -> None:
         """Lets a request that has ended be carried out anew; it would be answered with its old end."""
-        defaults = Defaults(copy.request_id, copy.source, copy.helpdesk or self.helpdesks[0])
-        try:
-            request = read_request(copy.body, defaults)
-        except UnreadableRequestError:
-            # It never came as far as the ledger.
-            return
-        receipt = self._ledger.receipt(request.request_id)
+        request = self._request_in(copy)
+        # One that cannot be read never came as far as the ledger.
+        receipt = self._ledger.receipt(request.request_id) if request else None
         # One that used another's id has no claim to that one's item.
-        if receipt and receipt.ended and receipt.fingerprint == fingerprint(request):
+        if request and receipt and receipt.ended and receipt.fingerprint == fingerprint(request):
             self._ledger.reopen(receipt, "redriven")
+
+    # ── a corrected request ──────────────────────────────────────────────────────────────────────────────
+
+    def draft(self, request_id: str, code: str | None = None) -> Draft:
+        """A parked request as a person may edit it. Raises BridgeError where it is not clear which."""
+        copies = [copy for copy in self.parked().copies if Selection(code, request_id=request_id).has(copy)]
+        if not copies:
+            raise BridgeError(f"Nothing is parked of request {request_id}: see `bridge parked`")
+        if len(codes := sorted({copy.code for copy in copies})) > 1:
+            raise BridgeError(f"Request {request_id} is parked for several reasons: add --code {codes[0]}")
+        return Draft(copies[0], _editable(copies[0]))
+
+    def correct(self, draft: Draft, text: str) -> Correction:
+        """Sends a corrected request in the place of the parked one, whose copies are then deleted.
+
+        Raises:
+            RejectedError: names every field that is still wrong; nothing is sent.
+            BridgeError: the request under this id has succeeded or is under way, or is no longer parked.
+        """
+        parked = draft.copy
+        request = read_request(text, self._defaults_of(parked))
+        self._rules.check(request)
+        corrections: list[Correction] = []
+
+        def send_once(copy: ParkedCopy) -> None:
+            if not corrections:
+                corrections.append(self._send_corrected(copy, request))
+            self._delete(copy)
+
+        alike = Selection(parked.code, parked.source, parked.request_id)
+        self._take(
+            lambda copy: alike.has(copy) and copy.body == parked.body,
+            send_once,
+            lambda _: None,
+            dry_run=False,
+        )
+        if not corrections:
+            raise BridgeError(f"Request {parked.request_id} is no longer parked: somebody else was quicker")
+        self._note(parked.request_id, corrections[0])
+        return corrections[0]
+
+    @cached_property
+    def _rules(self) -> Helpdesks:
+        """The helpdesks' own rules, under the settings of the functions; nothing is called."""
+        parts = Parts(self._target.environment)
+        # With the credentials of the operator.
+        parts.clients = cast("Clients", self._target)
+        return parts.helpdesks
+
+    def _send_corrected(self, copy: ParkedCopy, request: Request) -> Correction:
+        receipt = self._ledger.receipt(request.request_id)
+        if receipt is None or receipt.fingerprint == fingerprint(request):
+            # The ledger knows nothing of this id, or exactly this request.
+            if receipt and receipt.ended:
+                self._ledger.reopen(receipt, "redriven")
+        elif request.request_id != copy.request_id:
+            raise BridgeError(f"The id {request.request_id} belongs to another request: choose another one")
+        elif self._stays_the_same(copy, request, receipt):
+            if not self._ledger.reopen(receipt, "edited", request):
+                raise BridgeError(f"Request {request.request_id} has moved on: look at it again")
+        else:
+            # Each try of the same correction gets the same id.
+            new_id = f"{copy.request_id[:_LONGEST_OLD_ID]}~{fingerprint(request)[:8]}"
+            request = request.model_copy(update={"request_id": new_id})
+        self._put_into_queue(request.request_id, request.source, request.helpdesk, queued(request))
+        return Correction(request.request_id, is_same=request.request_id == copy.request_id)
+
+    def _stays_the_same(self, copy: ParkedCopy, request: Request, receipt: Receipt) -> bool:
+        """Whether nothing can have been done under this id yet: then the correction may take its place.
+
+        Raises BridgeError where the id's request has succeeded since, or is under way.
+        """
+        if copy.code == "request_id_reused":
+            return False
+        if not receipt.ended:
+            raise BridgeError(f"Request {request.request_id} is under way again: see `bridge trace`")
+        if receipt.outcome and receipt.outcome.kind is OutcomeKind.SUCCEEDED:
+            ticket = f"ticket {receipt.outcome.ticket_id}"
+            raise BridgeError(f"Request {request.request_id} has succeeded since ({ticket}): drop this copy")
+        before = self._request_in(copy)
+        is_own = before is not None and receipt.fingerprint == fingerprint(before)
+        nothing_done = not copy.may_have_happened and not receipt.claim.steps
+        return is_own and nothing_done and receipt.identity.helpdesk == request.helpdesk
+
+    def _note(self, request_id: str, correction: Correction) -> None:
+        who = self._target.operator
+        if correction.is_same:
+            self._interventions.note(request_id, f"{who} edited: sent again")
+        else:
+            self._interventions.note(request_id, f"{who} edited: sent as {correction.request_id}")
+            self._interventions.note(correction.request_id, f"{who} edited: made from {request_id}")
+
+    def _request_in(self, copy: ParkedCopy) -> Request | None:
+        try:
+            return read_request(copy.body, self._defaults_of(copy))
+        except UnreadableRequestError:
+            return None
+
+    def _defaults_of(self, copy: ParkedCopy) -> Defaults:
+        return Defaults(copy.request_id, copy.source, copy.helpdesk or self.helpdesks[0])
 
     # ── the gate ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -264,6 +429,7 @@ class Operations:
     def trace(self, request_id: str) -> Story:
         """The story of a request."""
         steps = list(self._logged(request_id))
+        steps += [Step(at, words) for at, words in self._interventions.of(request_id)]
         if receipt := self._ledger.receipt(request_id):
             # That a doubt was published is in the log's lines as well.
             steps += [_step(entry) for entry in receipt.history if not entry.endswith(" told")]
@@ -305,6 +471,21 @@ def _copy_in(message: MessageTypeDef) -> ParkedCopy:
         message["ReceiptHandle"],
         message["MessageId"],
     )
+
+
+def _editable(copy: ParkedCopy) -> str:
+    """The request out of its envelope, with all that the trigger knew; a text that is no JSON as it came."""
+    try:
+        unwrapped = unwrap(copy.body)
+    except RejectedError:
+        return copy.body
+    known = {
+        "request_id": copy.request_id,
+        "helpdesk": copy.helpdesk,
+        "source": unwrapped.source or copy.source,
+    }
+    given = {name: value for name, value in known.items() if value}
+    return json.dumps(given | unwrapped.body, indent=2, ensure_ascii=False) + "\n"
 
 
 def _stands(receipt: Receipt) -> str:

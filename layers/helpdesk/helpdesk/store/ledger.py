@@ -404,17 +404,24 @@ class Ledger:
         """False if the last look-up contradicts this zone."""
         return bool(self._table.get(f"zone#{helpdesk}#{zone.key}").get("fits", True))
 
-    def reopen(self, receipt: Receipt, why: str) -> bool:
+    def reopen(self, receipt: Receipt, why: str, corrected: Request | None = None) -> bool:
         """Allows a request to be executed again: one shown to be absent, or one that ended without success.
 
-        False if it has moved on since the receipt was read.
+        A `corrected` request takes its place: nothing may have been done of the old one. False if it has
+        moved on since the receipt was read.
         """
+        sets: dict[str, Value] = {"state": "released"}
+        removes = ["attention", "attention_at", "unresolved_since"]
+        if corrected:
+            sets["fingerprint"] = fingerprint(corrected)
+            # The next claim sets those of the corrected request.
+            removes += ["target", "reference"]
         try:
             self._write(
                 receipt.claim.key,
                 f"freed {why}",
-                {"state": "released"},
-                removes=("attention", "attention_at", "unresolved_since"),
+                sets,
+                removes=removes,
                 # If an operator reopens it, its attempts are counted anew.
                 attempts=-receipt.claim.attempts if receipt.ended else 0,
                 condition="lease = :lease AND (#state = :unknown OR #state = :done AND kind <> :succeeded)",
