@@ -23,6 +23,8 @@ from helpdesk.errors import HelpdeskError, RejectedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bridge.stacks.target import Target
+
 
 _as_json = click.option(
     "--json", "as_json", is_flag=True, help="One object in a line for each copy, with its body."
@@ -58,7 +60,12 @@ def on_a_stack[F: Callable[..., Any]](command: F) -> F:
 
 def operations_on(state_dir: Path, stack: str | None) -> Operations:
     """What works on the chosen stack. Raises BridgeError where there is none."""
-    return Operations(target.deployed(stack) if stack else target.local(StateFolder(state_dir).read_stack()))
+    return Operations(target_on(state_dir, stack))
+
+
+def target_on(state_dir: Path, stack: str | None) -> Target:
+    """The chosen stack. Raises BridgeError where there is none."""
+    return target.deployed(stack) if stack else target.local(StateFolder(state_dir).read_stack())
 
 
 class TalkingCommand(click.Command):

@@ -16,7 +16,7 @@ from bridge.stacks.log_lines import log_line
 from helpdesk.errors import RejectedError
 from helpdesk.intake.envelopes import unwrap
 from helpdesk.intake.requests import Defaults, UnreadableRequestError, read_request
-from helpdesk.models import LONGEST_ID, OutcomeKind, queued
+from helpdesk.models import LONGEST_ID, OutcomeKind, identity_of, queued
 from helpdesk.parts import Parts
 from helpdesk.store.audits import AuditReport, Audits
 from helpdesk.store.gate import Budget, Gate
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
     from bridge.stacks.target import Target
-    from helpdesk.models import Request
+    from helpdesk.models import Identity, Request
     from helpdesk.runtime.aws import Clients
     from helpdesk.store.ledger import Receipt
     from helpdesk.work.helpdesks import Helpdesks
@@ -66,6 +66,8 @@ class ParkedCopy:
     attributes: dict[str, str]
     receipt_handle: str
     message_id: str
+    # In seconds since the epoch.
+    sent_at: float = 0.0
 
     @property
     def request_id(self) -> str:
@@ -181,15 +183,15 @@ class Operations:
     """Works on one stack, with the same ledger and gate as its functions."""
 
     def __init__(self, target: Target, *, wait_s: int = 1) -> None:
-        self._target = target
+        self.target = target
         # Above 0 SQS reads all of its servers, and not a sample of them.
         self._wait_s = wait_s
-        self._ledger = Ledger(target.table, lease_s=0, keep_days=28)
+        self.ledger = Ledger(target.table, lease_s=0, keep_days=28)
         self._interventions = Interventions(target.table)
 
     def audits(self, last: date, days: int) -> list[AuditReport]:
         """The reports of the last days up to one, oldest first."""
-        kept = Audits(self._target.table)
+        kept = Audits(self.target.table)
         dates = [last - timedelta(days=back) for back in reversed(range(days))]
         reports = [kept.of(name, day.isoformat()) for day in dates for name in self.helpdesks]
         return [report for report in reports if report is not None]
@@ -242,13 +244,14 @@ class Operations:
 
     def _taken(self) -> Listing:
         """Every copy once, hidden from others for a while."""
-        about, empties = queues.count(self._target.sqs, self._target.dead_letter_queue_url), 0
+        about, empties = queues.count(self.target.sqs, self.target.dead_letter_queue_url), 0
         copies: dict[str, ParkedCopy] = {}
         # An answer may be empty while there are messages; the count is an estimate, but a hint to try again.
         while empties < (1 if len(copies) >= about else _EMPTY_ANSWERS):
-            messages = self._target.sqs.receive_message(
-                QueueUrl=self._target.dead_letter_queue_url,
+            messages = self.target.sqs.receive_message(
+                QueueUrl=self.target.dead_letter_queue_url,
                 MaxNumberOfMessages=10,
+                AttributeNames=["SentTimestamp"],
                 MessageAttributeNames=["All"],
                 VisibilityTimeout=_PEEK_S,
                 WaitTimeSeconds=self._wait_s,
@@ -262,8 +265,8 @@ class Operations:
     def _put_back(self, copies: Sequence[ParkedCopy]) -> None:
         for start in range(0, len(copies), 10):
             # Those that fail are visible already, or will be when _PEEK_S is over: nothing has to be done.
-            self._target.sqs.change_message_visibility_batch(
-                QueueUrl=self._target.dead_letter_queue_url,
+            self.target.sqs.change_message_visibility_batch(
+                QueueUrl=self.target.dead_letter_queue_url,
                 Entries=[
                     {"Id": str(place), "ReceiptHandle": copy.receipt_handle, "VisibilityTimeout": 0}
                     for place, copy in enumerate(copies[start : start + 10])
@@ -271,12 +274,12 @@ class Operations:
             )
 
     def _drop(self, words: str, copy: ParkedCopy) -> None:
-        self._interventions.note(copy.request_id, f"{self._target.operator} {words}")
+        self._interventions.note(copy.request_id, f"{self.target.operator} {words}")
         self._delete(copy)
 
     def _delete(self, copy: ParkedCopy) -> None:
-        self._target.sqs.delete_message(
-            QueueUrl=self._target.dead_letter_queue_url, ReceiptHandle=copy.receipt_handle
+        self.target.sqs.delete_message(
+            QueueUrl=self.target.dead_letter_queue_url, ReceiptHandle=copy.receipt_handle
         )
 
     def _send_again(self, copy: ParkedCopy) -> None:
@@ -286,8 +289,8 @@ class Operations:
 
     def _put_into_queue(self, request_id: str, source: str, helpdesk: str, body: str) -> None:
         more: dict[str, Any] = {"MessageGroupId": source} if source else {}
-        self._target.sqs.send_message(
-            QueueUrl=self._target.requests_queue_url,
+        self.target.sqs.send_message(
+            QueueUrl=self.target.requests_queue_url,
             MessageBody=body,
             # A body without an id of its own must not get a new one from the new message, nor one without a
             # helpdesk go to what is the default by now.
@@ -303,10 +306,10 @@ class Operations:
         """Lets a request that has ended be carried out anew; it would be answered with its old end."""
         request = self._request_in(copy)
         # One that cannot be read never came as far as the ledger.
-        receipt = self._ledger.receipt(request.request_id) if request else None
+        receipt = self.ledger.receipt(request.request_id) if request else None
         # One that used another's id has no claim to that one's item.
         if request and receipt and receipt.ended and receipt.fingerprint == fingerprint(request):
-            self._ledger.reopen(receipt, "redriven")
+            self.ledger.reopen(receipt, "redriven")
 
     # ── a corrected request ──────────────────────────────────────────────────────────────────────────────
 
@@ -351,21 +354,21 @@ class Operations:
     @cached_property
     def _rules(self) -> Helpdesks:
         """The helpdesks' own rules, under the settings of the functions; nothing is called."""
-        parts = Parts(self._target.environment)
+        parts = Parts(self.target.environment)
         # With the credentials of the operator.
-        parts.clients = cast("Clients", self._target)
+        parts.clients = cast("Clients", self.target)
         return parts.helpdesks
 
     def _send_corrected(self, copy: ParkedCopy, request: Request) -> Correction:
-        receipt = self._ledger.receipt(request.request_id)
+        receipt = self.ledger.receipt(request.request_id)
         if receipt is None or receipt.fingerprint == fingerprint(request):
             # The ledger knows nothing of this id, or exactly this request.
             if receipt and receipt.ended:
-                self._ledger.reopen(receipt, "redriven")
+                self.ledger.reopen(receipt, "redriven")
         elif request.request_id != copy.request_id:
             raise BridgeError(f"The id {request.request_id} belongs to another request: choose another one")
         elif self._stays_the_same(copy, request, receipt):
-            if not self._ledger.reopen(receipt, "edited", request):
+            if not self.ledger.reopen(receipt, "edited", request):
                 raise BridgeError(f"Request {request.request_id} has moved on: look at it again")
         else:
             # Each try of the same correction gets the same id.
@@ -392,18 +395,23 @@ class Operations:
         return is_own and nothing_done and receipt.identity.helpdesk == request.helpdesk
 
     def _note(self, request_id: str, correction: Correction) -> None:
-        who = self._target.operator
+        who = self.target.operator
         if correction.is_same:
             self._interventions.note(request_id, f"{who} edited: sent again")
         else:
             self._interventions.note(request_id, f"{who} edited: sent as {correction.request_id}")
             self._interventions.note(correction.request_id, f"{who} edited: made from {request_id}")
 
-    def _request_in(self, copy: ParkedCopy) -> Request | None:
+    def read(self, copy: ParkedCopy) -> tuple[Request | None, Identity]:
+        """The request in a copy, None where it cannot be read; and who asked for what."""
         try:
-            return read_request(copy.body, self._defaults_of(copy))
-        except UnreadableRequestError:
-            return None
+            request = read_request(copy.body, self._defaults_of(copy))
+        except UnreadableRequestError as error:
+            return None, error.identity
+        return request, identity_of(request)
+
+    def _request_in(self, copy: ParkedCopy) -> Request | None:
+        return self.read(copy)[0]
 
     def _defaults_of(self, copy: ParkedCopy) -> Defaults:
         return Defaults(copy.request_id, copy.source, copy.helpdesk or self.helpdesks[0])
@@ -413,16 +421,16 @@ class Operations:
     @property
     def helpdesks(self) -> tuple[str, ...]:
         """Those that the stack serves, the default first."""
-        return self._target.helpdesks
+        return self.target.helpdesks
 
     def gate(self, helpdesk: str) -> Gate:
         """The gate of a helpdesk, for pause and resume. Raises BridgeError where it is not served."""
         self._check_served(helpdesk)
-        return Gate(self._target.table, helpdesk, Budget())
+        return Gate(self.target.table, helpdesk, Budget())
 
     def doubts(self, helpdesk: str, most: int) -> list[Receipt]:
         """Requests of which it is not known whether they happened, the longest waiting first."""
-        return self._ledger.doubts(helpdesk, most)
+        return self.ledger.doubts(helpdesk, most)
 
     # ── the story of a request ───────────────────────────────────────────────────────────────────────────
 
@@ -430,7 +438,7 @@ class Operations:
         """The story of a request."""
         steps = list(self._logged(request_id))
         steps += [Step(at, words) for at, words in self._interventions.of(request_id)]
-        if receipt := self._ledger.receipt(request_id):
+        if receipt := self.ledger.receipt(request_id):
             # That a doubt was published is in the log's lines as well.
             steps += [_step(entry) for entry in receipt.history if not entry.endswith(" told")]
             helpdesk, stands = receipt.identity.helpdesk, _stands(receipt)
@@ -449,16 +457,16 @@ class Operations:
 
     def _logged(self, request_id: str) -> Iterator[Step]:
         pattern = json.dumps(request_id)
-        for group in self._target.log_groups:
+        for group in self.target.log_groups:
             # A page may be empty and have others behind it.
-            pages = self._target.logs.get_paginator("filter_log_events").paginate(
+            pages = self.target.logs.get_paginator("filter_log_events").paginate(
                 logGroupName=group, filterPattern=f"{{ $.request_id = {pattern} }}"
             )
             try:
                 for page in pages:
                     for event in page["events"]:
                         yield from _logged_step(event, request_id)
-            except self._target.logs.exceptions.ResourceNotFoundException:
+            except self.target.logs.exceptions.ResourceNotFoundException:
                 # A function that never ran has no log yet.
                 continue
 
@@ -470,6 +478,7 @@ def _copy_in(message: MessageTypeDef) -> ParkedCopy:
         {name: value.get("StringValue", "") for name, value in attributes.items()},
         message["ReceiptHandle"],
         message["MessageId"],
+        int(message.get("Attributes", {}).get("SentTimestamp", 0)) / 1000,
     )
 
 

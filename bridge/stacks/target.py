@@ -69,6 +69,11 @@ class Target:
         configuration = functions.get_function_configuration(FunctionName=f"{self.name}-ticket-queue")
         return dict(configuration["Environment"]["Variables"])
 
+    @property
+    def outcomes_topic_arn(self) -> str:
+        """The topic to which outcomes are published."""
+        return self.environment["OUTCOMES_TOPIC_ARN"]
+
     @cached_property
     def operator(self) -> str:
         """Who uses the tools: the name of the AWS identity; on the local stack that of the user."""

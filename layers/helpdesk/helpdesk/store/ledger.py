@@ -436,9 +436,21 @@ class Ledger:
             return False
         return True
 
-    def all(self) -> Iterator[Receipt]:
-        """What the ledger knows of every request, in no order. Reads the whole table."""
-        return map(_receipt_in, self._table.scan("begins_with(pk, :requests)", {"requests": _REQUESTS}))
+    def all(self, since: float = 0.0, ticket_id: str = "", **attributes: str) -> Iterator[Receipt]:
+        """What the ledger knows of every request, in no order. Reads the whole table.
+
+        Of requests with these attributes only, and with a step `since` then. By `ticket_id` the updates of a
+        ticket are found as well.
+        """
+        conditions = ["begins_with(pk, :requests)", *(f"#{name} = :{name}" for name in attributes)]
+        values: dict[str, Value] = {"requests": _REQUESTS, **attributes}
+        if since:
+            conditions.append("updated_at >= :since")
+            values["since"] = since
+        if ticket_id:
+            conditions.append("(ticket_id = :ticket OR #target = :ticket)")
+            values["ticket"] = ticket_id
+        return map(_receipt_in, self._table.scan(" AND ".join(conditions), values))
 
     # ── items of earlier versions ────────────────────────────────────────────────────────────────────────
     # Earlier versions named an item by helpdesk and id. Those items keep their keys until the last one has
