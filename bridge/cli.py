@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bridge.commands import by_the_clock, deploy, doctor, mapping, operate, smoke
+from bridge.commands import by_the_clock, deploy, doctor, follow, mapping, operate, smoke
 from bridge.commands import console as console_command
 from bridge.commands import folder as folder_commands
 from bridge.commands.demo import console, play
@@ -273,6 +273,7 @@ def demo(state_dir: Path, events: Path | None, enforce_iam: bool, as_json: bool)
 
 for command in (
     *operate.COMMANDS,
+    *follow.COMMANDS,
     *by_the_clock.COMMANDS,
     *mapping.COMMANDS,
     *console_command.COMMANDS,

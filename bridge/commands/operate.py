@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 from botocore.exceptions import BotoCoreError, ClientError
@@ -14,14 +14,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 from bridge.errors import BridgeError
 from bridge.local import folder
 from bridge.local.state import StateFolder
-from bridge.plain import plain
+from bridge.plain import plain, plain_lines
 from bridge.progress import at_work
 from bridge.stacks import target
 from bridge.stacks.operations import Operations, ParkedCopy, Selection, age, clock_time
-from helpdesk.errors import HelpdeskError
+from helpdesk.errors import HelpdeskError, RejectedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from bridge.stacks.target import Target
 
 
 _as_json = click.option(
@@ -66,18 +68,48 @@ def on_a_stack[F: Callable[..., Any]](command: F) -> F:
 
 def operations_on(state_dir: Path, stack: str | None) -> Operations:
     """What works on the chosen stack. Raises BridgeError where there is none."""
-    return Operations(target.deployed(stack) if stack else target.local(StateFolder(state_dir).read_stack()))
+    return Operations(target_on(state_dir, stack))
 
 
-class StackCommand(click.Command):
-    """A command whose AWS errors are shown in one line."""
+def target_on(state_dir: Path, stack: str | None) -> Target:
+    """The chosen stack. Raises BridgeError where there is none."""
+    return target.deployed(stack) if stack else target.local(StateFolder(state_dir).read_stack())
+
+
+class TalkingCommand(click.Command):
+    """A command whose AWS errors are shown in one line; it says itself that it is at work."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with at_work("Asking the stack"):
-                return super().invoke(ctx)
+            return super().invoke(ctx)
         except (BotoCoreError, ClientError, HelpdeskError) as error:
             raise BridgeError(str(error)) from error
+
+
+class StackCommand(TalkingCommand):
+    """The same, which says that it is at work when that takes longer."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with at_work("Asking the stack"):
+            return super().invoke(ctx)
+
+
+def _selecting[F: Callable[..., Any]](command: F) -> F:
+    """Adds the options that choose parked requests."""
+    for option in (
+        click.option("--all", "everything", is_flag=True, help="Whatever is parked."),
+        click.option("--request-id", help="Only this one."),
+        click.option("--source", help="Only those of this source."),
+        click.option("--code", help="Only those parked for this reason."),
+    ):
+        command = option(command)
+    return command
+
+
+def _selection(code: str | None, source: str | None, request_id: str | None, everything: bool) -> Selection:
+    if not (code or source or request_id or everything):
+        raise click.UsageError("say which: --code, --source, --request-id, or --all")
+    return Selection(code, source, request_id)
 
 
 @click.command(cls=StackCommand)
@@ -92,29 +124,25 @@ def parked(state_dir: Path, stack: str | None, as_json: bool) -> None:
       bridge parked --stack ticket-bridge --json
     """
     listing = operations_on(state_dir, stack).parked()
-    copies = listing.copies
     if listing.hidden:
         click.echo(listing.hidden, err=True)
     if as_json:
-        for copy in copies:
+        for copy in listing.copies:
             click.echo(_as_object(copy))
         return
     if not listing.about:
         click.echo("Nothing is parked.")
-    for code, count in Counter(copy.code for copy in copies).most_common():
+    for code, count in Counter(copy.code for copy, _ in listing.entries).most_common():
         click.echo(plain(f"{count:6}  {code}"))
-        for copy in [copy for copy in copies if copy.code == code][:5]:
-            click.echo(f"        {_line(copy)}")
+        for copy, copies in [entry for entry in listing.entries if entry[0].code == code][:5]:
+            click.echo(f"        {_line(copy)}" + (f"  ({copies} copies)" if copies > 1 else ""))
         if count > 5:
             click.echo(f"        … and {count - 5} more (--json lists all)")
 
 
 @click.command(cls=StackCommand)
 @on_a_stack
-@click.option("--code", help="Only those parked for this reason.")
-@click.option("--source", help="Only those of this source.")
-@click.option("--request-id", help="Only this one.")
-@click.option("--all", "everything", is_flag=True, help="Whatever is parked.")
+@_selecting
 @click.option("--dry-run", is_flag=True, help="Show what would be sent again, and send nothing.")
 @_as_json
 def redrive(
@@ -129,28 +157,115 @@ def redrive(
 ) -> None:
     """Send parked requests through the queue again, by the same ledger and the same budget.
 
-    One parked as outcome_unknown may have made its ticket: look at the helpdesk before you redrive it.
+    One parked as outcome_unknown or crashed may have made its ticket. It is sent only where its code or its
+    id is named: look at the helpdesk first.
 
     \b
     Example:
       bridge redrive --code expired --dry-run
       bridge redrive --request-id order-1001
     """
-    if not (code or source or request_id or everything):
-        raise click.UsageError("say which: --code, --source, --request-id, or --all")
-    sent: list[ParkedCopy] = []
-
-    def report(copy: ParkedCopy) -> None:
-        sent.append(copy)
-        click.echo(_as_object(copy) if as_json else _line(copy))
-
-    selection = Selection(code, source, request_id)
-    listing = operations_on(state_dir, stack).redrive(selection, report=report, dry_run=dry_run)
+    selection = _selection(code, source, request_id, everything)
+    shown = _Shown(as_json)
+    listing = operations_on(state_dir, stack).redrive(selection, report=shown, dry_run=dry_run)
     if listing.hidden:
         click.echo(listing.hidden, err=True)
+    for risky, count in Counter(copy.code for copy in listing.copies if selection.leaves_out(copy)).items():
+        words = (
+            f"{count} left out: {risky}, so the ticket may exist. Look at the helpdesk, then --code {risky}"
+        )
+        click.echo(words, err=True)
+    if not as_json:
+        click.echo(f"{shown.count} {'would be sent' if dry_run else 'sent'} again.")
+
+
+@click.command(cls=StackCommand)
+@on_a_stack
+@_selecting
+@click.option("--why", metavar="REASON", help="Drops them. Kept for 28 days: no words of customers.")
+@_as_json
+def drop(
+    state_dir: Path,
+    stack: str | None,
+    code: str | None,
+    source: str | None,
+    request_id: str | None,
+    everything: bool,
+    why: str | None,
+    as_json: bool,
+) -> None:
+    """Show parked requests; with --why delete their copies for good.
+
+    Who dropped a request, and why, is shown by `bridge trace`. Nothing else holds its text afterwards.
+
+    \b
+    Example:
+      bridge drop --request-id order-1001
+      bridge drop --request-id order-1001 --why "the shop has sent it again as order-1001a"
+    """
+    selection = _selection(code, source, request_id, everything)
+    shown = _Shown(as_json)
+    listing = operations_on(state_dir, stack).drop(selection, why or "", report=shown, dry_run=not why)
+    if listing.hidden:
+        click.echo(listing.hidden, err=True)
+    if not as_json:
+        click.echo(f"{shown.count} dropped." if why else f"{shown.count} would be dropped: say --why REASON.")
+
+
+@click.command(cls=TalkingCommand)
+@on_a_stack
+@click.option("--code", help="Only where it is parked for this reason.")
+@click.option(
+    "--file", type=click.File(), help="The corrected request, instead of your editor; - for standard input."
+)
+@click.option("--json", "as_json", is_flag=True, help="One object: the id, and whether it is the same.")
+@click.argument("request_id")
+def edit(
+    state_dir: Path,
+    stack: str | None,
+    code: str | None,
+    file: TextIO | None,
+    as_json: bool,
+    request_id: str,
+) -> None:
+    """Correct a parked request in your editor ($EDITOR), and send it.
+
+    It is checked as the API checks it. It keeps its id where nothing can have been done of it, else it gets
+    an id that begins with the old one. Its copy is deleted.
+
+    \b
+    Example:
+      bridge edit order-1001
+      bridge parked --json | jq -r 'select(.request_id == "order-1001").body' > order.json
+      bridge edit order-1001 --file order.json
+    """
+    operations = operations_on(state_dir, stack)
+    draft = operations.draft(request_id, code)
+    if draft.copy.may_have_happened:
+        click.echo(f"{draft.copy.code}: its ticket may exist. Look at the helpdesk first.", err=True)
+    text, sent = file.read() if file else _edited(draft.text), None
+    while text is not None and sent is None:
+        try:
+            sent = operations.correct(draft, text)
+        except RejectedError as error:
+            problems = [f"  {problem.field} {problem.problem}" for problem in error.problems]
+            words = plain_lines("\n".join(["Nothing is sent:", *(problems or [error.message])]))
+            if file:
+                raise BridgeError(words) from error
+            click.echo(words, err=True)
+            text = _edited(text) if click.confirm("Edit it again?", default=True, err=True) else None
+    if sent is None:
+        raise BridgeError("Nothing was changed, so nothing is sent.")
     if as_json:
+        click.echo(json.dumps(asdict(sent)))
         return
-    click.echo(f"{len(sent)} {'would be sent' if dry_run else 'sent'} again.")
+    as_what = "again" if sent.is_same else f"as a new request, {sent.request_id}"
+    click.echo(plain(f"{request_id} is sent {as_what}. See: bridge trace {sent.request_id}"))
+
+
+def _edited(text: str) -> str | None:
+    """The text as it was saved; None where it was not. The file is removed."""
+    return click.edit(text, extension=".json")
 
 
 @click.command(cls=StackCommand)
@@ -222,7 +337,19 @@ def trace(state_dir: Path, stack: str | None, as_json: bool, request_id: str) ->
         click.echo(f"The last step was {age(story.steps[-1].at)} ago.")
 
 
-COMMANDS = (parked, redrive, pause, resume, trace)
+COMMANDS = (parked, redrive, drop, edit, pause, resume, trace)
+
+
+class _Shown:
+    """Shows each copy that it gets, and counts them."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self.count = 0
+
+    def __call__(self, copy: ParkedCopy) -> None:
+        self.count += 1
+        click.echo(_as_object(copy) if self._as_json else _line(copy))
 
 
 def _as_object(copy: ParkedCopy) -> str:

@@ -26,6 +26,7 @@ from bridge.stacks import deployment
 from bridge.stacks.alarms import alarms
 from bridge.stacks.deployment import Plan
 from bridge.stacks.operations import Operations, Selection
+from bridge.stacks.queues import TopicQueue
 from helpdesk.store.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -399,9 +400,10 @@ def parked(smoke: Smoke) -> str:
             raise FailedCheckError(f"{len(sent)} of {MANY} were redriven")
         until(all_parked, _TICKET_S * 2, lambda: f"{listed()} of {MANY} came back")
     finally:
-        dropped = smoke.operations.drop(mine)
-    if dropped != MANY:
-        raise FailedCheckError(f"{dropped} of {MANY} were dropped")
+        dropped: list[Any] = []
+        smoke.operations.drop(mine, "bridge smoke", report=dropped.append, dry_run=False)
+    if len(dropped) != MANY:
+        raise FailedCheckError(f"{len(dropped)} of {MANY} were dropped")
     return f"{MANY} listed three times, redriven, and dropped"
 
 
@@ -435,47 +437,20 @@ def schedule(smoke: Smoke) -> str:
 
 def subscription(smoke: Smoke) -> str:
     """A subscription that filters by source gets its outcome, and no other."""
-    sqs, sns = smoke.stack.target.sqs, smoke.stack.client("sns")
-    topic = smoke.stack.client("lambda").get_function_configuration(
-        FunctionName=f"{smoke.stack.target.name}-ticket-queue"
-    )["Environment"]["Variables"]["OUTCOMES_TOPIC_ARN"]
-    url = sqs.create_queue(QueueName=f"bridge-{smoke.run}")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    statement = {
-        "Effect": "Allow",
-        "Principal": {"Service": "sns.amazonaws.com"},
-        "Action": "sqs:SendMessage",
-        "Resource": arn,
-        "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
-    }
-    policy = {"Version": "2012-10-17", "Statement": [statement]}
-    subscribed = None
-    try:
-        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
-        wanted = f"{smoke.run}-filtered"
-        subscribed = sns.subscribe(
-            TopicArn=topic,
-            Protocol="sqs",
-            Endpoint=arn,
-            ReturnSubscriptionArn=True,
-            Attributes={"RawMessageDelivery": "true", "FilterPolicy": json.dumps({"source": [wanted]})},
-        )["SubscriptionArn"]
+    target, wanted = smoke.stack.target, f"{smoke.run}-filtered"
+    policy = {"source": [wanted]}
+    with TopicQueue(target, target.outcomes_topic_arn, smoke.run, policy) as queue:
         smoke.send([smoke.request("unfiltered"), smoke.request("filtered", source=wanted)])
         smoke.tickets(["unfiltered", "filtered"], _TICKET_S)
         got: list[str] = []
 
         def came() -> bool:
-            messages = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=2).get("Messages", [])
-            got.extend(json.loads(message["Body"])["data"]["request_id"] for message in messages)
+            got.extend(json.loads(body)["data"]["request_id"] for body in queue.take(2))
             return bool(got)
 
         until(came, _TICKET_S, lambda: "no outcome has come")
-        if got != [f"{smoke.run}/filtered"]:
-            raise FailedCheckError(f"it got {got}")
-    finally:
-        if subscribed:
-            sns.unsubscribe(SubscriptionArn=subscribed)
-        sqs.delete_queue(QueueUrl=url)
+    if got != [f"{smoke.run}/filtered"]:
+        raise FailedCheckError(f"it got {got}")
     return "one outcome"
 
 

@@ -7,16 +7,14 @@ nothing is made, subscribed or left behind. The ledger could not be listed cheap
 from __future__ import annotations
 
 import json
-import secrets
 import threading
 import time
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from bridge.stacks import queues
 from bridge.stacks.log_lines import log_line
-from bridge.stacks.queues import OWN_QUEUES, subscribe
+from bridge.stacks.queues import TopicQueue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -99,17 +97,12 @@ class TopicNews:
     """Reads the outcomes that a local stack publishes, from a queue that only this console reads."""
 
     def __init__(self, aws: Clients, topic_arn: str) -> None:
-        self._sqs = aws.sqs
-        self._url = aws.sqs.create_queue(
-            QueueName=f"{OWN_QUEUES}console-{secrets.token_hex(4)}",
-            Attributes={"MessageRetentionPeriod": "3600"},
-        )["QueueUrl"]
-        subscribe(aws, queue_url=self._url, topic_arn=topic_arn, raw=True)
+        self._queue = TopicQueue(aws, topic_arn, "console")
 
     def read(self) -> Iterator[News]:
         """Outcomes since the last read. Raises what botocore raises."""
         for _ in range(_ROUNDS):
-            bodies = queues.take(self._sqs, self._url)
+            bodies = self._queue.take()
             if not bodies:
                 return
             for body in bodies:
@@ -117,7 +110,7 @@ class TopicNews:
 
     def close(self) -> None:
         """Removes the queue."""
-        self._sqs.delete_queue(QueueUrl=self._url)
+        self._queue.close()
 
 
 class Requests:

@@ -292,40 +292,67 @@ function showParked(copies) {
   const codes = [...new Set(copies.map((one) => one.code))].sort();
   const code = make("select", { name: "code" }, new Option("any", ""), ...codes.map((one) => new Option(one, one)));
   const requestId = make("input", { name: "request_id", autocomplete: "off", spellcheck: false, placeholder: "any" });
+  const why = make("input", { name: "why", autocomplete: "off", placeholder: "no words of customers", maxLength: 200 });
   const answer = make("div", { role: "status" });
+  const warning = make("p", { className: "answer", "data-level": "bad", hidden: true });
   const dry = make("button", { type: "button" }, "Dry run");
   const again = make("button", { type: "button", className: "main", disabled: true }, "Send again");
+  const drop = make("button", { type: "button", disabled: true }, "Drop");
   const wanted = () => ({ code: code.value || null, request_id: requestId.value.trim() || null });
-  // Only what a dry run has shown can be sent again.
-  const choose = () => { again.disabled = true; tell(again, "Send again"); answer.replaceChildren(); };
+  // Only what a dry run has shown can be sent again or dropped.
+  const choose = () => {
+    for (const [button, words] of [[again, "Send again"], [drop, "Drop"]]) { button.disabled = true; tell(button, words); }
+    warning.hidden = true;
+    answer.replaceChildren();
+  };
   code.addEventListener("change", choose);
   requestId.addEventListener("input", choose);
-  const redrive = (button, dryRun) => acting(button, async () => {
+  const act = (button, path, dryRun, done) => acting(button, async () => {
     try {
-      const told = await ask("redrive", { ...wanted(), dry_run: dryRun });
-      answer.replaceChildren(make("p", { className: "answer" }, `${many(told.count, "request")} ${dryRun ? "would be" : told.count === 1 ? "was" : "were"} sent again.`),
+      const more = path === "drop" ? { why: why.value } : {};
+      const told = await ask(path, { ...wanted(), ...more, dry_run: dryRun });
+      answer.replaceChildren(make("p", { className: "answer" }, `${many(told.count, "request")} ${done(told.count)}.`),
         make("ul", { className: "rows" }, ...told.copies.map(copyLine)));
-      if (dryRun && told.copies.some((one) => one.code === "outcome_unknown")) {
-        answer.append(make("p", { className: "answer", "data-level": "bad" }, "One that is outcome_unknown may have made its ticket: look at the helpdesk first."));
-      }
       return told;
     } catch (failure) {
       answer.replaceChildren(make("p", { className: "answer", "data-level": "bad" }, failure.message));
-      return { count: 0 };
+      return null;
     }
   });
+  const were = (verb) => (count) => `${count === 1 ? "was" : "were"} ${verb}`;
+  const risky = (copy) => ["outcome_unknown", "crashed"].includes(copy.code);
   dry.addEventListener("click", async () => {
-    const { count } = await redrive(dry, true);
-    again.disabled = !count;
-    tell(again, count ? `Send ${count} again` : "Send again");
+    choose();
+    const sent = await act(dry, "redrive", true, () => "would be sent again");
+    if (!sent) return;
+    again.disabled = !sent.count;
+    if (sent.count) tell(again, `Send ${sent.count} again`);
+    const all = sent.count + sent.left_out;
+    drop.disabled = !all;
+    if (all) tell(drop, `Drop ${all}`);
+    const words = [
+      sent.left_out ? `${many(sent.left_out, "request")} would be left out: the ticket may exist. Choose the reason, or one request.` : "",
+      sent.copies.some(risky) ? "The ticket of these may exist: look at the helpdesk before you send them again." : "",
+      all > 1 ? `This is about ${all} requests at once. Dropped ones cannot be brought back.` : "",
+    ];
+    tell(warning, words.filter(Boolean).join(" "));
+    warning.hidden = !warning.textContent;
   });
-  again.addEventListener("click", async () => {
-    await redrive(again, false);
-    again.disabled = true;
-    tell(again, "Send again");
-    dry.focus();
-    await look();
-  });
+  for (const [button, path, verb] of [[again, "redrive", "sent again"], [drop, "drop", "dropped"]]) {
+    button.addEventListener("click", async () => {
+      if (path === "drop" && !why.value.trim()) {
+        answer.replaceChildren(make("p", { className: "answer", "data-level": "bad" }, "Say why: it is remembered."));
+        why.focus();
+        return;
+      }
+      const told = await act(button, path, false, were(verb));
+      const kept = [...answer.childNodes];
+      choose();
+      answer.replaceChildren(...kept);
+      if (told) dry.focus();
+      await look();
+    });
+  }
   const groups = codes.map((one) => {
     const own = copies.filter((copy) => copy.code === one);
     const details = make("details", {}, make("summary", {}, `${own.length} × ${one}`), make("ul", { className: "rows" }, ...own.map(copyLine)));
@@ -333,7 +360,9 @@ function showParked(copies) {
     return details;
   });
   $("parked-content").replaceChildren(...groups,
-    make("div", { className: "line" }, make("label", {}, "Reason", code), make("label", {}, "Request id", requestId), dry, again), answer);
+    make("div", { className: "line" }, make("label", {}, "Reason", code), make("label", {}, "Request id", requestId), dry),
+    warning,
+    make("div", { className: "line" }, again, make("label", {}, "Why drop", why), drop), answer);
 }
 
 $("look").addEventListener("click", (event) => lookAtParked(event.currentTarget));

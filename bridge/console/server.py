@@ -53,6 +53,10 @@ class _Redrive(_Posted):
     request_id: str | None = None
 
 
+class _Drop(_Redrive):
+    why: str
+
+
 class _Submission(_Posted):
     form: str
     body: str
@@ -84,6 +88,7 @@ class Server:
                 # Reading hides the copies from others for a moment, so it is no GET.
                 web.post(f"{below}/api/parked", self._parked),
                 web.post(f"{below}/api/redrive", self._redrive),
+                web.post(f"{below}/api/drop", self._drop),
                 web.post(f"{below}/api/pause", self._pause),
                 web.post(f"{below}/api/resume", self._resume),
                 web.post(f"{below}/api/requests", self._send),
@@ -123,6 +128,11 @@ class Server:
         posted = await _body_as(_Redrive, request)
         selection = Selection(code=posted.code, request_id=posted.request_id)
         return await _answer(lambda: self._console.redrive(selection, dry_run=posted.dry_run))
+
+    async def _drop(self, request: web.Request) -> web.Response:
+        posted = await _body_as(_Drop, request)
+        selection = Selection(code=posted.code, request_id=posted.request_id)
+        return await _answer(lambda: self._console.drop(selection, posted.why, dry_run=posted.dry_run))
 
     async def _pause(self, request: web.Request) -> web.Response:
         posted = await _body_as(_Gate, request)

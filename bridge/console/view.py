@@ -20,7 +20,7 @@ from helpdesk.errors import HelpdeskError
 from helpdesk.store.gate import ASKED_TO_WAIT, OUTAGE, TOKEN_REFUSED, Gate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from bridge.console.connection import Connected, Connection, ServedHelpdesk
     from bridge.stacks.operations import ParkedCopy, Selection
@@ -120,8 +120,17 @@ class Console:
     def redrive(self, selection: Selection, *, dry_run: bool) -> dict[str, Any]:
         """Send parked requests through the queue again, or with `dry_run` only list them."""
         listed: list[ParkedCopy] = []
-        self._reach().operations.redrive(selection, report=listed.append, dry_run=dry_run)
-        return {"count": len(listed), "dry_run": dry_run, "copies": [_without_body(copy) for copy in listed]}
+        listing = self._reach().operations.redrive(selection, report=listed.append, dry_run=dry_run)
+        left_out = sum(selection.leaves_out(copy) for copy in listing.copies)
+        return {**_acted_on(listed, dry_run=dry_run), "left_out": left_out}
+
+    def drop(self, selection: Selection, why: str, *, dry_run: bool) -> dict[str, Any]:
+        """Delete parked copies for good, or with `dry_run` only list them."""
+        if not (dry_run or why.strip()):
+            raise BridgeError("Say why: it is remembered")
+        listed: list[ParkedCopy] = []
+        self._reach().operations.drop(selection, why, report=listed.append, dry_run=dry_run)
+        return _acted_on(listed, dry_run=dry_run)
 
     def send(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Put a request into the queue. Raises RejectedError that names every wrong field."""
@@ -209,6 +218,10 @@ class Console:
     def _queues(on: Connected) -> dict[str, int]:
         urls = {"waiting": on.target.requests_queue_url, "parked": on.target.dead_letter_queue_url}
         return {name: queues.count(on.target.sqs, url) for name, url in urls.items()}
+
+
+def _acted_on(copies: Sequence[ParkedCopy], *, dry_run: bool) -> dict[str, Any]:
+    return {"count": len(copies), "dry_run": dry_run, "copies": [_without_body(copy) for copy in copies]}
 
 
 def _without_body(copy: ParkedCopy) -> dict[str, Any]:

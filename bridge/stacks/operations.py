@@ -6,12 +6,18 @@ import json
 import time
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, cast
 
 from bridge.errors import BridgeError
 from bridge.stacks import queues
+from bridge.stacks.interventions import Interventions
 from bridge.stacks.log_lines import log_line
+from helpdesk.errors import RejectedError
+from helpdesk.intake.envelopes import unwrap
 from helpdesk.intake.requests import Defaults, UnreadableRequestError, read_request
+from helpdesk.models import LONGEST_ID, OutcomeKind, identity_of, queued
+from helpdesk.parts import Parts
 from helpdesk.store.audits import AuditReport, Audits
 from helpdesk.store.gate import Budget, Gate
 from helpdesk.store.ledger import Ledger, fingerprint
@@ -22,12 +28,19 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
     from bridge.stacks.target import Target
+    from helpdesk.models import Identity, Request
+    from helpdesk.runtime.aws import Clients
     from helpdesk.store.ledger import Receipt
+    from helpdesk.work.helpdesks import Helpdesks
 
 # Long enough to read a full queue; what is not taken away is shown again at once.
 _PEEK_S = 120
+# The ticket of such a request may exist: only a person who has looked at the helpdesk sends it again.
+MAY_HAVE_HAPPENED = ("outcome_unknown", "crashed")
 # So many in a row say that nothing more is to be had, where there should be.
 _EMPTY_ANSWERS = 3
+# With the marks of a correction it must still be an id.
+_LONGEST_OLD_ID = LONGEST_ID - 9
 _OUTCOME = "outcome told:"
 _STATES = {
     "claimed": "being carried out",
@@ -53,6 +66,8 @@ class ParkedCopy:
     attributes: dict[str, str]
     receipt_handle: str
     message_id: str
+    # In seconds since the epoch.
+    sent_at: float = 0.0
 
     @property
     def request_id(self) -> str:
@@ -74,6 +89,11 @@ class ParkedCopy:
         """Who asked."""
         return self.attributes.get("source", "")
 
+    @property
+    def may_have_happened(self) -> bool:
+        """Whether its ticket may exist."""
+        return self.code in MAY_HAVE_HAPPENED
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -81,6 +101,14 @@ class Listing:
 
     copies: tuple[ParkedCopy, ...]
     about: int
+
+    @property
+    def entries(self) -> list[tuple[ParkedCopy, int]]:
+        """Each trouble once, and how many copies tell of it: a sender may send the same request again."""
+        by_trouble: dict[tuple[str, str], list[ParkedCopy]] = {}
+        for copy in self.copies:
+            by_trouble.setdefault((copy.request_id, copy.code), []).append(copy)
+        return [(alike[-1], len(alike)) for alike in by_trouble.values()]
 
     @property
     def hidden(self) -> str:
@@ -109,6 +137,30 @@ class Selection:
             and self.request_id in (None, copy.request_id)
         )
 
+    def leaves_out(self, copy: ParkedCopy) -> bool:
+        """Whether a redrive does not send it, though it is meant: nobody has named its code or its id."""
+        return self.has(copy) and copy.may_have_happened and not (self.code or self.request_id)
+
+    def sends(self, copy: ParkedCopy) -> bool:
+        """Whether a redrive sends it."""
+        return self.has(copy) and not self.leaves_out(copy)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A parked request, and its text as a person may edit it."""
+
+    copy: ParkedCopy
+    text: str
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What a corrected request was sent as: the parked request itself, or a new one."""
+
+    request_id: str
+    is_same: bool
+
 
 @dataclass(frozen=True)
 class Step:
@@ -131,14 +183,15 @@ class Operations:
     """Works on one stack, with the same ledger and gate as its functions."""
 
     def __init__(self, target: Target, *, wait_s: int = 1) -> None:
-        self._target = target
+        self.target = target
         # Above 0 SQS reads all of its servers, and not a sample of them.
         self._wait_s = wait_s
-        self._ledger = Ledger(target.table, lease_s=0, keep_days=28)
+        self.ledger = Ledger(target.table, lease_s=0, keep_days=28)
+        self._interventions = Interventions(target.table)
 
     def audits(self, last: date, days: int) -> list[AuditReport]:
         """The reports of the last days up to one, oldest first."""
-        kept = Audits(self._target.table)
+        kept = Audits(self.target.table)
         dates = [last - timedelta(days=back) for back in reversed(range(days))]
         reports = [kept.of(name, day.isoformat()) for day in dates for name in self.helpdesks]
         return [report for report in reports if report is not None]
@@ -158,38 +211,47 @@ class Operations:
 
         `report` gets each that is sent, or would be.
         """
+        return self._take(selection.sends, self._send_again, report, dry_run=dry_run)
+
+    def drop(
+        self, selection: Selection, why: str, *, report: Callable[[ParkedCopy], None], dry_run: bool
+    ) -> Listing:
+        """Deletes parked copies for good, and remembers who did it and why; returns all that were parked.
+
+        `report` gets each that is dropped, or would be.
+        """
+        return self._take(selection.has, partial(self._drop, f"dropped: {why}"), report, dry_run=dry_run)
+
+    def _take(
+        self,
+        is_meant: Callable[[ParkedCopy], bool],
+        act: Callable[[ParkedCopy], None],
+        report: Callable[[ParkedCopy], None],
+        *,
+        dry_run: bool,
+    ) -> Listing:
         listing = self._taken()
         kept = {copy.message_id: copy for copy in listing.copies}
         try:
-            for copy in filter(selection.has, listing.copies):
+            for copy in filter(is_meant, listing.copies):
                 report(copy)
                 if not dry_run:
-                    self._send_again(copy)
+                    act(copy)
                     del kept[copy.message_id]
         finally:
             self._put_back(tuple(kept.values()))
         return listing
 
-    def drop(self, selection: Selection) -> int:
-        """Deletes parked copies for good; returns how many."""
-        listing = self._taken()
-        dropped = [copy for copy in listing.copies if selection.has(copy)]
-        self._put_back([copy for copy in listing.copies if not selection.has(copy)])
-        for copy in dropped:
-            self._target.sqs.delete_message(
-                QueueUrl=self._target.dead_letter_queue_url, ReceiptHandle=copy.receipt_handle
-            )
-        return len(dropped)
-
     def _taken(self) -> Listing:
         """Every copy once, hidden from others for a while."""
-        about, empties = queues.count(self._target.sqs, self._target.dead_letter_queue_url), 0
+        about, empties = queues.count(self.target.sqs, self.target.dead_letter_queue_url), 0
         copies: dict[str, ParkedCopy] = {}
         # An answer may be empty while there are messages; the count is an estimate, but a hint to try again.
         while empties < (1 if len(copies) >= about else _EMPTY_ANSWERS):
-            messages = self._target.sqs.receive_message(
-                QueueUrl=self._target.dead_letter_queue_url,
+            messages = self.target.sqs.receive_message(
+                QueueUrl=self.target.dead_letter_queue_url,
                 MaxNumberOfMessages=10,
+                AttributeNames=["SentTimestamp"],
                 MessageAttributeNames=["All"],
                 VisibilityTimeout=_PEEK_S,
                 WaitTimeSeconds=self._wait_s,
@@ -203,68 +265,180 @@ class Operations:
     def _put_back(self, copies: Sequence[ParkedCopy]) -> None:
         for start in range(0, len(copies), 10):
             # Those that fail are visible already, or will be when _PEEK_S is over: nothing has to be done.
-            self._target.sqs.change_message_visibility_batch(
-                QueueUrl=self._target.dead_letter_queue_url,
+            self.target.sqs.change_message_visibility_batch(
+                QueueUrl=self.target.dead_letter_queue_url,
                 Entries=[
                     {"Id": str(place), "ReceiptHandle": copy.receipt_handle, "VisibilityTimeout": 0}
                     for place, copy in enumerate(copies[start : start + 10])
                 ],
             )
 
+    def _drop(self, words: str, copy: ParkedCopy) -> None:
+        self._interventions.note(copy.request_id, f"{self.target.operator} {words}")
+        self._delete(copy)
+
+    def _delete(self, copy: ParkedCopy) -> None:
+        self.target.sqs.delete_message(
+            QueueUrl=self.target.dead_letter_queue_url, ReceiptHandle=copy.receipt_handle
+        )
+
     def _send_again(self, copy: ParkedCopy) -> None:
         self._free(copy)
-        more: dict[str, Any] = {"MessageGroupId": copy.source} if copy.source else {}
-        self._target.sqs.send_message(
-            QueueUrl=self._target.requests_queue_url,
-            MessageBody=copy.body,
+        self._put_into_queue(copy.request_id, copy.source, copy.helpdesk, copy.body)
+        self._delete(copy)
+
+    def _put_into_queue(self, request_id: str, source: str, helpdesk: str, body: str) -> None:
+        more: dict[str, Any] = {"MessageGroupId": source} if source else {}
+        self.target.sqs.send_message(
+            QueueUrl=self.target.requests_queue_url,
+            MessageBody=body,
             # A body without an id of its own must not get a new one from the new message, nor one without a
             # helpdesk go to what is the default by now.
             MessageAttributes={
                 name: {"DataType": "String", "StringValue": value}
-                for name, value in (("request_id", copy.request_id), ("helpdesk", copy.helpdesk))
+                for name, value in (("request_id", request_id), ("helpdesk", helpdesk))
                 if value
             },
             **more,
         )
-        self._target.sqs.delete_message(
-            QueueUrl=self._target.dead_letter_queue_url, ReceiptHandle=copy.receipt_handle
-        )
 
     def _free(self, copy: ParkedCopy) -> None:
         """Lets a request that has ended be carried out anew; it would be answered with its old end."""
-        defaults = Defaults(copy.request_id, copy.source, copy.helpdesk or self.helpdesks[0])
-        try:
-            request = read_request(copy.body, defaults)
-        except UnreadableRequestError:
-            # It never came as far as the ledger.
-            return
-        receipt = self._ledger.receipt(request.request_id)
+        request = self._request_in(copy)
+        # One that cannot be read never came as far as the ledger.
+        receipt = self.ledger.receipt(request.request_id) if request else None
         # One that used another's id has no claim to that one's item.
-        if receipt and receipt.ended and receipt.fingerprint == fingerprint(request):
-            self._ledger.reopen(receipt, "redriven")
+        if request and receipt and receipt.ended and receipt.fingerprint == fingerprint(request):
+            self.ledger.reopen(receipt, "redriven")
+
+    # ── a corrected request ──────────────────────────────────────────────────────────────────────────────
+
+    def draft(self, request_id: str, code: str | None = None) -> Draft:
+        """A parked request as a person may edit it. Raises BridgeError where it is not clear which."""
+        copies = [copy for copy in self.parked().copies if Selection(code, request_id=request_id).has(copy)]
+        if not copies:
+            raise BridgeError(f"Nothing is parked of request {request_id}: see `bridge parked`")
+        if len(codes := sorted({copy.code for copy in copies})) > 1:
+            raise BridgeError(f"Request {request_id} is parked for several reasons: add --code {codes[0]}")
+        return Draft(copies[0], _editable(copies[0]))
+
+    def correct(self, draft: Draft, text: str) -> Correction:
+        """Sends a corrected request in the place of the parked one, whose copies are then deleted.
+
+        Raises:
+            RejectedError: names every field that is still wrong; nothing is sent.
+            BridgeError: the request under this id has succeeded or is under way, or is no longer parked.
+        """
+        parked = draft.copy
+        request = read_request(text, self._defaults_of(parked))
+        self._rules.check(request)
+        corrections: list[Correction] = []
+
+        def send_once(copy: ParkedCopy) -> None:
+            if not corrections:
+                corrections.append(self._send_corrected(copy, request))
+            self._delete(copy)
+
+        alike = Selection(parked.code, parked.source, parked.request_id)
+        self._take(
+            lambda copy: alike.has(copy) and copy.body == parked.body,
+            send_once,
+            lambda _: None,
+            dry_run=False,
+        )
+        if not corrections:
+            raise BridgeError(f"Request {parked.request_id} is no longer parked: somebody else was quicker")
+        self._note(parked.request_id, corrections[0])
+        return corrections[0]
+
+    @cached_property
+    def _rules(self) -> Helpdesks:
+        """The helpdesks' own rules, under the settings of the functions; nothing is called."""
+        parts = Parts(self.target.environment)
+        # With the credentials of the operator.
+        parts.clients = cast("Clients", self.target)
+        return parts.helpdesks
+
+    def _send_corrected(self, copy: ParkedCopy, request: Request) -> Correction:
+        receipt = self.ledger.receipt(request.request_id)
+        if receipt is None or receipt.fingerprint == fingerprint(request):
+            # The ledger knows nothing of this id, or exactly this request.
+            if receipt and receipt.ended:
+                self.ledger.reopen(receipt, "redriven")
+        elif request.request_id != copy.request_id:
+            raise BridgeError(f"The id {request.request_id} belongs to another request: choose another one")
+        elif self._stays_the_same(copy, request, receipt):
+            if not self.ledger.reopen(receipt, "edited", request):
+                raise BridgeError(f"Request {request.request_id} has moved on: look at it again")
+        else:
+            # Each try of the same correction gets the same id.
+            new_id = f"{copy.request_id[:_LONGEST_OLD_ID]}~{fingerprint(request)[:8]}"
+            request = request.model_copy(update={"request_id": new_id})
+        self._put_into_queue(request.request_id, request.source, request.helpdesk, queued(request))
+        return Correction(request.request_id, is_same=request.request_id == copy.request_id)
+
+    def _stays_the_same(self, copy: ParkedCopy, request: Request, receipt: Receipt) -> bool:
+        """Whether nothing can have been done under this id yet: then the correction may take its place.
+
+        Raises BridgeError where the id's request has succeeded since, or is under way.
+        """
+        if copy.code == "request_id_reused":
+            return False
+        if not receipt.ended:
+            raise BridgeError(f"Request {request.request_id} is under way again: see `bridge trace`")
+        if receipt.outcome and receipt.outcome.kind is OutcomeKind.SUCCEEDED:
+            ticket = f"ticket {receipt.outcome.ticket_id}"
+            raise BridgeError(f"Request {request.request_id} has succeeded since ({ticket}): drop this copy")
+        before = self._request_in(copy)
+        is_own = before is not None and receipt.fingerprint == fingerprint(before)
+        nothing_done = not copy.may_have_happened and not receipt.claim.steps
+        return is_own and nothing_done and receipt.identity.helpdesk == request.helpdesk
+
+    def _note(self, request_id: str, correction: Correction) -> None:
+        who = self.target.operator
+        if correction.is_same:
+            self._interventions.note(request_id, f"{who} edited: sent again")
+        else:
+            self._interventions.note(request_id, f"{who} edited: sent as {correction.request_id}")
+            self._interventions.note(correction.request_id, f"{who} edited: made from {request_id}")
+
+    def read(self, copy: ParkedCopy) -> tuple[Request | None, Identity]:
+        """The request in a copy, None where it cannot be read; and who asked for what."""
+        try:
+            request = read_request(copy.body, self._defaults_of(copy))
+        except UnreadableRequestError as error:
+            return None, error.identity
+        return request, identity_of(request)
+
+    def _request_in(self, copy: ParkedCopy) -> Request | None:
+        return self.read(copy)[0]
+
+    def _defaults_of(self, copy: ParkedCopy) -> Defaults:
+        return Defaults(copy.request_id, copy.source, copy.helpdesk or self.helpdesks[0])
 
     # ── the gate ─────────────────────────────────────────────────────────────────────────────────────────
 
     @property
     def helpdesks(self) -> tuple[str, ...]:
         """Those that the stack serves, the default first."""
-        return self._target.helpdesks
+        return self.target.helpdesks
 
     def gate(self, helpdesk: str) -> Gate:
         """The gate of a helpdesk, for pause and resume. Raises BridgeError where it is not served."""
         self._check_served(helpdesk)
-        return Gate(self._target.table, helpdesk, Budget())
+        return Gate(self.target.table, helpdesk, Budget())
 
     def doubts(self, helpdesk: str, most: int) -> list[Receipt]:
         """Requests of which it is not known whether they happened, the longest waiting first."""
-        return self._ledger.doubts(helpdesk, most)
+        return self.ledger.doubts(helpdesk, most)
 
     # ── the story of a request ───────────────────────────────────────────────────────────────────────────
 
     def trace(self, request_id: str) -> Story:
         """The story of a request."""
         steps = list(self._logged(request_id))
-        if receipt := self._ledger.receipt(request_id):
+        steps += [Step(at, words) for at, words in self._interventions.of(request_id)]
+        if receipt := self.ledger.receipt(request_id):
             # That a doubt was published is in the log's lines as well.
             steps += [_step(entry) for entry in receipt.history if not entry.endswith(" told")]
             helpdesk, stands = receipt.identity.helpdesk, _stands(receipt)
@@ -283,16 +457,16 @@ class Operations:
 
     def _logged(self, request_id: str) -> Iterator[Step]:
         pattern = json.dumps(request_id)
-        for group in self._target.log_groups:
+        for group in self.target.log_groups:
             # A page may be empty and have others behind it.
-            pages = self._target.logs.get_paginator("filter_log_events").paginate(
+            pages = self.target.logs.get_paginator("filter_log_events").paginate(
                 logGroupName=group, filterPattern=f"{{ $.request_id = {pattern} }}"
             )
             try:
                 for page in pages:
                     for event in page["events"]:
                         yield from _logged_step(event, request_id)
-            except self._target.logs.exceptions.ResourceNotFoundException:
+            except self.target.logs.exceptions.ResourceNotFoundException:
                 # A function that never ran has no log yet.
                 continue
 
@@ -304,7 +478,23 @@ def _copy_in(message: MessageTypeDef) -> ParkedCopy:
         {name: value.get("StringValue", "") for name, value in attributes.items()},
         message["ReceiptHandle"],
         message["MessageId"],
+        int(message.get("Attributes", {}).get("SentTimestamp", 0)) / 1000,
     )
+
+
+def _editable(copy: ParkedCopy) -> str:
+    """The request out of its envelope, with all that the trigger knew; a text that is no JSON as it came."""
+    try:
+        unwrapped = unwrap(copy.body)
+    except RejectedError:
+        return copy.body
+    known = {
+        "request_id": copy.request_id,
+        "helpdesk": copy.helpdesk,
+        "source": unwrapped.source or copy.source,
+    }
+    given = {name: value for name, value in known.items() if value}
+    return json.dumps(given | unwrapped.body, indent=2, ensure_ascii=False) + "\n"
 
 
 def _stands(receipt: Receipt) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudwatch.client import CloudWatchClient
     from mypy_boto3_dynamodb.client import DynamoDBClient
     from mypy_boto3_logs.client import CloudWatchLogsClient
+    from mypy_boto3_secretsmanager.client import SecretsManagerClient
+    from mypy_boto3_sns.client import SNSClient
     from mypy_boto3_sqs.client import SQSClient
 
     from bridge.local.folder import Stage
@@ -51,6 +54,34 @@ class Target:
     @cached_property
     def sqs(self) -> SQSClient:
         return self.session.client("sqs", endpoint_url=self.endpoint_url)
+
+    @cached_property
+    def sns(self) -> SNSClient:
+        return self.session.client("sns", endpoint_url=self.endpoint_url)
+
+    @cached_property
+    def secretsmanager(self) -> SecretsManagerClient:
+        return self.session.client("secretsmanager", endpoint_url=self.endpoint_url)
+
+    @cached_property
+    def environment(self) -> dict[str, str]:
+        """The settings of the function that carries requests out."""
+        functions = self.session.client("lambda", endpoint_url=self.endpoint_url)
+        configuration = functions.get_function_configuration(FunctionName=f"{self.name}-ticket-queue")
+        return dict(configuration["Environment"]["Variables"])
+
+    @property
+    def outcomes_topic_arn(self) -> str:
+        """The topic to which outcomes are published."""
+        return self.environment["OUTCOMES_TOPIC_ARN"]
+
+    @cached_property
+    def operator(self) -> str:
+        """Who uses the tools: the name of the AWS identity; on the local stack that of the user."""
+        if self.endpoint_url is None:
+            arn = self.session.client("sts").get_caller_identity()["Arn"]
+            return arn.rpartition(":")[2]
+        return os.environ.get("USER") or f"user {os.getuid()}"
 
     @cached_property
     def dynamodb(self) -> DynamoDBClient:

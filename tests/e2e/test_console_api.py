@@ -119,6 +119,19 @@ def test_a_dry_run_sends_nothing_and_a_redrive_what_is_meant(ask: Ask, aws: Clie
     assert story["stands"].startswith("outcome told: rejected")
 
 
+def test_what_is_dropped_is_gone_and_the_story_says_why(ask: Ask, aws: Clients, stack: Stack) -> None:
+    order = {"request_id": f"console-api-{uuid.uuid4().hex[:8]}"}
+    aws.sqs.send_message(QueueUrl=stack.requests_queue_url, MessageBody=json.dumps({**order, "ticket": {}}))
+    _await_state(ask, order["request_id"], "rejected")
+
+    assert ask("drop", order | {"why": "", "dry_run": True})["count"] == 1
+    assert "Say why" in ask("drop", order | {"why": " ", "dry_run": False})["error"]
+    assert ask("drop", order | {"why": "a test", "dry_run": False})["count"] == 1
+
+    assert order["request_id"] not in [copy["request_id"] for copy in ask("parked", {})["copies"]]
+    assert any(step["text"].endswith("dropped: a test") for step in ask("trace", **order)["steps"])
+
+
 def test_a_simulator_is_told_to_fail_and_nothing_else_is(ask: Ask) -> None:
     assert "Slow" in ask("simulate", {"helpdesk": "kapture", "what": "slow"})["words"]
     assert [fault["label"] for fault in ask("now")["simulators"][0]["faults"]] == ["Slow (3 s)"]

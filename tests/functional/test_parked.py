@@ -113,7 +113,7 @@ def test_all_that_was_looked_at_is_shown_again_at_once(deployment: Deployment, s
 def test_a_copy_that_comes_twice_is_listed_once(deployment: Deployment, sampled: Sampled) -> None:
     parked = _park(deployment, 3)
     operations, _ = sampled(2)
-    receive = operations._target.sqs.receive_message
+    receive = operations.target.sqs.receive_message
 
     def forgetful(**arguments: Any) -> Any:
         # As when the listing takes longer than messages stay hidden.
@@ -124,7 +124,7 @@ def test_a_copy_that_comes_twice_is_listed_once(deployment: Deployment, sampled:
             )
         return response
 
-    cast("Any", operations._target.sqs).receive_message = forgetful
+    cast("Any", operations.target.sqs).receive_message = forgetful
 
     assert _ids(operations.parked().copies) == sorted(parked)
 

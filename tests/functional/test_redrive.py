@@ -20,19 +20,19 @@ def operations(deployment: Deployment) -> Operations:
 
 
 def operations_on(deployment: Deployment) -> Operations:
-    return Operations(
-        Target(
-            session=boto3.Session(),
-            endpoint_url=None,
-            name="ticket-bridge",
-            requests_queue_url=deployment.requests,
-            dead_letter_queue_url=deployment.dead_letter_queue,
-            ledger_table="ledger",
-            helpdesks=("kapture",),
-        ),
-        # The queue of these tests has one server.
-        wait_s=0,
+    target = Target(
+        session=boto3.Session(),
+        endpoint_url=None,
+        name="ticket-bridge",
+        requests_queue_url=deployment.requests,
+        dead_letter_queue_url=deployment.dead_letter_queue,
+        ledger_table="ledger",
+        helpdesks=("kapture",),
     )
+    # The functions of these tests have no configuration in AWS.
+    target.__dict__["environment"] = deployment.parts.environment
+    # The queue of these tests has one server.
+    return Operations(target, wait_s=0)
 
 
 def _redriven(operations: Operations) -> list[ParkedCopy]:

@@ -10,7 +10,10 @@ LAYER = ROOT / "layers/helpdesk/helpdesk"
 PAGE = (ROOT / "docs/architecture.md").read_text()
 # What is looked for in the page's own tables and lists.
 FILES = sorted(set(re.findall(r"`([\w*/.-]+\.(?:py|md|yaml))`", PAGE)))
-CODE = "\n".join(path.read_text() for path in sorted(LAYER.rglob("*.py")))
+# The tools that work on a stack have one kind of item of their own.
+CODE = "\n".join(
+    path.read_text() for path in sorted([*LAYER.rglob("*.py"), *ROOT.glob("bridge/stacks/*.py")])
+)
 
 
 def _section(title: str) -> str:

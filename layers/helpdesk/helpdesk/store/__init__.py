@@ -6,5 +6,5 @@ gate#                              gate        the circuit breaker and the budge
 watch#, asked#                     watchlist   the tickets that are watched, and those that are to be
 proof#                             audits      the report of each day's audit
 
-`change#` belongs to work.changes, `key#` to work.token_expiry.
+`change#` belongs to work.changes, `key#` to work.token_expiry, `by_hand#` to the tools' interventions.
 """

@@ -404,17 +404,24 @@ class Ledger:
         """False if the last look-up contradicts this zone."""
         return bool(self._table.get(f"zone#{helpdesk}#{zone.key}").get("fits", True))
 
-    def reopen(self, receipt: Receipt, why: str) -> bool:
+    def reopen(self, receipt: Receipt, why: str, corrected: Request | None = None) -> bool:
         """Allows a request to be executed again: one shown to be absent, or one that ended without success.
 
-        False if it has moved on since the receipt was read.
+        A `corrected` request takes its place: nothing may have been done of the old one. False if it has
+        moved on since the receipt was read.
         """
+        sets: dict[str, Value] = {"state": "released"}
+        removes = ["attention", "attention_at", "unresolved_since"]
+        if corrected:
+            sets["fingerprint"] = fingerprint(corrected)
+            # The next claim sets those of the corrected request.
+            removes += ["target", "reference"]
         try:
             self._write(
                 receipt.claim.key,
                 f"freed {why}",
-                {"state": "released"},
-                removes=("attention", "attention_at", "unresolved_since"),
+                sets,
+                removes=removes,
                 # If an operator reopens it, its attempts are counted anew.
                 attempts=-receipt.claim.attempts if receipt.ended else 0,
                 condition="lease = :lease AND (#state = :unknown OR #state = :done AND kind <> :succeeded)",
@@ -429,9 +436,21 @@ class Ledger:
             return False
         return True
 
-    def all(self) -> Iterator[Receipt]:
-        """What the ledger knows of every request, in no order. Reads the whole table."""
-        return map(_receipt_in, self._table.scan("begins_with(pk, :requests)", {"requests": _REQUESTS}))
+    def all(self, since: float = 0.0, ticket_id: str = "", **attributes: str) -> Iterator[Receipt]:
+        """What the ledger knows of every request, in no order. Reads the whole table.
+
+        Of requests with these attributes only, and with a step `since` then. By `ticket_id` the updates of a
+        ticket are found as well.
+        """
+        conditions = ["begins_with(pk, :requests)", *(f"#{name} = :{name}" for name in attributes)]
+        values: dict[str, Value] = {"requests": _REQUESTS, **attributes}
+        if since:
+            conditions.append("updated_at >= :since")
+            values["since"] = since
+        if ticket_id:
+            conditions.append("(ticket_id = :ticket OR #target = :ticket)")
+            values["ticket"] = ticket_id
+        return map(_receipt_in, self._table.scan(" AND ".join(conditions), values))
 
     # ── items of earlier versions ────────────────────────────────────────────────────────────────────────
     # Earlier versions named an item by helpdesk and id. Those items keep their keys until the last one has

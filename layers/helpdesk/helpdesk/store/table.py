@@ -85,6 +85,8 @@ class Table:
             "FilterExpression": condition,
             "ExpressionAttributeValues": _encode(values, ":"),
         }
+        if names := _names(condition):
+            request["ExpressionAttributeNames"] = names
         while True:
             response = self._call(self._client.scan, **request)
             yield from map(_decode, response["Items"])

@@ -1,0 +1,193 @@
+"""Commands that find requests, and that follow outcomes as they are published."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+import requests
+from botocore.exceptions import BotoCoreError, ClientError
+
+from bridge.commands.operate import StackCommand, TalkingCommand, on_a_stack, operations_on, target_on
+from bridge.plain import plain
+from bridge.stacks import finding, outcomes
+from bridge.stacks.finding import STATES, Found, Search
+from bridge.stacks.operations import clock_time
+from bridge.stacks.queues import TopicQueue, remove_left_behind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bridge.stacks.target import Target
+
+_AGO = re.compile(r"(\d+) ?(s|min|m|h|d)")
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_FORWARD_S = 10.0
+# SQS waits no longer; an outcome comes at once.
+_WAIT_S = 20
+# Smaller ledgers are read at once, for nothing.
+_WORTH_SAYING = 1_000_000
+_COLOURS = {"succeeded": "green", "rejected": "red", "parked": "red", "unknown": "yellow"}
+
+
+class _Moment(click.ParamType):
+    name = "when"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds since the epoch."""
+        if ago := _AGO.fullmatch(value):
+            return time.time() - int(ago[1]) * _SECONDS[ago[2]]
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            moment = None
+        if moment is None or moment.tzinfo is None:
+            self.fail(f"{value} is neither 2h, 30min, 3d nor a moment as 2026-12-31T09:00:00Z", param, ctx)
+        return moment.timestamp()
+
+
+@click.command(name="requests", cls=StackCommand)
+@on_a_stack
+@click.option("--source", help="Who asked.")
+@click.option("--reference", help="The sender's own name of the ticket.")
+@click.option("--ticket", "ticket_id", help="The id of a ticket that was added or updated.")
+@click.option("--helpdesk", help="Where it is carried out.")
+@click.option("--state", type=click.Choice(list(STATES)), help="Where it stands.")
+@click.option("--since", type=_Moment(), help="Touched since then: 2h, 3d, or 2026-12-31T09:00:00Z.")
+@click.option("--most", type=click.IntRange(1), default=100, show_default=True, help="The latest so many.")
+@click.option("--json", "as_json", is_flag=True, help="One object in a line for each; times in seconds.")
+def requests_command(
+    state_dir: Path,
+    stack: str | None,
+    since: float | None,
+    most: int,
+    as_json: bool,
+    **names: str | None,
+) -> None:
+    """Find requests of the last 28 days, the latest first.
+
+    This reads the whole ledger, whatever it finds: about $0.02 and a minute for each GB. The dead-letter
+    queue is looked at too, for the ledger has nothing of requests that could not be read. Gets are not found.
+
+    \b
+    Example:
+      bridge requests --source shop --reference o-17
+      bridge requests --state parked --since 2h
+      bridge requests --ticket 713516551148
+    """
+    operations = operations_on(state_dir, stack)
+    size, dollars = finding.price(operations.target)
+    if size > _WORTH_SAYING:
+        click.echo(f"Reading {size / 1e6:,.0f} MB of the ledger, for about ${dollars:.4f} …", err=True)
+    found = finding.find(operations, Search(**names, since=since or 0.0), most)
+    for request in found:
+        click.echo(json.dumps(asdict(request)) if as_json else _line(request))
+    if len(found) == most:
+        click.echo(f"There may be more than these {most}: see --most.", err=True)
+    if not found and not as_json:
+        click.echo("No such request.")
+
+
+def _line(request: Found) -> str:
+    parts = [
+        f"{clock_time(request.at)[:19]}Z",
+        f"{request.state:<9}",
+        " ".join(filter(None, (request.operation, request.request_id))),
+        f"from {request.source}" if request.source else "",
+        f"reference {request.reference}" if request.reference else "",
+        f"ticket {request.ticket_id}" if request.ticket_id else "",
+        request.code or "",
+    ]
+    return plain("  ".join(filter(None, parts)))
+
+
+@click.command(cls=TalkingCommand)
+@on_a_stack
+@click.option("--source", multiple=True, help="Only outcomes of this source; may be given more than once.")
+@click.option("--outcome", multiple=True, type=click.Choice(list(_COLOURS)), help="Only these.")
+@click.option("--helpdesk", multiple=True, help="Only of this helpdesk.")
+@click.option(
+    "--forward", metavar="URL", help="Also POST each event there: https, or a port of this machine."
+)
+@click.option("--json", "as_json", is_flag=True, help="The events as they are published, one in a line.")
+def tail(
+    state_dir: Path, stack: str | None, forward: str | None, as_json: bool, **filters: tuple[str, ...]
+) -> None:
+    """Follow outcomes as they are published, until Ctrl-C.
+
+    A queue of its own is subscribed to the stack's topic, and removed at the end. What a killed one has left
+    is removed by the next.
+
+    \b
+    Example:
+      bridge tail --stack ticket-bridge --source shop --outcome rejected --outcome parked
+      bridge tail --json | jq .data.ticket_id
+      bridge tail --forward http://localhost:8000/tickets
+    """
+    if forward:
+        _check_address(forward)
+    stack_target = target_on(state_dir, stack)
+    name = f"tail-{stack_target.name}"
+    _tidy(stack_target, name)
+    policy = {attribute: values for attribute, values in filters.items() if values}
+    with TopicQueue(stack_target, stack_target.outcomes_topic_arn, name, policy) as queue:
+        click.echo(f"Following {stack_target.name}; stop with Ctrl-C.", err=True)
+        while True:
+            for body in queue.take(_WAIT_S):
+                _show(body, as_json=as_json)
+                if forward:
+                    click.echo(f"  {_forwarded(body, forward)}", err=True)
+
+
+def _tidy(stack_target: Target, name: str) -> None:
+    try:
+        removed = remove_left_behind(stack_target, stack_target.outcomes_topic_arn, name)
+    except (BotoCoreError, ClientError) as error:
+        click.echo(f"Whether an earlier tail has left a queue cannot be seen: {error}", err=True)
+        return
+    if removed:
+        click.echo(f"Removed {removed} that an earlier tail has left.", err=True)
+
+
+def _show(body: str, *, as_json: bool) -> None:
+    event = json.loads(body)
+    if as_json:
+        click.echo(json.dumps(event))
+    else:
+        # The colour is left out where nobody sees it.
+        colour = _COLOURS.get(event.get("data", {}).get("outcome"))
+        click.echo(click.style(outcomes.line(event), fg=colour))
+
+
+def _check_address(url: str) -> None:
+    address = urlsplit(url)
+    if not (address.scheme == "https" or (address.scheme == "http" and address.hostname in _LOOPBACK)):
+        raise click.UsageError("--forward takes an https address, or http on this machine (localhost)")
+
+
+def _forwarded(body: str, url: str) -> str:
+    """What came of it. Each event is sent once."""
+    with requests.Session() as session:
+        # Neither a proxy nor a .netrc of the user's.
+        session.trust_env = False
+        try:
+            response = session.post(
+                url,
+                data=body.encode(),
+                headers={"Content-Type": "application/cloudevents+json; charset=utf-8"},
+                timeout=_FORWARD_S,
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            return f"not taken: {type(error).__name__}"
+    return f"{'taken' if response.ok else 'not taken'}: HTTP {response.status_code}"
+
+
+COMMANDS = (requests_command, tail)

@@ -1,0 +1,125 @@
+"""Finds requests: in the ledger, and in the dead-letter queue those that the ledger has nothing of.
+
+The ledger's keys are ids of requests, and it has no index of anything else, because that would be a further
+write for each request. So a search reads the whole table: half a read unit for each 4 KB, whatever it finds.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bridge.stacks.operations import Operations, ParkedCopy
+    from bridge.stacks.target import Target
+    from helpdesk.store.ledger import Receipt
+
+# What people call a state, and the attributes of the ledger that say so.
+STATES = {
+    "waiting": {"state": "released"},
+    "working": {"state": "claimed"},
+    "in-doubt": {"state": "unknown"},
+    "succeeded": {"state": "done", "kind": "succeeded"},
+    "rejected": {"state": "done", "kind": "rejected"},
+    "parked": {"state": "done", "kind": "parked"},
+}
+# us-east-1, on demand: $0.125 for a million read units, each of which reads 8 KB.
+_DOLLARS_A_BYTE = 0.125e-6 / 8192
+
+
+@dataclass(frozen=True)
+class Search:
+    """Which requests are meant; what is None or 0 does not matter. `since` is in seconds since the epoch."""
+
+    source: str | None = None
+    reference: str | None = None
+    ticket_id: str | None = None
+    helpdesk: str | None = None
+    state: str | None = None
+    since: float = 0.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """A request; `at` is when it was last touched."""
+
+    request_id: str
+    state: str
+    at: float
+    operation: str | None = None
+    helpdesk: str | None = None
+    source: str | None = None
+    reference: str | None = None
+    ticket_id: str | None = None
+    ticket_url: str | None = None
+    code: str | None = None
+
+
+def price(target: Target) -> tuple[int, float]:
+    """About how many bytes a search reads, and what that costs in us-east-1. AWS counts every six hours."""
+    size = target.dynamodb.describe_table(TableName=target.ledger_table)["Table"].get("TableSizeBytes", 0)
+    return size, size * _DOLLARS_A_BYTE
+
+
+def find(operations: Operations, search: Search, most: int) -> list[Found]:
+    """The requests that are meant, at most so many, the latest first."""
+    attributes = {
+        name: value
+        for name in ("source", "reference", "helpdesk")
+        if (value := getattr(search, name)) is not None
+    } | STATES.get(search.state or "", {})
+    receipts = operations.ledger.all(search.since, search.ticket_id or "", **attributes)
+    found = {known.request_id: known for known in _latest(map(_of_ledger, receipts), most)}
+    for parked in _parked(operations, search):
+        found.setdefault(parked.request_id, parked)
+    return _latest(iter(found.values()), most)
+
+
+def _latest(found: Iterator[Found], most: int) -> list[Found]:
+    return heapq.nlargest(most, found, key=lambda request: request.at)
+
+
+def _parked(operations: Operations, search: Search) -> Iterator[Found]:
+    if search.state not in (None, "rejected", "parked"):
+        return
+    for copy in operations.parked().copies:
+        found = _of_copy(operations, copy)
+        names = ("source", "reference", "helpdesk", "ticket_id", "state")
+        wanted = [(getattr(search, name), getattr(found, name)) for name in names]
+        if found.at >= search.since and all(want in (None, has) for want, has in wanted):
+            yield found
+
+
+def _of_ledger(receipt: Receipt) -> Found:
+    outcome, identity = receipt.outcome, receipt.identity
+    words = {attributes["state"]: name for name, attributes in STATES.items()}
+    return Found(
+        identity.request_id,
+        outcome.kind if receipt.ended and outcome else words[receipt.state],
+        receipt.updated_at,
+        identity.operation,
+        identity.helpdesk,
+        identity.source,
+        identity.reference,
+        outcome.ticket_id if outcome and outcome.ticket_id else receipt.claim.target,
+        outcome.ticket_url if outcome else None,
+        outcome.code if outcome else None,
+    )
+
+
+def _of_copy(operations: Operations, copy: ParkedCopy) -> Found:
+    request, identity = operations.read(copy)
+    return Found(
+        copy.request_id,
+        copy.attributes.get("class", "parked"),
+        copy.sent_at,
+        identity.operation,
+        identity.helpdesk,
+        identity.source,
+        identity.reference,
+        getattr(request, "ticket_id", None),
+        code=copy.code,
+    )
