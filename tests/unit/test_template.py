@@ -572,7 +572,7 @@ def test_each_queue_has_a_policy_of_its_own() -> None:
 
 
 def test_nobody_but_our_own_rule_sends_until_a_parameter_names_who_may() -> None:
-    def allowed(**parameters: str) -> dict[str, list[Any]]:
+    def allowed(**parameters: str) -> dict[str, dict[str, Any]]:
         made = deployed(**parameters)
         queue = made["RequestsQueuePolicy"]["Properties"]["PolicyDocument"]["Statement"]
         bus = made["RequestsBus"]["Properties"]["Policy"].get("Statement", [])
