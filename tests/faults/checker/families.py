@@ -48,7 +48,7 @@ def outage(seed: str) -> World:
     may_act = kill or kind in (*LOST, "503")
     world.most_in_doubt = world.concurrency * world.batch + 2 if may_act else 0
     world.soon_s = 15 * _MINUTE_S + 60
-    world.may_park = lambda asked, _: asked.helpdesk == "kapture" and asked.has_comment and asked.was_in_doubt
+    world.may_park = lambda asked, _: world.hides_comment(asked) and asked.was_in_doubt
     _some_requests(world, lasts_s, helpdesk, chance.randint(4, 30))
     world.know_markers()
     world.tick("resolve_doubts", _MINUTE_S, world.began_at + 80 * _HOUR_S)
@@ -100,7 +100,8 @@ def order(seed: str) -> World:
                 helpdesk,
                 2 + chance.uniform(0, within_s),
                 "before",
-                comment=helpdesk == "socialboards" and chance.random() < 0.3,
+                comment=(helpdesk == "socialboards" or world.kapture_shows_comments)
+                and chance.random() < 0.3,
                 occurred_at=world.began_at - chance.randint(1, 10),
                 bad=chance.random() < 0.15,
                 ticket_id=ticket_id,

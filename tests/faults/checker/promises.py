@@ -200,7 +200,7 @@ def _text_of(call: Arrived) -> str | None:
         sent = call.body[0] if isinstance(call.body, list) else call.body
         return str(sent["title"]).partition(" [tb-")[0]
     if call.operation == "update" and "comment" in call.body[0]:
-        return str(call.body[0]["comment"])
+        return str(call.body[0]["comment"]).partition("\n")[0]
     if call.operation == "add_note":
         return str(call.body["message"]).partition("\n")[0]
     return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from bridge.simulators.kapture.account import KaptureSimulator
+from bridge.simulators.kapture.account import KaptureSimulator, KaptureSwitches
 from bridge.simulators.server import HelpdeskSimulator, ReceivedCall
 from bridge.simulators.socialboards.account import SocialboardsSimulator
 from bridge.simulators.socialboards.switches import SocialboardsSwitches
@@ -94,7 +94,10 @@ class World:
         self.mishaps = Mishaps(
             random.Random(f"{seed} mishaps"), lambda: self.turns.now, risks, self.began_at + calm_after_s
         )
-        self.variables = dict(variables)
+        # Kapture's accounts differ: a generator of its own leaves what else happens as it is.
+        self.kapture_shows_comments = random.Random(f"{seed} account").random() < 0.5
+        shows = {"KAPTURE_COMMENTS_READABLE": str(self.kapture_shows_comments).lower()}
+        self.variables = shows | variables
         self.batch = self.chance.choice((1, 1, 3, 25))
         self.concurrency = self.chance.choice((1, 2, 4))
         self.tick_s = _MINUTE_S
@@ -111,7 +114,7 @@ class World:
         self.soon_s = float("inf")
         self.budgets: dict[str, tuple[int, float]] = {}
         self.may_park: Callable[[Asked, Mapping[str, Any]], bool] = lambda asked, data: (
-            data["attempts"] >= MOST_ATTEMPTS or (asked.helpdesk == "kapture" and asked.has_comment)
+            data["attempts"] >= MOST_ATTEMPTS or self.hides_comment(asked)
         )
         # Each helpdesk's tickets at the moment at which they were last asked for.
         self._seen: dict[str, tuple[float, list[Seen]]] = {}
@@ -128,7 +131,11 @@ class World:
         )
         self.secrets = Secrets()
         clock = lambda: self.turns.now  # noqa: E731  # the simulators', the layer's
-        kapture = KaptureSimulator(token="a-token", clock=clock)
+        kapture = KaptureSimulator(
+            token="a-token",
+            clock=clock,
+            switches=KaptureSwitches(notes_returned=self.kapture_shows_comments),
+        )
         socialboards = SocialboardsSimulator(
             token="a-refresh-token",
             client_id="a-client",
@@ -434,6 +441,10 @@ class World:
             if is_quiet():
                 # What was cut off in the middle may go on a little.
                 self.turns.run_until(self.turns.now + 400)
+
+    def hides_comment(self, asked: Asked) -> bool:
+        """Whether it writes a comment that cannot be looked up."""
+        return asked.has_comment and asked.helpdesk == "kapture" and not self.kapture_shows_comments
 
     def tickets(self, helpdesk: str) -> list[Seen]:
         """Every ticket of a helpdesk."""
