@@ -288,7 +288,7 @@ def wait(formation: CloudFormationClient, stack: str, is_over: Callable[[str], b
     """The status with which an operation is over. Raises BridgeError where that takes too long."""
     began = time.time()
     # An emulator answers at once, and nobody counts its calls.
-    pause = 5.0 if "amazonaws." in formation.meta.endpoint_url else 0.2
+    pause = 0.2 if is_elsewhere(formation.meta.endpoint_url) else 5.0
     while not is_over(status := _status(formation, stack)):
         processes.check_stop()
         if time.time() - began > _EXECUTION_S:
