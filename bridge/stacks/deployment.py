@@ -11,6 +11,7 @@ from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has 
 from bridge.errors import BridgeError
 from bridge.generate import releases
 from bridge.local import processes, sam
+from bridge.stacks.target import is_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
