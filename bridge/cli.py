@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bridge.commands import by_the_clock, deploy, doctor, follow, mapping, operate, smoke
+from bridge.commands import by_the_clock, deploy, doctor, follow, mapping, operate, remove, smoke
 from bridge.commands import console as console_command
 from bridge.commands import folder as folder_commands
 from bridge.commands.demo import console, play
@@ -279,6 +279,7 @@ for command in (
     *console_command.COMMANDS,
     *folder_commands.COMMANDS,
     *deploy.COMMANDS,
+    *remove.COMMANDS,
     *smoke.COMMANDS,
     doctor.doctor,
 ):

@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from bridge.commands import folder_checks
 from bridge.commands.operate import allow_endpoint, with_state_dir
 from bridge.errors import BridgeError
-from bridge.generate import form_files, sources
+from bridge.generate import form_files, releases, sources
 from bridge.local import emulator, emulator_gaps, folder
 from bridge.local.helpdesks import HELPDESKS
 from bridge.local.sam import Site
@@ -41,6 +41,8 @@ class _Reached:
     formation: Any
     secrets: Any
     running: Mapping[str, str] | None
+    # The release that runs, if any.
+    release: str | None
     parameters: Mapping[str, str]
 
     def has_secret(self, name: str) -> bool:
@@ -144,9 +146,11 @@ def _reach(
         state = StateFolder(state_dir)
         site = local_stack.local_site(state.read_stack().endpoint_url)
         clients = emulator.Clients(state.read_stack().endpoint_url)
+        formation, secrets = clients.cloudformation, clients.secretsmanager
         parameters = local_stack.settings_of(own) | given
-        running = deployment.running_parameters(clients.cloudformation, site.stack)
-        return _Reached(site, state, clients.cloudformation, clients.secretsmanager, running, parameters)
+        running = deployment.running_parameters(formation, site.stack)
+        release = deployment.running_release(formation, site.stack)
+        return _Reached(site, state, formation, secrets, running, release, parameters)
     session = target.account(name, stage, endpoint)
     formation, secrets = session.client("cloudformation"), session.client("secretsmanager")
     running = deployment.running_parameters(formation, stage.stack)
@@ -154,10 +158,12 @@ def _reach(
     default = str(sources.parameters()[ARCHITECTURE]["Default"])
     architecture = parameters.get(ARCHITECTURE) or (running or {}).get(ARCHITECTURE) or default
     site = Site(stage.stack, session.region_name, architecture, stage.profile)
+    release = None
     if running is not None:
         deployment.check_can_change(formation, site)
+        release = deployment.running_release(formation, stage.stack)
     state = StateFolder(own.state / f"stage-{name}")
-    return _Reached(site, state, formation, secrets, running, parameters)
+    return _Reached(site, state, formation, secrets, running, release, parameters)
 
 
 def _named(given: Sequence[str]) -> dict[str, str]:
@@ -169,7 +175,7 @@ def _named(given: Sequence[str]) -> dict[str, str]:
 
 def _show(reached: _Reached, planned: Plan) -> None:
     site = reached.site
-    what = "a new stack" if planned.is_new else "an update"
+    what = "a new stack" if planned.is_new else f"an update{_of_release(reached.release)}"
     address = str(reached.formation.meta.endpoint_url)
     elsewhere = f" at {address}" if target.is_elsewhere(address) else ""
     click.echo(plain(f"{site.stack} in {site.region}{elsewhere}: {what}"))
@@ -189,6 +195,15 @@ def _show(reached: _Reached, planned: Plan) -> None:
     if kept:
         values = ", ".join(f"{name}={value}" for name, value in kept.items())
         click.echo(plain(f"  kept as it runs, since {folder.NAME} does not say it: {values}"))
+    if reached.release:
+        changelog = releases.CHANGELOG.read_text()
+        for line in releases.told(reached.release, releases.installed(), [*reached.parameters], changelog):
+            click.echo(plain(f"  {line}"))
+
+
+def _of_release(running: str | None) -> str:
+    coming = releases.installed()
+    return "" if running in (None, coming) else f" from release {running} to {coming}"
 
 
 def _say_what_comes_next(own: Folder, name: str, reached: _Reached, planned: Plan) -> None:

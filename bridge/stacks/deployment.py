@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has no types
 
 from bridge.errors import BridgeError
+from bridge.generate import releases
 from bridge.local import processes, sam
+from bridge.stacks.target import is_elsewhere
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from mypy_boto3_cloudformation.client import CloudFormationClient
@@ -156,7 +158,7 @@ def removed(
 
     resources = template["Resources"]
     return [
-        Change(name, type_, "remove", kept=_is_kept(deployed["Resources"].get(name, {})))
+        Change(name, type_, "remove", kept=is_kept(deployed["Resources"].get(name, {})))
         for name, type_ in running.items()
         if type_ in _PRECIOUS
         and (
@@ -166,7 +168,8 @@ def removed(
     ]
 
 
-def _is_kept(resource: Mapping[str, Any]) -> bool:
+def is_kept(resource: Mapping[str, Any]) -> bool:
+    """Whether a template's resource outlives its place in the stack."""
     return str(resource.get("DeletionPolicy", "Delete")).startswith("Retain")
 
 
@@ -221,6 +224,13 @@ def template_of(formation: CloudFormationClient, stack: str) -> dict[str, Any]:
     return template
 
 
+def running_release(formation: CloudFormationClient, stack: str) -> str | None:
+    """The release that a stack says it is; the first one did not say it. None where nothing was deployed."""
+    (described,) = formation.describe_stacks(StackName=stack)["Stacks"]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
+    return outputs.get(releases.OUTPUT, releases.FIRST) if outputs else None
+
+
 def plan(
     state: StateFolder, site: Site, formation: CloudFormationClient, parameters: Mapping[str, str]
 ) -> Plan:
@@ -268,16 +278,24 @@ def execute(formation: CloudFormationClient, site: Site, planned: Plan) -> None:
         return
     began = time.time()
     formation.execute_change_set(ChangeSetName=planned.change_set, StackName=site.stack)
-    pause = 0.2 if site.endpoint_url else 5.0
-    while (status := _status(formation, site.stack)).endswith(_IN_PROGRESS):
-        processes.check_stop()
-        if time.time() - began > _EXECUTION_S:
-            raise BridgeError(f"{site.stack} is still {status}: look at it in CloudFormation's console")
-        time.sleep(pause)
+    status = wait(formation, site.stack, lambda status: not status.endswith(_IN_PROGRESS))
     if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-        reasons = "\n".join(f"  {reason}" for reason in _failures(formation, site.stack, began))
+        reasons = failures(formation, site.stack, began)
         message = f"The deployment of {site.stack} failed and was taken back ({status}):\n{reasons}"
         raise BridgeError(f"{message}\n{_how_to_remove(site)}" if status in _ONLY_TO_REMOVE else message)
+
+
+def wait(formation: CloudFormationClient, stack: str, is_over: Callable[[str], bool]) -> str:
+    """The status with which an operation is over. Raises BridgeError where that takes too long."""
+    began = time.time()
+    # An emulator answers at once, and nobody counts its calls.
+    pause = 0.2 if is_elsewhere(formation.meta.endpoint_url) else 5.0
+    while not is_over(status := _status(formation, stack)):
+        processes.check_stop()
+        if time.time() - began > _EXECUTION_S:
+            raise BridgeError(f"{stack} is still {status}: look at it in CloudFormation's console")
+        time.sleep(pause)
+    return status
 
 
 def _resources(formation: CloudFormationClient, stack: str) -> dict[str, str]:
@@ -295,13 +313,14 @@ def _status(formation: CloudFormationClient, stack: str) -> str:
     return described["StackStatus"]
 
 
-def _failures(formation: CloudFormationClient, stack: str, since: float) -> list[str]:
+def failures(formation: CloudFormationClient, stack: str, since: float) -> str:
+    """What has failed since a moment and why, one in a line."""
     events = formation.describe_stack_events(StackName=stack)["StackEvents"]
-    return [
-        f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', 'no reason is given')}"
+    return "\n".join(
+        f"  {event['LogicalResourceId']}: {event.get('ResourceStatusReason', 'no reason is given')}"
         for event in reversed(events)
         if event["ResourceStatus"].endswith("_FAILED") and event["Timestamp"].timestamp() >= since - 60
-    ]
+    )
 
 
 def _change(change: Mapping[str, Any]) -> Change:

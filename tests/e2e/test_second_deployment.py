@@ -10,7 +10,6 @@ from click.testing import CliRunner
 
 from bridge.cli import bridge
 from bridge.errors import BridgeError
-from bridge.local import sam
 from bridge.local.sam import STACK_NAME
 from bridge.local.state import PROJECT
 from bridge.stacks import deployment
@@ -126,45 +125,6 @@ def test_a_form_of_ones_own_is_deployed_in_the_place_of_the_examples(
         assert [form["name"] for form in json.loads(built.read_text())] == ["mine"]
     finally:
         assert _deploy(state, "--yes").exit_code == 0
-
-
-def test_a_stage_of_an_account_is_deployed_beside_the_first_stack_and_leaves_what_it_keeps(
-    stack: Stack, aws: Clients, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The emulator stands for the account: its address is in the environment, as for every tool of AWS."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", stack.endpoint_url)
-    run = CliRunner().invoke
-    selected = ["--helpdesk", "kapture", "--kapture-url", "https://acme.kapturecrm.com", "--form", "contact"]
-    place = ["--stack", "second", "--region", stack.region]
-    assert run(bridge, ["init", str(tmp_path / "mine"), *selected, *place]).exit_code == 0
-    monkeypatch.chdir(tmp_path / "mine")
-    here = ["--set", f"KaptureUrl={stack.kapture_url}", "--set", f"Architecture={sam.architecture()}"]
-    here += ["--allow-endpoint", stack.endpoint_url]
-
-    shown = run(bridge, ["deploy", "--plan", *here])
-    assert shown.exit_code == 0, shown.output + str(shown.exception)
-    none_yet = deployment.running_parameters(aws.cloudformation, "second")
-    done = run(bridge, ["deploy", "prod", "--yes", *here])
-    resources = aws.cloudformation.describe_stack_resources(StackName="second")["StackResources"]
-    aws.cloudformation.delete_stack(StackName="second")
-
-    assert none_yet is None
-    assert f"second in us-east-1 at {stack.endpoint_url}: a new stack" in shown.output
-    assert done.exit_code == 0, done.output + str(done.exception)
-    for line in (
-        "second is made.",
-        "Kapture's access:",
-        "aws apigateway get-api-key --region us-east-1 --include-value",
-        "/forms/contact/SECRET",
-        "--name second/forms/contact",
-        "bridge doctor --stack second",
-    ):
-        assert line in done.output
-    assert "Socialboards" not in done.output
-    kept = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
-    assert aws.secretsmanager.describe_secret(SecretId=kept["TokenSecret"])
-    assert kept["RequestsQueue"] in aws.sqs.list_queues()["QueueUrls"]
-    assert kept["LedgerTable"] in aws.dynamodb.list_tables()["TableNames"]
 
 
 def test_cloudformation_is_sent_no_alias_and_no_merge_key(stack: Stack, aws: Clients) -> None:

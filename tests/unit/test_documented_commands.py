@@ -14,7 +14,7 @@ from tests.documented import PAGES, ROOT, Command, commands
 BRIDGE = commands("bridge")
 MAKE = commands("make")
 # The command line calls some otherwise than the API, and has an address of its own.
-OF_AWS_ITSELF = {"--endpoint-url", "--notification-endpoint", "--include-value", "--api-key"}
+OF_AWS_ITSELF = {"--endpoint-url", "--region", "--notification-endpoint", "--include-value", "--api-key"}
 AWS = [command for command in commands("aws") if len(command.without_options) > 2]
 
 
