@@ -22,6 +22,7 @@ from bridge.stacks.queues import OWN_QUEUES
 from helpdesk.clients.markers import OFF, marker_in
 from helpdesk.models import Ticket
 from helpdesk.settings import Settings, load_settings
+from helpdesk.store.gate import Budget, Gate, RefusedKey
 from helpdesk.store.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -353,11 +354,13 @@ def _drift(formation: Any, stack: str) -> Iterator[Finding]:
 
 
 def tokens(stack: Examined) -> Iterator[Finding]:
-    """Whether each helpdesk takes our token, by one harmless call through the stack's own API."""
+    """Whether each helpdesk takes our keys: by one harmless call, and by what its gate knows of them."""
     for name in stack.settings.helpdesks:
         # Whether there is such a ticket does not matter.
         reply = stack.call("GET", f"/tickets/1?helpdesk={name}")
-        if reply.status in _ACCEPTED:
+        refused = Gate(stack.target.table, name, Budget()).read().refused
+        yield from (_refused_key(name, operation, key) for operation, key in sorted(refused.items()))
+        if reply.status in _ACCEPTED or "get" in refused:
             continue
         code = reply.body.get("code", f"HTTP {reply.status}")
         yield Finding(
@@ -367,6 +370,27 @@ def tokens(stack: Examined) -> Iterator[Finding]:
         )
 
 
+def _refused_key(helpdesk: str, operation: str, key: RefusedKey) -> Finding:
+    since = datetime.fromtimestamp(key.since, UTC).isoformat(timespec="seconds")
+    if key.is_replaced:
+        what = (
+            f"{helpdesk} refused our key for {operation}; the secret has changed since, and is not tried yet."
+        )
+    elif key.code == "key_missing":
+        what = f"The secret of {helpdesk} holds no key for {operation}."
+    else:
+        what = f"{helpdesk} refuses our key for {operation} since {since}: {key.code}."
+    keys = f'{{"token": "...", "{operation}": "..."}}'
+    return Finding(what, _WITHOUT[operation], f"aws secretsmanager put-secret-value with a valid key: {keys}")
+
+
+_WITHOUT = {
+    "add": "Adds wait; other operations go on.",
+    "update": "Updates wait; other operations go on.",
+    "get": "Gets, the watch and callbacks wait; other operations go on.",
+    "pull": "A lost answer cannot be looked up, so its request is parked for a person in the end."
+    " The daily audit is off. Other operations go on.",
+}
 _REMEDIES = {
     "token_refused": "aws secretsmanager put-secret-value with a valid token",
     "gate_closed_token_refused": "aws secretsmanager put-secret-value with a valid token",

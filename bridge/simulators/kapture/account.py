@@ -69,6 +69,8 @@ class KaptureSwitches(HelpdeskSwitches):
     """Tickets younger than this are not shown by a get."""
     get_most_ids: Annotated[int, Field(ge=0)] = 0
     """A get of more ids fails (observed in one account); 0 means no limit."""
+    keys: dict[str, str] = Field(default_factory=dict)
+    """The keys of single operations (observed: keys are made per API); the token opens the others."""
     marker_returned: bool = True
     """Whether get and pull show ticket details and extra blocks, or leave them empty as the samples do."""
     notes_returned: bool = False
@@ -167,7 +169,8 @@ class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
             )
 
     def _success(self, call: ReceivedCall, *, older: bool) -> object:
-        if call.headers.get("authorization") != f"Basic {self.token}":
+        key = self.switches.keys.get(call.operation, self.token)
+        if call.headers.get("authorization") != f"Basic {key}":
             raise RefusedError("Invalid Auth Key", 401)
         forms: dict[str, BodyForm] = {"get": "object", "pull": "any"}
         fields = _fields_of(call.body, forms.get(call.operation, self.switches.body_form))

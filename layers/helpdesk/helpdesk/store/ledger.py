@@ -396,6 +396,14 @@ class Ledger:
         """Whether this field of this helpdesk has ever returned a marker."""
         return bool(self._table.get(f"marker#{helpdesk}#{field}"))
 
+    def note_list(self, helpdesk: str) -> None:
+        """Records that a list of this helpdesk's tickets could be read."""
+        self._table.update(_lists_key(helpdesk), sets={"read_at": self._clock()})
+
+    def list_seen(self, helpdesk: str) -> bool:
+        """Whether a list of this helpdesk's tickets could ever be read."""
+        return "read_at" in self._table.get(_lists_key(helpdesk))
+
     def note_zone(self, helpdesk: str, zone: ZoneInfo, *, fits: bool) -> None:
         """Records whether the times of a look-up fit this zone."""
         self._table.put({"pk": f"zone#{helpdesk}#{zone.key}", "fits": fits})
@@ -619,6 +627,10 @@ def _open_moment(claim: Claim, moment: float) -> str:
 
 def _ticket_key(helpdesk: str, ticket_id: str) -> str:
     return f"ticket#{helpdesk}#{ticket_id}"
+
+
+def _lists_key(helpdesk: str) -> str:
+    return f"lists#{helpdesk}"
 
 
 def _reference_key(helpdesk: str, source: str, reference: str) -> str:

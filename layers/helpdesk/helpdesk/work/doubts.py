@@ -9,6 +9,7 @@ from helpdesk.clients.port import COMMENT, HelpdeskClient
 from helpdesk.errors import HelpdeskError, OutcomeUnknownError, RejectedError, UnavailableError
 from helpdesk.models import Operation, Outcome, OutcomeKind, Ticket
 from helpdesk.runtime.base_parts import BaseParts
+from helpdesk.store.gate import RefusedKey
 from helpdesk.store.ledger import MAX_ATTEMPTS, Ledger, Receipt
 from helpdesk.work.health import MOST_DOUBTS, probe_closed_gates, record_health
 from helpdesk.work.helpdesks import Helpdesks
@@ -37,6 +38,8 @@ class _Run:
     days: dict[date, _Day]
     # Calls that this run may still make.
     calls: int
+    # What is known of our key for lists, if the helpdesk refuses it.
+    pull_key: RefusedKey | None = None
     _owners: dict[object, dict[str | None, Ticket]] = field(default_factory=dict)
 
     def ticket_of(
@@ -139,12 +142,15 @@ class DoubtResolver:
                 run.days[day] = _Day(0.0, marked)
                 continue
             run.days[day] = _Day(now, marked)
+        if adds and not all(day in run.days and run.days[day].at == now for day in days):
+            run.pull_key = self._helpdesks.gate(helpdesk.name).read().refused.get("pull")
         return run
 
     def _learn(
         self, helpdesk: HelpdeskClient, places: Collection[str], pulled: Sequence[Ticket], now: float
     ) -> None:
-        """Records which fields give markers back, and whether days begin where the settings say."""
+        """Records that lists can be read, which fields give markers back, and whether the zone fits."""
+        self._ledger.note_list(helpdesk.name)
         for place in places:
             if place != OFF and any(self._markers.is_ours(marker_in(ticket, place)) for ticket in pulled):
                 self._ledger.note_marker(helpdesk.name, place)
@@ -168,6 +174,8 @@ class DoubtResolver:
         age = run.at - doubt.claimed_at
         days = (*self._days_of(helpdesk, doubt), *self._days_around(helpdesk, doubt))
         is_pulled = all(day in run.days and run.days[day].at >= since for day in days)
+        if not is_pulled and run.pull_key and self._is_unusable(helpdesk, run, run.pull_key):
+            return self._park(doubt, "the helpdesk refuses our key for pull, so it cannot be looked up")
         if not is_pulled or not self._ledger.zone_fits(helpdesk.name, helpdesk.zone):
             if age < self._give_up_s:
                 return "waiting"
@@ -178,6 +186,19 @@ class DoubtResolver:
             return self._park(doubt, "it was tried too often without an answer")
         self._ledger.reopen(doubt, "absent")
         return "absent"
+
+    def _is_unusable(self, helpdesk: HelpdeskClient, run: _Run, key: RefusedKey) -> bool:
+        """Whether nobody is likely to mend our key for lists soon.
+
+        A key that was taken before has expired, or is being changed: doubts wait for it.
+        """
+        if run.at < key.since + self._settle_after_s or key.code not in ("key_missing", "token_refused"):
+            return False
+        return key.code == "key_missing" or not (
+            self._ledger.list_seen(helpdesk.name)
+            # Earlier versions noted markers only, and those come back in lists.
+            or self._ledger.marker_seen(helpdesk.name, helpdesk.marker_field)
+        )
 
     def _ticket_of(self, helpdesk: HelpdeskClient, doubt: Receipt, run: _Run) -> Ticket | None:
         if doubt.claim.marker:
