@@ -404,6 +404,21 @@ class Ledger:
         """Whether a list of this helpdesk's tickets could ever be read."""
         return "read_at" in self._table.get(_lists_key(helpdesk))
 
+    def note_delay(self, helpdesk: str, seconds: float) -> None:
+        """Records how long a list lacked a new ticket; the longest time is kept."""
+        with suppress(ConditionError):
+            self._table.update(
+                _lists_key(helpdesk),
+                sets={"longest_delay": seconds, "delayed_at": self._clock()},
+                condition="attribute_not_exists(longest_delay) OR longest_delay < :seconds",
+                values={"seconds": seconds},
+            )
+
+    def longest_delay(self, helpdesk: str) -> float:
+        """The longest time for which a list was seen to lack a new ticket; 0 if none was."""
+        delay: float = self._table.get(_lists_key(helpdesk)).get("longest_delay", 0.0)
+        return delay
+
     def note_zone(self, helpdesk: str, zone: ZoneInfo, *, fits: bool) -> None:
         """Records whether the times of a look-up fit this zone."""
         self._table.put({"pk": f"zone#{helpdesk}#{zone.key}", "fits": fits})
