@@ -363,9 +363,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
     parser.add_argument("--token", required=True, help="the API key that is accepted")
     parser.add_argument("--zone", default="Asia/Kolkata", help="the account's time zone")
+    parser.add_argument(
+        "--switches", type=KaptureSwitches.model_validate_json, help="JSON of what differs between accounts"
+    )
     parser.add_argument("--ready-file", type=Path, help='gets {"url": ..., "pid": ...} once it listens')
     options = parser.parse_args()
-    simulator = KaptureSimulator(token=options.token, zone=options.zone)
+    simulator = KaptureSimulator(token=options.token, zone=options.zone, switches=options.switches)
     run_in_foreground(simulator.app(), port=options.port, ready_file=options.ready_file)
 
 
