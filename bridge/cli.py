@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bridge.commands import by_the_clock, deploy, doctor, follow, mapping, operate, remove, smoke
+from bridge.commands import by_the_clock, deploy, doctor, follow, learn, mapping, operate, remove, smoke
 from bridge.commands import console as console_command
 from bridge.commands import folder as folder_commands
 from bridge.commands.demo import console, play
 from bridge.errors import BridgeError
+from bridge.learning import facts
 from bridge.local import emulator, folder
 from bridge.local.helpdesks import HELPDESKS, Wish
 from bridge.local.processes import stop_signals_raise
@@ -50,6 +51,14 @@ _enforce_iam = click.option(
     "--enforce-iam",
     is_flag=True,
     help="Let functions do only what their roles in the template allow, as on AWS.",
+)
+
+_like = click.option(
+    "--like",
+    "files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File of `bridge learn`: the simulator behaves as that account did. May be said for each helpdesk.",
 )
 
 
@@ -108,9 +117,12 @@ def _helpdesk_options[F: Callable[..., None]](command: F) -> F:
 @bridge.command()
 @_state_dir
 @_helpdesk_options
+@_like
 @_enforce_iam
 @_as_json
-def up(state_dir: Path, *, enforce_iam: bool, as_json: bool, **wished: str | None) -> None:
+def up(
+    state_dir: Path, *, files: tuple[Path, ...], enforce_iam: bool, as_json: bool, **wished: str | None
+) -> None:
     """Start the local stack, or deploy again onto the one that runs.
 
     Writes stack.json into the state folder: every address, name and key that a tool needs.
@@ -119,6 +131,7 @@ def up(state_dir: Path, *, enforce_iam: bool, as_json: bool, **wished: str | Non
     Example:
       bridge up
       bridge up --kapture-url http://127.0.0.1:8080 --kapture-token secret
+      bridge up --like helpdesk.kapture.json
     """
     state = StateFolder(state_dir)
     wishes = {
@@ -132,6 +145,7 @@ def up(state_dir: Path, *, enforce_iam: bool, as_json: bool, **wished: str | Non
         state,
         wishes=wishes,
         enforce_iam=enforce_iam,
+        like=[facts.read(file) for file in files],
         report=lambda step: click.echo(step, err=as_json),
     )
     click.echo(err=as_json)
@@ -236,9 +250,12 @@ def outcomes_command(state_dir: Path, follow: bool, as_json: bool) -> None:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of samples.  [default: those of the examples]",
 )
+@_like
 @_enforce_iam
 @click.option("--json", "as_json", is_flag=True, help="One object for each sample, instead of the tables.")
-def demo(state_dir: Path, events: Path | None, enforce_iam: bool, as_json: bool) -> None:
+def demo(
+    state_dir: Path, events: Path | None, files: tuple[Path, ...], enforce_iam: bool, as_json: bool
+) -> None:
     """Start a stack of its own, send every sample, await each outcome, show the tickets, stop everything.
 
     A stack that runs already is not touched. The status is 0 only if all was as expected.
@@ -258,6 +275,7 @@ def demo(state_dir: Path, events: Path | None, enforce_iam: bool, as_json: bool)
                 enforce_iam=enforce_iam,
                 console=False,
                 own=folder.EXAMPLES,
+                like=[facts.read(file) for file in files],
                 report=lambda step: click.echo(step, err=True),
             )
             runs = play(started, selected, None if as_json else console())
@@ -281,6 +299,7 @@ for command in (
     *deploy.COMMANDS,
     *remove.COMMANDS,
     *smoke.COMMANDS,
+    *learn.COMMANDS,
     doctor.doctor,
 ):
     bridge.add_command(command)

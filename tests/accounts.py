@@ -2,16 +2,21 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
 from typing import Any, ClassVar
 
 import pytest
 
+from bridge.generate import sources
 from bridge.simulators.kapture.account import KaptureSimulator
 from bridge.simulators.server import HelpdeskSimulator
 from bridge.simulators.socialboards.account import SocialboardsSimulator
+from helpdesk.clients.markers import without_markers
 from tests.deployment import Clock, Deployment
+from tests.profiles import PROFILES, Profile
 
 
 @dataclass(frozen=True)
@@ -48,13 +53,15 @@ class Account(ABC):
     refusal: ClassVar[str]
     refusal_capitalised: ClassVar[str]
     # Whether a comment whose answer was lost can be looked up; where not, it is parked.
-    comments_can_be_looked_up: ClassVar[bool]
+    comments_can_be_looked_up: bool
     # A ticket and changes that this helpdesk cannot take, and the fields that must be named.
     bad_ticket: ClassVar[Mapping[str, Any]]
     bad_ticket_fields: ClassVar[set[str]]
     bad_changes: ClassVar[Mapping[str, Any]]
     bad_changes_fields: ClassVar[set[str]]
     marker_variable: ClassVar[str]
+    # How long it takes until a new ticket shows, or counts as absent; 0 where a test sets it itself.
+    settles_after_s: float = 0
 
     simulator: HelpdeskSimulator[Any]
 
@@ -174,6 +181,39 @@ class KaptureAccount(Account):
         return {"ticketId": ticket_id, "status": "Pending", "subStatus": "Unattended"}
 
 
+class AsLearnt(KaptureAccount):
+    """An account of Kapture that behaves as one that was learnt, with the settings that follow from it."""
+
+    def __init__(self, profile: Profile, clock: Clock) -> None:
+        self.profile = profile
+        self.simulator = profile.simulator("first-token", clock)
+        self.settles_after_s = float(profile.settings["SettleAfterSeconds"])
+        self.comments_can_be_looked_up = profile.settings.get("KaptureCommentsReadable") == "true"
+
+    def variables(self, url: str, secret_arn: str) -> dict[str, str]:
+        variable_of = {parameter: variable for variable, parameter in sources.variables().items()}
+        settings = {variable_of[name]: value for name, value in self.profile.settings.items()}
+        return super().variables(url, secret_arn) | settings
+
+    def credentials(self) -> str:
+        return json.dumps({"token": self.simulator.token, **self.simulator.switches.keys})
+
+    def tickets(self) -> list[Seen]:
+        """As a person reads them: without markers in titles and comments."""
+        return [
+            replace(
+                ticket,
+                title=without_markers(ticket.title).strip(),
+                comments=tuple(comment.partition("\n")[0] for comment in ticket.comments),
+            )
+            for ticket in super().tickets()
+        ]
+
+    def change_token(self, token: str) -> None:
+        super().change_token(token)
+        self._switch(keys={operation: f"{token}-{operation}" for operation in self.simulator.switches.keys})
+
+
 class SocialboardsAccount(Account):
     name = "socialboards"
     adds = "add"
@@ -263,6 +303,24 @@ def at(*accounts: type[Account]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(
         "account", accounts, indirect=True, ids=[account.name for account in accounts]
     )
+
+
+def in_each_manner(*, of_learnt: Collection[str] = (), **cases: Mapping[str, Any]) -> pytest.MarkDecorator:
+    """Runs a test against each account, and against those of Kapture that were learnt.
+
+    One more argument has `cases` by their names; the learnt accounts run those of `of_learnt` only.
+    """
+    learnt = {f"kapture-{name}": partial(AsLearnt, profile) for name, profile in PROFILES.items()}
+    accounts: dict[str, Any] = {account.name: account for account in ACCOUNTS} | learnt
+    if not cases:
+        return pytest.mark.parametrize("account", accounts.values(), indirect=True, ids=accounts)
+    ((argument, values),) = cases.items()
+    pairs = {
+        f"{name}-{case}": (account, value)
+        for (name, account), (case, value) in product(accounts.items(), values.items())
+        if name not in learnt or case in of_learnt
+    }
+    return pytest.mark.parametrize(("account", argument), pairs.values(), indirect=["account"], ids=pairs)
 
 
 def deployed(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from bridge.learning.facts import Learnt
     from bridge.local.folder import Folder, Stage
     from bridge.stacks.deployment import Plan
 
@@ -44,6 +45,8 @@ class _Reached:
     # The release that runs, if any.
     release: str | None
     parameters: Mapping[str, str]
+    # The parameters whose value `bridge learn` has proposed, each with what was learnt.
+    learnt: Mapping[str, Learnt]
 
     def has_secret(self, name: str) -> bool:
         """Whether there is a secret of that name, as far as these credentials may look."""
@@ -89,10 +92,11 @@ def deploy(
 ) -> None:
     """Build, show what would change, ask, and deploy this folder's stack of a STAGE of bridge.toml.
 
-    What neither bridge.toml nor --set says keeps the value that runs. A change that would replace or remove a
-    queue, a table or a secret is refused unless --allow-loss names it. To ask CloudFormation what would
-    change, what was built is uploaded into the SAM CLI's own bucket, with --plan too. The stage `local` is
-    the stack of `bridge up`. The status is 0 where all is done, or where nothing was to do.
+    Where neither bridge.toml nor --set says a value, what `bridge learn` has learnt from the same helpdesk is
+    used; what nobody says keeps the value that runs. A change that would replace or remove a queue, a table
+    or a secret is refused unless --allow-loss names it. To ask CloudFormation what would change, what was
+    built is uploaded into the SAM CLI's own bucket, with --plan too. The stage `local` is the stack of
+    `bridge up`. The status is 0 where all is done, or where nothing was to do.
 
     \b
     Example:
@@ -150,11 +154,12 @@ def _reach(
         parameters = local_stack.settings_of(own) | given
         running = deployment.running_parameters(formation, site.stack)
         release = deployment.running_release(formation, site.stack)
-        return _Reached(site, state, formation, secrets, running, release, parameters)
+        return _Reached(site, state, formation, secrets, running, release, parameters, {})
     session = target.account(name, stage, endpoint)
     formation, secrets = session.client("cloudformation"), session.client("secretsmanager")
     running = deployment.running_parameters(formation, stage.stack)
     parameters = own.config().parameters_of(stage) | given
+    parameters, learnt = folder_checks.with_learnt(own, parameters, running)
     default = str(sources.parameters()[ARCHITECTURE]["Default"])
     architecture = parameters.get(ARCHITECTURE) or (running or {}).get(ARCHITECTURE) or default
     site = Site(stage.stack, session.region_name, architecture, stage.profile)
@@ -163,7 +168,7 @@ def _reach(
         deployment.check_can_change(formation, site)
         release = deployment.running_release(formation, stage.stack)
     state = StateFolder(own.state / f"stage-{name}")
-    return _Reached(site, state, formation, secrets, running, release, parameters)
+    return _Reached(site, state, formation, secrets, running, release, parameters, learnt)
 
 
 def _named(given: Sequence[str]) -> dict[str, str]:
@@ -183,6 +188,11 @@ def _show(reached: _Reached, planned: Plan) -> None:
         click.echo("  Nothing would change.")
     for line in planned.lines():
         click.echo(plain(f"  {line}"))
+    for name, origin in reached.learnt.items():
+        day = f"{origin.learnt_at:%Y-%m-%d}"
+        click.echo(
+            plain(f"  learnt on {day}: {name}={reached.parameters[name]}, since {origin.settings[name].why}")
+        )
     defaults = {name: str(about.get("Default", "")) for name, about in sources.parameters().items()}
     named = {*reached.parameters, ARCHITECTURE}
     if site.endpoint_url:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,9 +23,11 @@ from bridge.stacks.checks import Examined, Finding
 from helpdesk.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import boto3
+
+    from bridge.local.state import Stack
 
 FINDINGS_STATUS = 1
 
@@ -43,23 +44,17 @@ def form_findings(forms: Path) -> Iterator[Finding]:
             )
 
 
-def stack_findings(stack: Examined, probed: tuple[str, ...]) -> Iterator[Finding]:
+def stack_findings(stack: Examined) -> Iterator[Finding]:
     """All checks of a stack, the raised alarms first; a check that cannot be made is a finding as well."""
     for check in checks.CHECKS:
-        yield from _made(check.__name__, partial(check, stack))
-    for helpdesk in probed:
-        yield from _made("probe", partial(checks.probe, stack, helpdesk))
-
-
-def _made(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    try:
-        yield from check()
-    except (BotoCoreError, ClientError, requests.RequestException, SettingsError) as error:
-        yield Finding(
-            f"The check of {name.replace('_', ' ')} could not be made: {error}",
-            "What it looks for may be there.",
-            "Give these credentials read access to the stack, or mend what the message names",
-        )
+        try:
+            yield from check(stack)
+        except (BotoCoreError, ClientError, requests.RequestException, SettingsError) as error:
+            yield Finding(
+                f"The check of {check.__name__.replace('_', ' ')} could not be made: {error}",
+                "What it looks for may be there.",
+                "Give these credentials read access to the stack, or mend what the message names",
+            )
 
 
 @click.command()
@@ -69,36 +64,23 @@ def _made(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of the form files.  [default: forms beside bridge.toml]",
 )
-@click.option(
-    "--probe",
-    is_flag=True,
-    help="Make one test ticket at each helpdesk, which stays there, and look whether it comes back whole.",
-)
-@click.option("--helpdesk", metavar="NAME", help="Probe this helpdesk only.")
 @click.option("--json", "as_json", is_flag=True, help="Each finding as an object in a line.")
-def doctor(
-    state_dir: Path, stack: str | None, forms: Path | None, probe: bool, helpdesk: str | None, as_json: bool
-) -> None:
+def doctor(state_dir: Path, stack: str | None, forms: Path | None, as_json: bool) -> None:
     """Look for what is broken or risky: raised alarms first, then the stack and its settings, then the forms.
 
     Where no stack runs and none is named, only the form files are looked at. Nothing is changed, and each
-    helpdesk gets one harmless call; --probe makes a test ticket as well. The status is 0 where nothing was
-    found, 1 where something was, 2 where the command line is wrong.
+    helpdesk gets one harmless call; `bridge learn` makes test tickets and finds out more. The status is 0
+    where nothing was found, 1 where something was, 2 where the command line is wrong.
 
     \b
     Example:
       bridge doctor
-      bridge doctor --stack ticket-bridge --probe
+      bridge doctor --stack ticket-bridge
     """
     examined = examined_on(state_dir, stack)
-    if probe and examined is None:
-        raise click.UsageError("--probe needs a stack: start one with bridge up, or name one with --stack")
     findings: list[Finding] = []
     if examined:
-        probed = _probed(examined, helpdesk) if probe else ()
-        for name in probed:
-            click.echo(f"Making a test ticket at {name}; it stays there.", err=True)
-        findings += stack_findings(examined, probed)
+        findings += stack_findings(examined)
     else:
         click.echo("No stack is running: only the form files are looked at.", err=True)
     own = folder.found()
@@ -128,14 +110,22 @@ def examined_on(state_dir: Path, name: str | None, session: boto3.Session | None
     return Examined(target.local(running), running.api_url, running.api_key)
 
 
-def _probed(stack: Examined, helpdesk: str | None) -> tuple[str, ...]:
-    try:
-        served = stack.settings.helpdesks
-    except (BotoCoreError, ClientError, SettingsError) as error:
-        raise BridgeError(f"The stack's settings cannot be read: {error}") from error
-    if helpdesk and helpdesk not in served:
-        raise click.UsageError(f"{helpdesk} is not served here: {', '.join(served)}")
-    return (helpdesk,) if helpdesk else served
+def examined_at(
+    stage: str | None, state_dir: Path, endpoint: str | None
+) -> tuple[str, Stack | None, Examined]:
+    """The name of a stage of bridge.toml, what `bridge up` wrote of it if it is the local one, its stack.
+
+    Raises BridgeError where there is none.
+    """
+    name, described = folder.current().config().stage(stage)
+    if name == folder.LOCAL:
+        local, examined = StateFolder(state_dir).read_stack(), examined_on(state_dir, None)
+    else:
+        session = target.account(name, described, endpoint)
+        local, examined = None, examined_on(state_dir, described.stack, session)
+    if examined is None:
+        raise BridgeError("No stack is running")
+    return name, local, examined
 
 
 COMMANDS = (doctor,)

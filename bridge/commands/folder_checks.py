@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.errors import BridgeError
 from bridge.generate import form_files, schedules, sources
+from bridge.learning import facts
 from bridge.local.folder import LOCAL
+from bridge.local.helpdesks import HELPDESKS
 from bridge.sending import samples
 from bridge.sending.samples import FormSend
 from bridge.stacks.local_stack import OF_THIS_MACHINE, settings_of
@@ -25,6 +27,7 @@ from helpdesk.settings import load_settings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from bridge.learning.facts import Learnt
     from bridge.local.folder import Folder, Stage
 
 # What `bridge init` writes where nobody has said the account.
@@ -66,15 +69,34 @@ def wrong_parameters(given: Mapping[str, str], running: Mapping[str, str] | None
     return problems or _refused_by_the_functions({**_defaults(), **(running or {}), **given})
 
 
+def with_learnt(
+    own: Folder, parameters: Mapping[str, str], running: Mapping[str, str] | None = None
+) -> tuple[dict[str, str], dict[str, Learnt]]:
+    """The values of a stage and, where they say nothing, what `bridge learn` has proposed for its helpdesks.
+
+    Also the origin of each value that was added. Raises BridgeError where a file cannot be read.
+    """
+    known = {**_defaults(), **(running or {}), **parameters}
+    served = known["Helpdesks"].split(",")
+    addresses = {desk.name: known[desk.url_parameter] for desk in HELPDESKS if desk.name in served}
+    proposed = facts.settings_for(own.root, addresses)
+    added = {name: proposal for name, proposal in proposed.items() if name not in parameters}
+    values = {name: value for name, (value, _) in added.items()}
+    return values | dict(parameters), {name: learnt for name, (_, learnt) in added.items()}
+
+
 def _settings(own: Folder) -> Iterator[Result]:
     try:
         config = own.config()
+        given_to = {
+            name: with_learnt(own, config.parameters_of(stage))[0] for name, stage in config.stages.items()
+        }
     except BridgeError as error:
         yield Result("settings", tuple(str(error).splitlines()))
         return
     for name in [*config.stages, LOCAL]:
         _, stage = config.stage(name)
-        given = settings_of(own) if name == LOCAL else config.parameters_of(stage)
+        given = settings_of(own) if name == LOCAL else given_to[name]
         unused = _unused(stage) if name == LOCAL else []
         what = f"settings of the stage {name}: {len(given)} given"
         yield Result(what, (*unused, *wrong_parameters(given)))

@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bridge.commands.doctor import examined_on
+from bridge.commands.doctor import examined_at
 from bridge.commands.operate import StackCommand, allow_endpoint, with_state_dir
 from bridge.commands.smoke_checks import CHECKS, MANY, Smoke, run
-from bridge.errors import BridgeError
 from bridge.local import folder
-from bridge.local.state import StateFolder
 from bridge.plain import plain
-from bridge.stacks import target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,19 +55,12 @@ def smoke(
       bridge smoke local --only bus --only refusals
     """
     own = folder.current()
-    name, described = own.config().stage(stage)
-    if name == folder.LOCAL:
-        local, stack = StateFolder(state_dir).read_stack(), examined_on(state_dir, None)
-    else:
-        session = target.account(name, described, endpoint)
-        local, stack = None, examined_on(state_dir, described.stack, session)
-    if stack is None:
-        raise BridgeError("No stack is running")
+    name, local, stack = examined_at(stage, state_dir, endpoint)
     if not (yes or local):
         click.confirm(
-            f"This makes about {MANY + 10} test tickets at {stack.target.helpdesks[0]}, which stay there, and"
-            f" deploys {described.stack} twice, pauses it for some seconds, and publishes about 160 outcomes."
-            " Go on?",
+            f"This makes about {MANY + 10} test tickets at {stack.target.helpdesks[0]}, which stay there,"
+            f" deploys {stack.target.name} twice, pauses it for some seconds, and publishes about 160"
+            " outcomes. Go on?",
             abort=True,
             err=True,
         )

@@ -123,6 +123,10 @@ function verdict(now) {
       needs.push({ key: `closed ${desk.name}`, level: "bad", title: `${desk.title} is not called: ${desk.reason}`,
         words: `Requests wait. ${desk.needs_token ? "Put a valid token into its secret. " : ""}Next try at ${clock(desk.next_probe_at)}; then work resumes by itself.` });
     }
+    for (const operation of desk.refused_keys) {
+      needs.push({ key: `key ${desk.name} ${operation}`, level: "bad", title: `${desk.title} refuses our key for ${operation}`,
+        words: "Put a valid key into its secret. What needs this key waits; other operations go on." });
+    }
   }
   if (now.queues.parked) {
     needs.push({ key: "parked", level: "wait", title: `${many(now.queues.parked, "request")} parked`,

@@ -202,6 +202,7 @@ class Console:
             "state": "paused" if state.paused else "closed" if state.closed else "open",
             "reason": _REASONS.get(state.reason or "", state.reason) if state.closed else None,
             "needs_token": state.closed and state.reason == TOKEN_REFUSED,
+            "refused_keys": [name for name, key in sorted(state.refused.items()) if not key.is_replaced],
             "closed_at": state.closed_at or None,
             "next_probe_at": state.next_probe_at or None,
             "doubts": [

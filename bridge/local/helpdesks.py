@@ -19,10 +19,16 @@ _CONTROL_S = 5.0
 
 @dataclass(frozen=True)
 class Wish:
-    """What the user wishes of one helpdesk: another server than the simulator, other credentials."""
+    """What the user wishes of one helpdesk: another server than the simulator, other credentials.
+
+    `manner` are options with which its simulator behaves as an account did, and `keys` are what the secret
+    holds besides for it.
+    """
 
     url: str | None = None
     credentials: Mapping[str, str] = field(default_factory=dict)
+    manner: Mapping[str, str] = field(default_factory=dict)
+    keys: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,10 +66,10 @@ class LocalHelpdesk:
         """Its address in stack.json."""
         return f"{self.name}_url"
 
-    def arguments(self, wished: Mapping[str, str]) -> list[str]:
-        """The simulator's options for its credentials."""
-        credentials = {**self.credentials, **wished}
-        return [part for key, value in credentials.items() for part in (f"--{key.replace('_', '-')}", value)]
+    def arguments(self, wish: Wish) -> list[str]:
+        """The simulator's options for its credentials and its manner."""
+        options = {**self.credentials, **wish.credentials, **wish.manner}
+        return [part for key, value in options.items() for part in (f"--{key.replace('_', '-')}", value)]
 
     def url_in(self, stack: Stack) -> str:
         """Where it answers."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import time
-import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -19,10 +18,8 @@ from bridge.local import folder
 from bridge.stacks import deployment
 from bridge.stacks.alarms import alarms
 from bridge.stacks.queues import OWN_QUEUES
-from helpdesk.clients.markers import OFF, marker_in
-from helpdesk.models import Ticket
 from helpdesk.settings import Settings, load_settings
-from helpdesk.store.ledger import Ledger
+from helpdesk.store.gate import Budget, Gate, RefusedKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -37,7 +34,6 @@ _LEAST_CONCURRENCY = 2
 _BESIDE_THE_QUEUE = 5
 # Where no figure says how long a call takes.
 _USUAL_CALL_S = 1.0
-_CLOCK_TOLERANCE = timedelta(minutes=5)
 _DRIFT_S = 120.0
 _ACCEPTED = {200, 400, 404, 422}
 # What `sam deploy` puts in place of local paths.
@@ -353,11 +349,13 @@ def _drift(formation: Any, stack: str) -> Iterator[Finding]:
 
 
 def tokens(stack: Examined) -> Iterator[Finding]:
-    """Whether each helpdesk takes our token, by one harmless call through the stack's own API."""
+    """Whether each helpdesk takes our keys: by one harmless call, and by what its gate knows of them."""
     for name in stack.settings.helpdesks:
         # Whether there is such a ticket does not matter.
         reply = stack.call("GET", f"/tickets/1?helpdesk={name}")
-        if reply.status in _ACCEPTED:
+        refused = Gate(stack.target.table, name, Budget()).read().refused
+        yield from (_refused_key(name, operation, key) for operation, key in sorted(refused.items()))
+        if reply.status in _ACCEPTED or "get" in refused:
             continue
         code = reply.body.get("code", f"HTTP {reply.status}")
         yield Finding(
@@ -367,6 +365,27 @@ def tokens(stack: Examined) -> Iterator[Finding]:
         )
 
 
+def _refused_key(helpdesk: str, operation: str, key: RefusedKey) -> Finding:
+    since = datetime.fromtimestamp(key.since, UTC).isoformat(timespec="seconds")
+    if key.is_replaced:
+        what = (
+            f"{helpdesk} refused our key for {operation}; the secret has changed since, and is not tried yet."
+        )
+    elif key.code == "key_missing":
+        what = f"The secret of {helpdesk} holds no key for {operation}."
+    else:
+        what = f"{helpdesk} refuses our key for {operation} since {since}: {key.code}."
+    keys = f'{{"token": "...", "{operation}": "..."}}'
+    return Finding(what, _WITHOUT[operation], f"aws secretsmanager put-secret-value with a valid key: {keys}")
+
+
+_WITHOUT = {
+    "add": "Adds wait; other operations go on.",
+    "update": "Updates wait; other operations go on.",
+    "get": "Gets, the watch and callbacks wait; other operations go on.",
+    "pull": "A lost answer cannot be looked up, so its request is parked for a person in the end."
+    " The daily audit is off. Other operations go on.",
+}
 _REMEDIES = {
     "token_refused": "aws secretsmanager put-secret-value with a valid token",
     "gate_closed_token_refused": "aws secretsmanager put-secret-value with a valid token",
@@ -374,74 +393,6 @@ _REMEDIES = {
     "paused": "bridge resume",
     "api_key_refused": "the key of output ApiKeyId belongs to no usage plan of this API: bridge deploy",
 }
-
-
-def probe(stack: Examined, helpdesk: str) -> Iterator[Finding]:
-    """Makes one test ticket, and checks whether marker, clock and zone come back as they went."""
-    request_id = f"doctor-{uuid.uuid4().hex[:12]}"
-    title = "Test by bridge doctor: please close"
-    body = {
-        "helpdesk": helpdesk,
-        "request_id": request_id,
-        "source": "doctor",
-        "ticket": {"title": title, "details": "Made by `bridge doctor --probe` of Ticket Bridge."},
-    }
-    began = datetime.now(UTC)
-    reply = stack.call("POST", "/tickets", body, wait_s=20)
-    if reply.status != 201:
-        yield Finding(
-            f"No test ticket was made at {helpdesk} in 20 s: {reply.body.get('code', reply.status)}.",
-            "Requests go the same way.",
-            f"bridge trace {request_id}",
-        )
-        return
-    shown = stack.call("GET", f"/tickets/{reply.body['ticket_id']}?helpdesk={helpdesk}&include=raw")
-    if shown.status != 200:
-        yield Finding(
-            f"The test ticket {reply.body['ticket_id']} cannot be read at {helpdesk}: {shown.status}.",
-            "What cannot be read cannot be looked up after a lost answer.",
-            f"bridge trace {request_id}",
-        )
-        return
-    ticket = Ticket.model_validate(shown.body["tickets"][0])
-    yield from _marker(stack, helpdesk, request_id, ticket)
-    yield from _clock(helpdesk, began, ticket)
-
-
-def _marker(stack: Examined, helpdesk: str, request_id: str, ticket: Ticket) -> Iterator[Finding]:
-    settings = stack.settings
-    configured = settings.kapture if helpdesk == "kapture" else settings.socialboards
-    parameter = "MarkerField" if helpdesk == "kapture" else "SocialboardsMarkerField"
-    field = configured.marker_field if configured else OFF
-    ledger = Ledger(stack.target.table, lease_s=0, keep_days=28)
-    receipt = ledger.receipt(request_id)
-    if receipt and receipt.claim.marker and marker_in(ticket, field) == receipt.claim.marker:
-        return
-    why = "After a lost answer a ticket is not found, and its request is parked for a person."
-    if field == OFF:
-        yield Finding(f"Tickets at {helpdesk} carry no marker.", why, f"{parameter}=details in bridge.toml")
-    else:
-        yield Finding(
-            f"The marker does not come back from {helpdesk} in {field}.",
-            why,
-            f"{parameter}=title, or a field that your account shows, in bridge.toml",
-        )
-
-
-def _clock(helpdesk: str, began: datetime, ticket: Ticket) -> Iterator[Finding]:
-    parameter = "KaptureZone" if helpdesk == "kapture" else "SocialboardsZone"
-    why = "Tickets are looked up by their day: with wrong times they are looked for on the wrong one."
-    if ticket.created_at is None:
-        yield Finding(
-            f"{helpdesk} gives no time of creation.", why, "docs/operate.md, Doubts: what cannot be settled"
-        )
-    elif abs(off := ticket.created_at - began) > _CLOCK_TOLERANCE:
-        hours = off.total_seconds() / 3600
-        yield Finding(
-            f"The test ticket was made just now, and {helpdesk} says {hours:+.2f} h off.",
-            why,
-            f"{parameter}=... in bridge.toml: the zone in which it prints times; or its clock is wrong",
-        )
 
 
 CHECKS: tuple[Callable[[Examined], Iterator[Finding]], ...] = (

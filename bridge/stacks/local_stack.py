@@ -15,6 +15,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge.errors import BridgeError
 from bridge.generate import sources
+from bridge.learning.facts import joined
+from bridge.learning.profiles import manner_of
 from bridge.local import emulator, emulator_gaps, folder, processes, sam
 from bridge.local.helpdesks import HELPDESKS, Wish
 from bridge.local.state import EMULATOR, Stack
@@ -22,9 +24,10 @@ from bridge.stacks import deployment, local_metrics
 from bridge.stacks.queues import OWN_QUEUES, subscribe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from bridge.learning.facts import Learnt
     from bridge.local.folder import Folder
     from bridge.local.helpdesks import LocalHelpdesk
     from bridge.local.processes import Group
@@ -58,6 +61,7 @@ def up(
     enforce_iam: bool = False,
     console: bool = True,
     own: Folder | None = None,
+    like: Sequence[Learnt] = (),
     report: Callable[[str], None],
 ) -> Stack:
     """Start and deploy everything; on a stack that runs already, build and deploy again onto it.
@@ -65,10 +69,16 @@ def up(
     What is deployed are the forms, schedules and settings of `own`, by default the folder that is worked in.
     `wishes` says by the names of helpdesks what is wished of each; all others are simulated. With
     `enforce_iam` the roles of the template are checked; a running emulator keeps to what it was started
-    with. `console` says whether the page is served. Whatever ends it early, Ctrl-C too, what it started is
-    stopped again. `report` gets a line for each step. Raises BridgeError.
+    with. `console` says whether the page is served. Simulators behave as the accounts `like`; the settings
+    that follow from these are deployed where the folder says nothing else. Whatever ends it early, Ctrl-C
+    too, what it started is stopped again. `report` gets a line for each step. Raises BridgeError.
     """
-    checked = {desk.name: _checked(desk, (wishes or {}).get(desk.name, Wish())) for desk in HELPDESKS}
+    accounts: dict[str, Learnt] = {learnt.helpdesk: learnt for learnt in like}
+    checked = {
+        desk.name: _checked(desk, (wishes or {}).get(desk.name, Wish()), accounts.get(desk.name))
+        for desk in HELPDESKS
+    }
+    follow = {name: value for name, (value, _) in joined(like).items()}
     with state.locked():
         running = _running_stack(state)
         if running is None:
@@ -82,6 +92,7 @@ def up(
                     checked,
                     report,
                     own or folder.current(),
+                    follow=follow,
                     enforce_iam=enforce_iam,
                     console=console,
                 )
@@ -116,6 +127,7 @@ def _up(
     report: Callable[[str], None],
     own: Folder,
     *,
+    follow: Mapping[str, str],
     enforce_iam: bool,
     console: bool,
 ) -> Stack:
@@ -125,7 +137,7 @@ def _up(
         processes.check_stop()
         report(f"{time.monotonic() - began:5.1f} s  {step}")
 
-    settings = settings_of(own)
+    settings = {**follow, **settings_of(own)}
     site = local_site("")
     # The build needs nothing that runs, so everything else starts beside it.
     build = sam.start_build(state, site, sources.assemble(own, state.root / "source"))
@@ -192,13 +204,24 @@ def settings_of(own: Folder) -> dict[str, str]:
     }
 
 
-def _checked(desk: LocalHelpdesk, wish: Wish) -> Wish:
+def _checked(desk: LocalHelpdesk, wish: Wish, like: Learnt | None) -> Wish:
     if wish.url is None:
-        return wish
+        return wish if like is None else in_manner_of(like, wish)
+    if like is not None:
+        raise BridgeError(
+            f"Of {desk.title} there is either another server or a simulator that behaves like one"
+        )
     url = wish.url.rstrip("/")
     if not re.fullmatch(r"https?://[^/\s]+", url):
         raise BridgeError(f"--{desk.name}-url is scheme and host only, without a path: not {url}")
-    return Wish(url, wish.credentials)
+    return replace(wish, url=url)
+
+
+def in_manner_of(learnt: Learnt, wish: Wish) -> Wish:
+    """The wish for a simulator that behaves as the account did."""
+    manner = manner_of(learnt)
+    options = {"switches": json.dumps(manner.switches)} | ({"zone": manner.zone} if manner.zone else {})
+    return replace(wish, manner=options, keys=manner.keys)
 
 
 def _server(state: StateFolder, desk: LocalHelpdesk, wish: Wish) -> _Server:
@@ -206,8 +229,8 @@ def _server(state: StateFolder, desk: LocalHelpdesk, wish: Wish) -> _Server:
     simulator = state.running(desk.simulator)
     starts = wish.url is None and simulator is None
     if starts:
-        simulator = start_simulator(state, desk, wish.credentials)
-    elif wish.url is None and (fixed := wish.credentials.keys() - {next(iter(desk.credentials))}):
+        simulator = start_simulator(state, desk, wish)
+    elif wish.url is None and (fixed := {*wish.credentials, *wish.manner} - {next(iter(desk.credentials))}):
         raise BridgeError(
             f"The {desk.title} simulator runs already and keeps its {', '.join(sorted(fixed))}."
             " Stop the stack first, with: bridge down"
@@ -222,12 +245,12 @@ def _running_stack(state: StateFolder) -> Stack | None:
         return None
 
 
-def start_simulator(state: StateFolder, desk: LocalHelpdesk, credentials: Mapping[str, str]) -> Group:
+def start_simulator(state: StateFolder, desk: LocalHelpdesk, wish: Wish) -> Group:
     """Starts the helpdesk's simulator; `ready_url` waits for its address."""
     ready_file = _ready_file(state, desk.simulator)
     ready_file.unlink(missing_ok=True)
     command = [sys.executable, "-m", desk.module, "--port", "0", "--ready-file", str(ready_file)]
-    command += desk.arguments(credentials)
+    command += desk.arguments(wish)
     return state.start(desk.simulator, command, env=emulator.bare_environment(state), cwd=state.root)
 
 
@@ -268,7 +291,8 @@ def _give_credentials(aws: emulator.Clients, stack: Stack, server: _Server, *, a
         if anew
         else json.loads(aws.secretsmanager.get_secret_value(SecretId=secret)["SecretString"])
     )
-    aws.secretsmanager.put_secret_value(SecretId=secret, SecretString=json.dumps({**before, **wished}))
+    keys = {**before, **wished, **server.wish.keys}
+    aws.secretsmanager.put_secret_value(SecretId=secret, SecretString=json.dumps(keys))
     if server.is_simulated and not server.starts and wished:
         (token,) = wished.values()
         desk.control(stack, "PUT", "token", {"token": token})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +11,7 @@ from click.testing import CliRunner
 
 from bridge import cli
 from bridge.errors import BridgeError
+from bridge.learning import facts
 from bridge.stacks import local_metrics
 from bridge.stacks.alarms import alarms
 from bridge.stacks.target import local
@@ -19,6 +19,7 @@ from tests.e2e.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from bridge.local.emulator import Clients
     from bridge.local.state import Stack, StateFolder
@@ -53,39 +54,30 @@ def test_a_stack_as_it_is_shipped_gives_nothing_to_find(doctor: Doctor) -> None:
     assert doctor() == []
 
 
-def test_a_probe_makes_a_ticket_whose_marker_and_time_come_back(doctor: Doctor) -> None:
-    assert doctor("--probe") == []
-
-
-def test_a_probe_finds_a_marker_that_does_not_come_back_and_a_wrong_zone(
-    doctor: Doctor, stack: Stack, aws: Clients
+def test_learning_finds_a_hidden_marker_and_a_wrong_zone_and_says_what_has_changed(
+    state: StateFolder, stack: Stack, aws: Clients, tmp_path: Path
 ) -> None:
-    api = "ticket-bridge-ticket-api"
-    before = aws.lambda_.get_function_configuration(FunctionName=api)["Environment"]["Variables"]
+    before = _variables(aws)
+    arguments = ["learn", "local", "--helpdesk", "kapture", "--yes", "--into", str(tmp_path)]
     _switch(stack, marker_returned=False)
     aws.lambda_.update_function_configuration(
-        FunctionName=api, Environment={"Variables": before | {"KAPTURE_ZONE": "America/New_York"}}
+        FunctionName=CONSUMER, Environment={"Variables": before | {"KAPTURE_ZONE": "America/New_York"}}
     )
     try:
-        marker, zone = doctor("--probe", "--helpdesk", "kapture")
+        first = CliRunner().invoke(cli.bridge, [*arguments, "--state-dir", str(state.root)])
     finally:
         _switch(stack, marker_returned=True)
-        aws.lambda_.update_function_configuration(FunctionName=api, Environment={"Variables": before})
+        aws.lambda_.update_function_configuration(FunctionName=CONSUMER, Environment={"Variables": before})
+    learnt = facts.read(tmp_path / "helpdesk.kapture.json")
+    second = CliRunner().invoke(cli.bridge, [*arguments, "--state-dir", str(state.root)])
 
-    assert marker["what"] == "The marker does not come back from kapture in details."
-    assert re.search(r"kapture says \+(9|10)\.\d\d h off", zone["what"])
-    assert zone["change"].startswith("KaptureZone=")
-
-
-def test_a_probe_that_makes_no_ticket_says_where_to_look(doctor: Doctor, stack: Stack) -> None:
-    _control(stack, "POST", "faults", {"operation": "add", "fault": {"body": '{"status": "failed"}'}})
-    try:
-        (finding,) = doctor("--probe", "--helpdesk", "kapture")
-    finally:
-        _control(stack, "DELETE", "faults")
-
-    assert finding["what"].startswith("No test ticket was made at kapture in 20 s: ")
-    assert re.fullmatch(r"bridge trace doctor-\w+", finding["change"])
+    assert (first.exit_code, second.exit_code) == (0, 0), first.output + second.output
+    assert learnt.settings["MarkerField"].value == "title"
+    assert learnt.settings["KaptureZone"].value == "Asia/Kolkata"
+    assert learnt.address == stack.kapture_url
+    assert "changed  marker.details.get: absent -> whole" in second.output
+    secrets = aws.secretsmanager.get_secret_value(SecretId=stack.token_secret_arn)["SecretString"]
+    assert json.loads(secrets)["token"] not in (tmp_path / "helpdesk.kapture.json").read_text()
 
 
 def _switch(stack: Stack, **switches: bool) -> None:

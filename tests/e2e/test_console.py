@@ -298,6 +298,7 @@ TROUBLED: dict[str, Any] = {
             "state": "closed",
             "reason": "it refuses the token",
             "needs_token": True,
+            "refused_keys": ["pull"],
             "closed_at": 1795294500.0,
             "next_probe_at": 1795294860.0,
             "doubts": ["order-1"],
@@ -321,13 +322,14 @@ def test_trouble_is_told_at_the_top_in_the_alarms_words(
         page.route("**/api/now", lambda route: route.fulfill(json=TROUBLED))
         page.goto(url)
 
-        expect(page.locator("#verdict")).to_have_text("Not everything works: 2 things need a person")
+        expect(page.locator("#verdict")).to_have_text("Not everything works: 3 things need a person")
         expect(page.locator("#needs")).to_contain_text("Alarm token-refused")
+        expect(page.locator("#needs")).to_contain_text("Kapture refuses our key for pull")
         expect(page.locator("#needs")).to_contain_text("The helpdesk refuses our token.")
         expect(page.locator("#needs")).to_contain_text("Put a valid token into its secret.")
         expect(page.locator("#figures")).to_contain_text("1204")
         expect(page.locator("[data-helpdesk]")).to_contain_text("57 of 60 calls in the last 60 seconds")
-        expect(page).to_have_title("Not everything works: 2 things need a person – Ticket Bridge")
+        expect(page).to_have_title("Not everything works: 3 things need a person – Ticket Bridge")
         assert Axe().run(page).violations_count == 0
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -10,7 +10,7 @@ from moto import mock_aws
 
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture.account import KaptureSimulator, KaptureSwitches
-from tests.deployment import Deployment
+from tests.deployment import Clock, Deployment
 from tests.functional.conftest import TOKEN
 
 ADD = {"operation": "add", "request_id": "r-1", "ticket": {"title": "lost answer"}}
@@ -286,3 +286,76 @@ def test_an_update_with_extra_alone_is_parked_though_comments_are_readable(
     deployment.consume()
 
     assert deployment.resolve_doubts()["parked"] == 1
+
+
+# ── how late a helpdesk shows its tickets ────────────────────────────────────────────────────────────────
+
+
+class _Late:
+    """An account whose lists lack new tickets for a while, and the time that a test lets pass."""
+
+    def __init__(self, deployment: Deployment, kapture: KaptureSimulator, clock: Clock) -> None:
+        self._deployment = deployment
+        self._kapture = kapture
+        self._clock = clock
+
+    def lose(self, request_id: str, *, when: Literal["before", "after"]) -> None:
+        """An add whose answer is lost, before or after it was carried out."""
+        self._kapture.faults.add(FaultRule(operation="add", times=1, fault=Fault(reset=when)))
+        self._deployment.send(ADD | {"request_id": request_id})
+        self._deployment.consume()
+
+    def settled(self, *, after_s: float, shows: bool = True) -> dict[str, int]:
+        """What a run settles so many seconds later, in which lists show new tickets or lack them."""
+        self._clock.let_pass(after_s)
+        lag = {"pull_lag_s": 0.0 if shows else 100_000.0}
+        self._kapture.switches = self._kapture.switches.model_copy(update=lag)
+        return {name: number for name, number in self._deployment.resolve_doubts().items() if number}
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch, kapture: KaptureSimulator, kapture_url: str) -> Iterator[_Late]:
+    clock = Clock()
+    with mock_aws():
+        yield _Late(
+            Deployment(monkeypatch, kapture_url, TOKEN, clock=clock, SETTLE_AFTER_S="10"), kapture, clock
+        )
+
+
+@pytest.mark.parametrize(
+    ("delay_s", "absent_s"),
+    # The lists are at 0 and at `delay_s`. Calls and runs take a moment of true time.
+    [
+        pytest.param(5, 60, id="floor"),
+        pytest.param(100, 200, id="twice"),
+        pytest.param(3600, 240, id="apart"),
+    ],
+)
+def test_nothing_is_absent_before_twice_the_longest_delay_that_was_seen(
+    late: _Late, delay_s: float, absent_s: float
+) -> None:
+    late.lose("late", when="after")
+    assert late.settled(after_s=0, shows=False) == {"waiting": 1}
+    assert late.settled(after_s=delay_s) == {"found": 1}
+    late.lose("never", when="before")
+
+    assert late.settled(after_s=absent_s - 5) == {"waiting": 1}
+    assert late.settled(after_s=15) == {"absent": 1}
+
+
+def test_the_longest_delay_stays_known_when_tickets_show_sooner_again(late: _Late) -> None:
+    for delay_s in (100, 5):
+        late.lose(f"after-{delay_s}", when="after")
+        late.settled(after_s=0, shows=False)
+        late.settled(after_s=delay_s)
+    late.lose("never", when="before")
+
+    assert late.settled(after_s=190) == {"waiting": 1}
+
+
+def test_a_ticket_that_the_first_list_shows_teaches_no_delay(late: _Late) -> None:
+    late.lose("at-once", when="after")
+    assert late.settled(after_s=3600) == {"found": 1}
+    late.lose("never", when="before")
+
+    assert late.settled(after_s=15) == {"absent": 1}

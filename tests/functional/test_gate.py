@@ -287,6 +287,112 @@ def test_probes_of_an_outage_become_rarer_up_to_one_a_minute(account: Account) -
     assert waits == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60])
 
 
+# ── refused keys ─────────────────────────────────────────────────────────────────────────────────────────
+
+ADD_REFUSED = Failure(token_refused=True, operation="add")
+
+
+def _add_refused(account: Account) -> Gate:
+    gate = account.gate()
+    account.report(gate, account.acquire(gate), ADD_REFUSED)
+    return gate
+
+
+def _try(account: Account, gate: Gate) -> Permit:
+    return gate.acquire_try("add", account.token_version)
+
+
+def test_a_refused_key_leaves_the_gate_open_and_is_named_in_the_permit(account: Account) -> None:
+    gate = _add_refused(account)
+
+    admitted = account.acquire(gate)
+
+    assert (admitted.calls, admitted.kind) == (10, "calls")
+    assert admitted.refused == {"add": pytest.approx(5)}
+    assert gate.acquire_read(spare=True).refused.keys() == {"add"}
+
+
+def test_a_refused_key_is_tried_ever_more_rarely_up_to_once_a_minute(account: Account) -> None:
+    gate = _add_refused(account)
+    waits = []
+
+    for _ in range(6):
+        began = account.clock.now
+        while not (turn := _try(account, gate)).calls:
+            account.clock.now += 1
+        waits.append(account.clock.now - began)
+        account.report(gate, turn, ADD_REFUSED)
+
+    assert waits == pytest.approx([5, 10, 20, 40, 60, 60], abs=1)
+    assert gate.read().refused["add"].since < account.clock.now - 100
+
+
+@pytest.mark.parametrize("secret", ["v1", "v2"], ids=["by time", "by a changed secret"])
+def test_of_many_racing_workers_one_tries_a_refused_key(account: Account, secret: str) -> None:
+    _add_refused(account)
+    account.version = secret
+    account.clock.now += 5 if secret == "v1" else 0
+    passes: list[Permit] = []
+
+    _race(20, lambda _: passes.append(_try(account, account.gate())))
+
+    assert sum(admitted.calls for admitted in passes) == 1
+
+
+def test_a_try_that_is_answered_frees_the_operation_and_one_that_died_gives_its_turn_away(
+    account: Account,
+) -> None:
+    gate = _add_refused(account)
+    account.clock.now += 5
+    _try(account, gate)
+    account.clock.now += 39
+    assert _try(account, gate).calls == 0
+    account.clock.now += 1
+
+    account.report(gate, _try(account, gate), answered=True)
+
+    assert account.acquire(gate).refused == {}
+
+
+def test_a_try_without_an_answer_is_an_outage_and_one_that_needed_no_call_is_none(account: Account) -> None:
+    gate = _add_refused(account)
+    account.clock.now += 5
+    account.report(gate, _try(account, gate))
+    assert account.acquire(gate).calls == 10
+
+    account.report(gate, _try(account, gate), *FAILED)
+
+    assert account.acquire(gate).kind == "probe"
+    assert _try(account, gate).calls == 0, "nothing but a probe goes into a closed gate"
+
+
+def test_a_try_during_a_trial_is_the_trial(account: Account) -> None:
+    gate = _add_refused(account)
+    account.report(gate, account.acquire(gate), *FAILED)
+    account.report(gate, account.acquire(gate), Failure(token_refused=True, operation="get"))
+    account.clock.now += 5
+
+    turn = _try(account, gate)
+
+    assert turn.kind == "trial"
+    assert account.acquire(account.gate()).calls == 0
+    account.report(gate, turn, answered=True)
+    assert account.acquire(gate).calls == 10
+    assert account.acquire(gate).refused.keys() == {"get"}
+
+
+def test_a_report_from_before_a_key_was_taken_again_changes_nothing(account: Account) -> None:
+    gate = _add_refused(account)
+    account.clock.now += 5
+    late = _try(account, gate)
+    account.clock.now += 40
+    account.report(gate, _try(account, gate), answered=True)
+
+    account.report(gate, late, ADD_REFUSED)
+
+    assert account.acquire(gate).refused == {}
+
+
 # ── a helpdesk that fails now and then ───────────────────────────────────────────────────────────────────
 
 

@@ -18,8 +18,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from bridge.simulators.faults import LOGIN_PAGE, Fault, FaultRule
 from bridge.simulators.kapture.account import KaptureSimulator, KaptureSwitches
-from helpdesk.clients.kapture.client import Kapture
-from helpdesk.clients.secrets import Secret, token_in
+from helpdesk.clients.kapture.client import Kapture, kapture_keys_in
+from helpdesk.clients.secrets import Secret
 from helpdesk.clients.transport import Transport
 from helpdesk.errors import (
     FieldProblem,
@@ -95,7 +95,7 @@ def client(url: str, *tokens: str | Exception, read_timeout_s: float = 5, **sett
 def client_of(url: str, secrets: Any, read_timeout_s: float = 5, **settings: Any) -> Kapture:
     transport = Transport(url, connect_timeout_s=2, read_timeout_s=read_timeout_s, connections=10, tls=NO_TLS)
     kapture = KaptureSettings.model_validate({"url": url, "secret_arn": "arn"} | settings, by_name=True)
-    return Kapture(transport, Secret(secrets, "arn", token_in), kapture)
+    return Kapture(transport, Secret(secrets, "arn", kapture_keys_in), kapture)
 
 
 def soon() -> float:

@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge.errors import BridgeError
 from bridge.local import emulator, processes
-from bridge.local.helpdesks import HELPDESKS, LocalHelpdesk
+from bridge.local.helpdesks import HELPDESKS, LocalHelpdesk, Wish
 from bridge.local.state import StateFolder
 from bridge.stacks import local_stack
 from tests.deployment import LEDGER, Deployment
@@ -347,9 +347,7 @@ def running_ground(state: StateFolder, workers: int, trouble: Trouble) -> Iterat
     with state.locked():
         state.stop_all()
         try:
-            started = {
-                desk.name: local_stack.start_simulator(state, desk, desk.credentials) for desk in HELPDESKS
-            }
+            started = {desk.name: local_stack.start_simulator(state, desk, Wish()) for desk in HELPDESKS}
             helpdesk_urls = {
                 name: local_stack.ready_url(state, group.name, group) for name, group in started.items()
             }

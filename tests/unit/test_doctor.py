@@ -36,14 +36,6 @@ def test_the_forms_that_are_shipped_all_verify_their_sender(tmp_path: Path) -> N
     assert "only the form files" in result.stderr
 
 
-def test_a_probe_without_a_stack_is_a_mistake_in_the_command_line(tmp_path: Path) -> None:
-    result = CliRunner(mix_stderr=False).invoke(
-        cli.bridge, ["doctor", "--probe", "--state-dir", str(tmp_path)]
-    )
-
-    assert result.exit_code == 2
-
-
 def test_findings_can_be_read_by_programs(tmp_path: Path) -> None:
     (tmp_path / "open.yaml").write_text(OPEN)
     options = ["--json", "--forms", str(tmp_path), "--state-dir", str(tmp_path / "none")]

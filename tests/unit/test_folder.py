@@ -10,8 +10,10 @@ from click.testing import CliRunner, Result
 from bridge.cli import bridge
 from bridge.commands import folder_checks
 from bridge.generate import sources
+from bridge.learning import facts
 from bridge.local.folder import EXAMPLES, Folder
 from helpdesk.settings import KaptureSettings, Settings, SocialboardsSettings
+from tests.profiles import PROFILES
 
 KAPTURE = ["--helpdesk", "kapture", "--kapture-url", "https://acme.kapturecrm.com"]
 # Tied to the template's time-outs, or said by another setting: no operator's to choose.
@@ -283,3 +285,54 @@ def test_the_version_is_told() -> None:
 
 def test_the_examples_are_a_folder_like_any_other() -> None:
     assert [problems for problems in checked(EXAMPLES.root).values() if problems] == []
+
+
+# ── what was learnt of an account ────────────────────────────────────────────────────────────────────────
+
+
+def test_what_was_learnt_is_used_for_its_own_account_where_nobody_says_otherwise(tmp_path: Path) -> None:
+    profile = PROFILES["slow_and_escaping"]
+    facts.write(tmp_path / "helpdesk.kapture.json", profile.learnt)
+    here = {"KaptureUrl": "https://acme.kapturecrm.com", "KaptureGetLimit": "30"}
+
+    values, added = folder_checks.with_learnt(Folder(tmp_path), here)
+    running, _ = folder_checks.with_learnt(Folder(tmp_path), {}, here | {"KaptureGetLimit": "50"})
+    elsewhere, _ = folder_checks.with_learnt(Folder(tmp_path), {"KaptureUrl": "https://test.kapturecrm.com"})
+
+    learnt = {"KaptureEscapedTexts": "true", "SettleAfterSeconds": "120"}
+    assert values == here | learnt
+    assert {name: origin.learnt_at for name, origin in added.items()} == dict.fromkeys(
+        learnt, profile.learnt.learnt_at
+    )
+    assert running == learnt | {"KaptureGetLimit": "20"}
+    assert elsewhere == {"KaptureUrl": "https://test.kapturecrm.com"}
+
+
+def test_the_time_that_all_helpdesks_share_is_the_longest_and_taken_once_each_was_learnt(
+    tmp_path: Path,
+) -> None:
+    kapture = PROFILES["slow_and_escaping"].learnt
+    slower = {
+        "SettleAfterSeconds": kapture.settings["SettleAfterSeconds"].model_copy(update={"value": "600"})
+    }
+    address = "https://api.socialboards.com"
+    socialboards = kapture.model_copy(
+        update={"helpdesk": "socialboards", "address": address, "settings": slower}
+    )
+    here = {"KaptureUrl": kapture.address, "Helpdesks": "kapture,socialboards"}
+    facts.write(tmp_path / "helpdesk.kapture.json", kapture)
+    alone, _ = folder_checks.with_learnt(Folder(tmp_path), here)
+    facts.write(tmp_path / "helpdesk.socialboards.json", socialboards)
+    both, _ = folder_checks.with_learnt(Folder(tmp_path), here)
+
+    assert "SettleAfterSeconds" not in alone
+    assert both["SettleAfterSeconds"] == "600"
+
+
+def test_a_learnt_file_that_cannot_be_read_is_told(here: Path) -> None:
+    run("init", "mine", *KAPTURE, "--form", "contact")
+    (here / "mine" / "helpdesk.kapture.json").write_text('{"facts": 1}')
+
+    (problems,) = [problems for what, problems in checked(here / "mine").items() if what == "settings"]
+
+    assert problems[-1] == "Write it anew with: bridge learn"

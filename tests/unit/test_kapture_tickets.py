@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from helpdesk.clients.kapture.client import Kapture
-from helpdesk.clients.secrets import Secret, token_in
+from helpdesk.clients.kapture.client import Kapture, kapture_keys_in
+from helpdesk.clients.secrets import Secret
 from helpdesk.clients.transport import Reply, Transport
 from helpdesk.models import Requester, SubStatus, Ticket
 from helpdesk.settings import KaptureSettings
@@ -132,7 +132,7 @@ class OneSecret:
 def client(transport: Transport, **settings: Any) -> Kapture:
     secrets: Any = OneSecret()
     kapture = KaptureSettings.model_validate({"url": URL, "secret_arn": "arn"} | settings, by_name=True)
-    return Kapture(transport, Secret(secrets, "arn", token_in), kapture)
+    return Kapture(transport, Secret(secrets, "arn", kapture_keys_in), kapture)
 
 
 def got(zone: str = "Asia/Kolkata", **changes: Any) -> Ticket:

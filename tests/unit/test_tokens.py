@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from helpdesk.clients.secrets import MintedToken, RefreshCredentials, Secret, refresh_credentials_in, token_in
+from helpdesk.clients.kapture.client import kapture_keys_in
+from helpdesk.clients.secrets import MintedToken, RefreshCredentials, Secret, refresh_credentials_in
 from helpdesk.errors import HelpdeskError, UnavailableError
 
 LATECOMERS = 5
@@ -69,7 +70,7 @@ def codes_of_late_calls(slow: _Slow, call: Callable[[], object]) -> list[str]:
 
 def test_a_secret_that_cannot_be_read_is_asked_for_once_by_all_who_wait() -> None:
     slow = _Slow(unreachable)
-    secret = secret_of(slow, token_in)
+    secret = secret_of(slow, kapture_keys_in)
 
     assert codes_of_late_calls(slow, secret.current) == ["secret_unreadable"] * (1 + LATECOMERS)
     assert slow.calls == 1
@@ -81,7 +82,7 @@ def test_a_secret_that_cannot_be_read_is_asked_for_once_by_all_who_wait() -> Non
 
 def test_a_version_that_cannot_be_read_is_asked_for_once_by_all_who_wait() -> None:
     slow = _Slow(unreachable)
-    secret = secret_of(slow, token_in)
+    secret = secret_of(slow, kapture_keys_in)
 
     with ThreadPoolExecutor(1 + LATECOMERS) as pool:
         first = pool.submit(secret.version, fresh=True)

@@ -69,6 +69,8 @@ class KaptureSwitches(HelpdeskSwitches):
     """Tickets younger than this are not shown by a get."""
     get_most_ids: Annotated[int, Field(ge=0)] = 0
     """A get of more ids fails (observed in one account); 0 means no limit."""
+    keys: dict[str, str] = Field(default_factory=dict)
+    """The keys of single operations (observed: keys are made per API); the token opens the others."""
     marker_returned: bool = True
     """Whether get and pull show ticket details and extra blocks, or leave them empty as the samples do."""
     notes_returned: bool = False
@@ -167,7 +169,8 @@ class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
             )
 
     def _success(self, call: ReceivedCall, *, older: bool) -> object:
-        if call.headers.get("authorization") != f"Basic {self.token}":
+        key = self.switches.keys.get(call.operation, self.token)
+        if call.headers.get("authorization") != f"Basic {key}":
             raise RefusedError("Invalid Auth Key", 401)
         forms: dict[str, BodyForm] = {"get": "object", "pull": "any"}
         fields = _fields_of(call.body, forms.get(call.operation, self.switches.body_form))
@@ -360,9 +363,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
     parser.add_argument("--token", required=True, help="the API key that is accepted")
     parser.add_argument("--zone", default="Asia/Kolkata", help="the account's time zone")
+    parser.add_argument(
+        "--switches", type=KaptureSwitches.model_validate_json, help="JSON of what differs between accounts"
+    )
     parser.add_argument("--ready-file", type=Path, help='gets {"url": ..., "pid": ...} once it listens')
     options = parser.parse_args()
-    simulator = KaptureSimulator(token=options.token, zone=options.zone)
+    simulator = KaptureSimulator(token=options.token, zone=options.zone, switches=options.switches)
     run_in_foreground(simulator.app(), port=options.port, ready_file=options.ready_file)
 
 

@@ -218,9 +218,16 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
     parser.add_argument("--refresh-token", required=True, help="the refresh token that is accepted")
     parser.add_argument("--client-id", required=True, help="the client id that goes with it")
+    parser.add_argument(
+        "--switches",
+        type=SocialboardsSwitches.model_validate_json,
+        help="JSON of what differs between accounts",
+    )
     parser.add_argument("--ready-file", type=Path, help='gets {"url": ..., "pid": ...} once it listens')
     options = parser.parse_args()
-    simulator = SocialboardsSimulator(token=options.refresh_token, client_id=options.client_id)
+    simulator = SocialboardsSimulator(
+        token=options.refresh_token, client_id=options.client_id, switches=options.switches
+    )
     run_in_foreground(simulator.app(), port=options.port, ready_file=options.ready_file)
 
 

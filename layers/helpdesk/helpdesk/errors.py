@@ -44,7 +44,14 @@ class NotReachedError(UnavailableError):
 
 
 class UnauthorizedError(HelpdeskError):
-    """The helpdesk refuses our token. Nothing was done."""
+    """The helpdesk refuses our token. Nothing was done.
+
+    `operation` says whose key is refused; None where one token opens all operations.
+    """
+
+    def __init__(self, code: str, message: str, operation: str | None = None) -> None:
+        super().__init__(code, message)
+        self.operation = operation
 
 
 class OutcomeUnknownError(HelpdeskError):

@@ -2,10 +2,10 @@
 
 from functools import cached_property, partial
 
-from helpdesk.clients.kapture.client import Kapture
+from helpdesk.clients.kapture.client import Kapture, kapture_keys_in
 from helpdesk.clients.markers import Markers
 from helpdesk.clients.port import HelpdeskClient
-from helpdesk.clients.secrets import MintedToken, Secret, marker_keys_in, refresh_credentials_in, token_in
+from helpdesk.clients.secrets import MintedToken, Secret, marker_keys_in, refresh_credentials_in
 from helpdesk.clients.socialboards.client import Minter, Socialboards
 from helpdesk.clients.transport import Transport
 from helpdesk.runtime.base_parts import BaseParts
@@ -26,8 +26,8 @@ class Parts(BaseParts):
         kapture, socialboards = self.settings.kapture, self.settings.socialboards
         clients: list[HelpdeskClient] = []
         if kapture:
-            token = Secret(self.clients.secretsmanager, kapture.secret_arn, token_in)
-            clients.append(Kapture(self.transport("kapture", kapture.url), token, kapture))
+            keys = Secret(self.clients.secretsmanager, kapture.secret_arn, kapture_keys_in)
+            clients.append(Kapture(self.transport("kapture", kapture.url), keys, kapture))
         if socialboards:
             transport = self.transport("socialboards", socialboards.url)
             minted = MintedToken(

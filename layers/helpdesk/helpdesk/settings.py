@@ -167,10 +167,11 @@ class Settings(_Settings):
     marker_key_secret_arn: str
     connect_timeout_s: Annotated[float, Field(gt=0, le=10)] = 3.0
     read_timeout_s: Annotated[float, Field(gt=0, le=25)] = 15.0
-    # How long a helpdesk may take to show a new ticket; only after that does a ticket count as absent.
+    # How long a helpdesk may take to show a new ticket; only after that does a ticket count as absent, and
+    # later still where a list was seen to lack a ticket for more than half as long.
     settle_after_s: Annotated[float, Field(ge=0)] = 900
-    # How long a record in doubt stays out of sight: a little longer than resolve_doubts's minute.
-    doubt_s: Annotated[float, Field(ge=1)] = 75
+    # How long a record in doubt stays out of sight: its outcome is published when it comes back.
+    doubt_s: Annotated[float, Field(ge=1)] = 20
     # The most calls of one run of resolve_doubts.
     doubt_calls: Annotated[int, Field(ge=1)] = 10
     lease_s: Annotated[int, Field(ge=5)] = 40

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from tests.faults.checker.mishaps import LOST, OUTAGES, REFUSED, Outage, Risks
+from tests.faults.checker.mishaps import LOST, OUTAGES, REFUSED, TOKEN, Outage, Risks
 from tests.faults.checker.world import HELPDESKS, World
 
 type Family = Callable[[str], World]
@@ -36,13 +36,17 @@ def outage(seed: str) -> World:
     chance = world.chance
     helpdesk, begins = chance.choice(HELPDESKS), world.began_at + chance.uniform(0, 60)
     lasts_s = math.exp(chance.uniform(math.log(5 * _MINUTE_S), math.log(6 * _HOUR_S)))
-    kind = chance.choice((*OUTAGES, "paused"))
+    kind = chance.choice((*OUTAGES, TOKEN, TOKEN, "paused"))
     if kind == "paused":
         world.turns.at(begins, lambda: world.pause(helpdesk))
         world.turns.at(begins + lasts_s, lambda: world.resume(helpdesk))
         # No call comes in between, but for those that were under way.
         kind = ""
-    world.mishaps.outages.append(Outage(helpdesk, kind, begins, begins + lasts_s))
+    operations: frozenset[str] = frozenset()
+    if kind == TOKEN and helpdesk == "kapture":
+        # Each operation has a key of its own.
+        operations = frozenset(chance.sample(("add", "update", "get", "pull"), chance.randint(1, 3)))
+    world.mishaps.outages.append(Outage(helpdesk, kind, begins, begins + lasts_s, operations=operations))
     world.mishaps.calm_at = begins + lasts_s
     # What is under way when it begins; one that dies then closes no gate.
     may_act = kill or kind in (*LOST, "503")

@@ -31,7 +31,7 @@ class Risks:
 class Outage:
     """A stretch in which a helpdesk answers nothing but one kind; a share of calls it acts on all the same.
 
-    Without a kind it answers, and is not asked. It may go on answering reads.
+    Without a kind it answers, and is not asked. It may go on answering reads, or hit some operations only.
     """
 
     helpdesk: str
@@ -40,10 +40,13 @@ class Outage:
     ends: float
     acts: float = 0.0
     spares_reads: bool = False
+    # None of them means all.
+    operations: frozenset[str] = frozenset()
 
     def befalls(self, helpdesk: str, operation: str, now: float) -> bool:
         """Whether a call is answered with its kind."""
         is_spared = self.spares_reads and operation in _READS
+        is_spared |= bool(self.operations) and operation not in self.operations
         return (
             bool(self.kind) and helpdesk == self.helpdesk and self.begins <= now < self.ends and not is_spared
         )

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from tests.faults.checker.line import Arrived
-from tests.faults.checker.mishaps import LOST
+from tests.faults.checker.mishaps import LOST, TOKEN
 from tests.faults.checker.world import HELPDESKS, MOST_ATTEMPTS, Asked, State, World, state_of
 
 # What had been admitted before a gate was closed may still be on its way for so long.
@@ -16,6 +16,8 @@ _COMES_BACK_S = 2 * 3600.0
 _MOST_AGE_S = 13.5 * 86_400
 # No probe follows another sooner, but for what each takes until it arrives.
 _FIRST_PROBE_S = 4.0
+# What nothing holds back ends so soon, also where its function dies once.
+_USUAL_S = 600.0
 
 
 def broken(world: World) -> list[str]:
@@ -31,6 +33,7 @@ def broken(world: World) -> list[str]:
         *_within_budget(world),
         *_changes_told(world),
         *_spared(world),
+        *_by_their_keys(world),
         *_in_time(world),
     ]
 
@@ -192,6 +195,25 @@ def _spared(world: World) -> Iterator[str]:
         for text, times in lost.items():
             if times > MOST_ATTEMPTS:
                 yield f"{text} was sent to {helpdesk} {times} times, and answered never"
+
+
+def _by_their_keys(world: World) -> Iterator[str]:
+    """A refused key holds back its operation only, which is tried by one call at a time."""
+    for outage in world.mishaps.outages:
+        for operation in outage.operations:
+            calls = world.arrived[outage.helpdesk]
+            refused = sorted(call.at for call in calls if (call.operation, call.kind) == (operation, TOKEN))
+            tries = [at for at in refused if at > refused[0] + _UNDER_WAY_S]
+            for one, other in pairwise(tries):
+                if other - one < _FIRST_PROBE_S:
+                    yield f"{outage.helpdesk} refuses our key, and got two {operation} in {other - one:.1f} s"
+                    break
+        for asked in world.asked.values():
+            is_free = outage.operations and asked.operation not in outage.operations
+            is_during = asked.helpdesk == outage.helpdesk and outage.begins < asked.at < outage.ends
+            late_s = asked.finals[0]["at"] - asked.at if asked.finals else 0.0
+            if is_free and is_during and "reference" not in asked.body and late_s > _USUAL_S:
+                yield f"{asked.name} ended after {late_s:.0f} s, and its key was not refused"
 
 
 def _text_of(call: Arrived) -> str | None:

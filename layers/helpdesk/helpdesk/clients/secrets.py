@@ -4,9 +4,9 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -144,12 +144,36 @@ class RefreshCredentials:
     client_id: str
 
 
-def token_in(text: str) -> str:
-    """The token in a secret's text: `{"token": "..."}`, or the token alone."""
-    usable = _usable(_fields_in(text, alone="token").get("token"))
-    if usable is None:
+@dataclass(frozen=True)
+class OperationKeys:
+    """The keys of a helpdesk: `own` holds those of single operations, `token` opens the others.
+
+    None stands for a key that is missing, or that no header can hold.
+    """
+
+    token: str | None = field(repr=False)
+    own: Mapping[str, str | None] = field(repr=False)
+
+    def get(self, operation: str) -> str | None:
+        """The key of an operation, if the secret holds one."""
+        return self.own.get(operation, self.token)
+
+    def of(self, operation: str) -> str:
+        """The key of an operation. Raises UnauthorizedError where the secret holds none."""
+        key = self.get(operation)
+        if key is None:
+            raise UnauthorizedError("key_missing", f"the secret holds no usable key for {operation}")
+        return key
+
+
+def keys_in(text: str, operations: Collection[str]) -> OperationKeys:
+    """The keys in a secret's text: `{"token": "...", "get": "..."}`, or the token alone."""
+    fields = _fields_in(text, alone="token")
+    token = _usable(fields.get("token"))
+    own = {operation: _usable(fields[operation]) for operation in operations if operation in fields}
+    if token is None and not any(own.values()):
         raise UnauthorizedError("secret_malformed", 'the secret holds neither {"token": "..."} nor a token')
-    return usable
+    return OperationKeys(token, own)
 
 
 def refresh_credentials_in(text: str) -> RefreshCredentials:
@@ -214,7 +238,7 @@ def _again(failure: UnavailableError | UnauthorizedError) -> UnavailableError | 
     """A copy for another thread: each raises an error of its own."""
     if isinstance(failure, UnavailableError):
         return UnavailableError(failure.code, failure.message, failure.retry_after)
-    return UnauthorizedError(failure.code, failure.message)
+    return UnauthorizedError(failure.code, failure.message, failure.operation)
 
 
 class MintedToken:

@@ -10,6 +10,13 @@ The gate is a circuit breaker and a rate limit together. The breaker's states, e
 Nothing but a harmless read is sent into a closed gate, one at a time. An operator can pause it, which no
 probe undoes.
 
+Where each operation has a key of its own, a refused key holds back its operation only. It is a state beside
+the breaker's: a refusal is an answer, so the helpdesk is there.
+
+    (free) ── its key is refused ──► refused       also by a background read, since the key is the same
+    refused ── the try is answered ──► (free)      a try is one call, of any kind: a refused call does nothing
+    refused ── the try is refused ──► refused      the next try comes later, with a changed secret at once
+
 The budget bounds the calls of the whole account, probes included, in any stretch of a period's length. The
 period is cut into slots: what the slots of the last period, and a little more, have drawn is subtracted from
 the limit. The "little more" makes up for the slots' edges and for the moment between drawing and calling. A
@@ -28,7 +35,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -72,6 +79,22 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class RefusedKey:
+    """The key of one operation that the helpdesk refuses."""
+
+    # Why, and the secret's version that holds it.
+    code: str
+    version: str
+    # When it was first refused, and not taken since.
+    since: float
+    next_try_at: float
+    # How long the last wait for a try was.
+    wait_s: float = 0.0
+    # The secret has changed since, and nothing has tried it yet.
+    is_replaced: bool = False
+
+
+@dataclass(frozen=True)
 class GateState:
     """The gate's item at one read."""
 
@@ -97,6 +120,8 @@ class GateState:
     draws: int = 0
     # The latest retry time that was given out.
     booked_until: float = 0.0
+    # The refused keys, by their operation.
+    refused: Mapping[str, RefusedKey] = field(default_factory=dict)
 
     @property
     def calm_since(self) -> float:
@@ -125,6 +150,10 @@ class Permit:
     # Calls drawn and not yet spent, and the time of the draw.
     left: int = field(default=0, compare=False)
     drawn_at: float = field(default=0.0, compare=False)
+    # The seconds until a try, by operation: the permit is not for these, since their keys are refused.
+    refused: Mapping[str, float] = field(default_factory=dict, compare=False)
+    # The operation whose refused key may be tried by this one call, and what is written of that try.
+    tries: tuple[str, RefusedKey] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -133,6 +162,9 @@ class Failure:
 
     token_refused: bool = False
     retry_after: float | None = None
+    # Of a refused key: its operation, where each has a key of its own, and why it is refused.
+    operation: str | None = None
+    code: str = TOKEN_REFUSED
 
 
 class Gate:
@@ -185,6 +217,7 @@ class Gate:
             answer = self._acquire_once(state, wanted, version, harmless=harmless)
             if isinstance(answer, Permit):
                 answer.calm_since = state.calm_since
+                answer.refused = self._waits(state)
                 if state.forgiven is not None and self._clock() - state.opened_at < _FORGIVING_S:
                     answer.forgiven = state.forgiven
                 return answer
@@ -210,20 +243,47 @@ class Gate:
         """The right to make one background read; a `spare` one takes only what requests leave over."""
         state = self.read()
         for _ in range(_TRIES):
-            now = self._clock()
-            if state.paused or state.closed or now < state.reads_at:
-                code = "paused" if state.paused else f"gate_closed_{state.reason or ASKED_TO_WAIT}"
-                until = state.next_probe_at if state.closed else state.reads_at
-                return Permit(0, code, max(until - now, 1.0))
-            if not self._budget.limit:
-                return Permit(1, kind="read")
-            _, free = self._counted(state, now)
-            kept = math.ceil(self._budget.limit * _KEPT_FOR_REQUESTS)
-            if spare and (free <= kept or state.booked_until > now):
-                return Permit(0, OVER_BUDGET, self._slot_s * _SLOTS)
-            answer = self._draw(state, 1)
+            answer = self._acquire_read_once(state, spare=spare)
             if isinstance(answer, Permit):
-                answer.kind = "read"
+                answer.refused = self._waits(state)
+                return answer
+            state = answer
+        return Permit(0, OVER_BUDGET, 1.0)
+
+    def _acquire_read_once(self, state: GateState, *, spare: bool) -> Permit | GateState:
+        now = self._clock()
+        if state.paused or state.closed or now < state.reads_at:
+            code = "paused" if state.paused else f"gate_closed_{state.reason or ASKED_TO_WAIT}"
+            until = state.next_probe_at if state.closed else state.reads_at
+            return Permit(0, code, max(until - now, 1.0))
+        if not self._budget.limit:
+            return Permit(1, kind="read")
+        _, free = self._counted(state, now)
+        kept = math.ceil(self._budget.limit * _KEPT_FOR_REQUESTS)
+        if spare and (free <= kept or state.booked_until > now):
+            return Permit(0, OVER_BUDGET, self._slot_s * _SLOTS)
+        answer = self._draw(state, 1)
+        if isinstance(answer, Permit):
+            answer.kind = "read"
+        return answer
+
+    def acquire_try(
+        self,
+        operation: str,
+        token_version: Callable[[], str | None],
+        *,
+        kind: Kind = "calls",
+        harmless: bool = False,
+    ) -> Permit:
+        """The right to make one call of an operation whose key is refused, if its try is due.
+
+        During a trial a call that is not `harmless` is the trial as well.
+        """
+        state = self.read()
+        version = cache(token_version)
+        for _ in range(_TRIES):
+            answer = self._try(state, operation, version, "trial" if state.trial and not harmless else kind)
+            if isinstance(answer, Permit):
                 return answer
             state = answer
         return Permit(0, OVER_BUDGET, 1.0)
@@ -283,6 +343,11 @@ class Gate:
         is probed at once. When it has just opened again, it takes three failures in a row, in one batch or
         several.
         """
+        refused = {failure.operation: failure for failure in failures if failure.operation}
+        failures = [failure for failure in failures if not failure.operation]
+        self._report_keys(permit, refused, failures, answered, token_version)
+        # To a call into a closed gate, or the first after it, a refusal is an answer too.
+        answered = answered or (bool(refused) and permit.kind in ("probe", "trial"))
         waits_s = [failure.retry_after for failure in failures if failure.retry_after is not None]
         wait_s = min(max([1.0, *waits_s]), _LONGEST_WAIT_S)
         if permit.kind == "read":
@@ -406,6 +471,87 @@ class Gate:
         turn.left, turn.drawn_at = int(bool(self._budget.limit)), now
         return beaten or turn
 
+    # ── refused keys ─────────────────────────────────────────────────────────────────────────────────────
+
+    def note_replaced(self, operation: str, token_version: Callable[[], str | None]) -> None:
+        """Records that the secret has changed since this key was refused: the next call is its try."""
+        refused = self.read().refused.get(operation)
+        version = token_version() if refused else None
+        if refused and version is not None and version != refused.version:
+            replaced = replace(
+                refused, version=version, next_try_at=self._clock(), wait_s=0.0, is_replaced=True
+            )
+            self._write_key(operation, refused, replaced)
+
+    def _waits(self, state: GateState) -> dict[str, float]:
+        return {
+            operation: max(refused.next_try_at - self._clock(), 1.0)
+            for operation, refused in state.refused.items()
+        }
+
+    def _try(
+        self, state: GateState, operation: str, token_version: Callable[[], str | None], kind: Kind
+    ) -> Permit | GateState:
+        """The right to try a refused key, or the reason why not, or the state written since."""
+        now = self._clock()
+        code = f"gate_closed_{TOKEN_REFUSED}"
+        refused = state.refused.get(operation)
+        is_trial_out = kind == "trial" and now < state.trial_at
+        if refused is None or state.paused or state.closed or is_trial_out:
+            return Permit(0, code, 1.0)
+        version = token_version()
+        changed = version is not None and version != refused.version
+        if not changed and now < refused.next_try_at:
+            return Permit(0, code, max(refused.next_try_at - now, 1.0))
+        begun = replace(
+            refused,
+            # A new version is worth one try out of turn.
+            version=version or refused.version,
+            next_try_at=now + self._probe_lease_s,
+            wait_s=0.0 if changed else refused.wait_s,
+        )
+        turn = Permit(1, code, 1.0, kind, waited_s=state.trial_s, tries=(operation, begun))
+        name = _key_name(operation)
+        sets: dict[str, Value] = {name: _key_text(begun)}
+        seen: dict[str, Value] = {name: _key_text(refused)}
+        if kind == "trial":
+            sets["trial_at"] = now + self._probe_lease_s
+            seen |= {"trial": True, "trial_at": state.trial_at}
+        return self._one_call(state, turn, sets, seen)
+
+    def _report_keys(
+        self,
+        permit: Permit,
+        refused: Mapping[str, Failure],
+        failures: Sequence[Failure],
+        answered: bool,
+        token_version: str | None,
+    ) -> None:
+        operation, begun = permit.tries or ("", None)
+        now = self._clock()
+        for name, failure in refused.items():
+            before = begun if name == operation else None
+            wait_s = min(max(2 * before.wait_s if before else 0.0, _FIRST_TOKEN_PROBE_S), _LAST_PROBE_S)
+            since = before.since if before else now
+            again = RefusedKey(failure.code, token_version or "-", since, now + wait_s, wait_s)
+            self._write_key(name, before, again)
+        if begun is None or operation in refused:
+            return
+        if answered:
+            self._write_key(operation, begun, None)
+        elif not failures:
+            # It needed no call: the next gets its turn.
+            self._write_key(operation, begun, replace(begun, next_try_at=now))
+
+    def _write_key(self, operation: str, before: RefusedKey | None, after: RefusedKey | None) -> None:
+        """Writes what is known of a key, unless another process has done so since `before`."""
+        name = _key_name(operation)
+        seen = {name: _key_text(before) if before else None}
+        if after:
+            self._write({name: _key_text(after)}, seen)
+        else:
+            self._write({}, seen, removes=(name,))
+
     # ── the budget ───────────────────────────────────────────────────────────────────────────────────────
 
     def _draw(self, state: GateState, wanted: int) -> Permit | GateState:
@@ -471,8 +617,17 @@ class Gate:
         return None
 
 
+_KEY = "key_"
 _FIELDS = tuple(each.name for each in fields(GateState))
 _CLOSED = ("closed", "reason", "next_probe_at", "probe_s", "refused_version")
+
+
+def _key_name(operation: str) -> str:
+    return f"{_KEY}{operation}"
+
+
+def _key_text(refused: RefusedKey) -> str:
+    return json.dumps(asdict(refused))
 
 
 def _longer(permit: Permit) -> float:
@@ -486,4 +641,9 @@ def _state_in(item: Item) -> GateState:
     state: dict[str, Any] = {name: item[name] for name in _FIELDS if name in item}
     state |= {name: int(state[name]) for name in ("forgiven", "draws") if name in state}
     state["drawn"] = tuple((slot, calls) for slot, calls in json.loads(item.get("drawn", "[]")))
+    state["refused"] = {
+        name.removeprefix(_KEY): RefusedKey(**json.loads(text))
+        for name, text in item.items()
+        if name.startswith(_KEY)
+    }
     return GateState(**state)

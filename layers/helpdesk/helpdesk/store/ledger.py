@@ -396,6 +396,29 @@ class Ledger:
         """Whether this field of this helpdesk has ever returned a marker."""
         return bool(self._table.get(f"marker#{helpdesk}#{field}"))
 
+    def note_list(self, helpdesk: str) -> None:
+        """Records that a list of this helpdesk's tickets could be read."""
+        self._table.update(_lists_key(helpdesk), sets={"read_at": self._clock()})
+
+    def list_seen(self, helpdesk: str) -> bool:
+        """Whether a list of this helpdesk's tickets could ever be read."""
+        return "read_at" in self._table.get(_lists_key(helpdesk))
+
+    def note_delay(self, helpdesk: str, seconds: float) -> None:
+        """Records how long a list lacked a new ticket; the longest time is kept."""
+        with suppress(ConditionError):
+            self._table.update(
+                _lists_key(helpdesk),
+                sets={"longest_delay": seconds, "delayed_at": self._clock()},
+                condition="attribute_not_exists(longest_delay) OR longest_delay < :seconds",
+                values={"seconds": seconds},
+            )
+
+    def longest_delay(self, helpdesk: str) -> float:
+        """The longest time for which a list was seen to lack a new ticket; 0 if none was."""
+        delay: float = self._table.get(_lists_key(helpdesk)).get("longest_delay", 0.0)
+        return delay
+
     def note_zone(self, helpdesk: str, zone: ZoneInfo, *, fits: bool) -> None:
         """Records whether the times of a look-up fit this zone."""
         self._table.put({"pk": f"zone#{helpdesk}#{zone.key}", "fits": fits})
@@ -619,6 +642,10 @@ def _open_moment(claim: Claim, moment: float) -> str:
 
 def _ticket_key(helpdesk: str, ticket_id: str) -> str:
     return f"ticket#{helpdesk}#{ticket_id}"
+
+
+def _lists_key(helpdesk: str) -> str:
+    return f"lists#{helpdesk}"
 
 
 def _reference_key(helpdesk: str, source: str, reference: str) -> str:

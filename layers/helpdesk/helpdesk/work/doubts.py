@@ -1,6 +1,6 @@
 """Resolves doubts: finds out whether a request happened, by looking for its marker."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
@@ -9,6 +9,7 @@ from helpdesk.clients.port import COMMENT, HelpdeskClient
 from helpdesk.errors import HelpdeskError, OutcomeUnknownError, RejectedError, UnavailableError
 from helpdesk.models import Operation, Outcome, OutcomeKind, Ticket
 from helpdesk.runtime.base_parts import BaseParts
+from helpdesk.store.gate import RefusedKey
 from helpdesk.store.ledger import MAX_ATTEMPTS, Ledger, Receipt
 from helpdesk.work.health import MOST_DOUBTS, probe_closed_gates, record_health
 from helpdesk.work.helpdesks import Helpdesks
@@ -17,6 +18,11 @@ from helpdesk.work.helpdesks import Helpdesks
 _BEFORE = timedelta(minutes=5)
 _AFTER = timedelta(minutes=15)
 _DAY = timedelta(days=1)
+# A ticket counts as absent after so many times the longest delay seen, at the earliest after a minute.
+_SAFE_TIMES = 2
+_SAFE_S = 60.0
+# Between two lists that are further apart, nobody knows when the ticket began to show.
+_APART_S = 120.0
 # A ticket created further away from its call than this was made in another zone.
 _FITS_S = 1200
 
@@ -37,6 +43,12 @@ class _Run:
     days: dict[date, _Day]
     # Calls that this run may still make.
     calls: int
+    # The days as earlier runs pulled them.
+    earlier: Mapping[date, _Day] = field(default_factory=dict)
+    # After how long a ticket that does not show counts as absent.
+    settle_s: float = 0.0
+    # What is known of our key for lists, if the helpdesk refuses it.
+    pull_key: RefusedKey | None = None
     _owners: dict[object, dict[str | None, Ticket]] = field(default_factory=dict)
 
     def ticket_of(
@@ -102,15 +114,17 @@ class DoubtResolver:
         # A process that began before the key was changed does not know the markers of newer ones.
         self._markers.reread()
         now = self._clock()
+        settle_s = self._settle_s(helpdesk)
         adds = [doubt for doubt in doubts if _is_add(doubt)]
         places = {doubt.marker_field or helpdesk.marker_field for doubt in adds} | {helpdesk.marker_field}
-        days = dict.fromkeys(day for doubt in adds for day in self._days_of(helpdesk, doubt))
+        days = dict.fromkeys(day for doubt in adds for day in self._days_of(helpdesk, doubt, settle_s))
         # For adds about to count as absent the neighbouring days are pulled too: nothing else shows that the
         # helpdesk's zone is another one.
-        late = [doubt for doubt in adds if now - doubt.doubtful_since >= self._settle_after_s]
+        late = [doubt for doubt in adds if now - doubt.doubtful_since >= settle_s]
         days |= dict.fromkeys(day for doubt in late for day in self._days_around(helpdesk, doubt))
         known = self._days.get(helpdesk.name, {})
-        run = _Run(now, {day: known[day] for day in days if day in known}, self._most_calls)
+        kept = {day: known[day] for day in days if day in known}
+        run = _Run(now, kept, self._most_calls, known, settle_s)
         self._days[helpdesk.name] = run.days
         # The day that was pulled longest ago comes first.
         for day in sorted(days, key=lambda day: known[day].at if day in known else 0.0):
@@ -139,17 +153,38 @@ class DoubtResolver:
                 run.days[day] = _Day(0.0, marked)
                 continue
             run.days[day] = _Day(now, marked)
+        if adds and not all(day in run.days and run.days[day].at == now for day in days):
+            run.pull_key = self._helpdesks.gate(helpdesk.name).read().refused.get("pull")
         return run
 
     def _learn(
         self, helpdesk: HelpdeskClient, places: Collection[str], pulled: Sequence[Ticket], now: float
     ) -> None:
-        """Records which fields give markers back, and whether days begin where the settings say."""
+        """Records that lists can be read, which fields give markers back, and whether the zone fits."""
+        self._ledger.note_list(helpdesk.name)
         for place in places:
             if place != OFF and any(self._markers.is_ours(marker_in(ticket, place)) for ticket in pulled):
                 self._ledger.note_marker(helpdesk.name, place)
         if any(ticket.created_at and ticket.created_at.timestamp() > now + _FITS_S for ticket in pulled):
             self._ledger.note_zone(helpdesk.name, helpdesk.zone, fits=False)
+
+    def _settle_s(self, helpdesk: HelpdeskClient) -> float:
+        """After how long a ticket that does not show counts as absent: never before what has been seen."""
+        seen_s = self._ledger.longest_delay(helpdesk.name)
+        return max(self._settle_after_s, _SAFE_TIMES * seen_s, _SAFE_S if seen_s else 0.0)
+
+    def _learn_delay(self, helpdesk: HelpdeskClient, doubt: Receipt, ticket: Ticket, run: _Run) -> None:
+        """Records how late a ticket showed, if an earlier list that was read after its call lacks it."""
+        for day, shown in run.days.items():
+            before = run.earlier.get(day)
+            if ticket not in shown.tickets or before is None or before.at < doubt.doubtful_since:
+                continue
+            if any(earlier.ticket_id == ticket.ticket_id for earlier in before.tickets):
+                continue
+            seconds = min(self._clock(), before.at + _APART_S) - doubt.claimed_at
+            extra = {"helpdesk": helpdesk.name, "seconds": round(seconds)}
+            self._logger.info("a ticket showed late", extra=extra)
+            self._ledger.note_delay(helpdesk.name, seconds)
 
     def _settle(self, helpdesk: HelpdeskClient, doubt: Receipt, run: _Run, deadline: float) -> str:
         if not _is_add(doubt):
@@ -160,14 +195,17 @@ class DoubtResolver:
                 fits = abs(ticket.created_at.timestamp() - doubt.claimed_at) <= _FITS_S
                 self._ledger.note_zone(helpdesk.name, helpdesk.zone, fits=fits)
             self._ledger.finish(doubt.claim, _success_of(doubt, ticket))
+            self._learn_delay(helpdesk, doubt, ticket, run)
             return "found"
         # A list that was pulled while the call was under way shows nothing.
-        since = doubt.doubtful_since + self._settle_after_s
+        since = doubt.doubtful_since + run.settle_s
         if run.at < since:
             return "waiting"
         age = run.at - doubt.claimed_at
-        days = (*self._days_of(helpdesk, doubt), *self._days_around(helpdesk, doubt))
+        days = (*self._days_of(helpdesk, doubt, run.settle_s), *self._days_around(helpdesk, doubt))
         is_pulled = all(day in run.days and run.days[day].at >= since for day in days)
+        if not is_pulled and run.pull_key and self._is_unusable(helpdesk, run, run.pull_key):
+            return self._park(doubt, "the helpdesk refuses our key for pull, so it cannot be looked up")
         if not is_pulled or not self._ledger.zone_fits(helpdesk.name, helpdesk.zone):
             if age < self._give_up_s:
                 return "waiting"
@@ -178,6 +216,19 @@ class DoubtResolver:
             return self._park(doubt, "it was tried too often without an answer")
         self._ledger.reopen(doubt, "absent")
         return "absent"
+
+    def _is_unusable(self, helpdesk: HelpdeskClient, run: _Run, key: RefusedKey) -> bool:
+        """Whether nobody is likely to mend our key for lists soon.
+
+        A key that was taken before has expired, or is being changed: doubts wait for it.
+        """
+        if run.at < key.since + run.settle_s or key.code not in ("key_missing", "token_refused"):
+            return False
+        return key.code == "key_missing" or not (
+            self._ledger.list_seen(helpdesk.name)
+            # Earlier versions noted markers only, and those come back in lists.
+            or self._ledger.marker_seen(helpdesk.name, helpdesk.marker_field)
+        )
 
     def _ticket_of(self, helpdesk: HelpdeskClient, doubt: Receipt, run: _Run) -> Ticket | None:
         if doubt.claim.marker:
@@ -213,10 +264,10 @@ class DoubtResolver:
             return "waiting" if age < self._give_up_s else self._park(doubt, "could not be asked")
         if comments is None:
             return self._park(doubt, "whether the comment was written cannot be looked up")
-        return self._settle_comment(helpdesk, doubt, set(map(last_marker, comments)), run.at)
+        return self._settle_comment(helpdesk, doubt, set(map(last_marker, comments)), run)
 
     def _settle_comment(
-        self, helpdesk: HelpdeskClient, doubt: Receipt, markers: set[str | None], now: float
+        self, helpdesk: HelpdeskClient, doubt: Receipt, markers: set[str | None], run: _Run
     ) -> str:
         shown = any(map(self._markers.is_ours, markers))
         if shown:
@@ -225,7 +276,7 @@ class DoubtResolver:
             self._ledger.mark(doubt.claim, COMMENT)
             self._ledger.reopen(doubt, "found")
             return "found"
-        if now - doubt.doubtful_since < self._settle_after_s:
+        if run.at - doubt.doubtful_since < run.settle_s:
             return "waiting"
         if not shown and not self._ledger.marker_seen(helpdesk.name, COMMENT):
             return self._park(doubt, "comments do not come back with their markers, so it may stand unseen")
@@ -239,10 +290,10 @@ class DoubtResolver:
         field = doubt.marker_field or helpdesk.marker_field
         return field != OFF and self._ledger.marker_seen(helpdesk.name, field)
 
-    def _days_of(self, helpdesk: HelpdeskClient, doubt: Receipt) -> list[date]:
+    def _days_of(self, helpdesk: HelpdeskClient, doubt: Receipt, settle_s: float) -> list[date]:
         """The days on which the helpdesk may say that the ticket was made."""
         called = datetime.fromtimestamp(doubt.claimed_at, UTC)
-        last = called + max(_AFTER, timedelta(seconds=self._settle_after_s))
+        last = called + max(_AFTER, timedelta(seconds=settle_s))
         first_day, last_day = (at.astimezone(helpdesk.zone).date() for at in (called - _BEFORE, last))
         return [first_day + number * _DAY for number in range((last_day - first_day).days + 1)]
 

@@ -11,7 +11,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from helpdesk.errors import HelpdeskError
 from helpdesk.runtime.metrics import HelpdeskMetrics
-from helpdesk.store.gate import TOKEN_REFUSED, GateState
+from helpdesk.store.gate import TOKEN_REFUSED, GateState, RefusedKey
 from helpdesk.store.ledger import Ledger
 from helpdesk.work.helpdesks import Helpdesks
 
@@ -43,6 +43,10 @@ def record_health(helpdesks: Helpdesks, ledger: Ledger, metrics: Metrics, clock:
         helpdesk_metrics.count(helpdesk, "InDoubt", len(doubts))
         helpdesk_metrics.share(helpdesk, "BudgetPercent", 100 * gate.used(state))
         refused = max(refused, float(state.closed and state.reason == TOKEN_REFUSED))
+        for operation, key in state.refused.items():
+            if not key.is_replaced and not _is_absent_on_purpose(operation, key):
+                refused = 1.0
+                helpdesk_metrics.count(helpdesk, f"{operation.capitalize()}KeyRefused")
         paused = max(paused, float(state.paused))
         contradicted += not ledger.zone_fits(helpdesk, helpdesks[helpdesk].zone)
         down_s = max(down_s, _down_s(state, now))
@@ -58,6 +62,11 @@ def record_health(helpdesks: Helpdesks, ledger: Ledger, metrics: Metrics, clock:
         metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
     for name, seconds in {"DownSeconds": down_s, "DoubtSeconds": doubt_s, "OldestSeconds": doubt_s}.items():
         metrics.add_metric(name=name, unit=MetricUnit.Seconds, value=seconds)
+
+
+def _is_absent_on_purpose(operation: str, key: RefusedKey) -> bool:
+    """An account may have no key for lists: then `bridge doctor` says what is off, and no alarm does."""
+    return operation == "pull" and key.code == "key_missing"
 
 
 def _down_s(state: GateState, now: float) -> float:

@@ -26,7 +26,7 @@ from helpdesk.models import (
     Ticket,
     identity_of,
 )
-from helpdesk.store.gate import OVER_BUDGET, Failure, Gate, Permit
+from helpdesk.store.gate import OVER_BUDGET, Failure, Gate, Kind, Permit
 from helpdesk.store.watchlist import Watchlist
 
 # How many calls one background get, or the gets of a batch, may make to find the bad ids among good ones.
@@ -42,6 +42,15 @@ _OUR_CODES = {
     "ticket_busy",
     "unknown_reference",
     "out_of_time",
+}
+
+
+type _HarmlessCall = Callable[[HelpdeskClient, float], object]
+# No ticket is of that day: its list shows only whether our key is taken.
+_LONG_AGO = date(2000, 1, 1)
+_HARMLESS: Mapping[str, _HarmlessCall] = {
+    "get": lambda client, deadline: client.probe(deadline),
+    "pull": lambda client, deadline: client.pull(_LONG_AGO, deadline),
 }
 
 
@@ -107,6 +116,7 @@ class Helpdesks:
         helpdesk = request.helpdesk
         calls = self.calls_for(helpdesk, len(request.ticket_ids))
         permit = self.acquire(helpdesk, calls, deadline, harmless=True)
+        permit = self._for_operation(helpdesk, permit, "get")
         if permit.calls < calls:
             self.report(helpdesk, permit, [])
             raise UnavailableError(permit.code, "the helpdesk cannot be asked now", permit.retry_after)
@@ -125,11 +135,11 @@ class Helpdesks:
 
     def comments(self, helpdesk: str, ticket_id: str, deadline: float) -> list[str] | None:
         """The comments of a ticket; None where the helpdesk does not give them. Raises HelpdeskError."""
-        return self._read(helpdesk, lambda client: client.comments(ticket_id, deadline))
+        return self._read(helpdesk, "get", lambda client: client.comments(ticket_id, deadline))
 
     def pull(self, helpdesk: str, day: date, deadline: float) -> list[Ticket]:
         """The tickets created on a day of the helpdesk's own zone. Raises HelpdeskError."""
-        return self._read(helpdesk, lambda client: client.pull(day, deadline))
+        return self._read(helpdesk, "pull", lambda client: client.pull(day, deadline))
 
     def get_with_spare_budget(
         self, helpdesk: str, ticket_ids: Sequence[str], deadline: float
@@ -141,19 +151,23 @@ class Helpdesks:
         """
 
         def get(part: Sequence[str]) -> list[Ticket]:
-            return self._read(helpdesk, partial(_fetch_all, part, deadline), spare=True)
+            return self._read(helpdesk, "get", partial(_fetch_all, part, deadline), spare=True)
 
         try:
             return _get_in_parts([ticket_ids], get, CallsInParts())
         except RejectedError as error:
             raise OutcomeUnknownError("refused", "the helpdesk refuses to show tickets") from error
 
-    def _read[T](self, helpdesk: str, call: Callable[[HelpdeskClient], T], *, spare: bool = False) -> T:
+    def _read[T](
+        self, helpdesk: str, operation: str, call: Callable[[HelpdeskClient], T], *, spare: bool = False
+    ) -> T:
         """The result of a background read. Its failure closes the gate to no request.
 
-        A helpdesk may be slow to list, or refuse our key for lists, and still take tickets.
+        A helpdesk may be slow to list, and still take tickets. Where each operation has a key of its own, a
+        refused key holds back its own operation.
         """
         permit = self._gates[helpdesk].acquire_read(spare=spare)
+        permit = self._for_operation(helpdesk, permit, operation)
         if not permit.calls:
             raise UnavailableError(permit.code, "the helpdesk cannot be asked now", permit.retry_after)
         signal = HEALTHY
@@ -170,8 +184,18 @@ class Helpdesks:
             self.report(helpdesk, permit, [signal])
 
     def probe(self, helpdesk: str, deadline: float) -> None:
-        """Makes one harmless read where a closed gate's probe is due. Raises UnavailableError."""
-        self.acquire(helpdesk, 0, deadline, harmless=True)
+        """Makes one harmless read where a closed gate's probe or the try of a refused key is due.
+
+        No call with the key of another operation is harmless: only its secret is looked at. Raises
+        UnavailableError.
+        """
+        for operation in self.acquire(helpdesk, 0, deadline, harmless=True).refused:
+            if operation not in _HARMLESS:
+                self._gates[helpdesk].note_replaced(operation, self._version_of(helpdesk))
+                continue
+            permit = self.acquire_try(helpdesk, operation, kind="read")
+            if permit.calls:
+                self._probe(helpdesk, permit, deadline, _HARMLESS[operation])
 
     # ── for a batch ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -186,7 +210,7 @@ class Helpdesks:
         Raises UnavailableError as the gate does.
         """
         gate = self._gates[helpdesk]
-        version = partial(self._clients[helpdesk].token_version, fresh=True)
+        version = self._version_of(helpdesk)
         permit = gate.acquire(calls, version, harmless=harmless)
         if permit.kind == "probe":
             self._probe(helpdesk, permit, deadline)
@@ -197,10 +221,29 @@ class Helpdesks:
         self.report(helpdesk, permit, [])
         return Permit(0, permit.code, permit.retry_after)
 
-    def _probe(self, helpdesk: str, permit: Permit, deadline: float) -> None:
+    def acquire_try(
+        self, helpdesk: str, operation: str, *, kind: Kind = "calls", harmless: bool = True
+    ) -> Permit:
+        """The permit to make one call of an operation whose key is refused, if its try is due."""
+        version = self._version_of(helpdesk)
+        return self._gates[helpdesk].acquire_try(operation, version, kind=kind, harmless=harmless)
+
+    def _for_operation(self, helpdesk: str, permit: Permit, operation: str) -> Permit:
+        """The permit, or if the key of the operation is refused, the permit to try it."""
+        if operation not in permit.refused or not permit.calls:
+            return permit
+        self.report(helpdesk, permit, [])
+        return self.acquire_try(helpdesk, operation, kind=permit.kind)
+
+    def _version_of(self, helpdesk: str) -> Callable[[], str | None]:
+        return partial(self._clients[helpdesk].token_version, fresh=True)
+
+    def _probe(
+        self, helpdesk: str, permit: Permit, deadline: float, call: _HarmlessCall = _HARMLESS["get"]
+    ) -> None:
         signal = HEALTHY
         try:
-            self.client(helpdesk, permit).probe(deadline)
+            call(self.client(helpdesk, permit), deadline)
         except HelpdeskError as error:
             signal = signal_of(error)
         self.report(helpdesk, permit, [signal])
@@ -340,7 +383,7 @@ def signal_of(error: HelpdeskError) -> Signal:
         case RejectedError():
             return HEALTHY
         case UnauthorizedError():
-            return Signal(failure=Failure(token_refused=True))
+            return Signal(failure=Failure(token_refused=True, operation=error.operation, code=error.code))
         case UnavailableError():
             return Signal(failure=Failure(retry_after=error.retry_after))
         case _:

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from threading import Event
 
 from helpdesk.clients.markers import OFF, Markers
 from helpdesk.clients.port import COMMENT
@@ -31,7 +30,7 @@ from helpdesk.models import (
     UpdateRequest,
     identity_of,
 )
-from helpdesk.store.gate import OUTAGE, OVER_BUDGET, Permit
+from helpdesk.store.gate import OUTAGE, OVER_BUDGET, TOKEN_REFUSED, Permit
 from helpdesk.store.ledger import (
     Abandoned,
     Busy,
@@ -104,17 +103,24 @@ class _CallGroup:
         return isinstance(self.executions[0].request, GetRequest)
 
     @property
+    def operation(self) -> str:
+        return self.executions[0].request.operation
+
+    @property
     def request_ids(self) -> set[str]:
         return {execution.request.request_id for execution in self.executions}
 
 
 @dataclass(frozen=True)
 class _Turn:
-    """What holds for all the calls of one permit; `failed` is set while the last reply is a failure."""
+    """What holds for all the calls of one permit.
+
+    `failed` holds what the last replies show: an outage, or an operation whose key is refused.
+    """
 
     permit: Permit
     deadline: float
-    failed: Event
+    failed: set[str]
 
 
 class TicketService:
@@ -221,18 +227,21 @@ class TicketService:
         waiting = self._groups(helpdesk, executions)
         while waiting:
             permit, now, waiting = self._acquire(helpdesk, waiting, deadline)
-            turn = _Turn(permit, deadline, Event())
+            turn = _Turn(permit, deadline, set())
             if now:
                 ready.result()
             suspects = self._suspects([group for group in now if group.request_ids & set(received_before)])
             others = [group for group in now if group not in suspects]
             signals = list(self._pool.map(partial(self._call_group, turn), others))
             signals += [self._call_group(turn, group) for group in suspects]
+            signals = _without_odd_refusals([*others, *suspects], signals)
             # A trial that succeeded, or needed no call, lets the next of its batch follow at once.
-            if not self._helpdesks.report(helpdesk, permit, signals):
+            goes_on = self._helpdesks.report(helpdesk, permit, signals)
+            # After the others those may follow whose keys are refused: one tries each key.
+            if not (goes_on or (now and permit.refused)):
                 break
         for group in waiting:
-            _defer(group.executions, Deferred(permit.code, permit.retry_after, held=True))
+            _defer(group.executions, _held(permit, group))
 
     def mark_published(self, outcome: Outcome) -> None:
         """Records that a doubt has been published; where that fails it is published again."""
@@ -300,27 +309,47 @@ class TicketService:
             calls = sum(group.calls for group in groups)
             harmless = all(group.is_get for group in groups)
             permit = self._helpdesks.acquire(helpdesk, calls, deadline, harmless=harmless)
+            allowed = [group for group in groups if group.operation not in permit.refused]
+            if permit.calls and not allowed:
+                return self._acquire_try(helpdesk, permit, groups)
         except UnavailableError as error:
             # Without the ledger nothing can be claimed either.
             return Permit(0, code=error.code), [], list(groups)
         left = permit.calls
         now: list[_CallGroup] = []
-        later = list(groups)
+        later = list(allowed)
         while later and left:
             first = later[0]
             if first.calls > left and len(first.executions) > 1:
                 # Together they do not fit, but one of them may.
-                later[:1] = (
-                    [self._get_group(helpdesk, [get]) for get in first.executions]
-                    if first.is_get
-                    else [_CallGroup(first.executions[:1]), _CallGroup(first.executions[1:], first.calls - 1)]
-                )
+                later[:1] = self._split(helpdesk, first)
                 continue
             if first.calls > left:
                 break
             now.append(later.pop(0))
             left -= first.calls
-        return permit, now, later
+        return permit, now, later + [group for group in groups if group not in allowed]
+
+    def _acquire_try(
+        self, helpdesk: str, permit: Permit, groups: Sequence[_CallGroup]
+    ) -> tuple[Permit, list[_CallGroup], list[_CallGroup]]:
+        """The permit to try a refused key, the one request that does, and those that must wait."""
+        self._helpdesks.report(helpdesk, permit, [])
+        for first in {group.operation: group for group in reversed(groups)}.values():
+            turn = self._helpdesks.acquire_try(helpdesk, first.operation, harmless=first.is_get)
+            if turn.calls:
+                turn.refused = permit.refused
+                now, *rest = self._split(helpdesk, first)
+                return turn, [now], rest + [group for group in groups if group is not first]
+        return Permit(0, permit.code, permit.retry_after, refused=permit.refused), [], list(groups)
+
+    def _split(self, helpdesk: str, group: _CallGroup) -> list[_CallGroup]:
+        """One request by itself, then the others."""
+        if len(group.executions) == 1:
+            return [group]
+        if group.is_get:
+            return [self._get_group(helpdesk, [get]) for get in group.executions]
+        return [_CallGroup(group.executions[:1]), _CallGroup(group.executions[1:], group.calls - 1)]
 
     def _suspects(self, groups: Sequence[_CallGroup]) -> list[_CallGroup]:
         """The groups whose call was begun before and has not ended, the most often begun last."""
@@ -345,9 +374,10 @@ class TicketService:
         signal = NO_SIGNAL
         is_over = True
         for place, execution in enumerate(group.executions):
-            if turn.failed.is_set():
-                # The others' calls show an outage: this one is not sent into it.
-                reason = Deferred(f"gate_closed_{OUTAGE}", held=True)
+            if turn.failed & {OUTAGE, group.operation}:
+                # The others' calls show an outage or a refused key: this one is not sent into it.
+                why = OUTAGE if OUTAGE in turn.failed else TOKEN_REFUSED
+                reason = Deferred(f"gate_closed_{why}", held=True)
             elif not is_over:
                 reason = Deferred("ticket_busy")
             else:
@@ -569,7 +599,24 @@ def _note(signal: Signal, turn: _Turn) -> None:
     if signal.healthy:
         turn.failed.clear()
     elif signal.failure:
-        turn.failed.set()
+        turn.failed.add(signal.failure.operation or OUTAGE)
+
+
+def _without_odd_refusals(groups: Sequence[_CallGroup], signals: Sequence[Signal]) -> list[Signal]:
+    """The signals without refusals of a key that opened another call: there the request is the cause."""
+    pairs = list(zip(groups, signals, strict=True))
+    answered = {group.operation for group, signal in pairs if signal.healthy}
+    return [
+        NO_SIGNAL if signal.failure and signal.failure.operation in answered else signal for signal in signals
+    ]
+
+
+def _held(permit: Permit, group: _CallGroup) -> Deferred:
+    """Why a group has to wait: for the try of its key, or for what holds all back."""
+    wait_s = permit.refused.get(group.operation)
+    if wait_s is None:
+        return Deferred(permit.code, permit.retry_after, held=True)
+    return Deferred(f"gate_closed_{TOKEN_REFUSED}", wait_s, held=True)
 
 
 def _result_of(request: Request, error: HelpdeskError, attempts: int = 1) -> Result:

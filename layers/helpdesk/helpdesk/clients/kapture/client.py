@@ -20,7 +20,7 @@ from helpdesk.clients.markers import with_comment_marker, with_marker
 from helpdesk.clients.port import COMMENT, BaseClient, Progress
 from helpdesk.clients.redaction import redacted
 from helpdesk.clients.replies import Refusal, Success, Words, decode_reply
-from helpdesk.clients.secrets import Secret
+from helpdesk.clients.secrets import OperationKeys, Secret, keys_in
 from helpdesk.clients.transport import Transport
 from helpdesk.errors import FieldProblem, OutcomeUnknownError, RejectedError, UnauthorizedError
 from helpdesk.models import (
@@ -36,10 +36,13 @@ from helpdesk.models import (
 )
 from helpdesk.settings import KaptureSettings
 
-_ADD = "/add-ticket-from-other-source.html"
-_UPDATE = "/update-ticket-from-other-source.html"
-_GET = "/search-ticket-by-ticket-id.html"
-_PULL = "/select-ticket-between-start-and-end-dates.html"
+# The operations by the names of their keys in the secret: Kapture makes keys for single APIs.
+_PATHS = {
+    "add": "/add-ticket-from-other-source.html",
+    "update": "/update-ticket-from-other-source.html",
+    "get": "/search-ticket-by-ticket-id.html",
+    "pull": "/select-ticket-between-start-and-end-dates.html",
+}
 
 _ANY_TICKET = "1"
 # Switches of a get that shows a ticket's comments, in accounts that do.
@@ -68,13 +71,18 @@ _DATE_FORMS = (
 )
 
 
-class Kapture(BaseClient[Secret[str]]):
-    """One Kapture account. Every call is made once, and once more with a newer token if ours is refused."""
+def kapture_keys_in(text: str) -> OperationKeys:
+    """The keys of an account in a secret's text."""
+    return keys_in(text, _PATHS)
+
+
+class Kapture(BaseClient[Secret[OperationKeys]]):
+    """One Kapture account. Every call is made once, and once more with a newer key if ours is refused."""
 
     name = "kapture"
     updates_in_steps = False
 
-    def __init__(self, transport: Transport, token: Secret[str], settings: KaptureSettings) -> None:
+    def __init__(self, transport: Transport, token: Secret[OperationKeys], settings: KaptureSettings) -> None:
         super().__init__(token)
         self._transport = transport
         self._settings = settings
@@ -114,7 +122,7 @@ class Kapture(BaseClient[Secret[str]]):
     def add(self, ticket: NewTicket, deadline: float) -> TicketLink:
         """Adds a ticket. Making this call twice makes two tickets."""
         body = self._with_keys(_add_body(ticket, self._settings.priority_field)) | ticket.extra
-        reply = _success_in(self._call(_ADD, self._formed(body), deadline))
+        reply = _success_in(self._call("add", self._formed(body), deadline))
         inner = _mapping(reply.get("ticket"))
         ticket_id = _id(reply.get("ticket_id")) or _id(reply.get("ticket id")) or _ticket_id_in(inner)
         if ticket_id is None:
@@ -134,7 +142,7 @@ class Kapture(BaseClient[Secret[str]]):
         if not self.marks_comments:
             return None
         try:
-            items = self._call(_GET, {**_WITH_NOTES, **_get_body([ticket_id])}, deadline)
+            items = self._call("get", {**_WITH_NOTES, **_get_body([ticket_id])}, deadline)
         except RejectedError:
             return None
         elements = [_mapping(item) for item in items] if isinstance(items, list) else []
@@ -157,14 +165,14 @@ class Kapture(BaseClient[Secret[str]]):
             comment = with_comment_marker(changes.comment, progress.marker)
             changes = changes.model_copy(update={"comment": comment})
         body = self._with_keys(_update_body(ticket_id, changes, self._settings.zone)) | changes.extra
-        inner = _mapping(_success_in(self._call(_UPDATE, self._formed(body), deadline)).get("ticket"))
+        inner = _mapping(_success_in(self._call("update", self._formed(body), deadline)).get("ticket"))
         if _ticket_id_in(inner) not in (None, ticket_id):
             raise OutcomeUnknownError("wrong_ticket_id", "kapture answers with another ticket's id")
         return TicketLink(ticket_id=ticket_id, url=self._absolute(_text(inner.get("ticketURL"))))
 
     def get(self, ticket_ids: Sequence[str], extra: Mapping[str, JsonValue], deadline: float) -> list[Ticket]:
         """The tickets that exist, in any order; unknown ids are left out. One call for all ids."""
-        items = self._call(_GET, {**extra, **_get_body(ticket_ids)}, deadline)
+        items = self._call("get", {**extra, **_get_body(ticket_ids)}, deadline)
         if not isinstance(items, list):
             raise OutcomeUnknownError("unexpected_answer", "kapture's answer holds no list of tickets")
         return [ticket for ticket in self._tickets(items) if ticket.ticket_id in ticket_ids]
@@ -195,11 +203,11 @@ class Kapture(BaseClient[Secret[str]]):
 
     def probe(self, deadline: float) -> None:
         """Gets a ticket: whether one with this id exists does not matter."""
-        self._call(_GET, _get_body([_ANY_TICKET]), deadline)
+        self._call("get", _get_body([_ANY_TICKET]), deadline)
 
     def _pull_page(self, body: Mapping[str, JsonValue], deadline: float) -> list[Ticket]:
         # "message" is seen as a list, as one object, and as a text where there are no tickets.
-        message = _success_in(self._call(_PULL, [body], deadline)).get("message")
+        message = _success_in(self._call("pull", [body], deadline)).get("message")
         items: Any = [message] if isinstance(message, dict) else message
         if not (items == [] or isinstance(items, str) or _shows_tickets(items)):
             raise OutcomeUnknownError("unexpected_answer", "kapture's answer holds no list of tickets")
@@ -217,25 +225,33 @@ class Kapture(BaseClient[Secret[str]]):
     def _formed(self, body: dict[str, JsonValue]) -> JsonValue:
         return [body] if self._settings.bodies == "list" else body
 
-    def _call(self, path: str, body: Any, deadline: float) -> Any:
-        token = self._token.current()
+    def _call(self, operation: str, body: Any, deadline: float) -> Any:
+        keys = self._token.current()
+        try:
+            return self._call_with(keys, operation, body, deadline)
+        except UnauthorizedError as refusal:
+            raise UnauthorizedError(refusal.code, refusal.message, operation) from refusal
+
+    def _call_with(self, keys: OperationKeys, operation: str, body: Any, deadline: float) -> Any:
         began = time.monotonic()
         try:
-            return self._exchange(path, body, token, deadline)
+            return self._exchange(operation, body, keys, deadline)
         except UnauthorizedError:
-            newer = self._token.newer(token, began)
-            if newer is None:
+            newer = self._token.newer(keys, began)
+            if newer is None or newer.get(operation) == keys.get(operation):
                 raise
-            return self._exchange(path, body, newer, deadline)
+            return self._exchange(operation, body, newer, deadline)
 
-    def _exchange(self, path: str, body: Any, token: str, deadline: float) -> Any:
+    def _exchange(self, operation: str, body: Any, keys: OperationKeys, deadline: float) -> Any:
+        token = keys.of(operation)
         # The key is opaque and is sent as it is: no page says that it is base64 of a user and a password.
         headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
         if self._settings.send_api_key:
             headers |= {"x-api-key": token, "x-api-type": "TICKET"}
         raw = json.dumps(body, ensure_ascii=False).encode()
+        path = _PATHS[operation] + self._settings.path_version
         self._spend()
-        reply = self._transport.send("POST", path + self._settings.path_version, raw, headers, deadline)
+        reply = self._transport.send("POST", path, raw, headers, deadline)
         return decode_reply(reply, _words_in, lambda text: redacted(text, token))
 
     # ── normalised tickets ───────────────────────────────────────────────────────────────────────────────
