@@ -6,6 +6,8 @@ import json
 import os
 import shlex
 import sys
+import time
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,11 +24,13 @@ from bridge.local import emulator, folder
 from bridge.local.helpdesks import HELPDESKS, Wish
 from bridge.local.processes import stop_signals_raise
 from bridge.local.state import PROJECT, StateFolder
-from bridge.plain import plain_lines
+from bridge.plain import plain, plain_lines
 from bridge.progress import at_work
 from bridge.sending import samples
+from bridge.sending.bulk import DOUBLE, READY, REFUSED, SENT, WRONG, Bulk, read_map
 from bridge.sending.triggers import Triggers
 from bridge.stacks import local_stack, outcomes
+from helpdesk.models import queued
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +39,9 @@ if TYPE_CHECKING:
     from bridge.sending.samples import Sample
 
 INTERRUPTED = 130
+# So many rows are shown before a CSV file is sent.
+_FIRST_ROWS = 3
+_FILE = click.Path(dir_okay=False, path_type=Path)
 
 _state_dir = click.option(
     "--state-dir",
@@ -198,22 +205,48 @@ def env(state_dir: Path) -> None:
         click.echo(f"export {name}={shlex.quote(value)}")
 
 
-@bridge.command()
+@bridge.command(cls=operate.TalkingCommand)
 @_state_dir
 @click.option("--ticket-id", metavar="ID", help="Stands for every {ticket_id:...} in the files.")
+@click.option("--csv", "rows", type=_FILE, help="Send each row of this file as a request.")
+@click.option("--map", "map_file", type=_FILE, help="What a row becomes: the `request` of a form file.")
+@click.option("--result", type=_FILE, help="A line for each row.  [default: beside the CSV file]")
+@click.option("--stack", metavar="NAME", help="With --csv: a deployed stack, instead of the local one.")
+@click.option("--yes", is_flag=True, help="With --csv: send without a question.")
 @click.option("--json", "as_json", is_flag=True, help="One object for each file.")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-def send(state_dir: Path, ticket_id: str | None, as_json: bool, files: tuple[Path, ...]) -> None:
-    """Send each file through the trigger that its name begins with.
+@click.argument("files", nargs=-1, type=_FILE)
+def send(
+    state_dir: Path,
+    ticket_id: str | None,
+    rows: Path | None,
+    map_file: Path | None,
+    result: Path | None,
+    stack: str | None,
+    yes: bool,
+    as_json: bool,
+    files: tuple[Path, ...],
+) -> None:
+    """Send each file through the trigger that its name begins with, or the rows of a CSV file.
 
     The triggers are queue, api, bus, schedule, topic, form and callback. A file without `send` in it goes to
     the queue as it is.
+
+    With --csv the first rows are shown as requests, and nothing is sent before you agree. Begun again, it
+    sends what was not sent yet. The status is 1 if a row is wrong or was refused.
 
     \b
     Example:
       bridge send samples/form_add_contact.json
       bridge send request.json
+      bridge send --csv orders.csv --map orders.yaml --stack ticket-bridge
     """
+    if (rows is None) != (map_file is None) or (rows is None) == (not files):
+        raise click.UsageError("name FILES, or --csv together with --map")
+    if rows and map_file:
+        result = result or rows.with_name(f"{rows.stem}.result.csv")
+        operations = operate.operations_on(state_dir, stack)
+        _send_rows(Bulk(operations, read_map(map_file), rows, result), result, yes=yes, as_json=as_json)
+        return
     triggers = Triggers(StateFolder(state_dir).read_stack())
     # All are read before the first is sent.
     for sample in [_filled(samples.read(file), ticket_id) for file in files]:
@@ -224,6 +257,57 @@ def send(state_dir: Path, ticket_id: str | None, as_json: bool, files: tuple[Pat
             continue
         answer = "" if sent.status is None else f"  HTTP {sent.status} {sent.answer}"
         click.echo(f"{sample.name}: sent to the {sample.send.trigger}, request {sent.request_id}{answer}")
+
+
+def _send_rows(bulk: Bulk, result: Path, *, yes: bool, as_json: bool) -> None:
+    with at_work("Reading the rows"):
+        counts = _show_rows(bulk, quiet=as_json)
+    if counts[READY] and not yes:
+        if not sys.stdin.isatty():
+            click.echo("Nothing is sent: add --yes.", err=True)
+            return
+        click.confirm(f"Send {counts[READY]} requests?", abort=True, err=True)
+    began = time.monotonic()
+    with click.progressbar(
+        length=counts.total(),
+        label="Sending",
+        file=sys.stderr,
+        show_pos=True,
+        item_show_func=lambda rate: rate,
+    ) as bar:
+        done = 0
+
+        def progress(rows: int) -> None:
+            nonlocal done
+            done += rows
+            bar.update(rows, f"{done / max(time.monotonic() - began, 0.001):.0f} a second")
+
+        ended = bulk.send(progress)
+    if as_json:
+        click.echo(json.dumps({"result": str(result), **ended}))
+    else:
+        click.echo(f"{', '.join(f'{count} {state}' for state, count in sorted(ended.items()))}. See {result}")
+    if ended[WRONG] or ended[REFUSED]:
+        sys.exit(1)
+
+
+def _show_rows(bulk: Bulk, *, quiet: bool) -> Counter[str]:
+    """Shows the first requests and the first wrong rows; how many rows are in which state."""
+    counts: Counter[str] = Counter()
+    for row in bulk.rows():
+        state = SENT if row.request and bulk.was_sent(row.line) else row.line.state
+        counts[state] += 1
+        if quiet or counts[state] > _FIRST_ROWS:
+            continue
+        if state == READY and row.request:
+            shown = json.loads(queued(row.request))
+            click.echo(plain_lines(json.dumps(shown, indent=2, ensure_ascii=False)))
+        elif state != SENT:
+            click.echo(plain(f"row {row.line.row} is {state}: {row.line.detail}"))
+    words = [f"{counts[SENT]} sent by an earlier run"] if counts[SENT] else []
+    words = [f"{counts[state]} {state}" for state in (READY, DOUBLE, WRONG) if counts[state]] + words
+    click.echo(f"{counts.total()} rows: {', '.join(words) or 'none'}.", err=quiet)
+    return counts
 
 
 @bridge.command(name="outcomes")

@@ -50,6 +50,7 @@ _MEANINGS = {
     "source": "Who asks.",
     "reference": "The producer's own id of the thing; later it can stand in place of ticket_id.",
     "occurred_at": "When it happened, with offset. An update older than one already asked for is refused.",
+    "context": "Your own data, at most 2,048 bytes of JSON: every outcome of the request has it.",
     "operation": "What is asked of the helpdesk.",
     "ticket_id": "The helpdesk's id of the ticket.",
     "ticket_ids": "One id or up to 100.",
@@ -302,6 +303,7 @@ def _outcome_content(ref_template: str) -> tuple[dict[str, Any], dict[str, Any]]
             "code": text,
             "message": text,
             "attempts": {"type": "integer", "minimum": 0},
+            "context": {"type": "object"},
             "errors": {
                 "description": "Everything that is wrong with a rejected request.",
                 "type": "array",

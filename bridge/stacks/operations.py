@@ -331,7 +331,7 @@ class Operations:
         """
         parked = draft.copy
         request = read_request(text, self._defaults_of(parked))
-        self._rules.check(request)
+        self.rules.check(request)
         corrections: list[Correction] = []
 
         def send_once(copy: ParkedCopy) -> None:
@@ -352,7 +352,7 @@ class Operations:
         return corrections[0]
 
     @cached_property
-    def _rules(self) -> Helpdesks:
+    def rules(self) -> Helpdesks:
         """The helpdesks' own rules, under the settings of the functions; nothing is called."""
         parts = Parts(self.target.environment)
         # With the credentials of the operator.

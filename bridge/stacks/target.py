@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -81,7 +82,11 @@ class Target:
         if self.endpoint_url is None:
             arn = self.session.client("sts").get_caller_identity()["Arn"]
             return arn.rpartition(":")[2]
-        return os.environ.get("USER") or f"user {os.getuid()}"
+        try:
+            return getpass.getuser()
+        except OSError:
+            # In a container the user may have no name.
+            return f"user {os.getuid()}"
 
     @cached_property
     def dynamodb(self) -> DynamoDBClient:

@@ -20,6 +20,7 @@ TITLE = "canary-title-parcel"
 DETAILS = "canary-details-address"
 EMAIL = "canary@example.com"
 COMMENT = "canary-comment-phone"
+CONTEXT = "canary-context-of-the-sender"
 ECHO = "canary-echo-of-the-helpdesk"
 
 
@@ -34,12 +35,13 @@ def test_a_canary_token_and_canary_texts_are_in_no_log_line(
         FaultRule(operation="add", match="broken", fault=Fault(status=500, body=f"{ECHO} {TOKEN}")),
         FaultRule(operation="add", match="garbled", fault=Fault(status=200, body=f"{ECHO} {TOKEN}")),
     )
+    context = {"context": {"basket": CONTEXT}}
     deployment.send(
-        {"operation": "add", "request_id": "kept", "ticket": ticket},
-        {"operation": "add", "request_id": "r", "ticket": {**ticket, "queue": "refused"}},
-        {"operation": "add", "request_id": "b", "ticket": {**ticket, "queue": "broken"}},
-        {"operation": "add", "request_id": "g", "ticket": {**ticket, "queue": "garbled"}},
-        {"operation": "add", "request_id": "i", "ticket": {"details": DETAILS, "colour": TITLE}},
+        {"operation": "add", "request_id": "kept", "ticket": ticket, **context},
+        {"operation": "add", "request_id": "r", **context, "ticket": {**ticket, "queue": "refused"}},
+        {"operation": "add", "request_id": "b", **context, "ticket": {**ticket, "queue": "broken"}},
+        {"operation": "add", "request_id": "g", **context, "ticket": {**ticket, "queue": "garbled"}},
+        {"operation": "add", "request_id": "i", **context, "ticket": {"details": DETAILS, "colour": TITLE}},
         f"{{{TITLE}",
     )
     deployment.consume()
@@ -64,17 +66,18 @@ def test_a_canary_token_and_canary_texts_are_in_no_log_line(
     lines = log.getvalue() + capsys.readouterr().out
     assert "request ended" in lines
     assert "request accepted" in lines
-    for canary in (TOKEN, "canary-wrong-token", TITLE, DETAILS, EMAIL, "canary-name", COMMENT, ECHO):
+    for canary in (TOKEN, "canary-wrong-token", TITLE, DETAILS, EMAIL, "canary-name", COMMENT, ECHO, CONTEXT):
         assert canary not in lines
 
     published = json.dumps(deployment.outcomes())
     assert ECHO in published, "the helpdesk's own message is part of the outcome"
+    assert published.count(CONTEXT) >= 5, "what is the sender's own comes back"
     for secret in (*spellings, "canary-wrong-token"):
         assert secret not in published
         assert secret not in json.dumps(deployment.dead_letters())
 
     items = json.dumps(deployment.dynamodb.scan(TableName="ledger")["Items"])
-    for canary in (TOKEN, TITLE, DETAILS, EMAIL, COMMENT):
+    for canary in (TOKEN, TITLE, DETAILS, EMAIL, COMMENT, CONTEXT):
         assert canary not in items
 
 
@@ -94,7 +97,7 @@ request:
 """
 BY_PATH = FORM.replace("{scheme: tally}", "{scheme: path}")
 SECRETS = (TOKEN, REFRESH_TOKEN, CLIENT_ID, FORM_SECRET, CALLBACK_SECRET, PATH_SECRET)
-TEXTS = (TITLE, DETAILS, EMAIL, COMMENT, "canary-name")
+TEXTS = (TITLE, DETAILS, EMAIL, COMMENT, "canary-name", CONTEXT)
 
 
 @pytest.fixture
@@ -160,8 +163,9 @@ def test_no_canary_is_told_on_any_path_under_any_fault(
     helpdesk: str,
 ) -> None:
     helpdesks: dict[str, Any] = {"kapture": kapture, "socialboards": socialboards}
-    named = {"helpdesk": helpdesk}
+    named: dict[str, Any] = {"helpdesk": helpdesk}
     ticket = {"title": TITLE, "details": DETAILS, "requester": {"email": EMAIL, "name": "canary-name"}}
+    named |= {"context": {"basket": CONTEXT}}
     add = {"operation": "add", **named, "ticket": ticket}
     everything.send({**add, "request_id": "before", "reference": "before"})
     everything.consume()
@@ -184,7 +188,7 @@ def test_no_canary_is_told_on_any_path_under_any_fault(
     everything.call("POST", "/tickets", {**named, "ticket": ticket, "request_id": "api"})
     everything.call("POST", "/tickets", {**named, "ticket": {"titel": TITLE}})
     everything.call("PATCH", "/tickets/5", {**named, "changes": changes})
-    everything.call("GET", "/tickets/1", query=named)
+    everything.call("GET", "/tickets/1", query={"helpdesk": helpdesk})
     everything.call("GET", "/requests/before")
     answers = [
         everything.form("signed", {"id": "1", "title": TITLE, "email": EMAIL}, secret=FORM_SECRET),

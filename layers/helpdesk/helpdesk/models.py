@@ -15,9 +15,12 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    PlainValidator,
     StringConstraints,
     TypeAdapter,
+    ValidationError,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -88,6 +91,38 @@ Email = Annotated[
         max_length=254,
     ),
 ]
+
+
+# Nobody reads it, so nothing in it is changed: the models' own texts lose the blanks around them.
+_JSON_OBJECT: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
+MAX_CONTEXT_BYTES = 2048
+_MOST_LEVELS = 32
+
+
+def _small_object(value: Any) -> dict[str, JsonValue]:
+    try:
+        context = _JSON_OBJECT.validate_python(value)
+    except ValidationError as error:
+        raise ValueError("must be an object of JSON") from error
+    if _levels(context) > _MOST_LEVELS:
+        raise ValueError("is nested too deeply")
+    try:
+        size = len(json.dumps(context, ensure_ascii=False, separators=(",", ":")).encode())
+    except UnicodeEncodeError as error:
+        raise ValueError("holds what is no Unicode text") from error
+    if size > MAX_CONTEXT_BYTES:
+        raise ValueError(f"must be at most {MAX_CONTEXT_BYTES} bytes of JSON")
+    return context
+
+
+def _levels(value: JsonValue) -> int:
+    if not isinstance(value, dict | list):
+        return 0
+    return 1 + max(map(_levels, value.values() if isinstance(value, dict) else value), default=0)
+
+
+# What a sender wants to find again in the outcome.
+Context = Annotated[dict[str, JsonValue], PlainValidator(_small_object), WithJsonSchema({"type": "object"})]
 
 
 class Operation(StrEnum):
@@ -171,6 +206,7 @@ class _RequestBase(_Model):
     source: Source
     reference: Identifier | None = None
     occurred_at: Annotated[AwareDatetime, _WrittenOut] | None = None
+    context: Context | None = None
 
 
 class AddRequest(_RequestBase):
@@ -330,6 +366,8 @@ class Outcome(_Model):
     truncated: bool = False
     # No request did it: the ticket has changed at the helpdesk.
     changed: bool = False
+    # The request's own: it comes from the request each time, and is kept nowhere.
+    context: Context | None = None
 
     @property
     def type(self) -> str:
@@ -366,6 +404,7 @@ class Outcome(_Model):
             "code": self.code,
             "message": self.message,
             "attempts": self.attempts,
+            "context": self.context,
         }
         if self.problems:
             body["errors"] = [

@@ -168,7 +168,7 @@ class TicketApi:
         )
         outcome = self._wait_for(request, wait_s, call.deadline) if wait_s else None
         if outcome:
-            return self._respond_outcome(call, outcome)
+            return self._respond_outcome(call, outcome.model_copy(update={"context": request.context}))
         location = _address(call, "requests", request.request_id)
         body = {"request_id": request.request_id, "state": "accepted", "receipt": location}
         return respond(202, body, {"Location": location})

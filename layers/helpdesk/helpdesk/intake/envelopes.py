@@ -49,7 +49,7 @@ def unwrap(text: str, attributes: Mapping[str, str] | None = None) -> Unwrapped:
     return Unwrapped(unwrapped.body, event_id, fitting(_SOURCE, unwrapped.source))
 
 
-def fitting(adapter: TypeAdapter[str], value: Any) -> str | None:
+def fitting[T](adapter: TypeAdapter[T], value: Any) -> T | None:
     """The value where the adapter accepts it, else None."""
     try:
         return adapter.validate_python(value)

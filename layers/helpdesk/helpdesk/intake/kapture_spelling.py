@@ -36,7 +36,7 @@ _GET_EXTRA = {
     "include_emailbody",
     "read_ticket_history_details",
 }
-_ENVELOPE = {"request_id", "helpdesk", "source", "reference", "occurred_at"}
+_ENVELOPE = {"request_id", "helpdesk", "source", "reference", "occurred_at", "context"}
 _OURS = {"operation", "ticket", "changes"}
 
 

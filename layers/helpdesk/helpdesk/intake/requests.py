@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from helpdesk.errors import FieldProblem, RejectedError
 from helpdesk.intake.envelopes import fitting, unwrap
 from helpdesk.intake.kapture_spelling import to_neutral
-from helpdesk.models import REQUEST, Identifier, Identity, Operation, Request, Source
+from helpdesk.models import REQUEST, Context, Identifier, Identity, Operation, Request, Source
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -56,6 +56,7 @@ _FORMS = {
 
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
 _SOURCE: TypeAdapter[str] = TypeAdapter(Source)
+_CONTEXT: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(Context)
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,14 @@ class Defaults:
 
 
 class UnreadableRequestError(RejectedError):
-    """A request that is wrong; `identity` is the part of it that could be read."""
+    """A request that is wrong; `identity` and `context` are the parts of it that could be read."""
 
-    def __init__(self, cause: RejectedError, identity: Identity) -> None:
+    def __init__(
+        self, cause: RejectedError, identity: Identity, context: dict[str, JsonValue] | None = None
+    ) -> None:
         super().__init__(cause.code, cause.message, cause.problems)
         self.identity = identity
+        self.context = context
 
 
 def read_request(text: str, defaults: Defaults) -> Request:
@@ -110,7 +114,8 @@ def read_body(body: Mapping[str, Any], defaults: Defaults) -> Request:
         return REQUEST.validate_python(filled)
     except ValidationError as error:
         cause = RejectedError("invalid_request", "the request is invalid", _problems(error))
-        raise UnreadableRequestError(cause, _identity(filled, defaults)) from error
+        context = fitting(_CONTEXT, filled.get("context"))
+        raise UnreadableRequestError(cause, _identity(filled, defaults), context) from error
 
 
 def _problems(error: ValidationError) -> tuple[FieldProblem, ...]:

@@ -542,7 +542,7 @@ class Ledger:
 
 def fingerprint(request: Request) -> str:
     """Equal for two requests that ask for the same, however they arrive."""
-    about = {"request_id", "helpdesk", "source", "occurred_at"}
+    about = {"request_id", "helpdesk", "source", "occurred_at", "context"}
     content = request.model_dump(mode="json", exclude_defaults=True, exclude=about)
     changes = content.get("changes", {})
     if "status" in changes:

@@ -70,6 +70,7 @@ class QueueConsumer:
         deliveries = self._execute(records, deadline)
         for delivery in deliveries:
             self._end_if_expired(delivery)
+            _give_back_context(delivery)
         waiting = [delivery for delivery in deliveries if _comes_back(delivery.result)]
         ended = [delivery for delivery in deliveries if not isinstance(delivery.result, Deferred)]
         unpublished = self._publish(ended)
@@ -259,6 +260,13 @@ def _cut(body: str) -> str:
     return body if len(raw) <= _LONGEST_COPY else raw[:_LONGEST_COPY].decode(errors="ignore")
 
 
+def _give_back_context(delivery: _Delivery) -> None:
+    # Here, since the ledger's outcomes lack it: every outcome is published while its record is at hand.
+    request, result = delivery.request, delivery.result
+    if request and request.context and isinstance(result, Outcome):
+        delivery.result = result.model_copy(update={"context": request.context})
+
+
 def _comes_back(result: Result) -> bool:
     return isinstance(result, Deferred) or result.kind is OutcomeKind.UNKNOWN
 
@@ -270,6 +278,7 @@ def _rejection_of(error: UnreadableRequestError) -> Outcome:
         code=error.code,
         message=error.message,
         problems=error.problems,
+        context=error.context,
     )
 
 
