@@ -207,7 +207,9 @@ def _show(reached: _Reached, planned: Plan) -> None:
         click.echo(plain(f"  kept as it runs, since {folder.NAME} does not say it: {values}"))
     if reached.release:
         changelog = releases.CHANGELOG.read_text()
-        for line in releases.told(reached.release, releases.installed(), [*reached.parameters], changelog):
+        for line in releases.upgrade_lines(
+            reached.release, releases.installed(), [*reached.parameters], changelog
+        ):
             click.echo(plain(f"  {line}"))
 
 

@@ -33,7 +33,7 @@ def is_newer(release: str, than: str) -> bool:
     return _order(release) > _order(than)
 
 
-def told(running: str, coming: str, settings: Sequence[str], changelog: str) -> Iterator[str]:
+def upgrade_lines(running: str, coming: str, settings: Sequence[str], changelog: str) -> Iterator[str]:
     """What a user of these settings is told of the way from one release to another, line by line."""
     if is_newer(running, coming):
         yield f"This goes back: read first what the CHANGELOG of {running} says of that."

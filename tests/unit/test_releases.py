@@ -60,7 +60,7 @@ def test_no_entry_of_the_changelog_stands_there_twice() -> None:
 
 
 def told(running: str, *settings: str) -> list[str]:
-    return [line.strip() for line in releases.told(running, "0.10.0", settings, CHANGELOG)]
+    return [line.strip() for line in releases.upgrade_lines(running, "0.10.0", settings, CHANGELOG)]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_the_release_that_runs_already_has_nothing_to_tell_and_a_later_one_warns
 
 
 def test_from_the_first_release_what_a_user_has_to_change_is_told() -> None:
-    lines = releases.told(releases.FIRST, releases.installed(), [], releases.CHANGELOG.read_text())
+    lines = releases.upgrade_lines(releases.FIRST, releases.installed(), [], releases.CHANGELOG.read_text())
     text = "\n".join(lines)
 
     assert "`day.proved` is `day.audited`" in text

@@ -11,7 +11,9 @@ from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import botocore.session
 import pytest
+from botocore import xform_name
 
 ROOT = Path(__file__).parents[2]
 LAYER = ROOT / "layers" / "helpdesk"
@@ -296,3 +298,21 @@ def test_kaptures_words_are_found_where_they_belong() -> None:
     for name in ("clients/kapture/client.py", "intake/kapture_spelling.py"):
         assert KAPTURE_WORDS.search((LAYER / "helpdesk" / name).read_text())
     assert SOCIALBOARDS_WORDS.search((LAYER / "helpdesk/clients/socialboards/client.py").read_text())
+
+
+def test_the_layers_sdk_can_make_every_call_that_the_code_makes() -> None:
+    kept = re.findall(r"\b(dynamodb|secretsmanager|sns|sqs)\.([A-Z]\w+)", (LAYER / "Makefile").read_text())
+    session = botocore.session.get_session()
+    known = {
+        xform_name(operation)
+        for service in {service for service, _ in kept}
+        for operation in session.get_service_model(service).operation_names
+    }
+    used = {
+        node.attr
+        for module in MODULES
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in known
+    }
+
+    assert used - {xform_name(operation) for _, operation in kept} == set()
