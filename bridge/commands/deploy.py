@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
-from bridge.commands import folder_checks
+from bridge.checks import folder as folder_checks
 from bridge.commands.operate import allow_endpoint, with_state_dir
 from bridge.errors import BridgeError
 from bridge.generate import form_files, releases, sources

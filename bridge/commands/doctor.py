@@ -11,6 +11,7 @@ import click
 import requests
 from botocore.exceptions import BotoCoreError, ClientError
 
+from bridge.checks.stack import CHECKS, Examined, Finding
 from bridge.commands.operate import on_a_stack
 from bridge.errors import BridgeError
 from bridge.generate import form_files
@@ -18,8 +19,7 @@ from bridge.local import folder
 from bridge.local.state import StateFolder
 from bridge.plain import plain
 from bridge.sending.form_signing import needs_secret
-from bridge.stacks import checks, target
-from bridge.stacks.checks import Examined, Finding
+from bridge.stacks import target
 from helpdesk.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def form_findings(forms: Path) -> Iterator[Finding]:
 
 def stack_findings(stack: Examined) -> Iterator[Finding]:
     """All checks of a stack, the raised alarms first; a check that cannot be made is a finding as well."""
-    for check in checks.CHECKS:
+    for check in CHECKS:
         try:
             yield from check(stack)
         except (BotoCoreError, ClientError, requests.RequestException, SettingsError) as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bridge.commands import folder_checks
+from bridge.checks import folder as folder_checks
 from bridge.errors import BridgeError
 from bridge.generate import user_folder
 from bridge.local import folder

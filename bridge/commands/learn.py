@@ -26,8 +26,8 @@ from helpdesk.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from bridge.checks.stack import Examined
     from bridge.learning.facts import Learnt, Point
-    from bridge.stacks.checks import Examined
 
 
 @click.command(cls=StackCommand, name="learn")

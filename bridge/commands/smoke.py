@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bridge.checks.smoke import CHECKS, MANY, Smoke, run
 from bridge.commands.doctor import examined_at
 from bridge.commands.operate import StackCommand, allow_endpoint, with_state_dir
-from bridge.commands.smoke_checks import CHECKS, MANY, Smoke, run
 from bridge.local import folder
 from bridge.plain import plain
 

@@ -8,9 +8,9 @@ from typing import Any, cast
 import pytest
 from moto import mock_aws
 
+from bridge.checks.stack import Examined, Reply, tokens
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture.account import KaptureSimulator
-from bridge.stacks.checks import Examined, Reply, tokens
 from helpdesk.store.gate import Budget, Gate, RefusedKey
 from helpdesk.store.table import Table
 from tests.deployment import Clock, Deployment

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from bridge.checks import folder as folder_checks
 from bridge.cli import bridge
-from bridge.commands import folder_checks
 from bridge.generate import sources
 from bridge.learning import facts
 from bridge.local.folder import EXAMPLES, Folder

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 
-from bridge.commands.smoke_checks import run
+from bridge.checks.smoke import run
 from bridge.local.folder import Folder
 from helpdesk.store.gate import GateState
 from tests.unit.test_doctor import OPEN

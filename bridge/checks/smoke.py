@@ -32,9 +32,9 @@ from helpdesk.store.ledger import Ledger
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from bridge.checks.stack import Examined
     from bridge.local.folder import Folder
     from bridge.local.state import Stack
-    from bridge.stacks.checks import Examined
 
 MANY = 50
 _TICKET_S = 90.0
