@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from tests.bench.scale import FIRST_POLLERS, IN_FLIGHT, OURS, PLAIN, beside, bill, simulate
+from tests.documented import ROOT
+from tests.formation import Formation
 from tests.unit.test_template import TEMPLATE, defaults, events, of_type
 
 
@@ -17,6 +19,20 @@ def test_the_simulation_has_the_shipped_defaults() -> None:
     assert OURS.concurrency == TEMPLATE["Parameters"]["QueueConcurrency"]["Default"]
     assert OURS.threads == defaults().threads
     assert OURS.memory_gb * 1024 == memory
+
+
+def test_the_fixed_cost_is_that_of_what_the_template_makes() -> None:
+    page = (ROOT / "docs" / "scale.md").read_text()
+    values = {name: about.get("Default", "") for name, about in TEMPLATE["Parameters"].items()}
+    made = Formation(values, TEMPLATE["Conditions"]).made(TEMPLATE["Resources"])
+    types = [resource["Type"] for resource in made.values()]
+    alarms = types.count("AWS::CloudWatch::Alarm")
+    # A form's secret is made by its operator.
+    secrets = types.count("AWS::SecretsManager::Secret") + 1
+
+    assert f"| {alarms} alarms, 0.10 each | {alarms * 0.10:.2f} |" in page
+    assert f"| {secrets} secrets, 0.40 each | {secrets * 0.40:.2f} |" in page
+    assert f"**{9.00 + alarms * 0.10 + secrets * 0.40 + 0.30 + 0.10:.2f}**" in page
 
 
 def test_two_hundred_a_second_go_through_the_shipped_defaults() -> None:
