@@ -12,7 +12,7 @@ import click
 import requests
 from botocore.exceptions import BotoCoreError, ClientError
 
-from bridge.commands.operate import on_a_stack
+from bridge.commands.operate import announce, local_target, on_a_stack
 from bridge.errors import BridgeError
 from bridge.generate import form_files
 from bridge.local import folder
@@ -21,14 +21,20 @@ from bridge.plain import plain
 from bridge.sending.form_signing import needs_secret
 from bridge.stacks import checks, target
 from bridge.stacks.checks import Examined, Finding
-from helpdesk.errors import SettingsError
+from bridge.stacks.target import STACK_VARIABLE
+from helpdesk.errors import HelpdeskError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import boto3
 
 FINDINGS_STATUS = 1
+_NO_STACK = Finding(
+    "No stack was looked at: none is named, and none runs on this machine.",
+    "So nobody knows whether requests are carried out. The form files alone were looked at.",
+    f"bridge doctor --stack NAME, or export {STACK_VARIABLE}=NAME; for a stack on this machine: bridge up",
+)
 
 
 def form_findings(forms: Path) -> Iterator[Finding]:
@@ -43,21 +49,46 @@ def form_findings(forms: Path) -> Iterator[Finding]:
             )
 
 
-def stack_findings(stack: Examined, probed: tuple[str, ...]) -> Iterator[Finding]:
-    """All checks of a stack, the raised alarms first; a check that cannot be made is a finding as well."""
-    for check in checks.CHECKS:
-        yield from _made(check.__name__, partial(check, stack))
-    for helpdesk in probed:
-        yield from _made("probe", partial(checks.probe, stack, helpdesk))
-
-
-def _made(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    try:
-        yield from check()
-    except (BotoCoreError, ClientError, requests.RequestException, SettingsError) as error:
+def form_secrets(stack: Examined) -> Iterator[Finding]:
+    """Whether each form of this folder has its secret."""
+    own, secrets = folder.found(), stack.client("secretsmanager")
+    if own is None or stack.target.endpoint_url:
+        # On a local stack, bridge send puts them itself.
+        return
+    for form in map(form_files.read, form_files.files(own.forms)):
+        name = f"{stack.target.name}/forms/{form.name}"
+        if not needs_secret(form):
+            continue
+        make = f'create-secret --name {name} --secret-string \'{{"secrets": ["..."]}}\''
+        try:
+            if "DeletedDate" not in secrets.describe_secret(SecretId=name):
+                continue
+            make = f"restore-secret --secret-id {name}"
+        except secrets.exceptions.ResourceNotFoundException:
+            pass
         yield Finding(
-            f"The check of {name.replace('_', ' ')} could not be made: {error}",
-            "What it looks for may be there.",
+            f"The form {form.name} has no secret.",
+            "Each of its submissions is refused with 401 (no_secret).",
+            stack.target.aws(f"secretsmanager {make}"),
+        )
+
+
+def stack_findings(stack: Examined, probed: tuple[str, ...]) -> Iterator[Finding]:
+    """All checks of a stack, the raised alarms first. At the end: a finding for each reason not to check."""
+    probes = {f"probe of {name}": partial(checks.probe, stack, name) for name in probed}
+    named = {
+        check.__name__.replace("_", " "): partial(check, stack) for check in (*checks.CHECKS, form_secrets)
+    }
+    not_made: dict[str, list[str]] = {}
+    for name, check in {**named, **probes}.items():
+        try:
+            yield from check()
+        except (BotoCoreError, ClientError, requests.RequestException, HelpdeskError, SettingsError) as error:
+            not_made.setdefault(target.words_of(error), []).append(name)
+    for why, names in not_made.items():
+        yield Finding(
+            f"Not checked: {', '.join(names)}. {why}",
+            "What these checks look for may be there.",
             "Give these credentials read access to the stack, or mend what the message names",
         )
 
@@ -81,8 +112,8 @@ def doctor(
 ) -> None:
     """Look for what is broken or risky: raised alarms first, then the stack and its settings, then the forms.
 
-    Where no stack runs and none is named, only the form files are looked at. Nothing is changed, and each
-    helpdesk gets one harmless call; --probe makes a test ticket as well. The status is 0 where nothing was
+    Where no stack runs and none is named, that is a finding too. Nothing is changed, and each helpdesk gets
+    one harmless call; --probe makes a test ticket as well. The status is 0 where nothing was
     found, 1 where something was, 2 where the command line is wrong.
 
     \b
@@ -95,12 +126,13 @@ def doctor(
         raise click.UsageError("--probe needs a stack: start one with bridge up, or name one with --stack")
     findings: list[Finding] = []
     if examined:
+        announce(examined.target)
         probed = _probed(examined, helpdesk) if probe else ()
         for name in probed:
             click.echo(f"Making a test ticket at {name}; it stays there.", err=True)
         findings += stack_findings(examined, probed)
     else:
-        click.echo("No stack is running: only the form files are looked at.", err=True)
+        findings.append(_NO_STACK)
     own = folder.found()
     findings += form_findings(forms or (own.forms if own else Path("forms")))
     for finding in findings:
@@ -115,24 +147,19 @@ def doctor(
 def examined_on(state_dir: Path, name: str | None, session: boto3.Session | None = None) -> Examined | None:
     """The stack of that name, or the local one; None where none runs here. Raises BridgeError."""
     if name:
-        deployed = target.deployed(name, session)
-        described = deployed.session.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
-        outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
-        keys = deployed.session.client("apigateway")
-        key = keys.get_api_key(apiKey=outputs["ApiKeyId"], includeValue=True)["value"]
-        return Examined(deployed, outputs["ApiUrl"], key)
+        return Examined(target.deployed(name, session))
     try:
         running = StateFolder(state_dir).read_stack()
     except BridgeError:
         return None
-    return Examined(target.local(running), running.api_url, running.api_key)
+    return Examined(local_target(state_dir), running.api_key)
 
 
 def _probed(stack: Examined, helpdesk: str | None) -> tuple[str, ...]:
     try:
         served = stack.settings.helpdesks
     except (BotoCoreError, ClientError, SettingsError) as error:
-        raise BridgeError(f"The stack's settings cannot be read: {error}") from error
+        raise BridgeError(f"The stack's settings cannot be read. {target.words_of(error)}") from error
     if helpdesk and helpdesk not in served:
         raise click.UsageError(f"{helpdesk} is not served here: {', '.join(served)}")
     return (helpdesk,) if helpdesk else served

@@ -18,10 +18,12 @@ from bridge.generate import sources
 from bridge.local import folder
 from bridge.stacks import deployment
 from bridge.stacks.alarms import alarms
-from bridge.stacks.queues import OWN_QUEUES
+from bridge.stacks.queues import OWN_QUEUES, count
+from bridge.stacks.words import PAUSED, Outage, near_time, outage_in
 from helpdesk.clients.markers import OFF, marker_in
 from helpdesk.models import Ticket
 from helpdesk.settings import Settings, load_settings
+from helpdesk.store.gate import TOKEN_REFUSED, Budget, Gate
 from helpdesk.store.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ _BESIDE_THE_QUEUE = 5
 _USUAL_CALL_S = 1.0
 _CLOCK_TOLERANCE = timedelta(minutes=5)
 _DRIFT_S = 120.0
+_DEAD_LETTERS = "dead-letters"
 _ACCEPTED = {200, 400, 404, 422}
 # What `sam deploy` puts in place of local paths.
 _PACKAGED = {"CodeUri", "ContentUri"}
@@ -64,20 +67,22 @@ class Reply:
 class Examined:
     """A stack, and what is read of it, once."""
 
-    def __init__(self, target: Target, api_url: str, api_key: str) -> None:
+    def __init__(self, target: Target, api_key: str | None = None) -> None:
         self.target = target
-        self._api_url = api_url
         self._api_key = api_key
 
-    @property
+    @cached_property
     def api_key(self) -> str:
         """What callers of the API show."""
-        return self._api_key
+        if self._api_key is not None:
+            return self._api_key
+        key = self.client("apigateway").get_api_key(apiKey=self.target.api_key_id, includeValue=True)
+        return str(key["value"])
 
     @property
     def api_url(self) -> str:
         """Where the stack's API answers."""
-        return self._api_url
+        return self.target.api_url
 
     @cached_property
     def consumer(self) -> Mapping[str, Any]:
@@ -148,11 +153,11 @@ class Examined:
 
     def call(self, method: str, path: str, body: Any = None, wait_s: int = 0) -> Reply:
         """One call of the stack's own API."""
-        headers = {"x-api-key": self._api_key, "Content-Type": "application/json"}
+        headers = {"x-api-key": self.api_key, "Content-Type": "application/json"}
         if wait_s:
             headers["Prefer"] = f"wait={wait_s}"
         data = None if body is None else json.dumps(body).encode()
-        response = self.send(method, self._api_url + path, headers, data)
+        response = self.send(method, self.api_url + path, headers, data)
         try:
             return Reply(response.status_code, response.json())
         except ValueError:
@@ -169,7 +174,13 @@ def raised_alarms(stack: Examined) -> Iterator[Finding]:
     for alarm in alarms(stack.target):
         if alarm.is_raised:
             meaning, _, first = alarm.description.partition(" First: ")
-            yield Finding(f"The alarm {alarm.name} is raised.", meaning, f"First: {first}")
+            what = f"The alarm {alarm.name} has been raised since {near_time(alarm.since)}."
+            if alarm.name == _DEAD_LETTERS:
+                what += f" Requests parked: {stack.dead_letter_queue['ApproximateNumberOfMessages']}."
+            change = f"First: {first.removesuffix('.')}"
+            if first.startswith("bridge doctor") and "--probe" not in first:
+                change = f"docs/operate.md, {alarm.name}; what is found below may say more"
+            yield Finding(what, meaning, change)
 
 
 def times(stack: Examined) -> Iterator[Finding]:
@@ -357,21 +368,48 @@ def tokens(stack: Examined) -> Iterator[Finding]:
     for name in stack.settings.helpdesks:
         # Whether there is such a ticket does not matter.
         reply = stack.call("GET", f"/tickets/1?helpdesk={name}")
-        if reply.status in _ACCEPTED:
+        if reply.status in _ACCEPTED or _outage(stack, name):
             continue
         code = reply.body.get("code", f"HTTP {reply.status}")
         yield Finding(
             f"{name} cannot be asked: {code}.",
             "Requests for it wait until it can.",
-            _REMEDIES.get(code, "docs/operate.md, When a gate closes"),
+            _put_secret(stack, name)
+            if code in _OF_THE_SECRET
+            else _REMEDIES.get(code, "docs/operate.md, When a gate closes"),
         )
 
 
+def outages(stack: Examined) -> Iterator[Finding]:
+    """Whether each helpdesk is called; after the call of `tokens`, which may close or open a gate."""
+    for name in stack.target.helpdesks:
+        outage = _outage(stack, name)
+        if outage is None:
+            continue
+        change = f"Nothing to do. To follow it: {stack.target.command('logs ticket-queue')}"
+        if outage.reason == PAUSED:
+            change = stack.target.command(f"resume --helpdesk {name}")
+        elif outage.reason == TOKEN_REFUSED:
+            change = _put_secret(stack, name)
+        waiting = count(stack.target.sqs, stack.target.requests_queue_url)
+        yield Finding(outage.sentence(waiting), "Requests are accepted; none is lost.", change)
+
+
+def _outage(stack: Examined, helpdesk: str) -> Outage | None:
+    return outage_in(helpdesk, Gate(stack.target.table, helpdesk, Budget()).read())
+
+
+def _put_secret(stack: Examined, helpdesk: str) -> str:
+    settings = stack.settings
+    configured = settings.kapture if helpdesk == "kapture" else settings.socialboards
+    arn = configured.secret_arn if configured else "ARN"
+    put = f"secretsmanager put-secret-value --secret-id {arn} --secret-string '{_SECRETS[helpdesk]}'"
+    return stack.target.aws(put)
+
+
+_SECRETS = {"kapture": '{"token": "..."}', "socialboards": '{"refresh_token": "...", "client_id": "..."}'}
+_OF_THE_SECRET = {"token_refused", "login_page", "secret_malformed"}
 _REMEDIES = {
-    "token_refused": "aws secretsmanager put-secret-value with a valid token",
-    "gate_closed_token_refused": "aws secretsmanager put-secret-value with a valid token",
-    "secret_malformed": 'aws secretsmanager put-secret-value as {"token": "..."}',
-    "paused": "bridge resume",
     "api_key_refused": "the key of output ApiKeyId belongs to no usage plan of this API: bridge deploy",
 }
 
@@ -392,7 +430,7 @@ def probe(stack: Examined, helpdesk: str) -> Iterator[Finding]:
         yield Finding(
             f"No test ticket was made at {helpdesk} in 20 s: {reply.body.get('code', reply.status)}.",
             "Requests go the same way.",
-            f"bridge trace {request_id}",
+            stack.target.command(f"trace {request_id}"),
         )
         return
     shown = stack.call("GET", f"/tickets/{reply.body['ticket_id']}?helpdesk={helpdesk}&include=raw")
@@ -400,7 +438,7 @@ def probe(stack: Examined, helpdesk: str) -> Iterator[Finding]:
         yield Finding(
             f"The test ticket {reply.body['ticket_id']} cannot be read at {helpdesk}: {shown.status}.",
             "What cannot be read cannot be looked up after a lost answer.",
-            f"bridge trace {request_id}",
+            stack.target.command(f"trace {request_id}"),
         )
         return
     ticket = Ticket.model_validate(shown.body["tickets"][0])
@@ -447,6 +485,7 @@ def _clock(helpdesk: str, began: datetime, ticket: Ticket) -> Iterator[Finding]:
 CHECKS: tuple[Callable[[Examined], Iterator[Finding]], ...] = (
     raised_alarms,
     tokens,
+    outages,
     times,
     memory,
     reading,

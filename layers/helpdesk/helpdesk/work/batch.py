@@ -48,8 +48,8 @@ MOST_AGE_S = 13.5 * 86400
 _LONGEST_COPY = 1_048_576 - 8192
 _LONGEST_WHY = 4096
 _LONGEST_MESSAGE = 300
-# Requests with these codes have not come as far as a claim.
-_UNCLAIMED = {"invalid_request", "request_id_reused"}
+# A request with this code has not come as far as a claim.
+_UNCLAIMED = "invalid_request"
 # Of a get's outcomes these have words of our own: a helpdesk's words may quote any ticket.
 _OWN_WORDS = {"invalid_request", "ticket_not_found", "expired"}
 _PARKED_COPIES = {OutcomeKind.REJECTED, OutcomeKind.PARKED}
@@ -299,7 +299,7 @@ def _unrecorded(ended: Sequence[_Delivery]) -> list[Outcome]:
         if isinstance(delivery.result, Outcome)
         and delivery.result.kind in _PARKED_COPIES
         and (
-            not isinstance(delivery.request, AddRequest | UpdateRequest) or delivery.result.code in _UNCLAIMED
+            not isinstance(delivery.request, AddRequest | UpdateRequest) or delivery.result.code == _UNCLAIMED
         )
     ]
 
