@@ -29,7 +29,8 @@ from bridge.progress import at_work
 from bridge.sending import samples
 from bridge.sending.bulk import DOUBLE, READY, REFUSED, SENT, WRONG, Bulk, read_map
 from bridge.sending.triggers import Triggers
-from bridge.stacks import local_stack, outcomes
+from bridge.stacks import local_stack, outcomes, target
+from bridge.stacks.operations import Operations
 from helpdesk.models import queued
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def down(state_dir: Path, as_json: bool) -> None:
     click.echo(f"Stopped: {', '.join(stopped)}" if stopped else "Nothing was running.")
 
 
-@bridge.command()
+@bridge.command(cls=operate.StackCommand)
 @_state_dir
 @_as_json
 def status(state_dir: Path, as_json: bool) -> None:
@@ -188,7 +189,12 @@ def status(state_dir: Path, as_json: bool) -> None:
       bridge status
     """
     state = StateFolder(state_dir)
-    _describe(state, state.read_stack(), as_json=as_json)
+    running = state.read_stack()
+    _describe(state, running, as_json=as_json)
+    if not as_json:
+        operations = Operations(target.local(running, state_dir))
+        for outage in operations.outages():
+            click.echo(outage.sentence(operations.waiting()))
 
 
 @bridge.command()
@@ -247,7 +253,9 @@ def send(
         operations = operate.operations_on(state_dir, stack)
         _send_rows(Bulk(operations, read_map(map_file), rows, result), result, yes=yes, as_json=as_json)
         return
-    triggers = Triggers(StateFolder(state_dir).read_stack())
+    running = StateFolder(state_dir).read_stack()
+    operate.announce(target.local(running, state_dir))
+    triggers = Triggers(running)
     # All are read before the first is sent.
     for sample in [_filled(samples.read(file), ticket_id) for file in files]:
         with at_work(f"Sending {sample.name}"):
@@ -322,7 +330,9 @@ def outcomes_command(state_dir: Path, follow: bool, as_json: bool) -> None:
       bridge outcomes
       bridge outcomes --follow --json
     """
-    queue = outcomes.OutcomesQueue(StateFolder(state_dir).read_stack())
+    running = StateFolder(state_dir).read_stack()
+    operate.announce(target.local(running, state_dir))
+    queue = outcomes.OutcomesQueue(running)
     for event in queue.read(follow=follow):
         click.echo(json.dumps(event) if as_json else outcomes.line(event))
 

@@ -17,9 +17,10 @@ from bridge.generate import sources
 from bridge.local import folder
 from bridge.stacks import deployment
 from bridge.stacks.alarms import alarms
-from bridge.stacks.queues import OWN_QUEUES
+from bridge.stacks.queues import OWN_QUEUES, count
+from bridge.stacks.words import PAUSED, Outage, near_time, outage_in
 from helpdesk.settings import Settings, load_settings
-from helpdesk.store.gate import Budget, Gate, RefusedKey
+from helpdesk.store.gate import TOKEN_REFUSED, Budget, Gate, RefusedKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,7 @@ _BESIDE_THE_QUEUE = 5
 # Where no figure says how long a call takes.
 _USUAL_CALL_S = 1.0
 _DRIFT_S = 120.0
+_DEAD_LETTERS = "dead-letters"
 _ACCEPTED = {200, 400, 404, 422}
 # What `sam deploy` puts in place of local paths.
 _PACKAGED = {"CodeUri", "ContentUri"}
@@ -60,20 +62,22 @@ class Reply:
 class Examined:
     """A stack, and what is read of it, once."""
 
-    def __init__(self, target: Target, api_url: str, api_key: str) -> None:
+    def __init__(self, target: Target, api_key: str | None = None) -> None:
         self.target = target
-        self._api_url = api_url
         self._api_key = api_key
 
-    @property
+    @cached_property
     def api_key(self) -> str:
         """What callers of the API show."""
-        return self._api_key
+        if self._api_key is not None:
+            return self._api_key
+        key = self.client("apigateway").get_api_key(apiKey=self.target.api_key_id, includeValue=True)
+        return str(key["value"])
 
     @property
     def api_url(self) -> str:
         """Where the stack's API answers."""
-        return self._api_url
+        return self.target.api_url
 
     @cached_property
     def consumer(self) -> Mapping[str, Any]:
@@ -144,11 +148,11 @@ class Examined:
 
     def call(self, method: str, path: str, body: Any = None, wait_s: int = 0) -> Reply:
         """One call of the stack's own API."""
-        headers = {"x-api-key": self._api_key, "Content-Type": "application/json"}
+        headers = {"x-api-key": self.api_key, "Content-Type": "application/json"}
         if wait_s:
             headers["Prefer"] = f"wait={wait_s}"
         data = None if body is None else json.dumps(body).encode()
-        response = self.send(method, self._api_url + path, headers, data)
+        response = self.send(method, self.api_url + path, headers, data)
         try:
             return Reply(response.status_code, response.json())
         except ValueError:
@@ -165,7 +169,13 @@ def raised_alarms(stack: Examined) -> Iterator[Finding]:
     for alarm in alarms(stack.target):
         if alarm.is_raised:
             meaning, _, first = alarm.description.partition(" First: ")
-            yield Finding(f"The alarm {alarm.name} is raised.", meaning, f"First: {first}")
+            what = f"The alarm {alarm.name} has been raised since {near_time(alarm.since)}."
+            if alarm.name == _DEAD_LETTERS:
+                what += f" Requests parked: {stack.dead_letter_queue['ApproximateNumberOfMessages']}."
+            change = f"First: {first.removesuffix('.')}"
+            if first.startswith("bridge doctor") and "--probe" not in first:
+                change = f"docs/operate.md, {alarm.name}; what is found below may say more"
+            yield Finding(what, meaning, change)
 
 
 def times(stack: Examined) -> Iterator[Finding]:
@@ -354,19 +364,21 @@ def tokens(stack: Examined) -> Iterator[Finding]:
         # Whether there is such a ticket does not matter.
         reply = stack.call("GET", f"/tickets/1?helpdesk={name}")
         refused = Gate(stack.target.table, name, Budget()).read().refused
-        yield from (_refused_key(name, operation, key) for operation, key in sorted(refused.items()))
-        if reply.status in _ACCEPTED or "get" in refused:
+        yield from (_refused_key(stack, name, operation, key) for operation, key in sorted(refused.items()))
+        if reply.status in _ACCEPTED or "get" in refused or _outage(stack, name):
             continue
         code = reply.body.get("code", f"HTTP {reply.status}")
         yield Finding(
             f"{name} cannot be asked: {code}.",
             "Requests for it wait until it can.",
-            _REMEDIES.get(code, "docs/operate.md, When a gate closes"),
+            _put_secret(stack, name)
+            if code in _OF_THE_SECRET
+            else _REMEDIES.get(code, "docs/operate.md, When a gate closes"),
         )
 
 
-def _refused_key(helpdesk: str, operation: str, key: RefusedKey) -> Finding:
-    since = datetime.fromtimestamp(key.since, UTC).isoformat(timespec="seconds")
+def _refused_key(stack: Examined, helpdesk: str, operation: str, key: RefusedKey) -> Finding:
+    since = near_time(key.since)
     if key.is_replaced:
         what = (
             f"{helpdesk} refused our key for {operation}; the secret has changed since, and is not tried yet."
@@ -376,7 +388,7 @@ def _refused_key(helpdesk: str, operation: str, key: RefusedKey) -> Finding:
     else:
         what = f"{helpdesk} refuses our key for {operation} since {since}: {key.code}."
     keys = f'{{"token": "...", "{operation}": "..."}}'
-    return Finding(what, _WITHOUT[operation], f"aws secretsmanager put-secret-value with a valid key: {keys}")
+    return Finding(what, _WITHOUT[operation], _put_secret(stack, helpdesk, keys))
 
 
 _WITHOUT = {
@@ -386,11 +398,38 @@ _WITHOUT = {
     "pull": "A lost answer cannot be looked up, so its request is parked for a person in the end."
     " The daily audit is off. Other operations go on.",
 }
+
+
+def outages(stack: Examined) -> Iterator[Finding]:
+    """Whether each helpdesk is called; after the call of `tokens`, which may close or open a gate."""
+    for name in stack.target.helpdesks:
+        outage = _outage(stack, name)
+        if outage is None:
+            continue
+        change = f"Nothing to do. To follow it: {stack.target.command('logs ticket-queue')}"
+        if outage.reason == PAUSED:
+            change = stack.target.command(f"resume --helpdesk {name}")
+        elif outage.reason == TOKEN_REFUSED:
+            change = _put_secret(stack, name)
+        waiting = count(stack.target.sqs, stack.target.requests_queue_url)
+        yield Finding(outage.sentence(waiting), "Requests are accepted; none is lost.", change)
+
+
+def _outage(stack: Examined, helpdesk: str) -> Outage | None:
+    return outage_in(helpdesk, Gate(stack.target.table, helpdesk, Budget()).read())
+
+
+def _put_secret(stack: Examined, helpdesk: str, secret: str = "") -> str:
+    settings = stack.settings
+    configured = settings.kapture if helpdesk == "kapture" else settings.socialboards
+    arn = configured.secret_arn if configured else "ARN"
+    text = secret or _SECRETS[helpdesk]
+    return stack.target.aws(f"secretsmanager put-secret-value --secret-id {arn} --secret-string '{text}'")
+
+
+_SECRETS = {"kapture": '{"token": "..."}', "socialboards": '{"refresh_token": "...", "client_id": "..."}'}
+_OF_THE_SECRET = {"token_refused", "login_page", "secret_malformed"}
 _REMEDIES = {
-    "token_refused": "aws secretsmanager put-secret-value with a valid token",
-    "gate_closed_token_refused": "aws secretsmanager put-secret-value with a valid token",
-    "secret_malformed": 'aws secretsmanager put-secret-value as {"token": "..."}',
-    "paused": "bridge resume",
     "api_key_refused": "the key of output ApiKeyId belongs to no usage plan of this API: bridge deploy",
 }
 
@@ -398,6 +437,7 @@ _REMEDIES = {
 CHECKS: tuple[Callable[[Examined], Iterator[Finding]], ...] = (
     raised_alarms,
     tokens,
+    outages,
     times,
     memory,
     reading,

@@ -11,11 +11,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bridge.commands.operate import StackCommand, on_a_stack, operations_on
+from bridge.commands.operate import StackCommand, announce, on_a_stack, operations_on
 from bridge.generate.schedules import every, read_all
 from bridge.local import folder
 from bridge.plain import plain
 from bridge.stacks import target
+from bridge.stacks.target import STACK_VARIABLE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,7 +82,12 @@ def _show_reports(reports: list[AuditReport]) -> None:
 
 
 @click.command(cls=StackCommand)
-@click.option("--stack", metavar="NAME", help="Compare with what is deployed in your AWS account.")
+@click.option(
+    "--stack",
+    metavar="NAME",
+    envvar=STACK_VARIABLE,
+    help=f"Compare with what is deployed in your AWS account.  [env: {STACK_VARIABLE}]",
+)
 @click.option("--json", "as_json", is_flag=True, help="One object for each schedule.")
 def schedules(stack: str | None, as_json: bool) -> None:
     """Show the recurring requests of the folder schedules, and when they come next.
@@ -92,6 +98,8 @@ def schedules(stack: str | None, as_json: bool) -> None:
       bridge schedules --stack ticket-bridge
     """
     deployed = target.deployed(stack) if stack else None
+    if deployed:
+        announce(deployed)
     by_name = read_all(folder.current().schedules)
     if not by_name and not as_json:
         click.echo("There are none: put files into schedules/.")

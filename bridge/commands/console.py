@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bridge.commands.operate import on_a_stack
+from bridge.commands.operate import announce, on_a_stack
 from bridge.local.state import StateFolder
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def console(state_dir: Path, stack: str | None, port: int) -> None:
     connection: Connection = DeployedConnection(stack) if stack else LocalConnection(StateFolder(state_dir))
     with at_work("Looking for the stack"):
         # A wrong name fails here, and not on the page.
-        connection.connected()
+        announce(connection.connected().target)
     shown = Console(connection)
     try:
         serve(shown, port=port, ready=lambda url: click.echo(f"{url}\nStop with Ctrl-C."))

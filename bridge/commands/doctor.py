@@ -12,7 +12,7 @@ import requests
 from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge.checks.stack import CHECKS, Examined, Finding
-from bridge.commands.operate import on_a_stack
+from bridge.commands.operate import announce, local_target, on_a_stack
 from bridge.errors import BridgeError
 from bridge.generate import form_files
 from bridge.local import folder
@@ -20,7 +20,8 @@ from bridge.local.state import StateFolder
 from bridge.plain import plain
 from bridge.sending.form_signing import needs_secret
 from bridge.stacks import target
-from helpdesk.errors import SettingsError
+from bridge.stacks.target import STACK_VARIABLE
+from helpdesk.errors import HelpdeskError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
     from bridge.local.state import Stack
 
 FINDINGS_STATUS = 1
+_NO_STACK = Finding(
+    "No stack was looked at: none is named, and none runs on this machine.",
+    "So nobody knows whether requests are carried out. The form files alone were looked at.",
+    f"bridge doctor --stack NAME, or export {STACK_VARIABLE}=NAME; for a stack on this machine: bridge up",
+)
 
 
 def form_findings(forms: Path) -> Iterator[Finding]:
@@ -44,17 +50,44 @@ def form_findings(forms: Path) -> Iterator[Finding]:
             )
 
 
+def form_secrets(stack: Examined) -> Iterator[Finding]:
+    """Whether each form of this folder has its secret."""
+    own, secrets = folder.found(), stack.client("secretsmanager")
+    if own is None or stack.target.endpoint_url:
+        # On a local stack, bridge send puts them itself.
+        return
+    for form in map(form_files.read, form_files.files(own.forms)):
+        name = f"{stack.target.name}/forms/{form.name}"
+        if not needs_secret(form):
+            continue
+        make = f'create-secret --name {name} --secret-string \'{{"secrets": ["..."]}}\''
+        try:
+            if "DeletedDate" not in secrets.describe_secret(SecretId=name):
+                continue
+            make = f"restore-secret --secret-id {name}"
+        except secrets.exceptions.ResourceNotFoundException:
+            pass
+        yield Finding(
+            f"The form {form.name} has no secret.",
+            "Each of its submissions is refused with 401 (no_secret).",
+            stack.target.aws(f"secretsmanager {make}"),
+        )
+
+
 def stack_findings(stack: Examined) -> Iterator[Finding]:
-    """All checks of a stack, the raised alarms first; a check that cannot be made is a finding as well."""
-    for check in CHECKS:
+    """All checks of a stack, the raised alarms first. At the end: a finding for each reason not to check."""
+    not_made: dict[str, list[str]] = {}
+    for check in (*CHECKS, form_secrets):
         try:
             yield from check(stack)
-        except (BotoCoreError, ClientError, requests.RequestException, SettingsError) as error:
-            yield Finding(
-                f"The check of {check.__name__.replace('_', ' ')} could not be made: {error}",
-                "What it looks for may be there.",
-                "Give these credentials read access to the stack, or mend what the message names",
-            )
+        except (BotoCoreError, ClientError, requests.RequestException, HelpdeskError, SettingsError) as error:
+            not_made.setdefault(target.words_of(error), []).append(check.__name__.replace("_", " "))
+    for why, names in not_made.items():
+        yield Finding(
+            f"Not checked: {', '.join(names)}. {why}",
+            "What these checks look for may be there.",
+            "Give these credentials read access to the stack, or mend what the message names",
+        )
 
 
 @click.command()
@@ -68,9 +101,9 @@ def stack_findings(stack: Examined) -> Iterator[Finding]:
 def doctor(state_dir: Path, stack: str | None, forms: Path | None, as_json: bool) -> None:
     """Look for what is broken or risky: raised alarms first, then the stack and its settings, then the forms.
 
-    Where no stack runs and none is named, only the form files are looked at. Nothing is changed, and each
-    helpdesk gets one harmless call; `bridge learn` makes test tickets and finds out more. The status is 0
-    where nothing was found, 1 where something was, 2 where the command line is wrong.
+    Where no stack runs and none is named, that is a finding too. Nothing is changed, and each helpdesk gets
+    one harmless call; `bridge learn` makes test tickets and finds out more. The status is 0 where nothing was
+    found, 1 where something was, 2 where the command line is wrong.
 
     \b
     Example:
@@ -80,9 +113,10 @@ def doctor(state_dir: Path, stack: str | None, forms: Path | None, as_json: bool
     examined = examined_on(state_dir, stack)
     findings: list[Finding] = []
     if examined:
+        announce(examined.target)
         findings += stack_findings(examined)
     else:
-        click.echo("No stack is running: only the form files are looked at.", err=True)
+        findings.append(_NO_STACK)
     own = folder.found()
     findings += form_findings(forms or (own.forms if own else Path("forms")))
     for finding in findings:
@@ -97,17 +131,12 @@ def doctor(state_dir: Path, stack: str | None, forms: Path | None, as_json: bool
 def examined_on(state_dir: Path, name: str | None, session: boto3.Session | None = None) -> Examined | None:
     """The stack of that name, or the local one; None where none runs here. Raises BridgeError."""
     if name:
-        deployed = target.deployed(name, session)
-        described = deployed.session.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
-        outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
-        keys = deployed.session.client("apigateway")
-        key = keys.get_api_key(apiKey=outputs["ApiKeyId"], includeValue=True)["value"]
-        return Examined(deployed, outputs["ApiUrl"], key)
+        return Examined(target.deployed(name, session))
     try:
         running = StateFolder(state_dir).read_stack()
     except BridgeError:
         return None
-    return Examined(target.local(running), running.api_url, running.api_key)
+    return Examined(local_target(state_dir), running.api_key)
 
 
 def examined_at(

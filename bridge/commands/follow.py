@@ -1,4 +1,4 @@
-"""Commands that find requests, and that follow outcomes as they are published."""
+"""Commands that find requests, follow outcomes as they are published, and show logs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from bridge.commands.operate import StackCommand, TalkingCommand, on_a_stack, op
 from bridge.plain import plain
 from bridge.stacks import finding, outcomes
 from bridge.stacks.finding import STATES, Found, Search
-from bridge.stacks.operations import clock_time
+from bridge.stacks.log_lines import read_events
 from bridge.stacks.queues import TopicQueue, remove_left_behind
+from bridge.stacks.target import FUNCTIONS
+from bridge.stacks.words import clock_time
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,4 +192,60 @@ def _forwarded(body: str, url: str) -> str:
     return f"{'taken' if response.ok else 'not taken'}: HTTP {response.status_code}"
 
 
-COMMANDS = (requests_command, tail)
+@click.command(cls=StackCommand)
+@on_a_stack
+@click.option("--since", type=_Moment(), default="15m", help="As of requests.  [default: 15m]")
+@click.option("--request-id", help="Only lines about this request.")
+@click.option("--json", "as_json", is_flag=True, help="Each line as it was logged.")
+@click.argument("function", type=click.Choice(FUNCTIONS))
+def logs(
+    state_dir: Path, stack: str | None, since: float, request_id: str | None, as_json: bool, function: str
+) -> None:
+    """Show what a function has logged, the oldest line first. Times are UTC.
+
+    \b
+    Example:
+      bridge logs form-intake --since 2h
+      bridge logs ticket-queue --request-id order-1001
+    """
+    is_empty = True
+    for event in read_events(target_on(state_dir, stack), function, since=since, request_id=request_id):
+        message = event["message"].rstrip()
+        line = plain(message) if as_json else _log_line(event["timestamp"] / 1000, message)
+        if line:
+            click.echo(line)
+            is_empty = False
+    if is_empty and not as_json:
+        click.echo(f"{function} has logged nothing of this since {clock_time(since)}.")
+
+
+# What each line of a function has, and nobody looks for.
+_USUAL = {
+    "level",
+    "location",
+    "timestamp",
+    "service",
+    "message",
+    "xray_trace_id",
+    "cold_start",
+    "function_name",
+    "function_memory_size",
+    "function_arn",
+    "function_request_id",
+}
+
+
+def _log_line(at: float, message: str) -> str:
+    """The line for people; empty for figures, and for Lambda's frame of a run that ended as it should."""
+    try:
+        fields = json.loads(message)
+    except ValueError:
+        is_frame = message.startswith(("START ", "END ", "REPORT ")) and "Status: " not in message
+        return "" if is_frame else plain(f"{clock_time(at)}  {message}")
+    if not isinstance(fields, dict) or "level" not in fields:
+        return ""
+    more = [f"{name}={value}" for name, value in fields.items() if name not in _USUAL and value is not None]
+    return plain("  ".join([clock_time(at), f"{fields['level']:<7}", str(fields.get("message")), *more]))
+
+
+COMMANDS = (requests_command, tail, logs)

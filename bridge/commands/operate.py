@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 from botocore.exceptions import BotoCoreError, ClientError
+from click.core import ParameterSource
 
 from bridge.errors import BridgeError
 from bridge.local import folder
@@ -17,13 +18,13 @@ from bridge.local.state import StateFolder
 from bridge.plain import plain, plain_lines
 from bridge.progress import at_work
 from bridge.stacks import target
-from bridge.stacks.operations import Operations, ParkedCopy, Selection, age, clock_time
+from bridge.stacks.operations import Operations, ParkedCopy, Selection, age
+from bridge.stacks.target import STACK_VARIABLE, Target
+from bridge.stacks.words import clock_time
 from helpdesk.errors import HelpdeskError, RejectedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from bridge.stacks.target import Target
 
 
 _as_json = click.option(
@@ -52,28 +53,56 @@ allow_endpoint = click.option(
 )
 
 
+def _named(context: click.Context, _option: click.Parameter, stack: str | None) -> str | None:
+    """What is said on the command line goes before what the environment says."""
+    said = [
+        name
+        for name in ("stack", "state_dir")
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    return None if said == ["state_dir"] else stack
+
+
+with_stack = click.option(
+    "--stack",
+    metavar="NAME",
+    envvar=STACK_VARIABLE,
+    callback=_named,
+    help="A stack deployed into the AWS account of your usual credentials, instead of the local one."
+    f"  [env: {STACK_VARIABLE}]",
+)
+
+
 def on_a_stack[F: Callable[..., Any]](command: F) -> F:
-    """Adds the options that choose the stack; the command gets an `Operations`."""
-    for option in (
-        with_state_dir,
-        click.option(
-            "--stack",
-            metavar="NAME",
-            help="A stack deployed into the AWS account of your usual credentials, instead of the local one.",
-        ),
-    ):
-        command = option(command)
-    return command
+    """Adds the options that choose the stack, which `target_on` then reaches."""
+    return with_stack(with_state_dir(command))
+
+
+def target_on(state_dir: Path, stack: str | None) -> Target:
+    """The chosen stack, which is named on standard error. Raises BridgeError where there is none."""
+    try:
+        reached = target.deployed(stack) if stack else local_target(state_dir)
+    except BridgeError as error:
+        hint = "" if stack else f"; for a deployed one: --stack NAME, or {STACK_VARIABLE}"
+        raise BridgeError(f"{error}{hint}") from error
+    announce(reached)
+    return reached
+
+
+def local_target(state_dir: Path) -> Target:
+    """The local stack. Raises BridgeError where none runs."""
+    return target.local(StateFolder(state_dir).read_stack(), state_dir)
+
+
+def announce(reached: Target) -> None:
+    """Names the stack, once, where people read what comes."""
+    if not click.get_current_context().params.get("as_json"):
+        click.echo(f"{reached.where}:", err=True)
 
 
 def operations_on(state_dir: Path, stack: str | None) -> Operations:
     """What works on the chosen stack. Raises BridgeError where there is none."""
     return Operations(target_on(state_dir, stack))
-
-
-def target_on(state_dir: Path, stack: str | None) -> Target:
-    """The chosen stack. Raises BridgeError where there is none."""
-    return target.deployed(stack) if stack else target.local(StateFolder(state_dir).read_stack())
 
 
 class TalkingCommand(click.Command):
@@ -83,7 +112,7 @@ class TalkingCommand(click.Command):
         try:
             return super().invoke(ctx)
         except (BotoCoreError, ClientError, HelpdeskError) as error:
-            raise BridgeError(str(error)) from error
+            raise BridgeError(target.words_of(error)) from error
 
 
 class StackCommand(TalkingCommand):
@@ -136,6 +165,8 @@ def parked(state_dir: Path, stack: str | None, as_json: bool) -> None:
         click.echo(plain(f"{count:6}  {code}"))
         for copy, copies in [entry for entry in listing.entries if entry[0].code == code][:5]:
             click.echo(f"        {_line(copy)}" + (f"  ({copies} copies)" if copies > 1 else ""))
+            for why in copy.why:
+                click.echo(plain(f"            {why}"))
         if count > 5:
             click.echo(f"        … and {count - 5} more (--json lists all)")
 
@@ -288,9 +319,8 @@ def pause(state_dir: Path, stack: str | None, helpdesk: str | None, as_json: boo
         return
     others = [name for name in operations.helpdesks if name != helpdesk]
     rest = f" {' and '.join(others)} is called as before." if others else ""
-    click.echo(
-        f"{helpdesk} is paused: its requests wait.{rest} Go on with: bridge resume --helpdesk {helpdesk}"
-    )
+    back = operations.target.command(f"resume --helpdesk {helpdesk}")
+    click.echo(f"{helpdesk} is paused: its requests wait.{rest} Go on with: {back}")
 
 
 @click.command(cls=StackCommand)
@@ -311,7 +341,7 @@ def resume(state_dir: Path, stack: str | None, helpdesk: str | None, as_json: bo
     if as_json:
         click.echo(json.dumps({"helpdesk": helpdesk, "paused": False}))
         return
-    click.echo(f"{helpdesk} is called again. Waiting requests come back within 15 minutes.")
+    click.echo(f"{helpdesk} works again. Waiting requests come back within 15 minutes.")
 
 
 @click.command(cls=StackCommand)
@@ -331,10 +361,14 @@ def trace(state_dir: Path, stack: str | None, as_json: bool, request_id: str) ->
         return
     where = f" at {story.helpdesk}" if story.helpdesk else ""
     click.echo(plain(f"{request_id}{where}: {story.stands}"))
+    for error in story.errors:
+        click.echo(plain(f"  {error.field}: {error.problem}"))
     for step in story.steps:
         click.echo(plain(f"  {clock_time(step.at)}  {step.text}"))
     if story.steps:
         click.echo(f"The last step was {age(story.steps[-1].at)} ago.")
+    for unread in story.unread:
+        click.echo(plain(f"Not read. {unread}"))
 
 
 COMMANDS = (parked, redrive, drop, edit, pause, resume, trace)

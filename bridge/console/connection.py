@@ -88,7 +88,7 @@ class LocalConnection:
         stack = self._state.read_stack()
         last = self._last
         if last is None or last.local is None or last.local.stack != stack:
-            last = self._last = Connected(target.local(stack), Local(stack, self._state))
+            last = self._last = Connected(target.local(stack, self._state.root), Local(stack, self._state))
         return last
 
 

@@ -78,6 +78,8 @@ function list(container, items, keyOf, create) {
 }
 
 const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour12: false });
+// Moments in the server's sentences, as this browser shows times.
+const local = (words) => words.replace(/\d{4}-\d\d-\d\dT[\d:]+Z/g, (at) => clock(Date.parse(at) / 1000));
 const moment = (seconds) => make("time", { dateTime: new Date(seconds * 1000).toISOString() }, clock(seconds));
 const many = (count, one, more = `${one}s`) => `${count} ${count === 1 ? one : more}`;
 
@@ -118,10 +120,10 @@ function verdict(now) {
   for (const desk of now.helpdesks) {
     if (desk.state === "paused") {
       needs.push({ key: `paused ${desk.name}`, level: "wait", title: `${desk.title} is paused`,
-        words: "Requests are accepted, and wait.", act: "Resume", do: (button) => doing(button, "resume", { helpdesk: desk.name }) });
+        words: local(desk.words), act: "Resume", do: (button) => doing(button, "resume", { helpdesk: desk.name }) });
     } else if (desk.state === "closed") {
-      needs.push({ key: `closed ${desk.name}`, level: "bad", title: `${desk.title} is not called: ${desk.reason}`,
-        words: `Requests wait. ${desk.needs_token ? "Put a valid token into its secret. " : ""}Next try at ${clock(desk.next_probe_at)}; then work resumes by itself.` });
+      needs.push({ key: `closed ${desk.name}`, mendsItself: !desk.needs_token, level: desk.needs_token ? "bad" : "wait", title: `Requests to ${desk.title} wait`,
+        words: local(`${desk.words}${desk.needs_token ? " Put one into its secret: bridge doctor names the line." : ""}`) });
     }
     for (const operation of desk.refused_keys) {
       needs.push({ key: `key ${desk.name} ${operation}`, level: "bad", title: `${desk.title} refuses our key for ${operation}`,
@@ -139,11 +141,13 @@ function showStatus(now) {
   const needs = verdict(now);
   const level = now.problems.length || needs.some((one) => one.level === "bad") ? "bad" : needs.length ? "wait" : "good";
   mark($("status"), level);
-  const waiting = many(needs.length, "thing needs", "things need");
+  const forPeople = needs.filter((one) => !one.mendsItself).length;
+  const waiting = many(forPeople, "thing needs", "things need");
   const headline = now.problems.length ? "Not everything can be read" : level === "bad" ? `Not everything works: ${waiting} a person`
-    : now.helpdesks.some((one) => one.state === "paused") ? `Paused: ${waiting} a person` : needs.length ? `It works; ${waiting} a person` : "Everything works";
+    : now.helpdesks.some((one) => one.state === "paused") ? `Paused: ${waiting} a person` : forPeople ? `It works; ${waiting} a person`
+      : needs.length ? "Requests wait; nothing to do" : "Everything works";
   tell($("verdict"), headline);
-  const calm = `No alarm is raised, ${now.helpdesks.map((one) => one.title).join(" and ")} ${now.helpdesks.length === 1 ? "is" : "are"} called, nothing is parked.`;
+  const calm = `No alarm is raised, ${now.helpdesks.map((one) => one.title).join(" and ")} ${now.helpdesks.length === 1 ? "works" : "work"}, nothing is parked.`;
   tell($("why"), now.problems.length ? now.problems.join("\n") : needs.length ? "" : calm);
   $("needs").hidden = !needs.length;
   list($("needs"), needs, (one) => one.key, (one) => {
@@ -178,10 +182,9 @@ function showHelpdesks(desks) {
     const element = make("div", { className: "card", "data-helpdesk": desk.name },
       make("div", { className: "head" }, title, state), words, budget, meter, button);
     return { element, update: (now) => {
-      tell(state, { open: "called", paused: "paused", closed: "not called" }[now.state]);
+      tell(state, { open: "working", paused: "paused", closed: "waiting" }[now.state]);
       mark(state, { open: "good", paused: "wait", closed: "bad" }[now.state]);
-      tell(words, now.state === "closed" ? `Since ${clock(now.closed_at)} ${now.reason}. Next try at ${clock(now.next_probe_at)}.`
-        : now.state === "paused" ? "An operator has paused it: nothing is called until it is resumed." : "");
+      tell(words, local(now.words));
       words.hidden = !words.textContent;
       const { limit, used, period_s } = now.budget;
       tell(budget, limit ? `${used} of ${limit} calls in the last ${period_s} seconds` : "No budget is set.");
@@ -209,6 +212,8 @@ async function storyInto(box, requestId) {
   try {
     const story = await ask(`trace?${new URLSearchParams({ request_id: requestId })}`);
     box.replaceChildren(make("p", {}, make("strong", {}, requestId), ` – ${story.stands}`),
+      ...story.errors.map((error) => make("p", { className: "problem" }, `${error.field}: ${error.problem}`)),
+      ...story.unread.map((words) => make("p", { className: "quiet" }, `Not read. ${words}`)),
       make("ol", {}, ...story.steps.map((step) => make("li", {}, moment(step.at), make("span", {}, step.text)))));
   } catch (failure) {
     box.replaceChildren(make("p", {}, failure.message));
@@ -286,7 +291,8 @@ async function lookAtParked(button) {
 
 const copyLine = (copy) => make("li", {},
   make("span", { className: "id" }, [copy.operation, copy.request_id || "(no request id)"].filter(Boolean).join(" ")),
-  ` · ${copy.code}${copy.source ? ` · from ${copy.source}` : ""} · ${many(Number(copy.attempts), "attempt")}`);
+  ` · ${copy.code}${copy.source ? ` · from ${copy.source}` : ""} · ${many(Number(copy.attempts), "attempt")}`,
+  ...copy.why.map((words) => make("p", { className: "quiet" }, words)));
 
 function showParked(copies) {
   if (!copies.length) {

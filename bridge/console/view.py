@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -16,8 +17,10 @@ from bridge.console.news import LogNews, News, Requests, TopicNews
 from bridge.errors import BridgeError
 from bridge.stacks import queues
 from bridge.stacks.alarms import alarms
+from bridge.stacks.target import words_of
+from bridge.stacks.words import outage_in
 from helpdesk.errors import HelpdeskError
-from helpdesk.store.gate import ASKED_TO_WAIT, OUTAGE, TOKEN_REFUSED, Gate
+from helpdesk.store.gate import TOKEN_REFUSED, Gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,11 +28,6 @@ if TYPE_CHECKING:
     from bridge.console.connection import Connected, Connection, ServedHelpdesk
     from bridge.stacks.operations import ParkedCopy, Selection
 
-_REASONS = {
-    TOKEN_REFUSED: "it refuses the token",
-    OUTAGE: "it does not answer",
-    ASKED_TO_WAIT: "it has asked us to wait",
-}
 _MOST_DOUBTS = 50
 # A deployed stack's logs and alarms may be read only so often, and each read costs a little.
 _EVERY_S = {True: 1.5, False: 5.0}
@@ -62,7 +60,7 @@ class Console:
             try:
                 return read()
             except (BotoCoreError, ClientError, HelpdeskError, BridgeError) as error:
-                problems.append(f"{name}: {error}")
+                problems.append(f"{name}: {words_of(error)}")
                 return otherwise
 
         parts: dict[str, tuple[Callable[[], Any], Any]] = {
@@ -99,7 +97,7 @@ class Console:
     def trace(self, request_id: str) -> dict[str, Any]:
         """The story of a request; `at` in seconds since the epoch."""
         story = self._reach().operations.trace(request_id)
-        return {"stands": story.stands, "steps": [asdict(step) for step in story.steps]}
+        return asdict(story)
 
     def parked(self) -> list[dict[str, Any]]:
         """The copies in the dead-letter queue, without what they hold of customers."""
@@ -115,7 +113,7 @@ class Console:
     def resume(self, helpdesk: str) -> str:
         """Call a helpdesk again; says what holds now."""
         self._gate(helpdesk).resume()
-        return f"{helpdesk} is called again. Waiting requests come back within 15 minutes."
+        return f"{helpdesk} works again. Waiting requests come back within 15 minutes."
 
     def redrive(self, selection: Selection, *, dry_run: bool) -> dict[str, Any]:
         """Send parked requests through the queue again, or with `dry_run` only list them."""
@@ -196,15 +194,16 @@ class Console:
         gate = Gate(on.target.table, served.name, served.budget)
         state = gate.read()
         limit = served.budget.limit
+        outage = outage_in(served.name, state)
+        waiting = queues.count(on.target.sqs, on.target.requests_queue_url) if outage else 0
         return {
             "name": served.name,
             "title": served.title,
             "state": "paused" if state.paused else "closed" if state.closed else "open",
-            "reason": _REASONS.get(state.reason or "", state.reason) if state.closed else None,
+            # The page shows its moments in the browser's own zone.
+            "words": outage.sentence(waiting, _iso) if outage else "",
             "needs_token": state.closed and state.reason == TOKEN_REFUSED,
             "refused_keys": [name for name, key in sorted(state.refused.items()) if not key.is_replaced],
-            "closed_at": state.closed_at or None,
-            "next_probe_at": state.next_probe_at or None,
             "doubts": [
                 doubt.identity.request_id for doubt in on.operations.doubts(served.name, _MOST_DOUBTS)
             ],
@@ -225,6 +224,10 @@ def _acted_on(copies: Sequence[ParkedCopy], *, dry_run: bool) -> dict[str, Any]:
     return {"count": len(copies), "dry_run": dry_run, "copies": [_without_body(copy) for copy in copies]}
 
 
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def _without_body(copy: ParkedCopy) -> dict[str, Any]:
     known = copy.attributes
     return {
@@ -234,6 +237,7 @@ def _without_body(copy: ParkedCopy) -> dict[str, Any]:
         "operation": known.get("operation", ""),
         "helpdesk": known.get("helpdesk", ""),
         "attempts": known.get("attempts", "0"),
+        "why": copy.why,
     }
 
 

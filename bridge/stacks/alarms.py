@@ -16,6 +16,8 @@ class Alarm:
     name: str
     is_raised: bool
     description: str
+    # Since when it is in this state, in seconds since the epoch.
+    since: float = 0.0
 
 
 def alarms(target: Target) -> list[Alarm]:
@@ -26,7 +28,8 @@ def alarms(target: Target) -> list[Alarm]:
         Alarm(
             alarm["AlarmName"].removeprefix(prefix),
             alarm["StateValue"] == "ALARM",
-            alarm.get("AlarmDescription", ""),
+            target.as_here(alarm.get("AlarmDescription", "")),
+            alarm["StateUpdatedTimestamp"].timestamp() if "StateUpdatedTimestamp" in alarm else 0.0,
         )
         for page in pages
         for alarm in page["MetricAlarms"]

@@ -1,11 +1,16 @@
-"""Reads the functions' log lines that are about one request."""
+"""Reads the functions' logs."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bridge.stacks.target import Target
 
 
 @dataclass(frozen=True)
@@ -35,3 +40,27 @@ def _time_of(fields: dict[str, Any], event: Any) -> float:
         return datetime.strptime(fields["timestamp"], "%Y-%m-%d %H:%M:%S,%f%z").timestamp()
     except (KeyError, TypeError, ValueError):
         return float(event.get("timestamp", 0)) / 1000
+
+
+def read_events(
+    target: Target, function: str, *, since: float = 0.0, request_id: str | None = None
+) -> Iterator[Any]:
+    """What a function has logged since a moment, as CloudWatch has it. Raises what botocore raises."""
+    arguments: dict[str, Any] = {"logGroupName": target.log_group(function), "startTime": int(since * 1000)}
+    if request_id:
+        arguments["filterPattern"] = f"{{ $.request_id = {json.dumps(request_id)} }}"
+    try:
+        # A page may be empty and have others behind it.
+        for page in target.logs.get_paginator("filter_log_events").paginate(**arguments):
+            yield from page["events"]
+    except target.logs.exceptions.ResourceNotFoundException:
+        # A function that never ran has no log yet.
+        return
+
+
+def read_lines(target: Target, function: str, *, request_id: str) -> Iterator[LogLine]:
+    """A function's lines about one request."""
+    for event in read_events(target, function, request_id=request_id):
+        line = log_line(event)
+        if line is not None and line.request_id == request_id:
+            yield line

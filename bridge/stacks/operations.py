@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from functools import cached_property, partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from bridge.errors import BridgeError
-from bridge.stacks import queues
+from bridge.stacks import queues, target, words
 from bridge.stacks.interventions import Interventions
-from bridge.stacks.log_lines import log_line
-from helpdesk.errors import RejectedError
+from bridge.stacks.log_lines import LogLine, read_lines
+from bridge.stacks.words import Outage, outage_in
+from helpdesk.errors import FieldProblem, HelpdeskError, RejectedError
 from helpdesk.intake.envelopes import unwrap
 from helpdesk.intake.requests import Defaults, UnreadableRequestError, read_request
 from helpdesk.models import LONGEST_ID, OutcomeKind, identity_of, queued
@@ -28,7 +33,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
     from bridge.stacks.target import Target
-    from helpdesk.models import Identity, Request
+    from helpdesk.models import Identity, Outcome, Request
     from helpdesk.runtime.aws import Clients
     from helpdesk.store.ledger import Receipt
     from helpdesk.work.helpdesks import Helpdesks
@@ -41,20 +46,11 @@ MAY_HAVE_HAPPENED = ("outcome_unknown", "crashed")
 _EMPTY_ANSWERS = 3
 # With the marks of a correction it must still be an id.
 _LONGEST_OLD_ID = LONGEST_ID - 9
-_OUTCOME = "outcome told:"
-_STATES = {
-    "claimed": "being carried out",
-    "released": "waiting for its next try",
-    "unknown": "in doubt: it may have happened, and is being looked up",
-}
-_STEPS = {
-    "claimed": "a call to the helpdesk was begun",
-    "succeeded": "succeeded",
-    "rejected": "was rejected",
-    "unknown": "may have happened: the answer was lost",
-    "parked": "was parked for a person",
-    "released": "nothing was done; it waits",
-    "freed": "may be carried out again",
+# A claim that is given back is in the ledger and, within this time, in the log.
+_SAME_WAIT_S = 60.0
+_ACCEPTED = {
+    "request accepted": "Accepted by the API; it is in the queue.",
+    "submission accepted": "Accepted from a form; it is in the queue.",
 }
 
 
@@ -88,6 +84,16 @@ class ParkedCopy:
     def source(self) -> str:
         """Who asked."""
         return self.attributes.get("source", "")
+
+    @property
+    def why(self) -> list[str]:
+        """What the outcome says beside its code, in lines: its message, and each wrong field."""
+        try:
+            why = json.loads(self.attributes.get("why", "{}"))
+        except ValueError:
+            return []
+        errors = [f"{error['field']}: {error['problem']}" for error in why.get("errors", [])]
+        return [line for line in (why.get("message"), *errors) if line]
 
     @property
     def may_have_happened(self) -> bool:
@@ -172,22 +178,27 @@ class Step:
 
 @dataclass(frozen=True)
 class Story:
-    """Where a request stands and how it came there; `helpdesk` is None where the ledger has none of it."""
+    """Where a request stands and how it came there; `helpdesk` is None where it is not known.
+
+    `errors` name each wrong field. `unread` says what could not be read, so more may have happened.
+    """
 
     helpdesk: str | None
     stands: str
     steps: list[Step]
+    errors: tuple[FieldProblem, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 class Operations:
     """Works on one stack, with the same ledger and gate as its functions."""
 
-    def __init__(self, target: Target, *, wait_s: int = 1) -> None:
-        self.target = target
+    def __init__(self, on: Target, *, wait_s: int = 1) -> None:
+        self.target = on
         # Above 0 SQS reads all of its servers, and not a sample of them.
         self._wait_s = wait_s
-        self.ledger = Ledger(target.table, lease_s=0, keep_days=28)
-        self._interventions = Interventions(target.table)
+        self.ledger = Ledger(on.table, lease_s=0, keep_days=28)
+        self._interventions = Interventions(on.table)
 
     def audits(self, last: date, days: int) -> list[AuditReport]:
         """The reports of the last days up to one, oldest first."""
@@ -435,40 +446,100 @@ class Operations:
     # ── the story of a request ───────────────────────────────────────────────────────────────────────────
 
     def trace(self, request_id: str) -> Story:
-        """The story of a request."""
-        steps = list(self._logged(request_id))
-        steps += [Step(at, words) for at, words in self._interventions.of(request_id)]
-        if receipt := self.ledger.receipt(request_id):
-            # That a doubt was published is in the log's lines as well.
-            steps += [_step(entry) for entry in receipt.history if not entry.endswith(" told")]
-            helpdesk, stands = receipt.identity.helpdesk, _stands(receipt)
-        else:
-            helpdesk = None
-            stands = "not begun: it waits in the queue, was never accepted, or could not be read"
-        steps.sort(key=lambda step: step.at)
-        if not helpdesk and steps and steps[-1].text.startswith(_OUTCOME):
-            # A get, or one that was wrong: the ledger has none of these.
-            stands = f"{steps[-1].text}; the ledger holds nothing of it"
-        return Story(helpdesk, stands, steps)
+        """The story of a request. A right that is missing makes it shorter, and is named in it."""
+        unread: list[str] = []
+        lines = self._lines(request_id, unread)
+        try:
+            receipt = self.ledger.receipt(request_id) or self.ledger.rejection(request_id)
+            by_hand = [Step(at, what) for at, what in self._interventions.of(request_id)]
+        except HelpdeskError as error:
+            unread.append(f"The ledger: {target.words_of(error)}")
+            receipt, by_hand = None, []
+        known = [line.fields["helpdesk"] for line in lines if line.fields.get("helpdesk")]
+        helpdesk = receipt.identity.helpdesk if receipt else known[-1] if known else None
+        recorded = _recorded(receipt) if receipt else ()
+        steps = [*recorded, *by_hand, *self._logged(lines, helpdesk, receipt)]
+        steps = _together(sorted(steps, key=lambda step: step.at))
+        stands = self._stands(receipt, lines, helpdesk)
+        errors = receipt.outcome.problems if receipt and receipt.outcome else ()
+        return Story(helpdesk, stands, steps, errors, tuple(dict.fromkeys(unread)))
+
+    def outages(self) -> list[Outage]:
+        """The helpdesks that are not called now, and why."""
+        found = (outage_in(name, self.gate(name).read()) for name in self.helpdesks)
+        return [outage for outage in found if outage]
+
+    def waiting(self) -> int:
+        """About how many requests are in the queue."""
+        return queues.count(self.target.sqs, self.target.requests_queue_url)
 
     def _check_served(self, helpdesk: str) -> None:
         if helpdesk not in self.helpdesks:
             raise BridgeError(f"This stack serves {' and '.join(self.helpdesks)}, not {helpdesk}")
 
-    def _logged(self, request_id: str) -> Iterator[Step]:
-        pattern = json.dumps(request_id)
-        for group in self.target.log_groups:
-            # A page may be empty and have others behind it.
-            pages = self.target.logs.get_paginator("filter_log_events").paginate(
-                logGroupName=group, filterPattern=f"{{ $.request_id = {pattern} }}"
-            )
+    def _lines(self, request_id: str, unread: list[str]) -> list[LogLine]:
+        """The log's lines about a request, the oldest first."""
+        lines: list[LogLine] = []
+        for function in target.FUNCTIONS:
             try:
-                for page in pages:
-                    for event in page["events"]:
-                        yield from _logged_step(event, request_id)
-            except self.target.logs.exceptions.ResourceNotFoundException:
-                # A function that never ran has no log yet.
-                continue
+                lines += read_lines(self.target, function, request_id=request_id)
+            except (BotoCoreError, ClientError) as error:
+                unread.append(f"The logs: {target.words_of(error)}")
+        return sorted(lines, key=lambda line: line.at)
+
+    def _logged(
+        self, lines: Sequence[LogLine], helpdesk: str | None, receipt: Receipt | None
+    ) -> Iterator[Step]:
+        released = [_entry(entry) for entry in receipt.history if " released " in entry] if receipt else []
+        for line in lines:
+            code = str(line.fields.get("code"))
+            at_helpdesk = line.fields.get("helpdesk") or helpdesk
+            match line.message:
+                case "request accepted" | "submission accepted":
+                    yield Step(line.at, _ACCEPTED[line.message])
+                case "request waits" if not any(
+                    entry == f"released {code}" and abs(at - line.at) < _SAME_WAIT_S for at, entry in released
+                ):
+                    yield Step(line.at, f"Waits because {words.reason(code, at_helpdesk)}.")
+                case "request ended":
+                    yield Step(line.at, words.ended(line.fields.get("outcome"), line.fields.get("code")))
+                # What else a look-up can find is in the ledger.
+                case "doubt looked up" if line.fields.get("settled") == "waiting":
+                    seen = self._markers_seen(receipt)
+                    yield Step(line.at, words.searched(line.fields, at_helpdesk, markers_seen=seen))
+
+    def _markers_seen(self, receipt: Receipt | None) -> bool:
+        if receipt is None or not receipt.marker_field:
+            return False
+        return self.ledger.marker_seen(receipt.identity.helpdesk or "", receipt.marker_field)
+
+    def _stands(self, receipt: Receipt | None, lines: Sequence[LogLine], helpdesk: str | None) -> str:
+        if receipt and receipt.state == "claimed":
+            return f"the call to {words.title(helpdesk)} is under way"
+        if receipt and receipt.state == "unknown":
+            operation = receipt.identity.operation
+            return f"in doubt: {words.may_exist(operation)}; it is looked up each minute"
+        if receipt and receipt.ended and receipt.outcome:
+            return _ended(receipt.outcome)
+        if not lines and receipt is None:
+            return "nothing is known of it: it waits in the queue, was never accepted, or is forgotten by now"
+        if lines and lines[-1].message == "request ended" and receipt is None:
+            outcome, code = (lines[-1].fields.get(name) for name in ("outcome", "code"))
+            return f"{outcome}{f' ({code})' if code else ''}; the ledger keeps nothing of it"
+        return f"accepted; waits because {self._why_it_waits(receipt, lines, helpdesk)}"
+
+    def _why_it_waits(self, receipt: Receipt | None, lines: Sequence[LogLine], helpdesk: str | None) -> str:
+        with suppress(HelpdeskError):
+            for outage in self.outages():
+                if helpdesk in (None, outage.helpdesk):
+                    return outage.short
+        last = receipt.history[-1].split(" ")[1:] if receipt and receipt.history else []
+        if last[:1] == ["released"]:
+            return words.reason(last[-1], helpdesk)
+        if last[:1] == ["freed"]:
+            return "its next try has not begun"
+        codes = [str(line.fields.get("code")) for line in lines if line.message == "request waits"]
+        return words.reason(codes[-1], helpdesk) if codes else "its first try has not begun"
 
 
 def _copy_in(message: MessageTypeDef) -> ParkedCopy:
@@ -497,40 +568,35 @@ def _editable(copy: ParkedCopy) -> str:
     return json.dumps(given | unwrapped.body, indent=2, ensure_ascii=False) + "\n"
 
 
-def _stands(receipt: Receipt) -> str:
-    if not (receipt.ended and receipt.outcome):
-        return _STATES[receipt.state]
-    outcome = receipt.outcome
+def _ended(outcome: Outcome) -> str:
     where = f", ticket {outcome.ticket_id} {outcome.ticket_url or ''}" if outcome.ticket_id else ""
     why = f" ({outcome.code}: {outcome.message})" if outcome.code else ""
     return f"{outcome.kind}{where}{why}".rstrip()
 
 
-def _logged_step(event: Any, request_id: str) -> Iterator[Step]:
-    line = log_line(event)
-    if line is None or line.request_id != request_id:
-        return
-    code = line.fields.get("code")
-    text = {
-        "request accepted": "accepted by the API and put into the queue",
-        "submission accepted": "accepted from a form and put into the queue",
-        "request waits": f"given back to the queue: {code}",
-        "request ended": f"{_OUTCOME} {line.fields.get('outcome')}" + (f" ({code})" if code else ""),
-        "doubt looked up": f"looked up at the helpdesk: {line.fields.get('settled')}",
-    }.get(line.message)
-    if text:
-        yield Step(line.at, text)
+def _entry(entry: str) -> tuple[float, str]:
+    at, _, what = entry.partition(" ")
+    return float(at), what
 
 
-def _step(entry: str) -> Step:
-    at, word, *rest = entry.split(" ")
-    why = f" ({' '.join(rest)})" if rest else ""
-    return Step(float(at), _STEPS.get(word, word) + why)
+def _recorded(receipt: Receipt) -> Iterator[Step]:
+    """The ledger's own history, in sentences."""
+    identity, before = receipt.identity, ""
+    for at, entry in map(_entry, receipt.history):
+        # That a doubt was published is in the log's lines as well.
+        if entry != "told":
+            yield Step(at, words.step(entry, identity.helpdesk, identity.operation, before))
+            before = entry.partition(" ")[0]
 
 
-def clock_time(seconds: float) -> str:
-    """A moment as people read it: UTC, to the millisecond."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+def _together(steps: Sequence[Step]) -> list[Step]:
+    """The steps; what happens again and again in a row is said once."""
+    joined: list[Step] = []
+    for text, group in groupby(steps, key=lambda step: step.text):
+        first, *more = group
+        often = f" ({len(more) + 1} times, until {words.near_time(more[-1].at)})." if more else ""
+        joined.append(Step(first.at, text.rstrip(".") + often if often else text))
+    return joined
 
 
 def age(seconds: float) -> str:

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
+import requests
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
 
 from bridge.errors import BridgeError
 from bridge.local import emulator, folder
@@ -17,6 +30,8 @@ from bridge.local.sam import STACK_NAME
 from helpdesk.store.table import Table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mypy_boto3_cloudformation.client import CloudFormationClient
     from mypy_boto3_cloudwatch.client import CloudWatchClient
     from mypy_boto3_dynamodb.client import DynamoDBClient
@@ -28,7 +43,9 @@ if TYPE_CHECKING:
     from bridge.local.folder import Stage
     from bridge.local.state import Stack
 
-_FUNCTIONS = (
+# Stands for --stack.
+STACK_VARIABLE = "BRIDGE_STACK"
+FUNCTIONS = (
     "ticket-queue",
     "ticket-api",
     "form-intake",
@@ -51,6 +68,40 @@ class Target:
     ledger_table: str
     # Those that are served, the default first.
     helpdesks: tuple[str, ...]
+    api_url: str = ""
+    # Of the stack's own API key.
+    api_key_id: str = ""
+    # The state folder of a local stack.
+    state_folder: str = ""
+
+    @property
+    def where(self) -> str:
+        """Which stack this is, for the head of what a command prints."""
+        at = f" ({self.state_folder})" if self.endpoint_url else ""
+        return (
+            f"{'Local stack' if self.endpoint_url else 'Stack'} {self.name} in {self.session.region_name}{at}"
+        )
+
+    def command(self, words: str) -> str:
+        """A command of ours that works on this stack wherever it is pasted."""
+        return f"bridge {words} {self._option}".rstrip()
+
+    def aws(self, words: str) -> str:
+        """A command of the AWS CLI that works on this stack."""
+        return f'eval "$({self.command("env")})"; aws {words}' if self.endpoint_url else f"aws {words}"
+
+    def as_here(self, words: str) -> str:
+        """Words of the template, which name the stack as a deployed one, with what names this one."""
+        return words.replace(f" --stack {self.name}", f" {self._option}".rstrip())
+
+    @property
+    def _option(self) -> str:
+        if not self.endpoint_url:
+            return f"--stack {self.name}"
+        is_usual = self.state_folder in ("", str(folder.default_state().absolute())) and not os.environ.get(
+            STACK_VARIABLE
+        )
+        return "" if is_usual else f"--state-dir {self.state_folder}"
 
     @cached_property
     def sqs(self) -> SQSClient:
@@ -117,11 +168,15 @@ class Target:
     @property
     def log_groups(self) -> list[str]:
         """The log groups of the functions."""
-        return [f"/aws/lambda/{self.name}-{function}" for function in _FUNCTIONS]
+        return [self.log_group(function) for function in FUNCTIONS]
+
+    def log_group(self, function: str) -> str:
+        """The log group of a function."""
+        return f"/aws/lambda/{self.name}-{function}"
 
 
-def local(stack: Stack) -> Target:
-    """The local stack that runs."""
+def local(stack: Stack, state: Path | None = None) -> Target:
+    """The local stack that runs, of a state folder."""
     return Target(
         session=emulator.session(),
         endpoint_url=stack.endpoint_url,
@@ -130,6 +185,8 @@ def local(stack: Stack) -> Target:
         dead_letter_queue_url=stack.dead_letter_queue_url,
         ledger_table=stack.ledger_table,
         helpdesks=tuple(stack.helpdesks.split(",")),
+        api_url=stack.api_url,
+        state_folder=str(state.absolute()) if state else "",
     )
 
 
@@ -162,13 +219,19 @@ def deployed(name: str, session: boto3.Session | None = None) -> Target:
     Raises:
         BridgeError: there is no such stack, or the credentials do not reach it.
     """
+    region = None
     try:
-        session = session or boto3.Session()
+        # boto3 itself reads AWS_DEFAULT_REGION only; other SDKs, and people, set this one.
+        session = session or boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
+        region = session.region_name
         formation: CloudFormationClient = session.client("cloudformation")
         (stack,) = formation.describe_stacks(StackName=name)["Stacks"]
     except (BotoCoreError, ClientError, ValueError) as error:
+        if "does not exist" in str(error):
+            words = f"No stack {name} in {region}. Check --stack, AWS_REGION, AWS_PROFILE."
+            raise BridgeError(words) from error
         # An empty region is a ValueError.
-        raise BridgeError(f"The stack {name} cannot be read: {error}") from error
+        raise BridgeError(f"The stack {name} cannot be read. {words_of(error)}") from error
     outputs: dict[str, Any] = {
         output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])
     }
@@ -181,6 +244,49 @@ def deployed(name: str, session: boto3.Session | None = None) -> Target:
             dead_letter_queue_url=outputs["DeadLetterQueueUrl"],
             ledger_table=outputs["LedgerTableName"],
             helpdesks=tuple(outputs["Helpdesks"].split(",")),
+            api_url=outputs["ApiUrl"],
+            api_key_id=outputs["ApiKeyId"],
         )
     except KeyError as error:
         raise BridgeError(f"{name} is no stack of Ticket Bridge: it has no output {error}") from error
+
+
+_NOT_ALLOWED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
+_UNKNOWN_KEYS = {"InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch"}
+_ACTION = re.compile(r"to perform: ([\w-]+:\w+)")
+
+
+def words_of(error: BaseException) -> str:
+    """Why AWS has not done what it was asked to do, in a line for people."""
+    match error:
+        case NoCredentialsError() | PartialCredentialsError():
+            return "There are no AWS credentials. Check AWS_PROFILE, or log in."
+        case ProfileNotFound():
+            return f"{error}. Check AWS_PROFILE."
+        case NoRegionError():
+            return "No AWS region is known. Set AWS_REGION."
+        case SSOError() | TokenRetrievalError():
+            return "The login to AWS has ended. Log in again: aws sso login"
+        case requests.RequestException():
+            host = urlsplit(str(error.request.url)).hostname if error.request else None
+            return f"{host or 'The API'} does not answer ({type(error).__name__})."
+        case EndpointConnectionError():
+            return f"{error}. Check AWS_REGION, and the network."
+        case ClientError():
+            return _words_of_refusal(error)
+    if isinstance(error.__cause__, BotoCoreError | ClientError):
+        return words_of(error.__cause__)
+    return str(error)
+
+
+def _words_of_refusal(error: ClientError) -> str:
+    code = error.response.get("Error", {}).get("Code", "")
+    if code in _NOT_ALLOWED:
+        action = _ACTION.search(str(error))
+        return f"These credentials may not do {action[1] if action else error.operation_name}."
+    if code in _EXPIRED:
+        return "These AWS credentials have expired. Log in again."
+    if code in _UNKNOWN_KEYS:
+        return "AWS does not know these credentials. Check AWS_PROFILE."
+    return str(error)

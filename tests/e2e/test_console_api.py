@@ -116,7 +116,8 @@ def test_a_dry_run_sends_nothing_and_a_redrive_what_is_meant(ask: Ask, aws: Clie
     assert all("body" not in copy for copy in parked), "customers' words stay where they are"
     assert ask("redrive", order | {"dry_run": False})["count"] == 1
     story = ask("trace", request_id=request_id)
-    assert story["stands"].startswith("outcome told: rejected")
+    assert story["stands"].startswith("rejected (invalid_request: ")
+    assert [error["field"] for error in story["errors"]] == ["changes.sub_status"]
 
 
 def test_what_is_dropped_is_gone_and_the_story_says_why(ask: Ask, aws: Clients, stack: Stack) -> None:

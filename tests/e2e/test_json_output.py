@@ -72,6 +72,7 @@ def test_a_request_is_followed_by_program_from_sending_to_redrive(
     assert (copies[0]["code"], json.loads(copies[0]["body"])) == ("invalid_request", body)
     assert request_id in [entry.get("request_id") for entry in objects("parked")]
     (story,) = objects("trace", request_id)
-    assert story["stands"].startswith("outcome told: rejected (invalid_request)")
+    assert story["stands"].startswith("rejected (invalid_request: ")
+    assert story["errors"] == [{"field": "changes.sub_status", "problem": story["errors"][0]["problem"]}]
     assert all(isinstance(step["at"], float) and step["text"] for step in story["steps"])
     assert len(objects("redrive", "--request-id", request_id)) == 1

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 @pytest.fixture
 def bridge(state: StateFolder, stack: Stack) -> Callable[..., str]:
     def run(*arguments: str) -> str:
-        result = CliRunner().invoke(cli.bridge, [*arguments, "--state-dir", str(state.root)])
+        result = CliRunner(mix_stderr=False).invoke(cli.bridge, [*arguments, "--state-dir", str(state.root)])
         assert result.exit_code == 0, result.output
-        # That it is still at work is told elsewhere.
+        assert result.stderr.startswith(f"Local stack ticket-bridge in {stack.region} ({state.root}):\n")
         return result.stdout
 
     return run
@@ -94,8 +94,8 @@ def test_the_story_of_an_ordinary_and_of_a_doubled_request(
     story = bridge("trace", "ops-2")
 
     assert story.startswith("ops-2 at kapture: succeeded, ticket ")
-    assert story.count("a call to the helpdesk was begun") == 1
-    assert story.count("accepted by the API") == 2
+    assert story.count("The call to Kapture began") == 1
+    assert story.count("Accepted by the API") == 2
 
 
 def test_a_request_is_found_at_whichever_helpdesk_it_went_to(
@@ -123,7 +123,7 @@ def test_a_pause_holds_calls_of_one_helpdesk_and_leaves_the_intake_open(
         resumed = bridge("resume", *named)
 
     assert output.startswith(f"{paused} is paused")
-    assert resumed.startswith(f"{paused} is called again")
+    assert resumed.startswith(f"{paused} works again")
     assert (refused.status_code, refused.json()["code"]) == (503, "paused")
     assert beside.status_code == 404
     assert accepted.status_code == 202

@@ -111,7 +111,22 @@ def test_without_a_stack_a_command_says_how_to_start_one(
     finished = run(*arguments, state=tmp_path / "none")
 
     assert (finished.returncode, finished.stdout) == (1, "")
-    assert finished.stderr == f"Error: No stack is running from {tmp_path}/none. Start one with: bridge up\n"
+    words = f"Error: No stack is running from {tmp_path}/none. Start one with: bridge up"
+    assert finished.stderr.strip() in (words, f"{words}; for a deployed one: --stack NAME, or BRIDGE_STACK")
+
+
+def test_the_command_line_goes_before_the_variable_that_names_the_stack(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRIDGE_STACK", "production")
+    monkeypatch.setenv("AWS_PROFILE", "gone")
+
+    finished = run("parked")
+    assert "The stack production cannot be read" in finished.stderr
+    assert "Check AWS_PROFILE" in finished.stderr
+
+    finished = run("parked", "--state-dir", str(tmp_path / "none"))
+    assert "No stack is running from" in finished.stderr
 
 
 def test_stopping_nothing_is_told_to_programs_as_well(run: Run, tmp_path: Path) -> None:
@@ -147,9 +162,9 @@ def test_a_broken_list_of_processes_is_told(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environment", "words"),
     [
-        ({"AWS_ACCESS_KEY_ID": None}, "Unable to locate credentials"),
-        ({"AWS_PROFILE": "gone"}, "The config profile (gone) could not be found"),
-        ({"AWS_DEFAULT_REGION": None}, "You must specify a region."),
+        ({"AWS_ACCESS_KEY_ID": None}, "There are no AWS credentials. Check AWS_PROFILE, or log in."),
+        ({"AWS_PROFILE": "gone"}, "The config profile (gone) could not be found. Check AWS_PROFILE."),
+        ({"AWS_DEFAULT_REGION": None}, "No AWS region is known. Set AWS_REGION."),
         ({"AWS_DEFAULT_REGION": ""}, "Invalid endpoint: https://cloudformation..amazonaws.com"),
     ],
     ids=["credentials", "profile", "region", "empty region"],
@@ -169,7 +184,7 @@ def test_what_is_missing_to_reach_a_deployed_stack_is_told(
     finished = run(command, "--stack", "production")
 
     assert (finished.returncode, finished.stdout) == (1, "")
-    assert finished.stderr == f"Error: The stack production cannot be read: {words}\n"
+    assert finished.stderr == f"Error: The stack production cannot be read. {words}\n"
 
 
 def test_a_wrong_command_line_has_a_status_of_its_own(run: Run) -> None:

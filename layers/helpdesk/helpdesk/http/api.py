@@ -46,6 +46,11 @@ _RESERVE_S = 2.0
 _FOREIGN_METHODS = {"forms": ("POST",), "callbacks": ("GET", "POST")}
 _FOREIGN = re.compile(r"/(forms|callbacks)/[^/]+(/[^/]+)?/*")
 _STATES = {"claimed": "in_progress", "released": "waiting"}
+_UNKNOWN_REQUEST = (
+    "Nothing is known of this id. Either a request was accepted and has not been taken up yet,"
+    " for example while its helpdesk is closed, or it was a successful get,"
+    " or it came longer ago than receipts are kept."
+)
 
 
 @dataclass(frozen=True)
@@ -139,11 +144,11 @@ class TicketApi:
         return respond(200, {"tickets": tickets, "missing": missing})
 
     def _receipt(self, _: _Call, request_id: str) -> HttpResponse:
-        receipt = self._ledger.receipt(request_id) if len(request_id) <= LONGEST_ID else None
-        if receipt is None:
-            detail = "No request of this id has been begun: it may still wait in the queue."
-            raise RejectedError("unknown_request", detail)
-        return respond(200, _shown(receipt))
+        if len(request_id) <= LONGEST_ID:
+            receipt = self._ledger.receipt(request_id) or self._ledger.rejection(request_id)
+            if receipt is not None:
+                return respond(200, _shown(receipt))
+        raise RejectedError("unknown_request", _UNKNOWN_REQUEST)
 
     def _openapi(self, _: _Call) -> HttpResponse:
         # Not read at the start: hardly any instance ever needs it.

@@ -1,6 +1,7 @@
 """The one table. Only `table` makes DynamoDB's requests; each kind of item has one owner:
 
 request#, reference#, ticket#      ledger      requests, references, the updates of a ticket
+rejected#                          ledger      why a request was refused that was never claimed
 marker#, zone#                     ledger      what has been seen of a helpdesk: its markers, its zone
 gate#                              gate        the circuit breaker and the budget
 watch#, asked#                     watchlist   the tickets that are watched, and those that are to be

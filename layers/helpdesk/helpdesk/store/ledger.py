@@ -50,6 +50,7 @@ _OPEN_S = 3600
 _OPEN_EACH_S = 60.0
 
 _REQUESTS = "request#"
+_REJECTIONS = "rejected#"
 _WORD = re.compile(r"\w{3,}")
 
 _CLAIMABLE = (
@@ -293,6 +294,22 @@ class Ledger:
         with suppress(ConditionError):
             self._write(key, "told", {"told": True}, expected={"state": "unknown"})
 
+    def note_rejection(self, outcome: Outcome) -> None:
+        """Records why a request was refused before its first claim: so its sender can read it.
+
+        It has a key of its own: what comes later under the same id is not bound by it.
+        """
+        now = self._clock()
+        identity = outcome.identity.model_dump(mode="json", exclude={"request_id"})
+        kept = {"state": "done", "attempts": outcome.attempts, "updated_at": now, **_fields_of(outcome)}
+        item = {
+            "pk": f"{_REJECTIONS}{outcome.identity.request_id}",
+            "history": [f"{now:.3f} {outcome.kind} {outcome.code}"],
+            "expires_at": self._expires_at(),
+            **{name: value for name, value in {**identity, **kept}.items() if value is not None},
+        }
+        self._table.put(item)
+
     def mark(self, claim: Claim, step: str) -> None:
         """Records a step of the request."""
         self._table.update(claim.key, adds={"steps": {step}}, expected={"lease": claim.lease})
@@ -376,6 +393,11 @@ class Ledger:
     def receipt(self, request_id: str) -> Receipt | None:
         """What the ledger knows of a request, or None."""
         item = self._table.get(request_key(request_id)) or self._earlier_item(request_id)
+        return _receipt_in(item) if item else None
+
+    def rejection(self, request_id: str) -> Receipt | None:
+        """Why a request of this id was refused before its first claim; None where none was."""
+        item = self._table.get(f"{_REJECTIONS}{request_id}")
         return _receipt_in(item) if item else None
 
     def outcome_of(self, request_id: str) -> Outcome | None:
@@ -589,12 +611,12 @@ def _fields_of(outcome: Outcome) -> dict[str, str | None]:
 
 def _receipt_in(item: Item) -> Receipt:
     key, helpdesk = item.get("pk", ""), item.get("helpdesk")
-    request_id = key.removeprefix(_REQUESTS)
+    request_id = key.partition("#")[2]
     if helpdesk is None:
         helpdesk, _, request_id = request_id.partition("#")
     identity = Identity(
         request_id=request_id,
-        operation=Operation(item.get("operation", "")),
+        operation=Operation(item["operation"]) if "operation" in item else None,
         helpdesk=helpdesk,
         source=item.get("source"),
         reference=item.get("reference"),

@@ -1,5 +1,6 @@
 """Turns one batch of the queue into outcomes, and gives back what has to wait."""
 
+import json
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -11,11 +12,21 @@ from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import BotoCoreError, ClientError
 
 from helpdesk.intake.requests import Defaults, UnreadableRequestError, read_request
-from helpdesk.models import Identity, Outcome, OutcomeKind, Request, identity_of
+from helpdesk.models import (
+    AddRequest,
+    GetRequest,
+    Identity,
+    Outcome,
+    OutcomeKind,
+    Request,
+    UpdateRequest,
+    identity_of,
+)
 from helpdesk.runtime.base_parts import BaseParts
 from helpdesk.runtime.metrics import HelpdeskMetrics
 from helpdesk.runtime.topic import Topic
 from helpdesk.store.gate import OVER_BUDGET
+from helpdesk.store.ledger import redact_request_words
 from helpdesk.work.service import Deferred, Result, TicketService
 
 if TYPE_CHECKING:
@@ -34,7 +45,13 @@ _RECEIVES_SQUARED_A_SECOND = 180
 MOST_RECEIVES = 950
 MOST_AGE_S = 13.5 * 86400
 # The queue takes 1 MiB, a copy's attributes included.
-_LONGEST_COPY = 1_048_576 - 4096
+_LONGEST_COPY = 1_048_576 - 8192
+_LONGEST_WHY = 4096
+_LONGEST_MESSAGE = 300
+# A request with this code has not come as far as a claim.
+_UNCLAIMED = "invalid_request"
+# Of a get's outcomes these have words of our own: a helpdesk's words may quote any ticket.
+_OWN_WORDS = {"invalid_request", "ticket_not_found", "expired"}
 _PARKED_COPIES = {OutcomeKind.REJECTED, OutcomeKind.PARKED}
 
 
@@ -73,6 +90,7 @@ class QueueConsumer:
             _give_back_context(delivery)
         waiting = [delivery for delivery in deliveries if _comes_back(delivery.result)]
         ended = [delivery for delivery in deliveries if not isinstance(delivery.result, Deferred)]
+        self._service.note_rejections(_unrecorded(ended))
         unpublished = self._publish(ended)
         published = [delivery for delivery in ended if delivery not in unpublished]
         unpublished += self._park_copies(published)
@@ -282,6 +300,38 @@ def _rejection_of(error: UnreadableRequestError) -> Outcome:
     )
 
 
+def _unrecorded(ended: Sequence[_Delivery]) -> list[Outcome]:
+    """The outcomes without success of requests that have no item in the ledger."""
+    return [
+        _without_texts(delivery.result, delivery.request)
+        for delivery in ended
+        if isinstance(delivery.result, Outcome)
+        and delivery.result.kind in _PARKED_COPIES
+        and (
+            not isinstance(delivery.request, AddRequest | UpdateRequest) or delivery.result.code == _UNCLAIMED
+        )
+    ]
+
+
+def _without_texts(outcome: Outcome, request: Request | None) -> Outcome:
+    """The outcome as it may be kept: without what its message repeats of tickets."""
+    message = outcome.message
+    if isinstance(request, GetRequest):
+        message = message if outcome.code in _OWN_WORDS else None
+    elif request is not None:
+        message = redact_request_words(message, request)
+    return outcome.model_copy(update={"message": message})
+
+
+def _why(outcome: Outcome) -> str:
+    """The outcome's message and wrong fields, as JSON in ASCII."""
+    errors = [{"field": problem.field, "problem": problem.problem} for problem in outcome.problems]
+    message = (outcome.message or "")[:_LONGEST_MESSAGE]
+    while len(why := json.dumps({"message": message, "errors": errors})) > _LONGEST_WHY:
+        errors.pop()
+    return why
+
+
 def _copy_attributes(delivery: _Delivery) -> dict[str, "MessageAttributeValueTypeDef"]:
     result = delivery.result
     attributes = {
@@ -292,5 +342,6 @@ def _copy_attributes(delivery: _Delivery) -> dict[str, "MessageAttributeValueTyp
         "operation": delivery.identity.operation,
         "helpdesk": delivery.identity.helpdesk,
         "source": delivery.identity.source,
+        "why": _why(_without_texts(result, delivery.request)) if isinstance(result, Outcome) else None,
     }
     return {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items() if value}

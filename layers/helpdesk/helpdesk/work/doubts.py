@@ -93,11 +93,12 @@ class DoubtResolver:
                 continue
             run = self._pull_days(helpdesk, doubts, deadline)
             for doubt in doubts:
+                searched = all(day in run.days for day in self._days_of(helpdesk, doubt, run.settle_s))
                 try:
                     settled = self._settle(helpdesk, doubt, run, deadline)
                 except UnavailableError:
                     # The ledger is down, or the request has moved on: left to the next run.
-                    settled = "waiting"
+                    settled, searched = "waiting", False
                 counts[settled] += 1
                 self._logger.info(
                     "doubt looked up",
@@ -106,6 +107,9 @@ class DoubtResolver:
                         "operation": doubt.identity.operation,
                         "helpdesk": name,
                         "settled": settled,
+                        # Whether the lists that would show the ticket have been read, for people.
+                        "searched": searched,
+                        "settle_after_s": run.settle_s,
                     },
                 )
         return counts

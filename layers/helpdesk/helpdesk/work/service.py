@@ -248,6 +248,12 @@ class TicketService:
         with suppress(UnavailableError):
             self._ledger.mark_published(outcome)
 
+    def note_rejections(self, outcomes: Sequence[Outcome]) -> None:
+        """Records refusals of requests that have no item. The published outcomes say the same."""
+        with suppress(UnavailableError):
+            for outcome in outcomes:
+                self._ledger.note_rejection(outcome)
+
     def close(self, request: Request, outcome: Outcome, *, at_once: bool = False) -> Result:
         """Ends a request without a call; the result of a request that has ended already.
 
