@@ -6,9 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -136,8 +135,7 @@ class Secret[T]:
         return self._parse(text)
 
 
-@dataclass(frozen=True)
-class RefreshCredentials:
+class RefreshCredentials(NamedTuple):
     """What access tokens are minted from."""
 
     refresh_token: str

@@ -28,9 +28,9 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from helpdesk.errors import UnavailableError
 from helpdesk.store.table import ConditionError, Item, Table, Value, Values
@@ -63,16 +63,14 @@ _LONGEST_WAIT_S = 900.0
 _TRIES = 60
 
 
-@dataclass(frozen=True)
-class Budget:
+class Budget(NamedTuple):
     """At most `limit` calls in any `period_s` seconds; 0 means that there is no limit."""
 
     limit: int = 0
     period_s: float = 60.0
 
 
-@dataclass(frozen=True)
-class GateState:
+class GateState(NamedTuple):
     """The gate's item at one read."""
 
     closed: bool = False
@@ -127,8 +125,7 @@ class Permit:
     drawn_at: float = field(default=0.0, compare=False)
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(NamedTuple):
     """A call without an answer, or refused for a reason that holds for every call."""
 
     token_refused: bool = False
@@ -471,7 +468,7 @@ class Gate:
         return None
 
 
-_FIELDS = tuple(each.name for each in fields(GateState))
+_FIELDS = GateState._fields
 _CLOSED = ("closed", "reason", "next_probe_at", "probe_s", "refused_version")
 
 
