@@ -237,18 +237,20 @@ class Drain:
 def drain(worker: Worker, waiting: int, rate: float, longest_s: int = 900) -> Drain:
     """How a queue empties in which `waiting` requests have been put back with the longest delay.
 
-    A delay is drawn between half of `longest_s` and all of it. When the outage ends, some are about to come
+    A delay is drawn between half of `longest_s` and eight tenths of it. When the outage ends, some are about to come
     back, and some have only just been put back. What is more than SQS has in flight is visible already.
     """
     delayed = min(waiting, IN_FLIGHT)
     in_flight = float(delayed)
     visible = deque([(0, float(waiting - delayed), 0.0)])
     capacity = (worker.concurrency or MOST_POLLERS) * worker.batch / worker.takes(worker.batch)
-    mean_s = 0.75 * longest_s
+    least_s, most_s = 0.5 * longest_s, 0.8 * longest_s
     ended, half, newest = 0.0, 0.0, 0.0
     now = 0
     while ended < waiting - 0.5:
-        returned = delayed * max(0.0, min(1.0, 2 - 2 * (now + 0.5) / longest_s)) / mean_s
+        # The share of delays that are longer than the time since.
+        longer = max(0.0, min(1.0, (most_s - now - 0.5) / (most_s - least_s)))
+        returned = 2 * delayed * longer / (least_s + most_s)
         in_flight -= returned
         came = returned + rate
         visible.append((now, came, rate / came))
