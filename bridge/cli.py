@@ -217,7 +217,13 @@ def env(state_dir: Path) -> None:
 @click.option("--csv", "rows", type=_FILE, help="Send each row of this file as a request.")
 @click.option("--map", "map_file", type=_FILE, help="What a row becomes: the `request` of a form file.")
 @click.option("--result", type=_FILE, help="A line for each row.  [default: beside the CSV file]")
-@click.option("--stack", metavar="NAME", help="With --csv: a deployed stack, instead of the local one.")
+@click.option(
+    "--stack",
+    metavar="NAME",
+    envvar=target.STACK_VARIABLE,
+    callback=operate.named_stack,
+    help=f"With --csv: a deployed stack, instead of the local one.  [env: {target.STACK_VARIABLE}]",
+)
 @click.option("--yes", is_flag=True, help="With --csv: send without a question.")
 @click.option("--json", "as_json", is_flag=True, help="One object for each file.")
 @click.argument("files", nargs=-1, type=_FILE)

@@ -53,7 +53,7 @@ allow_endpoint = click.option(
 )
 
 
-def _named(context: click.Context, _option: click.Parameter, stack: str | None) -> str | None:
+def named_stack(context: click.Context, _option: click.Parameter, stack: str | None) -> str | None:
     """What is said on the command line goes before what the environment says."""
     said = [
         name
@@ -67,7 +67,7 @@ with_stack = click.option(
     "--stack",
     metavar="NAME",
     envvar=STACK_VARIABLE,
-    callback=_named,
+    callback=named_stack,
     help="A stack deployed into the AWS account of your usual credentials, instead of the local one."
     f"  [env: {STACK_VARIABLE}]",
 )

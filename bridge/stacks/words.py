@@ -25,6 +25,7 @@ _WAITS = {
     PAUSED: "{0} is paused",
     OVER_BUDGET: "the budget of calls to {0} is used up",
     TOKEN_REFUSED: "{0} refused the token",
+    "key_missing": "the secret of {0} has no key for it",
     "login_page": "{0} asked us to log in",
     "rate_limited": "{0} answered 429 (too many calls)",
     "helpdesk_down": "{0} answered 503 and asked us to wait",

@@ -5,12 +5,14 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
+import boto3
 import pytest
 from moto import mock_aws
 
 from bridge.checks.stack import Examined, Reply, tokens
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture.account import KaptureSimulator
+from bridge.stacks.target import Target
 from helpdesk.store.gate import Budget, Gate, RefusedKey
 from helpdesk.store.table import Table
 from tests.deployment import Clock, Deployment
@@ -292,7 +294,15 @@ class _Stack:
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
         self.settings = deployment.parts.settings
-        self.target = deployment.parts
+        self.target = Target(
+            boto3.Session(),
+            None,
+            "shop",
+            deployment.requests,
+            deployment.dead_letter_queue,
+            "ledger",
+            ("kapture",),
+        )
 
     def call(self, method: str, path: str) -> Reply:
         path, _, query = path.partition("?")
@@ -311,7 +321,8 @@ def test_doctor_names_each_operation_whose_key_is_refused(
 
     assert get.what.startswith("kapture refuses our key for get since ")
     assert update.what == "The secret of kapture holds no key for update."
-    assert update.change.endswith('{"token": "...", "update": "..."}')
+    assert update.change.startswith("aws secretsmanager put-secret-value --secret-id ")
+    assert update.change.endswith("""'{"token": "...", "update": "..."}'""")
 
 
 def test_a_changed_secret_clears_the_alarm_of_an_add_key_without_any_request(
