@@ -359,7 +359,6 @@ class Operations:
         )
         if not corrections:
             raise BridgeError(f"Request {parked.request_id} is no longer parked: somebody else was quicker")
-        self._note(parked.request_id, corrections[0])
         return corrections[0]
 
     @cached_property
@@ -385,8 +384,11 @@ class Operations:
             # Each try of the same correction gets the same id.
             new_id = f"{copy.request_id[:_LONGEST_OLD_ID]}~{fingerprint(request)[:8]}"
             request = request.model_copy(update={"request_id": new_id})
+        correction = Correction(request.request_id, is_same=request.request_id == copy.request_id)
+        # First, as its call may begin at once.
+        self._note(copy.request_id, correction)
         self._put_into_queue(request.request_id, request.source, request.helpdesk, queued(request))
-        return Correction(request.request_id, is_same=request.request_id == copy.request_id)
+        return correction
 
     def _stays_the_same(self, copy: ParkedCopy, request: Request, receipt: Receipt) -> bool:
         """Whether nothing can have been done under this id yet: then the correction may take its place.
