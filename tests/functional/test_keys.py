@@ -304,9 +304,9 @@ class _Stack:
             ("kapture",),
         )
 
-    def call(self, method: str, path: str) -> Reply:
+    def call(self, path: str) -> Reply:
         path, _, query = path.partition("?")
-        answer = self._deployment.call(method, path, query=dict([query.split("=")]))
+        answer = self._deployment.call("GET", path, query=dict([query.split("=")]))
         return Reply(answer.status, answer.body)
 
 
