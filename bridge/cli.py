@@ -358,6 +358,8 @@ def demo(
     Example:
       bridge demo
     """
+    accounts = [facts.read(file) for file in files]
+    shown_after_s = max((facts.shown_after_s(account) for account in accounts), default=0.0)
     selected = samples.read_all(*((events,) if events else (PROJECT / "events", folder.EXAMPLES.samples)))
     state = StateFolder(state_dir / "demo")
     with state.locked():
@@ -369,10 +371,10 @@ def demo(
                 enforce_iam=enforce_iam,
                 console=False,
                 own=folder.EXAMPLES,
-                like=[facts.read(file) for file in files],
+                like=accounts,
                 report=lambda step: click.echo(step, err=True),
             )
-            runs = play(started, selected, None if as_json else console())
+            runs = play(started, selected, None if as_json else console(), shown_after_s)
         finally:
             local_stack.down(state)
     if as_json:

@@ -47,6 +47,10 @@ class Run:
         return self.seconds is not None
 
     @property
+    def ended_at(self) -> float:
+        return self.began + (self.seconds or 0.0)
+
+    @property
     def results(self) -> dict[str, str]:
         """What other samples may refer to."""
         results = {}
@@ -81,7 +85,8 @@ class Run:
 class Demo:
     """Runs samples against a stack; `table` shows how far they are at any time."""
 
-    def __init__(self, stack: Stack, selected: Sequence[Sample]) -> None:
+    def __init__(self, stack: Stack, selected: Sequence[Sample], shown_after_s: float) -> None:
+        self._shown_after_s = shown_after_s
         self.runs = {sample.name: Run(sample) for sample in selected}
         self._triggers = Triggers(stack)
         self._outcomes = OutcomesQueue(stack)
@@ -90,7 +95,8 @@ class Demo:
 
     def run(self) -> None:
         """Send everything and wait until every sample is through, or for a minute in vain."""
-        deadline = time.monotonic() + WAIT_SECONDS
+        # A sample may need another, and that one a third.
+        deadline = time.monotonic() + WAIT_SECONDS + 2 * self._shown_after_s
         pool = ThreadPoolExecutor(SENDERS)
         try:
             while not all(run.is_over for run in self.runs.values()):
@@ -119,6 +125,8 @@ class Demo:
         for run in self.runs.values():
             needed = [self.runs[name] for name in sorted(run.sample.needs)]
             if run.sending or run.is_over or not all(other.is_over for other in needed):
+                continue
+            if any(time.monotonic() < other.ended_at + self._shown_after_s for other in needed):
                 continue
             results = {other.sample.name: other.results for other in needed}
             try:
@@ -182,12 +190,15 @@ def _judge(run: Run) -> None:
     run.finish()
 
 
-def play(stack: Stack, selected: Sequence[Sample], console: Console | None) -> list[Run]:
+def play(
+    stack: Stack, selected: Sequence[Sample], console: Console | None, shown_after_s: float = 0.0
+) -> list[Run]:
     """Run the samples with a live table (on a terminal), then show what the helpdesk holds.
 
+    A sample that needs another's ticket is sent once the helpdesk shows that ticket, `shown_after_s` later.
     Returns how each fared; without a console nothing is shown.
     """
-    demo = Demo(stack, selected)
+    demo = Demo(stack, selected, shown_after_s)
     if console and console.is_terminal:
         with Live(console=console, get_renderable=demo.table, refresh_per_second=4):
             demo.run()

@@ -95,13 +95,14 @@ def learn_command(
     accounts = [_account(examined, name) for name in _served(examined, helpdesk)]
     for account in accounts:
         if not yes:
-            _ask(account, bounds)
+            ask(account, bounds)
     learnt = [_learn(account, bounds, target, as_json=as_json) for account in accounts]
     if any(point.state == "unknown" for result in learnt for point in result.points.values()):
         raise click.exceptions.Exit(1)
 
 
-def _ask(account: Account, bounds: Bounds) -> None:
+def ask(account: Account, bounds: Bounds) -> None:
+    """Says what a run will make, and asks. Raises click.Abort where the answer is no."""
     calls = bounds.most_calls(account.helpdesk)
     click.confirm(
         plain(

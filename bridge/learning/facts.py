@@ -104,6 +104,12 @@ def changes(before: Learnt, after: Learnt) -> Iterator[str]:
             yield f"{name}: {in_words(old)} -> {in_words(value)}"
 
 
+def shown_after_s(learnt: Learnt) -> float:
+    """After how long a get shows a new ticket; 0 where that is not known."""
+    seconds = learnt.facts.get("shown_after_s.get")
+    return float(seconds) if isinstance(seconds, int | float) else 0.0
+
+
 def in_words(value: JsonValue) -> str:
     """A fact's value for people."""
     match value:

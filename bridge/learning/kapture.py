@@ -36,6 +36,8 @@ _NO_TICKET = "1"
 _NO_SUB_STATUS = "TB_UNKNOWN"
 # With these a get shows notes, where the account does.
 _NOTES = {"conversation_type": "notes", "history_type": "all", "read_ticket_history_details": "1"}
+# A comment may show later than its update was answered.
+_COMMENT_AFTER_S = (0, 1, 2, 4)
 _NUMBERS_OF_IDS = (100, 50, 20, 10, 5, 2)
 # A zone's offset is a multiple of it.
 _QUARTER_S = 900
@@ -199,8 +201,11 @@ class KaptureQuestions:
         ticket_id = self._run.ticket
 
         def got() -> Ticket | None:
-            tickets = self._run.ask(self._client().get, [ticket_id], {}).value
-            return self._of_ours(tickets)
+            ticket = self._of_ours(self._run.ask(self._client().get, [ticket_id], {}).value)
+            if ticket and ticket.created_at:
+                # The day that it prints, whatever zone the settings say.
+                self._day = ticket.created_at.astimezone(self._settings.zone).date()
+            return ticket
 
         self._day = datetime.fromtimestamp(self._made_at, self._settings.zone).date()
         reads = {"get": got, "pull": lambda: self._pulled(self._day)}
@@ -273,12 +278,19 @@ class KaptureQuestions:
         if self._updated(other, Changes(sub_status=self._sub_status())):
             taken.append(other)
         self._run.facts["bodies.update"] = sorted(taken)
+        is_readable = any(self._is_shown(text, key, after_s) for after_s in _COMMENT_AFTER_S)
+        self._run.facts["comments_readable"] = is_readable
+        shown = "come back" if is_readable else "do not come back"
+        return f"updates are taken as {' and as '.join(sorted(taken))}; comments {shown}"
+
+    def _is_shown(self, text: str, key: str, after_s: float) -> bool:
+        """Whether a get shows the comment after a pause."""
+        if after_s > self._run.wait_s:
+            return False
+        self._run.sleep(after_s)
         answer = self._run.ask(self._client().get, [self._run.ticket], _NOTES)
         ticket = self._of_ours(answer.value)
-        raw = ticket.raw if ticket else None
-        self._run.facts["comments_readable"] = fate_of_text(text, key, raw) in ("same", "escaped")
-        shown = "come back" if self._run.facts["comments_readable"] else "do not come back"
-        return f"updates are taken as {' and as '.join(sorted(taken))}; comments {shown}"
+        return fate_of_text(text, key, ticket.raw if ticket else None) in ("same", "escaped")
 
     def _updated(self, form: str, changes: Changes) -> bool:
         ticket_id = self._run.ticket
@@ -380,7 +392,8 @@ class KaptureQuestions:
         if mixed.error:
             raise UnknownError(f"a get with an unknown id among others is answered with {mixed.read_as}")
         for number in _NUMBERS_OF_IDS:
-            ids = [mine[0], *(str(place) for place in range(1, number - 1)), mine[-1]]
+            first = mine[:-1][:1]
+            ids = [*first, *(str(place) for place in range(1, number - len(first))), mine[-1]]
             answer = self._run.ask(self._client().get, ids, {})
             if {ticket.ticket_id for ticket in answer.value or []} >= {mine[0], mine[-1]}:
                 facts["get.most_ids"] = number

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from bridge.errors import BridgeError
+from helpdesk.clients.markers import last_marker, without_markers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -223,8 +224,13 @@ def _differences(where: str, expected: Any, actual: Any) -> Iterable[str]:
         for element in expected:
             if all(any(_differences(where, element, candidate)) for candidate in actual):
                 yield f"{where} has no {element}, but {actual}"
-    elif expected != actual:
+    elif expected != (_unmarked(actual) if isinstance(actual, str) else actual):
         yield f"{where} is {actual!r}, not {expected!r}"
+
+
+def _unmarked(text: str) -> str:
+    """The text without the marker that ends it, where an account shows it in the title only."""
+    return without_markers(text).rstrip() if last_marker(text) else text
 
 
 def _replaced(value: Any, replacement: Callable[[re.Match[str]], str]) -> Any:

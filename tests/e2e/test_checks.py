@@ -59,7 +59,7 @@ def test_learning_finds_a_hidden_marker_and_a_wrong_zone_and_says_what_has_chang
     state: StateFolder, stack: Stack, aws: Clients, tmp_path: Path
 ) -> None:
     before = _variables(aws)
-    arguments = ["learn", "local", "--helpdesk", "kapture", "--yes", "--into", str(tmp_path)]
+    arguments = ["learn", "local", "--helpdesk", "kapture", "--yes", "--wait", "0", "--into", str(tmp_path)]
     _switch(stack, marker_returned=False)
     aws.lambda_.update_function_configuration(
         FunctionName=CONSUMER, Environment={"Variables": before | {"KAPTURE_ZONE": "America/New_York"}}

@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from bridge.local.state import Stack, StateFolder
     from bridge.stacks.outcomes import OutcomesQueue
 
-# Those that bring a stack up, deploy or try one are what the other tests of this folder do, and
+# Those that bring a stack up, deploy, try or learn one are what the other tests of this folder do, and
 # test_folder.py makes folders; those of a form show one that is not there yet; --follow has no end; a
 # name means a stack in an account; one without its argument is only spoken of.
-ELSEWHERE = re.compile(r"bridge (up|map|init|deploy|smoke|remove)\b|--follow|--stack|bridge trace$")
+ELSEWHERE = re.compile(
+    r"bridge (up|demo|map|init|deploy|smoke|learn|remove)\b"
+    r"|--follow|--stack|bridge trace$"
+)
 # test_first_hour.py runs those of its page.
 SHOWN = [
     command

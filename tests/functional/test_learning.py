@@ -5,9 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import requests
+from click.testing import CliRunner
 
+from bridge.commands.learn import ask
 from bridge.learning import facts
 from bridge.learning.facts import Learnt, Point
 from bridge.learning.learner import Account, Bounds, learn
@@ -194,6 +197,21 @@ def test_a_run_makes_no_more_calls_than_it_says(learnt_from: Learn, clock: Clock
 
     assert len(simulator.calls) == learnt.calls <= Bounds(rate=True).most_calls("kapture")
     assert [call.operation for call in simulator.calls].count("add") == 4
+
+
+@pytest.mark.parametrize(("rate", "answers", "questions"), [(False, "y\n", 1), (True, "y\ny\n", 2)])
+def test_it_says_what_it_will_make_and_asks_about_the_rate_once_more(
+    rate: bool, answers: str, questions: int
+) -> None:
+    account, bounds = kapture_at("http://127.0.0.1:9", {"token": TOKEN}), Bounds(rate=rate)
+    with CliRunner(mix_stderr=False).isolation(answers) as (_, said):
+        ask(account, bounds)
+
+    text = said.getvalue().decode() if said else ""
+    assert text.count("[y/N]") == questions
+    assert f"at most {bounds.most_calls('kapture')} calls in at most 10 minutes" in text
+    with CliRunner().isolation("n\n"), pytest.raises(click.Abort):
+        ask(account, bounds)
 
 
 SOCIALBOARDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
