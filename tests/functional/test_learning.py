@@ -14,6 +14,7 @@ from bridge.commands.learn import ask
 from bridge.learning import facts
 from bridge.learning.facts import Learnt, Point
 from bridge.learning.learner import Account, Bounds, learn
+from bridge.learning.profiles import manner_of
 from bridge.local.helpdesks import HELPDESKS, Wish
 from bridge.local.state import StateFolder
 from bridge.simulators.faults import Fault, FaultRule
@@ -158,6 +159,9 @@ def test_a_key_that_opens_little_is_named(learnt_from: Learn, clock: Clock) -> N
     assert learnt.points["keys"].said == "no key of the secret opens update, pull: put theirs into it"
     assert learnt.facts["keys.add"] == ["token"]
     assert learnt.points["ids of a get"].state == "known"
+    # The local helpdesk refuses them too.
+    assert manner_of(learnt).switches["keys"].keys() == {"pull", "update"}
+    assert manner_of(learnt).keys == {}
 
 
 def test_every_point_ends_where_the_helpdesk_cannot_be_reached(
