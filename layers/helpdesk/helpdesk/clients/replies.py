@@ -12,10 +12,9 @@ import json
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from helpdesk.clients.transport import Reply
 from helpdesk.errors import (
@@ -35,13 +34,11 @@ _LONGEST_MESSAGE = 500
 _LONGEST_RETRY_AFTER_S = 86_400.0
 
 
-@dataclass(frozen=True)
 class Success:
     """A body that says, in the helpdesk's own words, that the call succeeded."""
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(NamedTuple):
     """A body that says, in the helpdesk's own words, that the call failed."""
 
     message: str

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -136,8 +136,7 @@ class Secret[T]:
         return self._parse(text)
 
 
-@dataclass(frozen=True)
-class RefreshCredentials:
+class RefreshCredentials(NamedTuple):
     """What access tokens are minted from."""
 
     refresh_token: str

@@ -6,9 +6,8 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 import urllib3
@@ -33,8 +32,7 @@ MAX_IDLE_S = 20.0
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "ticket-bridge"}
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(NamedTuple):
     """A helpdesk's reply: status, headers with lower-case names, the whole body."""
 
     status: int

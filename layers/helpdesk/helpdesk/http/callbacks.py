@@ -1,8 +1,8 @@
 """Takes callbacks of a helpdesk: reads the tickets that a callback names, and publishes what has changed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from copy import replace
+from typing import Any, NamedTuple, Protocol
 
 from helpdesk.errors import (
     FieldProblem,
@@ -46,8 +46,7 @@ class Reading(Protocol):
         """The token and the challenge of a check of our address; None for any other call."""
 
 
-@dataclass(frozen=True)
-class Sender:
+class Sender(NamedTuple):
     """A helpdesk: how to read its callbacks, and the secret that it shares with us."""
 
     reading: Reading

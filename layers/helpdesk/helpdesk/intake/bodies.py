@@ -3,8 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import parse_qsl
 
 from helpdesk.errors import FieldProblem, RejectedError
@@ -32,8 +31,7 @@ _CHARSETS = {
 }
 
 
-@dataclass(frozen=True)
-class WebForm:
+class WebForm(NamedTuple):
     """The fields of a web form: a text for each, a list of texts where a name comes more than once.
 
     An uploaded file leaves only its name: as the field's text, and in `files`.
@@ -43,8 +41,7 @@ class WebForm:
     files: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Pair:
+class _Pair(NamedTuple):
     name: bytes
     value: bytes
     is_file: bool = False

@@ -4,21 +4,19 @@ import base64
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from pydantic import TypeAdapter, ValidationError
 
 from helpdesk.errors import FieldProblem, RejectedError
 from helpdesk.models import Identifier, Source
 
-_IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
-_SOURCE: TypeAdapter[str] = TypeAdapter(Source)
+IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
+SOURCE: TypeAdapter[str] = TypeAdapter(Source)
 
 
-@dataclass(frozen=True)
-class Unwrapped:
+class Unwrapped(NamedTuple):
     """A request's own body, and its envelope's id and source, which hold where the body names none."""
 
     body: dict[str, Any]
@@ -44,9 +42,9 @@ def unwrap(text: str, attributes: Mapping[str, str] | None = None) -> Unwrapped:
             break
         unwrapped = inner
     event_id = unwrapped.event_id
-    if event_id is not None and fitting(_IDENTIFIER, event_id) is None:
+    if event_id is not None and fitting(IDENTIFIER, event_id) is None:
         event_id = _digest(event_id)
-    return Unwrapped(unwrapped.body, event_id, fitting(_SOURCE, unwrapped.source))
+    return Unwrapped(unwrapped.body, event_id, fitting(SOURCE, unwrapped.source))
 
 
 def fitting[T](adapter: TypeAdapter[T], value: Any) -> T | None:

@@ -2,15 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from helpdesk.errors import FieldProblem, RejectedError
-from helpdesk.intake.envelopes import fitting, unwrap
+from helpdesk.intake.envelopes import IDENTIFIER, SOURCE, fitting, unwrap
 from helpdesk.intake.kapture_spelling import to_neutral
-from helpdesk.models import REQUEST, Context, Identifier, Identity, Operation, Request, Source
+from helpdesk.models import REQUEST, Context, Identity, Operation, Request
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -54,13 +53,10 @@ _FORMS = {
     "ticket_ids": "must be an id without blanks or commas",
 }
 
-_IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
-_SOURCE: TypeAdapter[str] = TypeAdapter(Source)
 _CONTEXT: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(Context)
 
 
-@dataclass(frozen=True)
-class Defaults:
+class Defaults(NamedTuple):
     """The values of what a request leaves out; `request_id` is the trigger's id of the message."""
 
     request_id: str
@@ -143,9 +139,9 @@ def _problem(error: "ErrorDetails") -> FieldProblem:
 def _identity(filled: Mapping[str, Any], defaults: Defaults) -> Identity:
     operation = filled.get("operation")
     return Identity(
-        request_id=fitting(_IDENTIFIER, filled.get("request_id")) or defaults.request_id,
+        request_id=fitting(IDENTIFIER, filled.get("request_id")) or defaults.request_id,
         operation=Operation(operation) if operation in list(Operation) else None,
         helpdesk=defaults.helpdesk,
-        source=fitting(_SOURCE, filled.get("source")) or defaults.source,
-        reference=fitting(_IDENTIFIER, filled.get("reference")),
+        source=fitting(SOURCE, filled.get("source")) or defaults.source,
+        reference=fitting(IDENTIFIER, filled.get("reference")),
     )

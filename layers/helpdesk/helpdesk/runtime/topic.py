@@ -3,9 +3,8 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import batched
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -21,8 +20,7 @@ _ATTRIBUTES_BYTES = 1024
 _MAX_ENTRIES = 10
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):
     """An event that is not a request's outcome, and the attributes by which filter policies select it."""
 
     event: Mapping[str, Any]

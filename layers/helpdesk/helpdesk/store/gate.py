@@ -35,9 +35,10 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from copy import replace
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from helpdesk.errors import UnavailableError
 from helpdesk.store.table import ConditionError, Item, Table, Value, Values
@@ -70,16 +71,14 @@ _LONGEST_WAIT_S = 900.0
 _TRIES = 60
 
 
-@dataclass(frozen=True)
-class Budget:
+class Budget(NamedTuple):
     """At most `limit` calls in any `period_s` seconds; 0 means that there is no limit."""
 
     limit: int = 0
     period_s: float = 60.0
 
 
-@dataclass(frozen=True)
-class RefusedKey:
+class RefusedKey(NamedTuple):
     """The key of one operation that the helpdesk refuses."""
 
     # Why, and the secret's version that holds it.
@@ -94,8 +93,7 @@ class RefusedKey:
     is_replaced: bool = False
 
 
-@dataclass(frozen=True)
-class GateState:
+class GateState(NamedTuple):
     """The gate's item at one read."""
 
     closed: bool = False
@@ -121,7 +119,7 @@ class GateState:
     # The latest retry time that was given out.
     booked_until: float = 0.0
     # The refused keys, by their operation.
-    refused: Mapping[str, RefusedKey] = field(default_factory=dict)
+    refused: Mapping[str, RefusedKey] = {}
 
     @property
     def calm_since(self) -> float:
@@ -156,8 +154,7 @@ class Permit:
     tries: tuple[str, RefusedKey] | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(NamedTuple):
     """A call without an answer, or refused for a reason that holds for every call."""
 
     token_refused: bool = False
@@ -618,7 +615,7 @@ class Gate:
 
 
 _KEY = "key_"
-_FIELDS = tuple(each.name for each in fields(GateState))
+_FIELDS = GateState._fields
 _CLOSED = ("closed", "reason", "next_probe_at", "probe_s", "refused_version")
 
 
@@ -627,7 +624,7 @@ def _key_name(operation: str) -> str:
 
 
 def _key_text(refused: RefusedKey) -> str:
-    return json.dumps(asdict(refused))
+    return json.dumps(refused._asdict())
 
 
 def _longer(permit: Permit) -> float:

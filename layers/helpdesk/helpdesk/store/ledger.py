@@ -25,9 +25,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
 from helpdesk.errors import FieldProblem, RejectedError, UnavailableError
@@ -61,8 +60,7 @@ _CLAIMABLE = (
 _PINNED = "(attribute_not_exists(pk) OR helpdesk = :helpdesk)"
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(NamedTuple):
     """The right to make the call of this request, for as long as the lease runs."""
 
     key: str
@@ -78,35 +76,30 @@ class Claim:
     target: str | None = None
 
 
-@dataclass(frozen=True)
-class Busy:
+class Busy(NamedTuple):
     """Another process makes the call; its lease runs for `seconds` more."""
 
     seconds: float
 
 
-@dataclass(frozen=True)
-class Abandoned:
+class Abandoned(NamedTuple):
     """The holder died in mid-call, and the call must not simply be made again."""
 
     claim: Claim
 
 
-@dataclass(frozen=True)
-class Settled:
+class Settled(NamedTuple):
     """The request has ended, or is in doubt, with this outcome. `published`: the doubt has been published."""
 
     outcome: Outcome
     published: bool = False
 
 
-@dataclass(frozen=True)
 class Reused:
     """The request_id belongs to another request."""
 
 
-@dataclass(frozen=True)
-class Elsewhere:
+class Elsewhere(NamedTuple):
     """The request was first claimed for another helpdesk, and stays there."""
 
     helpdesk: str
@@ -115,8 +108,7 @@ class Elsewhere:
 type Answer = Claim | Busy | Abandoned | Settled | Reused | Elsewhere
 
 
-@dataclass(frozen=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What the ledger knows of a request. Times are seconds since the epoch."""
 
     claim: Claim

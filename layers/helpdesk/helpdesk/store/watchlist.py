@@ -16,7 +16,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from helpdesk.store.table import ConditionError, Item, Table, Values
 
@@ -25,8 +25,7 @@ _SHARDS = 8
 MOST_PAGES_AT_ONCE = 99
 
 
-@dataclass(frozen=True)
-class Watched:
+class Watched(NamedTuple):
     """One ticket; `state` is empty until the first poll. `since` is in seconds since the epoch."""
 
     ticket_id: str
@@ -34,8 +33,7 @@ class Watched:
     since: int
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """Tickets that are due together. `due` also serves as a version: each poll changes it."""
 
     key: str

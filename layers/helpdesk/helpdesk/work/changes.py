@@ -17,7 +17,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from helpdesk.errors import UnavailableError
 from helpdesk.models import Identity, Outcome, OutcomeKind, Ticket
@@ -35,8 +35,7 @@ class OvertakenError(UnavailableError):
     """Another process publishes a change of the ticket, or did so since our read: read the ticket again."""
 
 
-@dataclass(frozen=True)
-class Mark:
+class Mark(NamedTuple):
     """What was published of a ticket before we read it; nothing if `state` is None."""
 
     state: str | None = None
@@ -46,8 +45,7 @@ class Mark:
     pending_until: float = 0.0
 
 
-@dataclass(frozen=True)
-class Published:
+class Published(NamedTuple):
     """The result of publishing a ticket's state."""
 
     # The id of the change, if there was one.

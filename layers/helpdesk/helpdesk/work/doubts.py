@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
 
 from helpdesk.clients.markers import OFF, Markers, last_marker, marker_in, oldest_first, own_marker
 from helpdesk.clients.port import COMMENT, HelpdeskClient
@@ -27,8 +28,7 @@ _APART_S = 120.0
 _FITS_S = 1200
 
 
-@dataclass(frozen=True)
-class _Day:
+class _Day(NamedTuple):
     """A day's tickets, and when their pull began: tickets made later need not be among them."""
 
     at: float

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import date
 from functools import partial
+from typing import NamedTuple
 
 from pydantic import JsonValue, ValidationError
 
@@ -54,8 +54,7 @@ _HARMLESS: Mapping[str, _HarmlessCall] = {
 }
 
 
-@dataclass(frozen=True)
-class Signal:
+class Signal(NamedTuple):
     """What a call says of the helpdesk; nothing where the helpdesk was not called."""
 
     healthy: bool = False
@@ -280,11 +279,11 @@ class Helpdesks:
         return _retrieved(request, tickets)
 
 
-@dataclass
 class CallsInParts:
     """How many calls may still be made to find the bad ids among good ones."""
 
-    left: int = _MOST_CALLS_IN_PARTS
+    def __init__(self) -> None:
+        self.left = _MOST_CALLS_IN_PARTS
 
 
 def fetch(

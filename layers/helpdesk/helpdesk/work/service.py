@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from helpdesk.clients.markers import OFF, Markers
 from helpdesk.clients.port import COMMENT
@@ -60,8 +61,7 @@ _REFERENCE_WAIT_S = 3600
 _REFERENCE_EACH_S = 60.0
 
 
-@dataclass(frozen=True)
-class Deferred:
+class Deferred(NamedTuple):
     """Nothing was done, or nothing is known yet: try again, after `retry_after` seconds where given."""
 
     code: str
@@ -78,16 +78,16 @@ class Deferred:
 type Result = Outcome | Deferred
 
 
-@dataclass(eq=False)
 class Execution:
     """A request, its result, and how long that took.
 
     A request that was first claimed at another helpdesk is executed there; `request` then names that one.
     """
 
-    request: Request
-    result: Result = Deferred("not_executed")
-    milliseconds: int = 0
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.result: Result = Deferred("not_executed")
+        self.milliseconds = 0
 
 
 # Compared by identity: two copies of one request are two groups.
@@ -111,8 +111,7 @@ class _CallGroup:
         return {execution.request.request_id for execution in self.executions}
 
 
-@dataclass(frozen=True)
-class _Turn:
+class _Turn(NamedTuple):
     """What holds for all the calls of one permit.
 
     `failed` holds what the last replies show: an outage, or an operation whose key is refused.

@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from copy import replace
 from itertools import islice
 
 from aws_lambda_powertools.metrics import MetricUnit

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -111,12 +111,15 @@ def _listed(answers: Mapping[str, Any]) -> list[str]:
 # ── the request's parts ──────────────────────────────────────────────────────────────────────────────────
 
 
+# Whatever else a ticket, its requester or a change has is a text.
+_NO_TEXTS = {"requester", "tags", "attachments", "extra"}
+
+
 def _ticket(fields: Mapping[str, Any], evaluation: Evaluation) -> dict[str, Any]:
-    ticket = _texts(fields, ("title", "details", "due_date", "queue", "disposition", "priority"), evaluation)
+    ticket = _texts(fields, evaluation)
     if moment := re.match(r"(\d{4}-\d\d-\d\d)[T ]\d\d:\d\d", ticket["due_date"] or ""):
         ticket["due_date"] = moment[1]
-    if person := fields["requester"]:
-        ticket["requester"] = _there(_texts(person, person, evaluation))
+    ticket["requester"] = _there(_texts(fields["requester"] or {}, evaluation))
     ticket["tags"] = _tags(fields["tags"], evaluation)
     ticket["attachments"] = _attachments(evaluation.value(fields["attachments"]))
     ticket["extra"] = _extra(fields["extra"], evaluation)
@@ -124,12 +127,11 @@ def _ticket(fields: Mapping[str, Any], evaluation: Evaluation) -> dict[str, Any]
 
 
 def _changes(fields: Mapping[str, Any], evaluation: Evaluation) -> dict[str, Any]:
-    names = ("sub_status", "status", "queue", "comment", "callback_at", "disposition", "assignee")
-    return _there(_texts(fields, names, evaluation) | {"extra": _extra(fields["extra"], evaluation)})
+    return _there({**_texts(fields, evaluation), "extra": _extra(fields["extra"], evaluation)})
 
 
-def _texts(fields: Mapping[str, Any], names: Iterable[str], evaluation: Evaluation) -> dict[str, Any]:
-    return {name: evaluation.text(fields[name]) for name in names}
+def _texts(fields: Mapping[str, Any], evaluation: Evaluation) -> dict[str, Any]:
+    return {name: evaluation.text(leaf) for name, leaf in fields.items() if name not in _NO_TEXTS}
 
 
 def _tags(leaves: Any, evaluation: Evaluation) -> list[str]:
