@@ -9,16 +9,20 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
+from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge.checks.smoke import CHECKS, MANY, Smoke, run
 from bridge.commands.doctor import examined_at
 from bridge.commands.operate import StackCommand, allow_endpoint, with_state_dir
 from bridge.local import folder
 from bridge.plain import plain
+from bridge.sending import batched_writes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from bridge.stacks.target import Target
 
 _NOT_TRIED = "Not tried: a second stack in the account, and the removal of one."
 
@@ -28,6 +32,7 @@ _NOT_TRIED = "Not tried: a second stack in the account, and the removal of one."
 @click.option(
     "--only", "selected", multiple=True, type=click.Choice(list(CHECKS)), help="This check; may be repeated."
 )
+@click.option("--bench", is_flag=True, help="Only measure conditional writes in batches, in their own table.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="One object, to keep as a report.")
 @allow_endpoint
@@ -35,6 +40,7 @@ _NOT_TRIED = "Not tried: a second stack in the account, and the removal of one."
 def smoke(
     stage: str | None,
     selected: Sequence[str],
+    bench: bool,
     yes: bool,
     as_json: bool,
     endpoint: str | None,
@@ -53,9 +59,13 @@ def smoke(
     Example:
       bridge smoke prod
       bridge smoke local --only bus --only refusals
+      bridge smoke prod --bench
     """
     own = folder.current()
     name, local, stack = examined_at(stage, state_dir, endpoint)
+    if bench:
+        _bench(stack.target, as_json)
+        return
     if not (yes or local):
         click.confirm(
             f"This makes about {MANY + 10} test tickets at {stack.target.helpdesks[0]}, which stay there,"
@@ -84,6 +94,17 @@ def smoke(
     else:
         click.echo(f"{len(trial.made)} tickets stay at the helpdesk, from {trial.run}. {_NOT_TRIED}")
     if any(result.state == "failed" for result in results):
+        raise click.exceptions.Exit(1)
+
+
+def _bench(measured: Target, as_json: bool) -> None:
+    try:
+        shown = batched_writes.measure(measured)
+    except (BotoCoreError, ClientError) as error:
+        raise BridgeError(f"The measurement ended: {error}") from error
+    for line in [json.dumps(asdict(shown))] if as_json else batched_writes.lines(shown):
+        click.echo(line)
+    if shown.problems:
         raise click.exceptions.Exit(1)
 
 

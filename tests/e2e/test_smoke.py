@@ -76,3 +76,15 @@ def test_a_pause_of_fifty_requests_ends_with_a_ticket_for_each(state: StateFolde
     assert done.exit_code == 0, done.output
     assert "50 requests, 50 tickets" in done.stdout
     assert "50 tickets stay at the helpdesk" in done.stdout
+
+
+def test_bench_measures_conditional_writes_in_a_table_that_it_takes_away(
+    state: StateFolder, stack: Stack, aws: Clients
+) -> None:
+    tables = set(aws.dynamodb.list_tables()["TableNames"])
+
+    done = _smoke(state, (), "--bench", "--json")
+
+    shown = json.loads(done.stdout)
+    assert (done.exit_code, shown["problems"]) == (0, [])
+    assert set(aws.dynamodb.list_tables()["TableNames"]) == tables
