@@ -8,12 +8,14 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 
 from rich.console import Console
 from rich.table import Table
 
+from bridge.generate.form_files import compile_all
 from tests.bench import local_stack
 from tests.bench.artifacts import (
     ARCHITECTURE,
@@ -26,17 +28,26 @@ from tests.bench.artifacts import (
     build_plain,
     zipped,
 )
-from tests.bench.measure import AWS_LATENCY_S, Run, Scene, Took, scene
+from tests.bench.measure import AWS_LATENCY_S, Run, Scene, scene
 
 LATENCIES_S = (0.02, 0.1, 0.5)
-# As many as a batch of ten can use; the shipped default is for batches of 25.
-TEN_THREADS = {"THREADS": "10"}
+# As the template ships it.
+SHIPPED_BATCH = 25
 MEGABYTE = 1_000_000
+# Of a start to plain with its own SDK, with the runtime's, with bytecode; to bare, and to bare with a bundle.
+AIMS: dict[str, Sequence[float | None]] = {
+    "ticket_queue": (0.23, 0.29, 0.55, None, 3.2),
+    "ticket_api": (0.23, 0.29, 0.55, None, None),
+    "form_intake": (0.20, 0.27, None, None, None),
+}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. `limit` is the most that `ratio`, or else `ours`, may be."""
+    """One line of the table. `limit` is the most that `ratio`, or else `ours`, may be.
+
+    `spread` holds the quartiles over the rounds, of the ratio or else of `ours`.
+    """
 
     measure: str
     ours: float
@@ -44,6 +55,7 @@ class Row:
     other: float | None = None
     ratio: float | None = None
     limit: float | None = None
+    spread: tuple[float, float] | None = None
 
     @property
     def met(self) -> bool | None:
@@ -53,9 +65,29 @@ class Row:
         return (self.ours if self.ratio is None else self.ratio) <= self.limit
 
 
-def compared(measure: str, ours: float, unit: str, other: float, limit: float | None = None) -> Row:
-    """A row with the ratio of both figures."""
-    return Row(measure, ours, unit, other, ours / other, limit)
+def timed(measure: str, rounds: Sequence[float]) -> Row:
+    """A row of the milliseconds that each round took."""
+    return Row(measure, median(rounds), "ms", spread=_spread(rounds))
+
+
+def compared(
+    measure: str,
+    ours: Sequence[float],
+    other: Sequence[float],
+    limit: float | None = None,
+    unit: str = "ms",
+) -> Row:
+    """A row with the ratio of both, each measured once a round."""
+    ratios = [our / their for our, their in zip(ours, other, strict=True)]
+    of_ours, of_other = median(ours), median(other)
+    return Row(measure, of_ours, unit, of_other, of_ours / of_other, limit, _spread(ratios))
+
+
+def _spread(rounds: Sequence[float]) -> tuple[float, float] | None:
+    if len(rounds) < 2:
+        return None
+    lower, _, upper = quantiles(rounds, n=4, method="inclusive")
+    return lower, upper
 
 
 class Bench:
@@ -87,92 +119,103 @@ class Bench:
         handlers = sorted(path.stem for path in FUNCTIONS.glob("*.py"))
         results = self._in_turns(
             self._start(self._bare, "bare"),
+            self._start(self._bare, "bare_with_bundle"),
             self._start(self._plain, "plain_handler"),
             self._start(self._own_sdk, "plain_handler"),
             self._start(self._compiled, "plain_handler"),
             *(self._start(self._ours, handler) for handler in handlers),
         )
-        bare, plain, own_sdk, compiled, *ours = [
-            median(run.init.cpu for run in runs) * 1000 for runs in results
+        bare, bundle, plain, own_sdk, compiled, *ours = [
+            [run.init.cpu * 1000 for run in runs] for runs in results
         ]
-        self.rows.append(Row("init: bare Python", bare, "ms"))
-        self.rows.append(Row("init: plain, as built by default", plain, "ms", bare, plain / bare))
-        self.rows.append(Row("init: plain, with its own SDK", own_sdk, "ms", bare, own_sdk / bare))
-        self.rows.append(Row("init: plain, with bytecode", compiled, "ms", bare, compiled / bare))
-        limits = {"ticket_queue": 0.28, "form_intake": 0.20, "ticket_api": 0.28}
-        for handler, took, runs in zip(handlers, ours, results[4:], strict=True):
-            limit = limits.get(handler)
-            self.rows.append(compared(f"init: {handler} to plain by default", took, "ms", plain, limit))
-            self.rows.append(
-                compared(f"init: {handler} to plain with its own SDK", took, "ms", own_sdk, limit)
-            )
-            self.rows.append(compared(f"init: {handler} to plain with bytecode", took, "ms", compiled))
-            bare_limit = 4.5 if handler == "ticket_queue" else None
-            self.rows.append(compared(f"init: {handler} to bare", took, "ms", bare, bare_limit))
+        against = {
+            "plain with its own SDK": own_sdk,
+            "plain with the runtime's SDK": plain,
+            "plain with bytecode": compiled,
+            "bare Python": bare,
+            "bare Python with a CA bundle": bundle,
+        }
+        self.rows.append(timed("init: bare Python", bare))
+        self.rows += [
+            compared(f"init: {name}, to bare", took, bare)
+            for name, took in against.items()
+            if took is not bare
+        ]
+        for handler, took, runs in zip(handlers, ours, results[5:], strict=True):
+            for (name, other), limit in zip(against.items(), AIMS.get(handler, [None] * 5), strict=True):
+                self.rows.append(compared(f"init: {handler} to {name}", took, other, limit))
             self.rows.append(Row(f"modules loaded: {handler}", runs[0].modules, ""))
 
     def cold(self) -> None:
         """From the start of a process to the first outcome; the handler's part on the share of 512 MB."""
         self._place.set_latency(0.1)
-
-        def first(run: Run) -> float:
-            return (run.init.cpu + run.batches[0].throttled) * 1000
-
-        ours, plain, own_sdk = self._in_turns(
+        runs = self._in_turns(
             lambda: self._place.run(self._ours, "ticket_queue", [("add", 1)]),
-            lambda: self._place.run(self._plain, "plain_handler", [("add", 1)]),
-            lambda: self._place.run(self._own_sdk, "plain_handler", [("add", 1)]),
+            *(
+                partial(self._place.run, artifact, "plain_handler", [("add", 1)])
+                for artifact in (self._own_sdk, self._plain, self._compiled)
+            ),
         )
-        took = median(map(first, ours))
-        name = "first outcome of a cold start, handler at 512 MB"
-        self.rows.append(compared(f"{name}, to plain by default", took, "ms", median(map(first, plain)), 0.3))
-        self.rows.append(
-            compared(f"{name}, to plain with its own SDK", took, "ms", median(map(first, own_sdk)), 0.3)
-        )
+        ours, *others = [[(run.init.cpu + run.batches[0].throttled) * 1000 for run in each] for each in runs]
+        names = ("its own SDK", "the runtime's SDK", "bytecode")
+        for name, other, limit in zip(names, others, (0.27, 0.32, None), strict=True):
+            measure = f"first outcome of a cold start, handler at 512 MB, to plain with {name}"
+            self.rows.append(compared(measure, ours, other, limit))
 
     def batches(self) -> None:
-        """Ten adds, and a hundred in one event with ten threads, cold and warm."""
+        """A lone request, ten, and a full batch, with the shipped threads, cold and warm."""
         for latency_s in LATENCIES_S:
             self._place.set_latency(latency_s)
-            shown = f"{latency_s * 1000:.0f} ms"
-            ours, hundred, plain, calls = self._in_turns(
-                lambda: self._place.run(self._ours, "ticket_queue", [("add", 10)] * 4, TEN_THREADS),
-                lambda: self._place.run(self._ours, "ticket_queue", [("add", 100)] * 2, TEN_THREADS),
-                lambda: self._place.run(self._compiled, "plain_handler", [("add", 10)] * 2),
+            runs = self._in_turns(
                 lambda: self._place.run(self._one_call, "one_call", [("add", 1)] * 4),
+                lambda: self._place.run(self._ours, "ticket_queue", [("add", 1)] * 4),
+                lambda: self._place.run(self._ours, "ticket_queue", [("add", 10)] * 4),
+                lambda: self._place.run(self._ours, "ticket_queue", [("add", SHIPPED_BATCH)] * 4),
+                lambda: self._place.run(self._compiled, "plain_handler", [("add", 10)] * 2),
             )
-            call_s = median(_walls(_at(calls, 1, 2, 3)))
-            self.rows.append(Row(f"one helpdesk call at {shown}", call_s * 1000, "ms"))
-            gated = latency_s == 0.1
-            self._batch_rows(
-                f"batch of 10 at {shown}, cold", _at(ours, 0), _at(plain, 0), call_s, 1.5 * gated
-            )
-            self._batch_rows(
-                f"batch of 10 at {shown}, warm", _at(ours, 1, 2, 3), _at(plain, 1), call_s, 1.25 * gated
-            )
-            sequential = median(_walls(_at(plain, 1))) * 10
-            for name, place in (("cold", 0), ("warm", 1)):
-                wall = median(_walls(_at(hundred, place)))
-                measure = f"100 in tens at {shown}, {name}"
-                limit = 1.15 if gated and place else None
-                self.rows.append(compared(f"{measure}, to ten calls", wall * 1000, "ms", call_s * 1e4, limit))
-                # Ten batches of ten, one after the other: measured ones, added up.
-                self.rows.append(compared(f"{measure}, to plain", wall * 1000, "ms", sequential * 1000))
-            if gated:
-                cpu = median(took.cpu for took in _at(ours, 1, 2, 3)) / 10 * 1000
-                of_plain = median(took.cpu for took in _at(plain, 1)) / 10 * 1000
-                self.rows.append(compared("processor per request, warm", cpu, "ms", of_plain, 0.5))
-                self.rows.append(
-                    compared("memory after 40 requests", ours[0].memory_mb, "MB", plain[0].memory_mb)
-                )
-                self.rows.append(Row("log lines per request", (ours[0].log_lines - 4) / 40, "", limit=2))
+            self._batch_rows(f"{latency_s * 1000:.0f} ms", latency_s == 0.1, *runs)
+            if latency_s == 0.1:
+                self._work_rows(runs[2], runs[4])
 
     def _batch_rows(
-        self, measure: str, ours: Sequence[Took], plain: Sequence[Took], call_s: float, limit: float
+        self,
+        latency: str,
+        has_aims: bool,
+        calls: Sequence[Run],
+        lone: Sequence[Run],
+        ten: Sequence[Run],
+        full: Sequence[Run],
+        plain: Sequence[Run],
     ) -> None:
-        wall = median(_walls(ours)) * 1000
-        self.rows.append(compared(f"{measure}, to one call", wall, "ms", call_s * 1000, limit or None))
-        self.rows.append(compared(f"{measure}, to plain", wall, "ms", median(_walls(plain)) * 1000))
+        call = _walls(calls, 1, 2, 3)
+        self.rows.append(timed(f"one helpdesk call at {latency}", call))
+        for name, runs, aim in (
+            ("a lone request", lone, None),
+            ("ten", ten, None),
+            ("25 as shipped", full, 1.8),
+        ):
+            self.rows.append(compared(f"{name} at {latency}, cold, to one call", _walls(runs, 0), call))
+            warm, limit = _walls(runs, 1, 2, 3), aim if has_aims else None
+            self.rows.append(compared(f"{name} at {latency}, warm, to one call", warm, call, limit))
+        limit = 1.15 if has_aims else None
+        of_ten = _walls(ten, 1, 2, 3)
+        self.rows += [
+            compared(f"ten at {latency}, warm, to our lone request", of_ten, _walls(lone, 1, 2, 3), limit),
+            compared(f"ten at {latency}, cold, to plain", _walls(ten, 0), _walls(plain, 0)),
+            compared(f"ten at {latency}, warm, to plain", of_ten, _walls(plain, 1)),
+        ]
+
+    def _work_rows(self, ours: Sequence[Run], plain: Sequence[Run]) -> None:
+        cpu, of_plain = (
+            [median(run.batches[place].cpu for place in places) * 100 for run in runs]
+            for runs, places in ((ours, (1, 2, 3)), (plain, (1,)))
+        )
+        memory, memory_of_plain = ([run.memory_mb for run in runs] for runs in (ours, plain))
+        self.rows += [
+            compared("processor per request, warm", cpu, of_plain, 0.5),
+            compared("memory after 40 requests", memory, memory_of_plain, unit="MB"),
+            Row("log lines per request", (ours[0].log_lines - 4) / 40, "", limit=2),
+        ]
 
     def calls(self) -> None:
         """Calls to AWS and to the helpdesk: counted, not timed."""
@@ -202,19 +245,16 @@ class Bench:
         )
 
 
-def _at(runs: Sequence[Run], *places: int) -> list[Took]:
-    return [run.batches[place] for run in runs for place in places]
-
-
-def _walls(took: Sequence[Took]) -> list[float]:
-    return [batch.wall for batch in took]
+def _walls(runs: Sequence[Run], *places: int) -> list[float]:
+    """Of each round, the median of these batches in milliseconds."""
+    return [median(run.batches[place].wall for place in places) * 1000 for run in runs]
 
 
 def sizes(layer: Path, functions: Path, plain: Path) -> list[Row]:
     """Of the zip files that are uploaded."""
     without_sdk = len(zipped(layer, SDK_IN_LAYER)) / MEGABYTE
     return [
-        Row("layer without the SDK, zipped", without_sdk, "MB", limit=5),
+        Row("layer without the SDK, zipped", without_sdk, "MB", limit=4.8),
         Row("layer, zipped", len(zipped(layer)) / MEGABYTE, "MB"),
         Row("functions, zipped", len(zipped(functions)) / MEGABYTE, "MB"),
         Row("plain handler by default, zipped", len(zipped(plain)) / MEGABYTE, "MB"),
@@ -225,7 +265,7 @@ def shown(rows: Sequence[Row]) -> Table:
     """The table for people."""
     table = Table(title="Ticket Bridge beside a plain handler; AWS answers in 5 ms")
     table.add_column("measure")
-    for name in ("ours", "against", "ratio", "limit", "met"):
+    for name in ("ours", "against", "ratio", "half of the rounds", "aim", "met"):
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
@@ -233,6 +273,7 @@ def shown(rows: Sequence[Row]) -> Table:
             f"{row.ours:,.2f} {row.unit}" if row.unit != "ms" else f"{row.ours:,.0f} ms",
             "" if row.other is None else f"{row.other:,.0f} {row.unit}",
             "" if row.ratio is None else f"{row.ratio:.2f}",
+            "" if row.spread is None else f"{row.spread[0]:,.2f}-{row.spread[1]:,.2f}",
             "" if row.limit is None else f"{row.limit:g}",
             "" if row.met is None else ("yes" if row.met else "[bold red]no[/]"),
         )
@@ -242,13 +283,14 @@ def shown(rows: Sequence[Row]) -> Table:
 def main() -> None:
     """Builds, measures, prints."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--rounds", type=int, default=5, help="how often each timed run is made")
+    options.add_argument("--rounds", type=int, default=15, help="how often each timed run is made")
     options.add_argument("--no-stack", action="store_true", help="leave the local stack out")
     options.add_argument("--output", type=Path, default=ROOT / ".bridge" / "bench.json")
     arguments = options.parse_args()
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         functions, layer = build_functions(folder / "functions"), build_layer(folder / "layer")
+        (functions / "forms.json").write_text(compile_all(ROOT / "examples" / "forms"))
         plain = build_plain(folder / "plain")
         rows = sizes(layer, functions, plain[0].path[0])
         with scene(folder) as place:

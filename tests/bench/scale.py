@@ -5,9 +5,10 @@
 
 import heapq
 import math
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 from rich.table import Table
@@ -26,6 +27,8 @@ API_DESTINATION_RATE = 300
 # Messages of a standard queue that may be received and not deleted yet.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 IN_FLIGHT = 120_000
+# An environment that nothing has used for so long is taken to be gone; AWS gives no figure.
+IDLE_S = 300.0
 # A batch that finds its gate closed: the gate is read, and delays are set in tens.
 CLOSED_BATCH_S = 0.1
 # Memory in MB for which a function has a whole processor; it has a share for less.
@@ -180,6 +183,89 @@ def simulate(worker: Worker, rate: float, seconds: float, backlog: int = 0) -> C
     return course
 
 
+def cold_starts(worker: Worker, arrivals: Sequence[float]) -> float:
+    """How many of a thousand requests' worth of invocations were cold starts; `arrivals` are sorted moments.
+
+    A batch takes the environment that was used last, and a new one where all are busy or gone. Pollers are
+    added while messages wait, and taken away when nothing is left.
+    """
+    most = min(worker.concurrency or MOST_POLLERS, MOST_POLLERS)
+    idle: list[float] = []
+    busy: list[float] = []
+    place = cold = 0
+    now, pollers = 0.0, min(FIRST_POLLERS, most)
+    while place < len(arrivals):
+        now = max(now, arrivals[place])
+        while busy and busy[0] <= now:
+            idle.append(heapq.heappop(busy))
+        if not busy:
+            pollers = min(FIRST_POLLERS, most)
+        if len(busy) >= pollers:
+            added_at = now + 1 / POLLERS_A_SECOND if pollers < most else math.inf
+            pollers += added_at < busy[0]
+            now = min(added_at, busy[0])
+            continue
+        last = min(place + worker.batch, len(arrivals)) - 1
+        begins = max(now, min(arrivals[last], now + worker.window_s))
+        count = bisect_right(arrivals, begins, place, last + 1) - place
+        idle = [since for since in idle if begins - since <= IDLE_S]
+        is_cold = not idle
+        if idle:
+            idle.pop()
+        cold += is_cold
+        heapq.heappush(busy, begins + worker.takes(count) + is_cold * worker.cold_s)
+        place += count
+    return 1000 * cold / len(arrivals)
+
+
+def bursts(count: int, each_s: float, hours: int = 6) -> list[float]:
+    """So many requests at once, again and again."""
+    moments = range(int(hours * 3600 / each_s))
+    return [number * each_s for number in moments for _ in range(count)]
+
+
+@dataclass(frozen=True)
+class Drain:
+    """Minutes from the end of an outage until half of what waited has ended, until all has; and the longest
+    that a new request waits meanwhile."""
+
+    half: float
+    all: float
+    newest_waits: float
+
+
+def drain(worker: Worker, waiting: int, rate: float, longest_s: int = 900) -> Drain:
+    """How a queue empties in which `waiting` requests have been put back with the longest delay.
+
+    A delay is drawn between half of `longest_s` and all of it. When the outage ends, some are about to come
+    back, and some have only just been put back. What is more than SQS has in flight is visible already.
+    """
+    delayed = min(waiting, IN_FLIGHT)
+    in_flight = float(delayed)
+    visible = deque([(0, float(waiting - delayed), 0.0)])
+    capacity = (worker.concurrency or MOST_POLLERS) * worker.batch / worker.takes(worker.batch)
+    mean_s = 0.75 * longest_s
+    ended, half, newest = 0.0, 0.0, 0.0
+    now = 0
+    while ended < waiting - 0.5:
+        returned = delayed * max(0.0, min(1.0, 2 - 2 * (now + 0.5) / longest_s)) / mean_s
+        in_flight -= returned
+        came = returned + rate
+        visible.append((now, came, rate / came))
+        room = min(capacity, IN_FLIGHT - in_flight)
+        now += 1
+        while room > 1e-9 and visible:
+            since, count, share = visible.popleft()
+            taken = min(count, room)
+            room -= taken
+            ended += taken * (1 - share)
+            newest = max(newest, (now - 1 - since) if share else 0.0)
+            if taken < count:
+                visible.appendleft((since, count - taken, share))
+        half = half or (now if ended >= waiting / 2 else 0.0)
+    return Drain(half / 60, now / 60, newest / 60)
+
+
 @dataclass(frozen=True)
 class Neighbour:
     """How the requests of one helpdesk fare while those of another, which is down, wait in the same queue."""
@@ -249,7 +335,7 @@ def _rates() -> Iterator[tuple[str, Worker, float]]:
 
 
 def _wider(worker: Worker, concurrency: int) -> Worker:
-    return Worker(**{**vars(worker), "concurrency": concurrency})
+    return replace(worker, concurrency=concurrency)
 
 
 def main() -> None:
@@ -285,18 +371,9 @@ def main() -> None:
         costs.add_row(line, *(f"{bill.get(line, 0):.2f}" for bill in (lines, of_plain, destination)))
     costs.add_row("in all", *(f"{sum(bill.values()):.2f}" for bill in (lines, of_plain, destination)))
     console.print(costs)
-    drain = Table(title="an outage of an hour at 50 a second: 180,000 requests wait, 50 a second still come")
-    for name in ("", "minutes until none waits", "at once"):
-        drain.add_column(name, justify="left" if not name else "right")
-    for worker in (OURS, _wider(OURS, 20), PLAIN):
-        course = simulate(worker, 50, 1800, backlog=180_000)
-        minutes = course.caught_up_at(5) / 60
-        drain.add_row(
-            f"{worker.name}, {worker.concurrency or 'no'} limit", f"{minutes:.0f}", str(course.most_at_once)
-        )
-    spare = API_DESTINATION_RATE - 50
-    drain.add_row("API destination, if all were repeated at once", f"{180_000 / spare / 60:.0f}", "")
-    console.print(drain)
+    _print_outage(console)
+    _print_cold_starts(console)
+    _print_memory(console)
     neighbours = Table(title="one helpdesk is down, and ten requests a second come for the other")
     for name in ("requests that wait", "in flight", "half within s", "99 % within s"):
         neighbours.add_column(name, justify="right")
@@ -306,6 +383,73 @@ def main() -> None:
             f"{waiting:,}", f"{seen.in_flight:,}", f"{seen.half_within_s:,.0f}", f"{seen.most_within_s:,.0f}"
         )
     console.print(neighbours)
+
+
+def _print_outage(console: Console) -> None:
+    after = Table(title="an outage of an hour at 50 a second: 180,000 requests wait, 50 a second still come")
+    for name in (
+        "",
+        "minutes until half have ended",
+        "until all have",
+        "longest wait of a new request, minutes",
+    ):
+        after.add_column(name, justify="left" if not name else "right")
+    for worker in (OURS, _wider(OURS, 20), _wider(OURS, 100)):
+        seen = drain(worker, 180_000, 50)
+        after.add_row(
+            f"{worker.name}, {worker.concurrency} at once",
+            f"{seen.half:.0f}",
+            f"{seen.all:.0f}",
+            f"{seen.newest_waits:.1f}",
+        )
+    console.print(after)
+    at_once = Table(title="the same, if all came back at once")
+    for name in ("", "minutes until none waits", "batches at once"):
+        at_once.add_column(name, justify="left" if not name else "right")
+    for worker in (OURS, _wider(OURS, 20), PLAIN):
+        course = simulate(worker, 50, 1800, backlog=180_000)
+        minutes = course.caught_up_at(5) / 60
+        at_once.add_row(
+            f"{worker.name}, {worker.concurrency or 'no'} limit", f"{minutes:.0f}", str(course.most_at_once)
+        )
+    spare = API_DESTINATION_RATE - 50
+    at_once.add_row("API destination", f"{180_000 / spare / 60:.0f}", "")
+    console.print(at_once)
+
+
+LOADS = {
+    "one a second": bursts(1, 1),
+    "ten a second": bursts(1, 0.1),
+    "25 at once, each ten minutes": bursts(25, 600),
+    "500 at once, each ten minutes": bursts(500, 600),
+    "5,000 at once, each hour": bursts(5000, 3600),
+    "one each ten minutes": bursts(1, 600),
+}
+
+
+def _print_cold_starts(console: Console) -> None:
+    starts = Table(title="cold starts for a thousand requests, over six hours")
+    for name in ("", OURS.name, PLAIN.name):
+        starts.add_column(name, justify="left" if not name else "right")
+    for load, arrivals in LOADS.items():
+        starts.add_row(load, *(f"{cold_starts(worker, arrivals):,.1f}" for worker in (OURS, PLAIN)))
+    console.print(starts)
+
+
+def _print_memory(console: Console) -> None:
+    sizes = Table(title="a full batch, and a million requests in full batches, by memory")
+    for name in ("MB", "ms a batch", "requests a second, five at once", "GB-seconds a million"):
+        sizes.add_column(name, justify="right")
+    for megabytes in (512, 768, 1024):
+        worker = replace(OURS, memory_gb=megabytes / 1024)
+        took = worker.takes(worker.batch)
+        sizes.add_row(
+            str(megabytes),
+            f"{took * 1000:.0f}",
+            f"{5 * worker.batch / took:.0f}",
+            f"{took / worker.batch * MILLION * worker.memory_gb:,.0f}",
+        )
+    console.print(sizes)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,18 @@ from typing import Any
 
 import pytest
 
-from tests.bench.scale import FIRST_POLLERS, IN_FLIGHT, OURS, PLAIN, beside, bill, simulate
+from tests.bench.scale import (
+    FIRST_POLLERS,
+    IN_FLIGHT,
+    OURS,
+    PLAIN,
+    beside,
+    bill,
+    bursts,
+    cold_starts,
+    drain,
+    simulate,
+)
 from tests.documented import ROOT
 from tests.formation import Formation
 from tests.unit.test_template import TEMPLATE, defaults, events, of_type
@@ -77,3 +88,17 @@ def test_what_waits_for_a_helpdesk_is_not_taken_for_a_queue_that_nobody_reads() 
     # Two waits, each a tenth longer than the longest: received three times by then, it does not count.
     assert alarm["MetricName"] == "ApproximateAgeOfOldestMessage"
     assert alarm["Threshold"] > 2 * 1.1 * defaults().max_delay_s
+
+
+def test_a_steady_load_meets_no_cold_start_and_a_burst_meets_one_for_each_batch() -> None:
+    assert cold_starts(OURS, bursts(1, 1, hours=1)) < 1
+    assert cold_starts(OURS, bursts(25, 600)) == 1000 / OURS.batch
+    assert cold_starts(OURS, bursts(25, 60)) < 1
+
+
+def test_what_waited_through_an_outage_has_ended_within_its_longest_delay() -> None:
+    drained = drain(OURS, 180_000, 50)
+
+    assert drained.half < drained.all <= defaults().max_delay_s / 60
+    # New requests wait behind what was visible already.
+    assert 0 < drained.newest_waits < drained.half
