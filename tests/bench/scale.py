@@ -373,7 +373,6 @@ def main() -> None:
     console.print(costs)
     _print_outage(console)
     _print_cold_starts(console)
-    _print_memory(console)
     neighbours = Table(title="one helpdesk is down, and ten requests a second come for the other")
     for name in ("requests that wait", "in flight", "half within s", "99 % within s"):
         neighbours.add_column(name, justify="right")
@@ -434,22 +433,6 @@ def _print_cold_starts(console: Console) -> None:
     for load, arrivals in LOADS.items():
         starts.add_row(load, *(f"{cold_starts(worker, arrivals):,.1f}" for worker in (OURS, PLAIN)))
     console.print(starts)
-
-
-def _print_memory(console: Console) -> None:
-    sizes = Table(title="a full batch, and a million requests in full batches, by memory")
-    for name in ("MB", "ms a batch", "requests a second, five at once", "GB-seconds a million"):
-        sizes.add_column(name, justify="right")
-    for megabytes in (512, 768, 1024):
-        worker = replace(OURS, memory_gb=megabytes / 1024)
-        took = worker.takes(worker.batch)
-        sizes.add_row(
-            str(megabytes),
-            f"{took * 1000:.0f}",
-            f"{5 * worker.batch / took:.0f}",
-            f"{took / worker.batch * MILLION * worker.memory_gb:,.0f}",
-        )
-    console.print(sizes)
 
 
 if __name__ == "__main__":
