@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
+from bridge.checks import batched_writes
 from bridge.checks.smoke import CHECKS, MANY, Smoke, run
 from bridge.commands.doctor import examined_at
 from bridge.commands.operate import StackCommand, allow_endpoint, with_state_dir
 from bridge.errors import BridgeError
 from bridge.local import folder
 from bridge.plain import plain
-from bridge.sending import batched_writes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -237,8 +237,9 @@ class Drain:
 def drain(worker: Worker, waiting: int, rate: float, longest_s: int = 900) -> Drain:
     """How a queue empties in which `waiting` requests have been put back with the longest delay.
 
-    A delay is drawn between half of `longest_s` and eight tenths of it. When the outage ends, some are about to come
-    back, and some have only just been put back. What is more than SQS has in flight is visible already.
+    A delay is drawn between half of `longest_s` and eight tenths of it. When the outage ends, some are about
+    to come back, and some have only just been put back. What is more than SQS has in flight is visible
+    already.
     """
     delayed = min(waiting, IN_FLIGHT)
     in_flight = float(delayed)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bridge.sending.batched_writes import TOGETHER, lines, measure_with
+from bridge.checks.batched_writes import TOGETHER, lines, measure_with
 
 UNIT = {"CapacityUnits": 1.0}
 

@@ -70,7 +70,9 @@ def test_a_documented_aws_command_is_one(command: Command) -> None:
 
 
 def test_every_test_that_a_page_names_is_there() -> None:
-    named = {name for page in PAGES for name in re.findall(r"\btests/[\w/]+(?:\.py)?", page.read_text())}
+    named = {
+        name for page in PAGES for name in re.findall(r"\btests/[\w/]+(?:\.(?:py|md))?", page.read_text())
+    }
 
     assert len(named) > 20
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
