@@ -177,7 +177,7 @@ def operations(move: Move) -> Operations:
 
 
 def redrive(operations: Operations) -> None:
-    operations.redrive(Selection(), report=lambda _: None, dry_run=False)
+    operations.redrive(Selection(request_id="order-1"), report=lambda _: None, dry_run=False)
 
 
 def test_a_redriven_request_goes_to_the_helpdesk_of_its_copy(move: Move, operations: Operations) -> None:
