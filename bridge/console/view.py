@@ -132,17 +132,19 @@ class Console:
 
     def send(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Put a request into the queue. Raises RejectedError that names every wrong field."""
-        sent = trying.send(self._reach(), body)
-        self._note(sent.request_id, helpdesk=sent.helpdesk, operation=sent.operation, source=sent.source)
+        on, began = self._reach(), time.time()
+        sent = trying.send(on, body)
+        self._note(began, sent.request_id, helpdesk=sent.helpdesk, operation=sent.operation, source=sent.source)
         return {"request_id": sent.request_id, "words": f"Request {sent.request_id} is in the queue."}
 
     def submit(self, form: str, body: str) -> dict[str, Any]:
         """Send a form's submission to the API of the local stack."""
-        sent = trying.submit(self._reach(), form, body)
+        on, began = self._reach(), time.time()
+        sent = trying.submit(on, form, body)
         if sent.status is None or sent.status >= 400:
             raise BridgeError(f"The submission was answered with {sent.status}: {_problem(sent.answer)}")
         if sent.request_id:
-            self._note(sent.request_id, source=f"form/{form}")
+            self._note(began, sent.request_id, source=f"form/{form}")
         return {
             "request_id": sent.request_id,
             "words": f"The submission was answered with {sent.status}; it is request {sent.request_id}.",
@@ -181,8 +183,9 @@ class Console:
         self._requests.take(self._log.read(on.target))
         return self._requests.as_json()
 
-    def _note(self, request_id: str, **known: str | None) -> None:
-        self._requests.take([News(time.time(), request_id, "sent", **known)])
+    def _note(self, began: float, request_id: str, **known: str | None) -> None:
+        # Its end may be there before the sending returns: the moment of the beginning comes before it.
+        self._requests.take([News(began, request_id, "sent", **known)])
 
     def _gate(self, helpdesk: str) -> Gate:
         on = self._reach()
