@@ -1,6 +1,7 @@
 """The helpdesks that are served here: what each can take and show, called through its gate."""
 
 import math
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date
@@ -31,6 +32,8 @@ from helpdesk.store.watchlist import Watchlist
 
 # How many calls one background get, or the gets of a batch, may make to find the bad ids among good ones.
 _MOST_CALLS_IN_PARTS = 20
+# So many refused parts and no ticket: the helpdesk seems to refuse every call.
+_MOST_REFUSED = 7
 # Our own reasons: they say nothing of the helpdesk.
 _OUR_CODES = {
     "ledger_unavailable",
@@ -203,17 +206,27 @@ class Helpdesks:
         if self._clients[helpdesk].token_version(fresh=False) is None:
             self._clients[helpdesk].token_version(fresh=True)
 
-    def acquire(self, helpdesk: str, calls: int, deadline: float, *, harmless: bool = False) -> Permit:
+    def acquire(
+        self,
+        helpdesk: str,
+        calls: int,
+        deadline: float,
+        *,
+        harmless: bool = False,
+        by_operation: Mapping[str, int] = {},
+    ) -> Permit:
         """The permit to make up to so many calls now. Probes a closed gate by a read, where that is due.
 
         Raises UnavailableError as the gate does.
         """
-        gate = self._gates[helpdesk]
         version = self._version_of(helpdesk)
-        permit = gate.acquire(calls, version, harmless=harmless)
+        acquire = partial(
+            self._gates[helpdesk].acquire, calls, version, harmless=harmless, by_operation=by_operation
+        )
+        permit = acquire()
         if permit.kind == "probe":
             self._probe(helpdesk, permit, deadline)
-            permit = gate.acquire(calls, version, harmless=harmless)
+            permit = acquire()
         if permit.kind != "probe":
             return permit
         # A second probe is due already: the first got no reply, or the secret has changed since.
@@ -263,7 +276,8 @@ class Helpdesks:
         if not permit.calls:
             return False
         failures = [signal.failure for signal in signals if signal.failure]
-        healthy = any(signal.healthy for signal in signals)
+        # An update whose comment was found ends well without a call: that shows nothing.
+        healthy = permit.used and any(signal.healthy for signal in signals)
         # The gate only spares the helpdesk: a report that is lost undoes nothing.
         with suppress(HelpdeskError):
             version = self._clients[helpdesk].token_version(fresh=False)
@@ -348,20 +362,21 @@ def _get_in_parts(
     Raises:
         RejectedError: the calls are used up, or the helpdesk seems to refuse every call.
     """
-    waiting = list(reversed(parts))
+    waiting = deque(parts)
     tickets: list[Ticket] = []
     refused = 0
     while waiting:
-        if refusal and (calls.left <= 0 or (refused > 1 and not tickets)):
+        if refusal and (calls.left <= 0 or (refused > _MOST_REFUSED and not tickets)):
             raise refusal
-        part = waiting.pop()
+        # Large parts first: bad ids that stand together leave one of them whole.
+        part = waiting.popleft()
         calls.left -= 1
         try:
             tickets += get(part)
         except RejectedError as error:
             refusal = error
-            refused += len(part) == 1
-            waiting += reversed(_halves(part))
+            refused += 1
+            waiting += _halves(part)
     return tickets
 
 
