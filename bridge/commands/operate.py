@@ -41,7 +41,8 @@ with_state_dir = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     envvar="BRIDGE_STATE_DIR",
     default=folder.default_state,
-    help="State folder of the local stack.  [env: BRIDGE_STATE_DIR]",
+    help="Folder of the local stack's files and logs; stacks with different folders run side by side."
+    "  [env: BRIDGE_STATE_DIR; default: .bridge beside bridge.toml]",
 )
 
 
@@ -341,7 +342,7 @@ def resume(state_dir: Path, stack: str | None, helpdesk: str | None, as_json: bo
     if as_json:
         click.echo(json.dumps({"helpdesk": helpdesk, "paused": False}))
         return
-    click.echo(f"{helpdesk} works again. Waiting requests come back within 15 minutes.")
+    click.echo(f"{helpdesk} is called again. Waiting requests come back within 15 minutes.")
 
 
 @click.command(cls=StackCommand)
