@@ -275,8 +275,7 @@ def _send_rows(bulk: Bulk, result: Path, *, yes: bool, as_json: bool) -> None:
         counts = _show_rows(bulk, quiet=as_json)
     if counts[READY] and not yes:
         if not sys.stdin.isatty():
-            click.echo("Nothing is sent: add --yes.", err=True)
-            return
+            raise BridgeError("Nothing is sent: add --yes")
         click.confirm(f"Send {counts[READY]} requests?", abort=True, err=True)
     began = time.monotonic()
     with click.progressbar(

@@ -241,7 +241,8 @@ def drop(
     if listing.hidden:
         click.echo(listing.hidden, err=True)
     if not as_json:
-        click.echo(f"{shown.count} dropped." if why else f"{shown.count} would be dropped: say --why REASON.")
+        hint = ": say --why REASON" if shown.count else ""
+        click.echo(f"{shown.count} dropped." if why else f"{shown.count} would be dropped{hint}.")
 
 
 @click.command(cls=TalkingCommand)
