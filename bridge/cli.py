@@ -44,15 +44,6 @@ INTERRUPTED = 130
 _FIRST_ROWS = 3
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
-_state_dir = click.option(
-    "--state-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    envvar="BRIDGE_STATE_DIR",
-    default=folder.default_state,
-    help="Folder of the stack's files and logs; stacks with different folders run side by side."
-    "  [env: BRIDGE_STATE_DIR; default: .bridge beside bridge.toml]",
-)
-
 _as_json = click.option("--json", "as_json", is_flag=True, help="As stack.json holds it, in one line.")
 
 _enforce_iam = click.option(
@@ -95,6 +86,7 @@ def bridge() -> None:
     \b
     Example:
       bridge init mine
+      cd mine
       bridge up
       bridge send samples/form_add_contact.json
       bridge outcomes
@@ -123,7 +115,7 @@ def _helpdesk_options[F: Callable[..., None]](command: F) -> F:
 
 
 @bridge.command()
-@_state_dir
+@operate.with_state_dir
 @_helpdesk_options
 @_like
 @_enforce_iam
@@ -161,7 +153,7 @@ def up(
 
 
 @bridge.command()
-@_state_dir
+@operate.with_state_dir
 @click.option("--json", "as_json", is_flag=True, help="One object: what was stopped.")
 def down(state_dir: Path, as_json: bool) -> None:
     """Stop everything that `bridge up` started, also after a crash. Never fails because nothing runs.
@@ -179,7 +171,7 @@ def down(state_dir: Path, as_json: bool) -> None:
 
 
 @bridge.command(cls=operate.StackCommand)
-@_state_dir
+@operate.with_state_dir
 @_as_json
 def status(state_dir: Path, as_json: bool) -> None:
     """Show what runs and where it answers; the status is 1 when no stack runs.
@@ -198,7 +190,7 @@ def status(state_dir: Path, as_json: bool) -> None:
 
 
 @bridge.command()
-@_state_dir
+@operate.with_state_dir
 def env(state_dir: Path) -> None:
     """Print the stack's addresses, and what AWS tools need to reach it, as lines for a shell.
 
@@ -212,7 +204,7 @@ def env(state_dir: Path) -> None:
 
 
 @bridge.command(cls=operate.TalkingCommand)
-@_state_dir
+@operate.with_state_dir
 @click.option("--ticket-id", metavar="ID", help="Stands for every {ticket_id:...} in the files.")
 @click.option("--csv", "rows", type=_FILE, help="Send each row of this file as a request.")
 @click.option("--map", "map_file", type=_FILE, help="What a row becomes: the `request` of a form file.")
@@ -224,7 +216,7 @@ def env(state_dir: Path) -> None:
     callback=operate.named_stack,
     help=f"With --csv: a deployed stack, instead of the local one.  [env: {target.STACK_VARIABLE}]",
 )
-@click.option("--yes", is_flag=True, help="With --csv: send without a question.")
+@click.option("--yes", "-y", is_flag=True, help="With --csv: do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="One object for each file.")
 @click.argument("files", nargs=-1, type=_FILE)
 def send(
@@ -254,6 +246,11 @@ def send(
     """
     if (rows is None) != (map_file is None) or (rows is None) == (not files):
         raise click.UsageError("name FILES, or --csv together with --map")
+    if stack and not rows:
+        raise click.UsageError(
+            "FILES go to the local stack only: leave out --stack, or say --state-dir instead of"
+            f" {target.STACK_VARIABLE}"
+        )
     if rows and map_file:
         result = result or rows.with_name(f"{rows.stem}.result.csv")
         operations = operate.operations_on(state_dir, stack)
@@ -278,8 +275,7 @@ def _send_rows(bulk: Bulk, result: Path, *, yes: bool, as_json: bool) -> None:
         counts = _show_rows(bulk, quiet=as_json)
     if counts[READY] and not yes:
         if not sys.stdin.isatty():
-            click.echo("Nothing is sent: add --yes.", err=True)
-            return
+            raise BridgeError("Nothing is sent: add --yes")
         click.confirm(f"Send {counts[READY]} requests?", abort=True, err=True)
     began = time.monotonic()
     with click.progressbar(
@@ -325,7 +321,7 @@ def _show_rows(bulk: Bulk, *, quiet: bool) -> Counter[str]:
 
 
 @bridge.command(name="outcomes")
-@_state_dir
+@operate.with_state_dir
 @click.option("--follow", "-f", is_flag=True, help="Go on until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="The events as they were published, one in a line.")
 def outcomes_command(state_dir: Path, follow: bool, as_json: bool) -> None:
@@ -344,7 +340,7 @@ def outcomes_command(state_dir: Path, follow: bool, as_json: bool) -> None:
 
 
 @bridge.command()
-@_state_dir
+@operate.with_state_dir
 @click.option(
     "--events",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -452,6 +448,7 @@ def _describe(state: StateFolder, running: Stack, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(asdict(running)))
         return
+    here = target.local(running, state.root)
     if running.console_url:
         click.echo(f"console        {running.console_url}")
     click.echo(f"API            {running.api_url}  (x-api-key: {running.api_key})")
@@ -461,7 +458,7 @@ def _describe(state: StateFolder, running: Stack, *, as_json: bool) -> None:
         click.echo(f"{desk.title:<15}{desk.url_in(running)}")
     click.echo(f"everything     {state.stack_file}")
     click.echo(f"logs           {state.logs}")
-    click.echo('for a shell    eval "$(bridge env)"')
+    click.echo(f'for a shell    eval "$({here.command("env")})"')
 
 
 if __name__ == "__main__":

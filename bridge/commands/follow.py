@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _AGO = re.compile(r"(\d+) ?(s|min|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_WHEN = "2h, 3d, or 2026-12-31T09:00:00Z"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _FORWARD_S = 10.0
 # SQS waits no longer; an outcome comes at once.
@@ -59,10 +60,10 @@ class _Moment(click.ParamType):
 @on_a_stack
 @click.option("--source", help="Who asked.")
 @click.option("--reference", help="The sender's own name of the ticket.")
-@click.option("--ticket", "ticket_id", help="The id of a ticket that was added or updated.")
+@click.option("--ticket-id", help="The id of a ticket that was added or updated.")
 @click.option("--helpdesk", help="Where it is carried out.")
 @click.option("--state", type=click.Choice(list(STATES)), help="Where it stands.")
-@click.option("--since", type=_Moment(), help="Touched since then: 2h, 3d, or 2026-12-31T09:00:00Z.")
+@click.option("--since", type=_Moment(), help=f"Touched since then: {_WHEN}.")
 @click.option("--most", type=click.IntRange(1), default=100, show_default=True, help="The latest so many.")
 @click.option("--json", "as_json", is_flag=True, help="One object in a line for each; times in seconds.")
 def requests_command(
@@ -82,7 +83,7 @@ def requests_command(
     Example:
       bridge requests --source shop --reference o-17
       bridge requests --state parked --since 2h
-      bridge requests --ticket 713516551148
+      bridge requests --ticket-id 713516551148
     """
     operations = operations_on(state_dir, stack)
     size, dollars = finding.price(operations.target)
@@ -194,7 +195,7 @@ def _forwarded(body: str, url: str) -> str:
 
 @click.command(cls=StackCommand)
 @on_a_stack
-@click.option("--since", type=_Moment(), default="15m", help="As of requests.  [default: 15m]")
+@click.option("--since", type=_Moment(), default="15m", help=f"Logged since then: {_WHEN}.  [default: 15m]")
 @click.option("--request-id", help="Only lines about this request.")
 @click.option("--json", "as_json", is_flag=True, help="Each line as it was logged.")
 @click.argument("function", type=click.Choice(FUNCTIONS))

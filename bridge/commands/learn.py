@@ -86,6 +86,8 @@ def learn_command(
       bridge learn prod
       bridge learn local --helpdesk kapture --yes
     """
+    if stage and stack:
+        raise click.UsageError("name a STAGE or --stack, and not both")
     examined = examined_on(state_dir, stack) if stack else examined_at(stage, state_dir, endpoint)[2]
     if examined is None:
         raise BridgeError("No stack is running")

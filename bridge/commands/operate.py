@@ -41,7 +41,8 @@ with_state_dir = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     envvar="BRIDGE_STATE_DIR",
     default=folder.default_state,
-    help="State folder of the local stack.  [env: BRIDGE_STATE_DIR]",
+    help="Folder of the local stack's files and logs; stacks with different folders run side by side."
+    "  [env: BRIDGE_STATE_DIR; default: .bridge beside bridge.toml]",
 )
 
 
@@ -240,7 +241,8 @@ def drop(
     if listing.hidden:
         click.echo(listing.hidden, err=True)
     if not as_json:
-        click.echo(f"{shown.count} dropped." if why else f"{shown.count} would be dropped: say --why REASON.")
+        hint = ": say --why REASON" if shown.count else ""
+        click.echo(f"{shown.count} dropped." if why else f"{shown.count} would be dropped{hint}.")
 
 
 @click.command(cls=TalkingCommand)
@@ -341,7 +343,7 @@ def resume(state_dir: Path, stack: str | None, helpdesk: str | None, as_json: bo
     if as_json:
         click.echo(json.dumps({"helpdesk": helpdesk, "paused": False}))
         return
-    click.echo(f"{helpdesk} works again. Waiting requests come back within 15 minutes.")
+    click.echo(f"{helpdesk} is called again. Waiting requests come back within 15 minutes.")
 
 
 @click.command(cls=StackCommand)

@@ -113,7 +113,7 @@ class Console:
     def resume(self, helpdesk: str) -> str:
         """Call a helpdesk again; says what holds now."""
         self._gate(helpdesk).resume()
-        return f"{helpdesk} works again. Waiting requests come back within 15 minutes."
+        return f"{helpdesk} is called again. Waiting requests come back within 15 minutes."
 
     def redrive(self, selection: Selection, *, dry_run: bool) -> dict[str, Any]:
         """Send parked requests through the queue again, or with `dry_run` only list them."""

@@ -47,7 +47,7 @@ def line(event: dict[str, Any]) -> str:
     request_id = content.get("request_id")
     audited = f"{content.get('helpdesk')} {event.get('subject')}: {content.get('outcome')}"
     parts = [
-        str(event.get("time", ""))[:19],
+        str(event.get("time", "?"))[:19].replace("T", " ") + "Z",
         f"{event.get('type', '?'):<17}",
         f"request {request_id}" if request_id else audited,
         f"ticket {content['ticket_id']}" if content.get("ticket_id") else "",

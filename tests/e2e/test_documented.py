@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
     from bridge.stacks.outcomes import OutcomesQueue
 
 # Those that bring a stack up, deploy, try or learn one are what the other tests of this folder do, and
-# test_folder.py makes folders; those of a form show one that is not there yet; --follow has no end; a
-# name means a stack in an account; one without its argument is only spoken of.
+# test_folder.py makes folders; those of a form show one that is not there yet; tail and --follow have no
+# end; edit opens an editor; a name means a stack in an account; one without its argument is only spoken of.
 ELSEWHERE = re.compile(
-    r"bridge (up|demo|map|init|deploy|smoke|learn|remove)\b"
+    r"bridge (up|demo|map|init|deploy|smoke|learn|remove|tail|edit)\b"
     r"|--follow|--stack|bridge trace$"
 )
 # test_first_hour.py runs those of its page.
@@ -35,7 +36,7 @@ SHOWN = [
     for command in commands("bridge")
     if command.page != "first-hour.md" and not ELSEWHERE.search(command.text)
 ]
-RUN = list(dict.fromkeys(" ".join(command.words) for command in SHOWN))
+RUN = list(dict.fromkeys(shlex.join(command.words) for command in SHOWN))
 CURL = [command.text for command in commands("curl") if command.page == "README.md"]
 # Findings and nothing to find are both what it is for.
 STATUSES = {"doctor": {0, 1}}

@@ -123,7 +123,7 @@ def test_a_pause_holds_calls_of_one_helpdesk_and_leaves_the_intake_open(
         resumed = bridge("resume", *named)
 
     assert output.startswith(f"{paused} is paused")
-    assert resumed.startswith(f"{paused} works again")
+    assert resumed.startswith(f"{paused} is called again")
     assert (refused.status_code, refused.json()["code"]) == (503, "paused")
     assert beside.status_code == 404
     assert accepted.status_code == 202

@@ -352,7 +352,8 @@ def test_doctor_names_each_operation_whose_key_is_refused(
     assert get.what.startswith("kapture refuses our key for get since ")
     assert update.what == "The secret of kapture holds no key for update."
     assert update.change.startswith("aws secretsmanager put-secret-value --secret-id ")
-    assert update.change.endswith("""'{"token": "...", "update": "..."}'""")
+    assert update.change.endswith("""'{"token": "...", "get": "...", "update": "..."}'""")
+    assert get.change == update.change
 
 
 def test_a_changed_secret_clears_the_alarm_of_an_add_key_without_any_request(

@@ -188,7 +188,16 @@ def test_what_is_missing_to_reach_a_deployed_stack_is_told(
 
 
 def test_a_wrong_command_line_has_a_status_of_its_own(run: Run) -> None:
-    for arguments in (["nonsense"], ["redrive"], ["trace"], ["up", "--state-dir", "/etc/hosts"]):
+    sample = str(PROJECT / "events" / "queue_add.json")
+    for arguments in (
+        ["nonsense"],
+        ["redrive"],
+        ["trace"],
+        ["up", "--state-dir", "/etc/hosts"],
+        # Files would go to the local stack, and a stage is another way to name a stack.
+        ["send", sample, "--stack", "production"],
+        ["learn", "test", "--stack", "production"],
+    ):
         finished = run(*arguments)
 
         assert finished.returncode == 2

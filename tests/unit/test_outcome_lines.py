@@ -38,13 +38,13 @@ AUDITED: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("event", "shown"),
     [
-        (ADDED, "2026-11-21T10:00:00  ticket.added       request order-1  ticket 713"),
+        (ADDED, "2026-11-21 10:00:00Z  ticket.added       request order-1  ticket 713"),
         (
             REJECTED,
-            "2026-11-21T10:00:00  ticket.rejected    request order-2"
+            "2026-11-21 10:00:00Z  ticket.rejected    request order-2"
             "  invalid_request: fields are wrong  title: is missing",
         ),
-        (AUDITED, "2026-11-21T10:00:00  day.audited        kapture 2026-11-20: discrepancies"),
+        (AUDITED, "2026-11-21 10:00:00Z  day.audited        kapture 2026-11-20: discrepancies"),
     ],
     ids=lambda value: value["type"] if isinstance(value, dict) else "",
 )
