@@ -134,7 +134,9 @@ class Console:
         """Put a request into the queue. Raises RejectedError that names every wrong field."""
         on, began = self._reach(), time.time()
         sent = trying.send(on, body)
-        self._note(began, sent.request_id, helpdesk=sent.helpdesk, operation=sent.operation, source=sent.source)
+        self._note(
+            began, sent.request_id, helpdesk=sent.helpdesk, operation=sent.operation, source=sent.source
+        )
         return {"request_id": sent.request_id, "words": f"Request {sent.request_id} is in the queue."}
 
     def submit(self, form: str, body: str) -> dict[str, Any]:
