@@ -248,6 +248,25 @@ def test_a_comment_whose_answer_was_lost_is_looked_up_and_written_once(
     assert deployment.waiting() == 0
 
 
+def test_a_comment_that_was_found_makes_no_call_and_so_opens_no_gate(
+    deployment: Deployment, kapture: KaptureSimulator, shown: str
+) -> None:
+    for operation in ("update", "add"):
+        kapture.faults.add(FaultRule(operation=operation, fault=Fault(reset="after")))
+    deployment.send(_comment(shown, "said once"))
+    deployment.consume()
+    assert _types(deployment) == ["ticket.unknown"]
+    assert deployment.resolve_doubts()["found"] == 1
+    deployment.show_all()
+    deployment.consume()
+    assert _types(deployment) == ["ticket.updated"]
+
+    deployment.send(*({**ADD, "request_id": f"add-{number}"} for number in range(5)))
+    deployment.consume()
+
+    assert _types(deployment) == ["ticket.unknown"], "one request goes first"
+
+
 def test_a_comment_waits_while_its_ticket_is_not_shown(
     deployment: Deployment, kapture: KaptureSimulator, shown: str
 ) -> None:

@@ -216,6 +216,36 @@ def test_an_outage_closes_the_gate_to_all_operations_and_its_probe_may_be_refuse
     assert _refused(deployment).keys() == {"get"}
 
 
+def test_an_update_without_a_key_opens_no_gate_to_adds(
+    deployment: Deployment, kapture: KaptureSimulator, clock: Clock
+) -> None:
+    ticket_id = _add(deployment)
+    _put(deployment, {name: key for name, key in KEYS.items() if name != "update"})
+    deployment.restart()
+    kapture.faults.add(FaultRule(operation="add", fault=Fault(reset="before")))
+    assert _ended(deployment, ADD) == ["ticket.unknown"]
+    deployment.resolve_doubts()
+    assert _ended(deployment, _update(ticket_id)) == []
+    assert _refused(deployment).keys() == {"update"}
+
+    assert _ended(deployment, ADD, ADD, ADD) == ["ticket.unknown"], "one request goes first"
+
+
+def test_requests_whose_key_is_refused_book_no_retry_time_of_the_budget(
+    deployment: Deployment, kapture: KaptureSimulator, clock: Clock
+) -> None:
+    ticket_id = _add(deployment)
+    _takes(kapture, KEYS | {"update": "another"})
+    _ended(deployment, _update(ticket_id))
+    deployment.set(KAPTURE_BUDGET="2")
+
+    assert _ended(deployment, ADD, ADD, ADD, *[_update(ticket_id)] * 3) == ["ticket.added"] * 2
+
+    gate = Gate(Table(deployment.dynamodb, "ledger"), "kapture", Budget())
+    # A minute until a call comes free, and half of the budget's interval for the one add that waits.
+    assert gate.read().booked_until - clock() == pytest.approx(76, abs=1)
+
+
 # ── without a key for lists ──────────────────────────────────────────────────────────────────────────────
 
 

@@ -47,6 +47,7 @@ from helpdesk.store.table import ConditionError, Item, Table, Value, Values
 _random = random.SystemRandom()
 
 TOKEN_REFUSED = "token_refused"  # noqa: S105  # a reason, not a token
+KEY_MISSING = "key_missing"
 OUTAGE = "outage"
 ASKED_TO_WAIT = "asked_to_wait"
 OVER_BUDGET = "over_budget"
@@ -147,6 +148,8 @@ class Permit:
     waited_s: float = field(default=0.0, compare=False)
     # Calls drawn and not yet spent, and the time of the draw.
     left: int = field(default=0, compare=False)
+    # Whether any call has been made.
+    used: bool = field(default=False, compare=False)
     drawn_at: float = field(default=0.0, compare=False)
     # The seconds until a try, by operation: the permit is not for these, since their keys are refused.
     refused: Mapping[str, float] = field(default_factory=dict, compare=False)
@@ -290,6 +293,7 @@ class Gate:
 
         Raises UnavailableError if the budget has none.
         """
+        permit.used = True
         if not self._budget.limit:
             return
         with self._spending:
@@ -343,8 +347,10 @@ class Gate:
         refused = {failure.operation: failure for failure in failures if failure.operation}
         failures = [failure for failure in failures if not failure.operation]
         self._report_keys(permit, refused, failures, answered, token_version)
-        # To a call into a closed gate, or the first after it, a refusal is an answer too.
-        answered = answered or (bool(refused) and permit.kind in ("probe", "trial"))
+        # To a call into a closed gate, or the first after it, a refusal is an answer too. Where the key is missing
+        # no call is made: nothing can be probed then, but a trial goes to the next request.
+        answers = [name for name, failure in refused.items() if failure.code != KEY_MISSING]
+        answered = answered or bool(answers if permit.kind == "trial" else refused and permit.kind == "probe")
         waits_s = [failure.retry_after for failure in failures if failure.retry_after is not None]
         wait_s = min(max([1.0, *waits_s]), _LONGEST_WAIT_S)
         if permit.kind == "read":

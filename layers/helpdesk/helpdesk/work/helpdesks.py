@@ -263,7 +263,8 @@ class Helpdesks:
         if not permit.calls:
             return False
         failures = [signal.failure for signal in signals if signal.failure]
-        healthy = any(signal.healthy for signal in signals)
+        # An update whose comment was found ends well without a call: that shows nothing.
+        healthy = permit.used and any(signal.healthy for signal in signals)
         # The gate only spares the helpdesk: a report that is lost undoes nothing.
         with suppress(HelpdeskError):
             version = self._clients[helpdesk].token_version(fresh=False)
