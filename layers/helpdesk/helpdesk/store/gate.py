@@ -204,17 +204,24 @@ class Gate:
         return sum(drawn.values()) / self._budget.limit if self._budget.limit else 0.0
 
     def acquire(
-        self, wanted: int, token_version: Callable[[], str | None], *, harmless: bool = False
+        self,
+        wanted: int,
+        token_version: Callable[[], str | None],
+        *,
+        harmless: bool = False,
+        by_operation: Mapping[str, int] = {},
     ) -> Permit:
         """The right to make up to `wanted` calls now. Costs one read, and one write if there is a budget.
 
         `token_version` is called only while a refused token keeps the gate closed: a new version is worth a
-        probe at once. Calls that are `harmless` need not wait for a trial.
+        probe at once. Calls that are `harmless` need not wait for a trial. `by_operation` says what the calls
+        are for: calls whose key is refused are not drawn, and book no retry time.
         """
         state = self.read()
         version = cache(token_version)
         for _ in range(_TRIES):
-            answer = self._acquire_once(state, wanted, version, harmless=harmless)
+            useless = sum(by_operation.get(operation, 0) for operation in state.refused)
+            answer = self._acquire_once(state, wanted - useless, version, harmless=harmless)
             if isinstance(answer, Permit):
                 answer.calm_since = state.calm_since
                 answer.refused = self._waits(state)
@@ -347,10 +354,10 @@ class Gate:
         refused = {failure.operation: failure for failure in failures if failure.operation}
         failures = [failure for failure in failures if not failure.operation]
         self._report_keys(permit, refused, failures, answered, token_version)
-        # To a call into a closed gate, or the first after it, a refusal is an answer too. Where the key is missing
-        # no call is made: nothing can be probed then, but a trial goes to the next request.
-        answers = [name for name, failure in refused.items() if failure.code != KEY_MISSING]
-        answered = answered or bool(answers if permit.kind == "trial" else refused and permit.kind == "probe")
+        # To a call into a closed gate, or the first after it, a refusal is an answer too. A missing key makes
+        # no call: the trial is then the next request's, and after a probe only a trial can show more.
+        made = [failure for failure in refused.values() if failure.code != KEY_MISSING]
+        answered = answered or bool(made if permit.kind == "trial" else refused and permit.kind == "probe")
         waits_s = [failure.retry_after for failure in failures if failure.retry_after is not None]
         wait_s = min(max([1.0, *waits_s]), _LONGEST_WAIT_S)
         if permit.kind == "read":

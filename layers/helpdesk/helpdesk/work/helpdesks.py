@@ -203,17 +203,27 @@ class Helpdesks:
         if self._clients[helpdesk].token_version(fresh=False) is None:
             self._clients[helpdesk].token_version(fresh=True)
 
-    def acquire(self, helpdesk: str, calls: int, deadline: float, *, harmless: bool = False) -> Permit:
+    def acquire(
+        self,
+        helpdesk: str,
+        calls: int,
+        deadline: float,
+        *,
+        harmless: bool = False,
+        by_operation: Mapping[str, int] = {},
+    ) -> Permit:
         """The permit to make up to so many calls now. Probes a closed gate by a read, where that is due.
 
         Raises UnavailableError as the gate does.
         """
-        gate = self._gates[helpdesk]
         version = self._version_of(helpdesk)
-        permit = gate.acquire(calls, version, harmless=harmless)
+        acquire = partial(
+            self._gates[helpdesk].acquire, calls, version, harmless=harmless, by_operation=by_operation
+        )
+        permit = acquire()
         if permit.kind == "probe":
             self._probe(helpdesk, permit, deadline)
-            permit = gate.acquire(calls, version, harmless=harmless)
+            permit = acquire()
         if permit.kind != "probe":
             return permit
         # A second probe is due already: the first got no reply, or the secret has changed since.

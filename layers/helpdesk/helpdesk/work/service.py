@@ -2,6 +2,7 @@
 
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -236,8 +237,9 @@ class TicketService:
             signals = _without_odd_refusals([*others, *suspects], signals)
             # A trial that succeeded, or needed no call, lets the next of its batch follow at once.
             goes_on = self._helpdesks.report(helpdesk, permit, signals)
-            # After the others those may follow whose keys are refused: one tries each key.
-            if not (goes_on or (now and permit.refused)):
+            # After all others those may follow whose keys are refused: one tries each key.
+            only_refused = all(group.operation in permit.refused for group in waiting)
+            if not (goes_on or (now and only_refused)):
                 break
         for group in waiting:
             _defer(group.executions, _held(permit, group))
@@ -311,11 +313,15 @@ class TicketService:
     ) -> tuple[Permit, list[_CallGroup], list[_CallGroup]]:
         """A permit, the groups that fit into it, and those that must wait."""
         try:
-            calls = sum(group.calls for group in groups)
+            calls = Counter[str]()
+            for group in groups:
+                calls[group.operation] += group.calls
             harmless = all(group.is_get for group in groups)
-            permit = self._helpdesks.acquire(helpdesk, calls, deadline, harmless=harmless)
+            permit = self._helpdesks.acquire(
+                helpdesk, calls.total(), deadline, harmless=harmless, by_operation=calls
+            )
             allowed = [group for group in groups if group.operation not in permit.refused]
-            if permit.calls and not allowed:
+            if not allowed:
                 return self._acquire_try(helpdesk, permit, groups)
         except UnavailableError as error:
             # Without the ledger nothing can be claimed either.
