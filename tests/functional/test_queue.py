@@ -2,6 +2,7 @@
 
 import threading
 
+import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 
 from bridge.simulators.faults import Fault, FaultRule
@@ -95,9 +96,13 @@ def test_gets_of_a_batch_become_one_call_and_an_outcome_each(
 NOT_SHOWN = Fault(body='{"message":"No Data found","status":"failed"}')
 
 
-def test_a_get_with_one_bad_id_shows_the_others(deployment: Deployment, kapture: KaptureSimulator) -> None:
+@pytest.mark.parametrize("bad", [[4], [0, 1, 2]], ids=["one", "the first"])
+def test_a_get_with_bad_ids_shows_the_others(
+    deployment: Deployment, kapture: KaptureSimulator, bad: list[int]
+) -> None:
     ids = _made(deployment, kapture, 9)
-    kapture.faults.add(FaultRule(operation="get", match=ids[4], fault=NOT_SHOWN))
+    for place in bad:
+        kapture.faults.add(FaultRule(operation="get", match=ids[place], fault=NOT_SHOWN))
 
     answer = deployment.call("GET", f"/tickets/{','.join(ids)}")
     deployment.send({"operation": "get", "request_id": "all", "ticket_ids": ids})
@@ -105,8 +110,9 @@ def test_a_get_with_one_bad_id_shows_the_others(deployment: Deployment, kapture:
 
     [event] = deployment.outcomes()
     for shown in (answer.body, event["data"]):
-        assert shown["missing"] == [ids[4]]
-        assert [ticket["ticket_id"] for ticket in shown["tickets"]] == ids[:4] + ids[5:]
+        assert shown["missing"] == [ids[place] for place in bad]
+        good = [ticket_id for ticket_id in ids if ticket_id not in shown["missing"]]
+        assert [ticket["ticket_id"] for ticket in shown["tickets"]] == good
 
 
 def test_an_account_that_shows_few_tickets_at_once_is_asked_in_parts(

@@ -1,6 +1,7 @@
 """The helpdesks that are served here: what each can take and show, called through its gate."""
 
 import math
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date
@@ -31,6 +32,8 @@ from helpdesk.store.watchlist import Watchlist
 
 # How many calls one background get, or the gets of a batch, may make to find the bad ids among good ones.
 _MOST_CALLS_IN_PARTS = 20
+# So many refused parts and no ticket: the helpdesk seems to refuse every call.
+_MOST_REFUSED = 7
 # Our own reasons: they say nothing of the helpdesk.
 _OUR_CODES = {
     "ledger_unavailable",
@@ -359,20 +362,21 @@ def _get_in_parts(
     Raises:
         RejectedError: the calls are used up, or the helpdesk seems to refuse every call.
     """
-    waiting = list(reversed(parts))
+    waiting = deque(parts)
     tickets: list[Ticket] = []
     refused = 0
     while waiting:
-        if refusal and (calls.left <= 0 or (refused > 1 and not tickets)):
+        if refusal and (calls.left <= 0 or (refused > _MOST_REFUSED and not tickets)):
             raise refusal
-        part = waiting.pop()
+        # Large parts first: bad ids that stand together leave one of them whole.
+        part = waiting.popleft()
         calls.left -= 1
         try:
             tickets += get(part)
         except RejectedError as error:
             refusal = error
-            refused += len(part) == 1
-            waiting += reversed(_halves(part))
+            refused += 1
+            waiting += _halves(part)
     return tickets
 
 
