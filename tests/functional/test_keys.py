@@ -246,6 +246,28 @@ def test_requests_whose_key_is_refused_book_no_retry_time_of_the_budget(
     assert gate.read().booked_until - clock() == pytest.approx(76, abs=1)
 
 
+def test_an_update_by_reference_waits_while_the_key_for_adds_is_refused_and_for_an_hour_after_that(
+    deployment: Deployment, kapture: KaptureSimulator, clock: Clock
+) -> None:
+    _takes(kapture, KEYS | {"add": "another"})
+    changes = {"sub_status": "PS"}
+    _ended(deployment, ADD, {"operation": "update", "reference": "order-7", "changes": changes})
+    clock.let_pass(4000)
+    deployment.show_all()
+    assert _ended(deployment) == []
+
+    _takes(kapture, KEYS)
+    clock.let_pass(60)
+    deployment.show_all()
+    assert _ended(deployment) == ["ticket.added"]
+    clock.let_pass(60)
+    deployment.show_all()
+    assert _ended(deployment, ADD | {"reference": "order-7"}) == ["ticket.added"]
+    clock.let_pass(60)
+    deployment.show_all()
+    assert _ended(deployment) == ["ticket.updated"]
+
+
 # ── without a key for lists ──────────────────────────────────────────────────────────────────────────────
 
 

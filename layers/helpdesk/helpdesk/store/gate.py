@@ -119,13 +119,14 @@ class GateState(NamedTuple):
     draws: int = 0
     # The latest retry time that was given out.
     booked_until: float = 0.0
-    # The refused keys, by their operation.
+    # The refused keys, by their operation, and when one was last taken again.
     refused: Mapping[str, RefusedKey] = MappingProxyType({})
+    freed_at: float = 0.0
 
     @property
     def calm_since(self) -> float:
         """The time from which on no request was held back."""
-        return max(self.opened_at, self.booked_until)
+        return max(self.opened_at, self.booked_until, self.freed_at)
 
 
 type Kind = Literal["calls", "probe", "trial", "read"]
@@ -291,6 +292,7 @@ class Gate:
         for _ in range(_TRIES):
             answer = self._try(state, operation, version, "trial" if state.trial and not harmless else kind)
             if isinstance(answer, Permit):
+                answer.calm_since = state.calm_since
                 return answer
             state = answer
         return Permit(0, OVER_BUDGET, 1.0)
@@ -559,7 +561,7 @@ class Gate:
         if after:
             self._write({name: _key_text(after)}, seen)
         else:
-            self._write({}, seen, removes=(name,))
+            self._write({"freed_at": self._clock()}, seen, removes=(name,))
 
     # ── the budget ───────────────────────────────────────────────────────────────────────────────────────
 

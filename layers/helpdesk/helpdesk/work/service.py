@@ -24,6 +24,7 @@ from helpdesk.errors import (
 from helpdesk.models import (
     AddRequest,
     GetRequest,
+    Operation,
     Outcome,
     OutcomeKind,
     Request,
@@ -516,8 +517,9 @@ class TicketService:
         if claim.target:
             return claim.target
         reference = (request.helpdesk, request.source, request.reference or "")
-        # Its add may still be on its way, or held back with all other requests.
-        since = max(claim.unresolved_since or self._clock(), turn.permit.calm_since)
+        # Its add may still be on its way, or held back: with all other requests, or by its refused key.
+        calm_since = self._clock() if Operation.ADD in turn.permit.refused else turn.permit.calm_since
+        since = max(claim.unresolved_since or self._clock(), calm_since)
         if self._clock() - since > _REFERENCE_WAIT_S and not self._ledger.is_ticket_expected(*reference):
             raise RejectedError("unknown_reference", "no ticket has been added under this reference")
         message = "no ticket has been added under this reference yet"
