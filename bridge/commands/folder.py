@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bridge.checks import folder as folder_checks
+from bridge.commands.operate import HELPDESK
 from bridge.errors import BridgeError
 from bridge.generate import user_folder
 from bridge.local import folder
@@ -31,7 +32,7 @@ _ADDRESS = f"https://{folder_checks.PLACEHOLDER}.kapturecrm.com"
     "--helpdesk",
     "helpdesks",
     multiple=True,
-    type=click.Choice(["kapture", "socialboards"]),
+    type=HELPDESK,
     help="Which is served; may be said twice, the default first.",
 )
 @click.option("--kapture-url", metavar="URL", help="Address of your Kapture account.")

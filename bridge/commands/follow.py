@@ -14,7 +14,14 @@ import click
 import requests
 from botocore.exceptions import BotoCoreError, ClientError
 
-from bridge.commands.operate import StackCommand, TalkingCommand, on_a_stack, operations_on, target_on
+from bridge.commands.operate import (
+    HELPDESK,
+    StackCommand,
+    TalkingCommand,
+    on_a_stack,
+    operations_on,
+    target_on,
+)
 from bridge.plain import plain
 from bridge.stacks import finding, outcomes
 from bridge.stacks.finding import STATES, Found, Search
@@ -61,7 +68,7 @@ class _Moment(click.ParamType):
 @click.option("--source", help="Who asked.")
 @click.option("--reference", help="The sender's own name of the ticket.")
 @click.option("--ticket-id", help="The id of a ticket that was added or updated.")
-@click.option("--helpdesk", help="Where it is carried out.")
+@click.option("--helpdesk", type=HELPDESK, help="Where it is carried out.")
 @click.option("--state", type=click.Choice(list(STATES)), help="Where it stands.")
 @click.option("--since", type=_Moment(), help=f"Touched since then: {_WHEN}.")
 @click.option("--most", type=click.IntRange(1), default=100, show_default=True, help="The latest so many.")
@@ -115,7 +122,7 @@ def _line(request: Found) -> str:
 @on_a_stack
 @click.option("--source", multiple=True, help="Only outcomes of this source; may be given more than once.")
 @click.option("--outcome", multiple=True, type=click.Choice(list(_COLOURS)), help="Only these.")
-@click.option("--helpdesk", multiple=True, help="Only of this helpdesk.")
+@click.option("--helpdesk", multiple=True, type=HELPDESK, help="Only of this helpdesk.")
 @click.option(
     "--forward", metavar="URL", help="Also POST each event there: https, or a port of this machine."
 )

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
 from bridge.commands.doctor import examined_at, examined_on
-from bridge.commands.operate import StackCommand, allow_endpoint, with_state_dir
+from bridge.commands.operate import HELPDESK, StackCommand, allow_endpoint, with_state_dir
 from bridge.errors import BridgeError
 from bridge.generate import sources
 from bridge.learning import facts
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.option(
     "--stack", metavar="NAME", help="A stack in the account of your usual credentials, and no stage."
 )
-@click.option("--helpdesk", metavar="NAME", help="This one only.  [default: each that the stack serves]")
+@click.option("--helpdesk", type=HELPDESK, help="This one only.  [default: each that the stack serves]")
 @click.option(
     "--ticket",
     "ticket_file",

@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from bridge.errors import BridgeError
 from bridge.local import folder
+from bridge.local.helpdesks import HELPDESKS
 from bridge.local.state import StateFolder
 from bridge.plain import plain, plain_lines
 from bridge.progress import at_work
@@ -33,7 +34,11 @@ _as_json = click.option(
 _gate_as_json = click.option(
     "--json", "as_json", is_flag=True, help="One object: the helpdesk, and whether it is paused."
 )
-_of_a_helpdesk = click.option("--helpdesk", help="Which one.  [default: the first that the stack serves]")
+# A name with a slip in it finds nothing, and says so nowhere.
+HELPDESK = click.Choice([desk.name for desk in HELPDESKS])
+_of_a_helpdesk = click.option(
+    "--helpdesk", type=HELPDESK, help="Which one.  [default: the first that the stack serves]"
+)
 
 
 with_state_dir = click.option(

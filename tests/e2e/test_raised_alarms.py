@@ -60,12 +60,12 @@ def _put_simulator_token(stack: Stack, token: str) -> None:
         ).raise_for_status()
 
 
-def _is_gate_closed(stack: Stack) -> bool:
-    return Operations(local(stack)).gate("kapture").read().closed
+def _is_add_key_refused(stack: Stack) -> bool:
+    return "add" in Operations(local(stack)).gate("kapture").read().refused
 
 
-def _raised(stack: Stack) -> dict[str, Alarm]:
-    return {alarm.name: alarm for alarm in alarms(local(stack)) if alarm.is_raised}
+def _raised(stack: Stack, state: StateFolder) -> dict[str, Alarm]:
+    return {alarm.name: alarm for alarm in alarms(local(stack, state.root)) if alarm.is_raised}
 
 
 @contextmanager
@@ -113,6 +113,7 @@ def doctor(state: StateFolder) -> Callable[[], str]:
 
 @pytest.mark.timeout(400)
 def test_a_refused_token_is_told_everywhere_in_the_same_words_and_nothing_is_lost(
+    state: StateFolder,
     stack: Stack,
     aws: Clients,
     outcomes_queue: OutcomesQueue,
@@ -134,11 +135,11 @@ def test_a_refused_token_is_told_everywhere_in_the_same_words_and_nothing_is_los
         for name in names:
             body = {"operation": "add", "request_id": name, "ticket": {"title": name}}
             aws.sqs.send_message(QueueUrl=stack.requests_queue_url, MessageBody=json.dumps(body))
-        until(lambda: _is_gate_closed(stack), seconds=60)
+        until(lambda: _is_add_key_refused(stack), seconds=60)
         _tick(aws)
-        until(lambda: "token-refused" in _raised(stack), seconds=TWO_TICKS_S)
+        until(lambda: "token-refused" in _raised(stack, state), seconds=TWO_TICKS_S)
 
-        alarm = _raised(stack)["token-refused"]
+        alarm = _raised(stack, state)["token-refused"]
         assert alarm.description.startswith("The helpdesk refuses our token")
         assert "token-refused" in _first_row(stack)
         assert _on_the_console(stack)["token-refused"] == alarm.description
@@ -149,7 +150,7 @@ def test_a_refused_token_is_told_everywhere_in_the_same_words_and_nothing_is_los
         aws.secretsmanager.put_secret_value(**secret, SecretString='{"token": "another-token"}')
         _tick(aws)
         with _judging_ten_seconds(stack, "token-refused"):
-            until(lambda: "token-refused" not in _raised(stack), seconds=TWO_TICKS_S)
+            until(lambda: "token-refused" not in _raised(stack, state), seconds=TWO_TICKS_S)
             assert "token-refused" not in doctor()
             assert "token-refused" not in _on_the_console(stack)
         until(all_succeeded, seconds=200)

@@ -197,6 +197,7 @@ def test_a_wrong_command_line_has_a_status_of_its_own(run: Run) -> None:
         # Files would go to the local stack, and a stage is another way to name a stack.
         ["send", sample, "--stack", "production"],
         ["learn", "test", "--stack", "production"],
+        ["tail", "--helpdesk", "kaptur"],
     ):
         finished = run(*arguments)
 
