@@ -8,13 +8,17 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 from bridge.errors import BridgeError
 from bridge.generate import form_files, schedules, sources
+from bridge.generate.coverage import Coverage
+from bridge.generate.form_files import Rules
 from bridge.learning import facts
 from bridge.local.folder import LOCAL
 from bridge.local.helpdesks import HELPDESKS
@@ -22,13 +26,16 @@ from bridge.sending import samples
 from bridge.sending.samples import FormSend
 from bridge.stacks.local_stack import OF_THIS_MACHINE, settings_of
 from helpdesk.errors import SettingsError
+from helpdesk.parts import Parts
 from helpdesk.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from bridge.learning.facts import Learnt
     from bridge.local.folder import Folder, Stage
+    from helpdesk.runtime.aws import Clients
+    from helpdesk.store.table import Table
 
 # What `bridge init` writes where nobody has said the account.
 PLACEHOLDER = "YOUR-ACCOUNT"
@@ -43,6 +50,8 @@ class Result:
 
     what: str
     problems: tuple[str, ...] = ()
+    # Worth a look, and nothing wrong.
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -132,17 +141,53 @@ def _wrong(value: str, about: Mapping[str, Any]) -> Iterator[str]:
 def _refused_by_the_functions(values: Mapping[str, str]) -> list[str]:
     """What the functions would say of these values when they start."""
     parameter_of = sources.variables()
-    environment = {
-        variable: values[parameter] if parameter else _MADE_LATER
-        for variable, parameter in parameter_of.items()
-    }
     try:
-        load_settings(environment)
+        load_settings(_environment(values))
     except SettingsError as error:
         problems = str(error).split("; ")
         parts = [problem.partition(":") for problem in problems]
         return [f"{parameter_of.get(name) or name}:{rest}" for name, _, rest in parts]
     return []
+
+
+def _environment(values: Mapping[str, str]) -> dict[str, str]:
+    """The variables of the functions under these values of parameters."""
+    return {
+        variable: values[parameter] if parameter else _MADE_LATER
+        for variable, parameter in sources.variables().items()
+    }
+
+
+def rules(own: Folder) -> dict[str, Rules]:
+    """What the helpdesks take by the settings of each stage, or of the local one where there is no other.
+
+    A stage whose settings are wrong is left out. Raises BridgeError where a file cannot be read.
+    """
+    config = own.config()
+    given = {
+        name: with_learnt(own, config.parameters_of(stage))[0]
+        for name, stage in config.stages.items()
+        if name != LOCAL
+    }
+    known = {}
+    for name, values in (given or {LOCAL: settings_of(own)}).items():
+        with suppress(SettingsError):
+            known[name] = _rules_under({**_defaults(), **values})
+    return known
+
+
+def _rules_under(values: Mapping[str, str]) -> Rules:
+    parts = Parts(_environment(values))
+    # Rules are checked without a call.
+    parts.clients = cast("Clients", SimpleNamespace(secretsmanager=None))
+    parts.table = cast("Table", None)
+    return Rules(parts.settings.default_helpdesk, parts.helpdesks.check)
+
+
+def notes_on(coverage: Coverage) -> Iterator[str]:
+    """How form file and submission fit, in lines."""
+    yield from (f"no expression uses the answer {names}" for names in coverage.unused)
+    yield from (f"this expression finds nothing: {expression}" for expression in coverage.unmet)
 
 
 def _forms(own: Folder) -> Iterator[Result]:
@@ -158,32 +203,45 @@ def _forms(own: Folder) -> Iterator[Result]:
             by_form[sample.send.form].append(sample)
     if unread:
         yield Result("samples", tuple(unread))
+    known: dict[str, Rules] = {}
+    with suppress(BridgeError):
+        # What is wrong here, the settings say.
+        known = rules(own)
     for path in form_files.files(own.forms):
-        yield _form(path, by_form.pop(path.stem, []))
+        yield _form(path, by_form.pop(path.stem, []), known)
     for form, left in by_form.items():
         names = ", ".join(sample.name for sample in left)
         yield Result(f"samples of {form}", (f"there is no form {form}, but samples of it: {names}",))
 
 
-def _form(path: Path, known: list[samples.Sample]) -> Result:
+def _form(path: Path, known: list[samples.Sample], rules_by_stage: Mapping[str, Rules]) -> Result:
     what = f"form {path.stem}: {len(known)} sample{'' if len(known) == 1 else 's'}"
     try:
         form = form_files.read(path)
     except BridgeError as error:
         return Result(what, tuple(str(error).splitlines()))
+    fits: list[Coverage] = []
     problems = [] if known else [f"no sample: keep one as samples/form_add_{path.stem}.json, with `becomes`"]
     for sample in known:
         send = sample.send
         if not isinstance(send, FormSend):
             continue
         try:
-            body, wrong = form_files.request_of(form, send.content_type, send.raw)
+            body, wrong, fit = form_files.preview(form, send.content_type, send.raw, rules_by_stage)
+            fits.append(fit)
         except BridgeError as error:
             wrong, body = [str(error)], sample.becomes
         problems += [f"{sample.name}: {problem}" for problem in wrong]
         if body != sample.becomes:
             problems.append(f"{sample.name}: becomes another request; see: bridge map {path.stem} FILE")
-    return Result(what, tuple(problems))
+    return Result(what, tuple(problems), tuple(notes_on(_of_all(fits))))
+
+
+def _of_all(fits: Sequence[Coverage]) -> Coverage:
+    """The answers that are unused in any sample, and the expressions that find nothing in every one."""
+    unused = dict.fromkeys(names for fit in fits for names in fit.unused)
+    unmet = dict.fromkeys(expression for fit in fits for expression in fit.unmet)
+    return Coverage(tuple(unused), tuple(e for e in unmet if all(e in fit.unmet for fit in fits)))
 
 
 def _schedules(own: Folder) -> Iterator[Result]:

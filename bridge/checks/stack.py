@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import requests
 from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has no types
@@ -16,7 +16,7 @@ from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has 
 from bridge.generate import sources
 from bridge.local import folder
 from bridge.stacks import deployment
-from bridge.stacks.alarms import alarms
+from bridge.stacks.alarms import Alarm, alarms
 from bridge.stacks.queues import OWN_QUEUES, count
 from bridge.stacks.words import PAUSED, Outage, near_time, outage_in
 from helpdesk.settings import Settings, load_settings
@@ -37,6 +37,9 @@ _BESIDE_THE_QUEUE = 5
 _USUAL_CALL_S = 1.0
 _DRIFT_S = 120.0
 _DEAD_LETTERS = "dead-letters"
+_OLDEST = "oldest-request"
+# A request that waits is tried again within this time.
+_USUAL_WAIT_S = 900.0
 _ACCEPTED = {200, 400, 404, 422}
 # What `sam deploy` puts in place of local paths.
 _PACKAGED = {"CodeUri", "ContentUri"}
@@ -102,6 +105,11 @@ class Examined:
         return self._attributes(self.target.dead_letter_queue_url)
 
     @cached_property
+    def alarms(self) -> list[Alarm]:
+        """The stack's alarms."""
+        return alarms(self.target)
+
+    @cached_property
     def mapping(self) -> Mapping[str, Any]:
         """How the queue is read."""
         mappings: list[Mapping[str, Any]] = self.client("lambda").list_event_source_mappings(
@@ -120,20 +128,29 @@ class Examined:
 
     def call_s(self, helpdesk: str) -> float:
         """How long a request takes on the average of the last day, in seconds."""
+        average = self._figure("RequestMilliseconds", "Average", 86400, helpdesk=helpdesk)
+        return _USUAL_CALL_S if average is None else max(average / 1000, 0.001)
+
+    def oldest_s(self) -> float:
+        """How long the oldest request waits, as it was seen within the last 20 minutes."""
+        return self._figure("OldestSeconds", "Maximum", 1200) or 0.0
+
+    def _figure(
+        self, name: str, statistic: Literal["Average", "Maximum"], period_s: int, **more: str
+    ) -> float | None:
+        """A figure of the stack over the last seconds; None where there is none."""
         now = datetime.now(UTC)
+        dimensions = {"service": self.target.name, **more}
         points = self.target.cloudwatch.get_metric_statistics(
             Namespace="TicketBridge",
-            MetricName="RequestMilliseconds",
-            Dimensions=[
-                {"Name": "service", "Value": self.target.name},
-                {"Name": "helpdesk", "Value": helpdesk},
-            ],
-            StartTime=now - timedelta(days=1),
+            MetricName=name,
+            Dimensions=[{"Name": name, "Value": value} for name, value in dimensions.items()],
+            StartTime=now - timedelta(seconds=period_s),
             EndTime=now,
-            Period=86400,
-            Statistics=["Average"],
+            Period=period_s,
+            Statistics=[statistic],
         )["Datapoints"]
-        return max(points[0]["Average"] / 1000, 0.001) if points else _USUAL_CALL_S
+        return max((point[statistic] for point in points), default=None)
 
     def send(
         self, method: str, url: str, headers: Mapping[str, str], data: bytes | None = None
@@ -162,7 +179,7 @@ class Examined:
 
 def raised_alarms(stack: Examined) -> Iterator[Finding]:
     """The alarms, in their own words."""
-    for alarm in alarms(stack.target):
+    for alarm in stack.alarms:
         if alarm.is_raised:
             meaning, _, first = alarm.description.partition(" First: ")
             what = f"The alarm {alarm.name} has been raised since {near_time(alarm.since)}."
@@ -172,6 +189,26 @@ def raised_alarms(stack: Examined) -> Iterator[Finding]:
             if first.startswith("bridge doctor") and "--probe" not in first:
                 change = f"docs/operate.md, {alarm.name}; what is found below may say more"
             yield Finding(what, meaning, change)
+
+
+def queues(stack: Examined) -> Iterator[Finding]:
+    """What is parked and what waits for long, where no alarm says it."""
+    raised = {alarm.name for alarm in stack.alarms if alarm.is_raised}
+    parked = count(stack.target.sqs, stack.target.dead_letter_queue_url)
+    if parked and _DEAD_LETTERS not in raised:
+        yield Finding(
+            f"Requests parked: {parked}.",
+            "They were rejected, or given up. Each waits for a person, for 14 days at most.",
+            stack.target.command("parked"),
+        )
+    oldest_s = stack.oldest_s()
+    if oldest_s > _USUAL_WAIT_S and _OLDEST not in raised:
+        waiting = count(stack.target.sqs, stack.target.requests_queue_url)
+        yield Finding(
+            f"A request has waited for {oldest_s / 60:.0f} minutes. Requests in the queue: {waiting}.",
+            "Each is tried again within 15 minutes, so something lasts. It may be among what is found here.",
+            stack.target.command("requests --state waiting"),
+        )
 
 
 def times(stack: Examined) -> Iterator[Finding]:
@@ -432,6 +469,7 @@ _REMEDIES = {
 
 CHECKS: tuple[Callable[[Examined], Iterator[Finding]], ...] = (
     raised_alarms,
+    queues,
     tokens,
     outages,
     times,

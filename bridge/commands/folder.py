@@ -107,6 +107,8 @@ def check(as_json: bool) -> None:
         click.echo(plain_lines(f"{'ok   ' if result.ok else 'WRONG'}  {result.what}"))
         for line in result.problems:
             click.echo(plain_lines(f"       {line}"))
+        for line in result.notes:
+            click.echo(plain_lines(f"       note: {line}"))
     if not all(result.ok for result in results):
         raise click.exceptions.Exit(1)
 

@@ -7,17 +7,21 @@ import json
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from bridge.checks import folder as folder_checks
 from bridge.errors import BridgeError
 from bridge.generate import form_files
 from bridge.local import folder
-from bridge.plain import plain_lines
+from bridge.plain import plain, plain_lines
 from bridge.sending import samples
 from bridge.sending.form_signing import needs_secret
 from helpdesk.http.forms.services import read_submission
+
+if TYPE_CHECKING:
+    from bridge.generate.form_files import Rules
 
 _FIRST_BOUNDARY = re.compile(r"--([^\r\n]+)\r?\n")
 
@@ -37,7 +41,9 @@ def _forms(_context: click.Context, _argument: click.Parameter, begun: str) -> l
 def map_command(form: str, file: Path, content_type: str | None, diff: bool, answers: bool) -> None:
     """Show the request that a saved submission becomes; the status is 1 where it would be refused.
 
-    FORM is a form's name, or the path of a form file. FILE is a sample, or a body as it was sent.
+    FORM is a form's name, or the path of a form file. FILE is a sample, or a body as it was sent. The request
+    is checked by the rules of the helpdesks of each stage, without a call. Answers that no expression uses,
+    and expressions that find nothing, are named on standard error.
 
     \b
     Example:
@@ -54,21 +60,34 @@ def map_command(form: str, file: Path, content_type: str | None, diff: bool, ans
         submission = read_submission(definition.service, kind, raw, definition.uploads)
         click.echo(_shown({"answers": submission.answers, "files": submission.files} if submission else None))
         return
-    request, problems = form_files.request_of(definition, kind, raw)
+    request, problems, coverage = form_files.preview(definition, kind, raw, _rules())
+    for line in folder_checks.notes_on(coverage):
+        click.echo(plain(line), err=True)
     if diff:
         before = form_files.parse(path.stem, path.name, _committed(path))
         old, new = (
-            _shown(body).splitlines() for body in (form_files.request_of(before, kind, raw)[0], request)
+            _shown(body).splitlines() for body in (form_files.preview(before, kind, raw).body, request)
         )
         changed = list(difflib.unified_diff(old, new, "committed", "now", lineterm=""))
         click.echo("\n".join(changed) if changed else "No difference.")
     else:
         click.echo(_shown(request))
+    if request is None:
+        raise BridgeError("this is no finished submission, so it becomes no request")
     if problems:
         raise BridgeError("the request is not valid:\n" + "\n".join(f"  {problem}" for problem in problems))
 
 
 COMMANDS = (map_command,)
+
+
+def _rules() -> dict[str, Rules]:
+    own = folder.found()
+    rules = folder_checks.rules(own) if own else {}
+    if not rules:
+        why = "its settings are wrong, see: bridge check" if own else f"there is no {folder.NAME}"
+        click.echo(f"Not checked by the rules of a helpdesk: {why}", err=True)
+    return rules
 
 
 def _saved(file: Path, content_type: str | None) -> tuple[str, bytes]:

@@ -10,11 +10,12 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml  # type: ignore[import-untyped]  # it has no types
 
 from bridge.errors import BridgeError
+from bridge.generate.coverage import Coverage, coverage
 from bridge.generate.form_models import plain_form
 from helpdesk.errors import RejectedError, SettingsError
 from helpdesk.http.forms.form_file import Form, load_forms
@@ -22,7 +23,25 @@ from helpdesk.http.forms.services import read_submission
 from helpdesk.intake.requests import Defaults, read_body
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from helpdesk.models import Request
+
+
+class Rules(NamedTuple):
+    """What the helpdesks of a stack take: its default one, and what raises RejectedError. Makes no call."""
+
+    helpdesk: str
+    check: Callable[[Request], None]
+
+
+class Preview(NamedTuple):
+    """The body of the request (None for no finished submission), all that is wrong with it, and how form
+    file and submission fit."""
+
+    body: dict[str, Any] | None
+    problems: Sequence[str] = ()
+    coverage: Coverage = Coverage()
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # as above
@@ -65,24 +84,34 @@ def parse(name: str, file: str, text: str) -> Form:
         raise BridgeError(str(error)) from error
 
 
-def request_of(form: Form, content_type: str, raw: bytes) -> tuple[dict[str, Any] | None, Sequence[str]]:
-    """The body of the request (None for no finished submission), and all that is wrong with it."""
+def preview(form: Form, content_type: str, raw: bytes, rules: Mapping[str, Rules] = {}) -> Preview:
+    """What a submission becomes, by the rules of each stage's helpdesks. Raises BridgeError if unreadable."""
     try:
         submission = read_submission(form.service, content_type, raw, form.uploads)
     except RejectedError as error:
         raise BridgeError(f"{form.name}: {'; '.join(_problems_in(error))}") from error
     if submission is None:
-        return None, ()
+        return Preview(None)
     # What the function makes of the bytes and the day says nothing here.
     mapped = form.request_of(replace(submission, id=submission.id or "(of-the-body)"))
     problems = [f"this expression fails: {expression}" for expression in mapped.failures]
-    try:
-        read_body(mapped.body, Defaults(mapped.body["request_id"], form.source, "kapture"))
-    except RejectedError as error:
-        problems += _problems_in(error)
+    problems += _refusals(form, mapped.body, rules or {"": Rules("kapture", lambda _: None)})
     if mapped.is_unmapped:
         problems.append("no answer is mapped: `bridge map --answers` shows what there is")
-    return mapped.body, problems
+    return Preview(mapped.body, problems, coverage(form, submission))
+
+
+def _refusals(form: Form, body: dict[str, Any], rules: Mapping[str, Rules]) -> Iterator[str]:
+    """Why the request is refused; with the stages where not all of them refuse it."""
+    stages_by_problem: dict[str, list[str]] = {}
+    for stage, known in rules.items():
+        try:
+            known.check(read_body(body, Defaults(body["request_id"], form.source, known.helpdesk)))
+        except RejectedError as error:
+            for problem in _problems_in(error):
+                stages_by_problem.setdefault(problem, []).append(stage)
+    for problem, stages in stages_by_problem.items():
+        yield problem if len(stages) == len(rules) else f"{problem} (stage {', '.join(stages)})"
 
 
 def _problems_in(error: RejectedError) -> list[str]:

@@ -9,6 +9,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -110,12 +111,17 @@ class Triggers:
         return Sent(request_id, response.status_code, response.text)
 
     def _to_form(self, send: FormSend) -> Sent:
-        form = form_files.read(form_files.file_of(self._forms, send.form))
+        file = form_files.file_of(self._forms, send.form)
+        if not file.exists():
+            raise BridgeError(f"There is no form {send.form}: {file} is missing")
+        form = form_files.read(file)
         secret = self.form_secret(send.form) if needs_secret(form) else ""
         signed = sign(form, secret, send.raw)
         headers = {**self._stack.api_headers, "content-type": send.content_type, **signed.headers}
         headers |= {name.lower(): value for name, value in send.headers.items()}
         response = self._call("POST", signed.path, headers, send.raw)
+        if response.status_code == HTTPStatus.NOT_FOUND:
+            raise BridgeError(f"The form {send.form} is not deployed as {file} has it: bridge up deploys it")
         # A redirect has no body.
         request_id = response.headers.get("request-id") or _request_id_of(response)
         return Sent(request_id, response.status_code, response.text or response.headers.get("location", ""))

@@ -284,6 +284,20 @@ def test_a_secret_that_has_been_taken_away_no_longer_verifies(deployment: Deploy
     assert deployment.form("plain", submitted(), secret=SECRET).status == 401
 
 
+def test_a_submission_to_a_form_without_a_secret_is_counted_for_its_alarm(
+    deployment: Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert deployment.form("plain", submitted(), secret=OTHER_SECRET).status == 401
+    assert "FormWithoutSecret" not in capsys.readouterr().out
+    deployment.secrets.delete_secret(SecretId="ticket-bridge/forms/plain", ForceDeleteWithoutRecovery=True)
+    deployment.restart()
+
+    answer = deployment.form("plain", submitted(), secret=SECRET)
+
+    assert (answer.status, answer.body["code"]) == (401, "no_secret")
+    assert '"FormWithoutSecret":[1.0]' in capsys.readouterr().out
+
+
 def test_a_flood_of_forged_calls_is_no_flood_at_secrets_manager(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import boto3
 import pytest
 
+from bridge.checks.stack import Examined, queues
 from bridge.stacks.operations import Operations, ParkedCopy, Selection
 from bridge.stacks.target import Target
 from tests.deployment import Deployment
+from tests.functional.test_redrive import operations_on
 
 ALL = Selection()
 
@@ -176,3 +179,24 @@ def test_what_sqs_itself_has_moved_keeps_its_id(deployment: Deployment, sampled:
     deployment.consume()
 
     assert [event["data"]["request_id"] for event in deployment.outcomes()] == [moved]
+
+
+def test_doctor_tells_what_is_parked_and_what_waits_for_long_before_an_alarm_does(
+    deployment: Deployment,
+) -> None:
+    target = operations_on(deployment).target
+    assert list(queues(Examined(target))) == []
+    deployment.send({"operation": "add", "request_id": "r-1"})
+    deployment.consume()
+    figure: Any = {
+        "MetricName": "OldestSeconds",
+        "Dimensions": [{"Name": "service", "Value": target.name}],
+        "Timestamp": datetime.now(UTC) - timedelta(minutes=1),
+        "Value": 1800.0,
+    }
+    target.cloudwatch.put_metric_data(Namespace="TicketBridge", MetricData=[figure])
+
+    parked, waits = queues(Examined(target))
+
+    assert (parked.what, parked.change) == ("Requests parked: 1.", "bridge parked --stack ticket-bridge")
+    assert waits.what == "A request has waited for 30 minutes. Requests in the queue: 0."

@@ -16,6 +16,7 @@ from helpdesk.settings import KaptureSettings, Settings, SocialboardsSettings
 from tests.profiles import PROFILES
 
 KAPTURE = ["--helpdesk", "kapture", "--kapture-url", "https://acme.kapturecrm.com"]
+_NO_PRIORITY = "ticket.priority is not taken by this account: KapturePriorityField names no field for it"
 # Tied to the template's time-outs, or said by another setting: no operator's to choose.
 INNER = {
     "CONNECT_TIMEOUT_S",
@@ -65,6 +66,13 @@ def test_every_form_to_begin_with_comes_with_a_sample_that_fits(here: Path) -> N
 
     forms = {what: problems for what, problems in checked(here).items() if what.startswith("form ")}
     assert len(forms) == 8
+    assert set(forms.values()) == {()}
+
+
+def test_a_form_to_begin_with_fits_socialboards_too(here: Path) -> None:
+    run("init", ".", "--yes", "--helpdesk", "socialboards", "--form", "contact", "--form", "tally")
+
+    forms = {what: problems for what, problems in checked(here).items() if what.startswith("form ")}
     assert set(forms.values()) == {()}
 
 
@@ -224,6 +232,21 @@ def test_a_form_is_wrong_without_a_sample_and_where_its_sample_becomes_something
     assert "no sample" in str(problems["form tally: 0 samples"])
     assert "form_add_contact: becomes another request" in str(problems["form contact: 2 samples"])
     assert "returns.yaml:1: " in str(problems["form returns: 0 samples"])
+
+
+def test_a_sample_that_a_stages_helpdesk_would_refuse_is_wrong(here: Path) -> None:
+    run("init", *KAPTURE, "--form", "contact")
+    form, sample = here / "forms" / "contact.yaml", here / "samples" / "form_add_contact.json"
+    form.write_text(form.read_text().replace("  ticket:\n", "  ticket:\n    priority: {constant: high}\n"))
+    becomes = json.loads(sample.read_text())
+    becomes["becomes"]["ticket"]["priority"] = "high"
+    sample.write_text(json.dumps(becomes))
+    toml = (here / "bridge.toml").read_text()
+    (here / "bridge.toml").write_text(f'{toml}\n[stages.test.parameters]\nKapturePriorityField = "prio"\n')
+
+    problems = checked(here)["form contact: 2 samples"]
+
+    assert f"form_add_contact: {_NO_PRIORITY} (stage prod)" in problems
 
 
 def test_check_says_all_and_ends_with_a_status_for_ci(here: Path) -> None:

@@ -247,7 +247,7 @@ def test_a_request_id_names_the_form_and_always_fits(own: str, request_id: str |
 
 
 def test_map_shows_the_request_of_a_sample() -> None:
-    done = CliRunner().invoke(
+    done = CliRunner(mix_stderr=False).invoke(
         map_command, ["tally", str(ROOT / "examples" / "samples" / "form_add_tally.json")]
     )
     (sample,) = [sample for sample in SAMPLES if sample.name == "form_add_tally"]
@@ -268,7 +268,7 @@ def test_map_reads_a_saved_body(tmp_path: Path, saved: str) -> None:
     body = tmp_path / "body"
     body.write_bytes(saved.encode())
 
-    done = CliRunner().invoke(map_command, [str(file), str(body)])
+    done = CliRunner(mix_stderr=False).invoke(map_command, [str(file), str(body)])
 
     assert json.loads(done.stdout)["ticket"] == {"title": "Help", "details": "Me"}
 
@@ -280,3 +280,64 @@ def test_map_names_what_the_helpdesk_would_never_see(tmp_path: Path) -> None:
     done = CliRunner().invoke(map_command, ["contact", str(body)])
 
     assert "ticket.requester.email must be an e-mail address" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("helpdesk", "problem"),
+    [
+        ("kapture", "changes.sub_status is required by kapture"),
+        ("socialboards", "helpdesk must be kapture (stage prod)"),
+    ],
+)
+def test_map_refuses_what_the_helpdesk_of_a_stage_would_never_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, helpdesk: str, problem: str
+) -> None:
+    monkeypatch.setenv("BRIDGE_FOLDER", str(tmp_path))
+    served = '[stages.{0}.parameters]\nHelpdesks = "{1}"\nKaptureUrl = "https://a.kapturecrm.com"\n'
+    both = served.format("test", "kapture,socialboards")
+    (tmp_path / "bridge.toml").write_text(served.format("prod", "kapture") + both)
+    form = f"service: json\nverify: {{scheme: none}}\nhelpdesk: {helpdesk}\n"
+    form += "request: {operation: update, ticket_id: answers.ticket, changes: {comment: answers.note}}\n"
+    (tmp_path / "note.yaml").write_text(form)
+    (tmp_path / "body").write_text('{"ticket": "1", "note": "N"}')
+
+    done = CliRunner(mix_stderr=False).invoke(
+        map_command, [str(tmp_path / "note.yaml"), str(tmp_path / "body")]
+    )
+
+    assert done.exit_code == 1
+    assert str(done.exception).splitlines()[1:] == [f"  {problem}"]
+
+
+def test_map_names_answers_and_expressions_that_do_not_meet(tmp_path: Path) -> None:
+    lines = '{lines: {A: answers.a, B: "files[].url"}}'
+    form = GOOD.replace("html", "typeform").replace("answers.message", lines)
+    form = form.replace("answers.subject", '{join: [{constant: Order}, answers."name.first"], with: " "}')
+    form = form.replace('answers."name.first"', "'answers.\"name.first\"'")
+    (tmp_path / "f.yaml").write_text(form)
+    fields = [{"id": "1", "ref": "b", "title": "Second b"}, {"id": "2", "ref": "name", "title": "Name"}]
+    answers = [
+        {"type": "text", "text": "a text", "field": {"id": "1", "ref": "b", "type": "short_text"}},
+        {"type": "file_url", "file_url": "https://a.example/f", "field": {"id": "3", "ref": "file"}},
+    ]
+    response = {"token": "t", "definition": {"fields": fields}, "answers": answers}
+    (tmp_path / "body").write_text(json.dumps({"event_type": "form_response", "form_response": response}))
+
+    done = CliRunner(mix_stderr=False).invoke(map_command, [str(tmp_path / "f.yaml"), str(tmp_path / "body")])
+
+    notes = [line for line in done.stderr.splitlines() if "expression" in line]
+    assert notes == [
+        "no expression uses the answer b / 1 / Second b",
+        'this expression finds nothing: answers."name.first"',
+        "this expression finds nothing: answers.a",
+    ]
+
+
+def test_map_ends_with_status_1_where_there_is_no_request(tmp_path: Path) -> None:
+    (tmp_path / "f.yaml").write_text(GOOD.replace("html", "tally"))
+    (tmp_path / "body").write_text('{"eventType": "FORM_OPENED"}')
+
+    done = CliRunner(mix_stderr=False).invoke(map_command, [str(tmp_path / "f.yaml"), str(tmp_path / "body")])
+
+    assert done.exit_code == 1
+    assert "becomes no request" in str(done.exception)

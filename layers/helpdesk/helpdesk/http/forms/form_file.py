@@ -48,13 +48,7 @@ class Form(NamedTuple):
 
     def request_of(self, submission: Submission) -> Mapped:
         """The request that a submission becomes."""
-        fields = self.request
-        answers = dict(submission.answers)
-        for name, readable in self.names.items():
-            if name in answers:
-                answers[readable] = answers[name]
-        about = {"id": submission.id, "at": submission.at, "form": self.name}
-        context = {"answers": answers, "files": submission.files, "submission": about}
+        fields, context = self.request, self.context_of(submission)
         evaluation, content = Evaluation(context), Evaluation(context)
         body: dict[str, Any] = {
             "operation": fields["operation"],
@@ -80,6 +74,15 @@ class Form(NamedTuple):
             note = "\n".join(notes)[:_LONGEST_NOTES]
             body[key][text] = "\n\n".join(filter(None, (body[key].get(text), note)))
         return Mapped(_there(body), [*evaluation.failures, *content.failures], is_unmapped)
+
+    def context_of(self, submission: Submission) -> dict[str, Any]:
+        """What expressions can name."""
+        answers = dict(submission.answers)
+        for name, readable in self.names.items():
+            if name in answers:
+                answers[readable] = answers[name]
+        about = {"id": submission.id, "at": submission.at, "form": self.name}
+        return {"answers": answers, "files": submission.files, "submission": about}
 
     def _request_id(self, own_id: str | None) -> str:
         """Two forms may count their submissions alike, so the id begins with the form's name."""

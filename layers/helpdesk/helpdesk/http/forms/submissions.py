@@ -64,6 +64,9 @@ class FormIntake:
             request_id = self._accept(form, call)
         except HelpdeskError as error:
             count(self._metrics, "FormRefused")
+            if error.code == "no_secret":
+                # It raises an alarm at once: every submission is lost until the form has a secret.
+                count(self._metrics, "FormWithoutSecret")
             codes = {"code": error.code, "cause": cause_of(error)}
             extra = {"form": form.name, **codes, "caller": caller_of(event)}
             self._logger.warning("submission refused", extra=extra)
