@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bridge.commands import by_the_clock, deploy, doctor, follow, learn, mapping, operate, remove, smoke
+from bridge.commands import (
+    by_the_clock,
+    deploy,
+    doctor,
+    follow,
+    forget,
+    learn,
+    mapping,
+    operate,
+    remove,
+    smoke,
+)
 from bridge.commands import console as console_command
 from bridge.commands import folder as folder_commands
 from bridge.commands.demo import console, play
@@ -394,6 +405,7 @@ def demo(
 for command in (
     *operate.COMMANDS,
     *follow.COMMANDS,
+    *forget.COMMANDS,
     *by_the_clock.COMMANDS,
     *mapping.COMMANDS,
     *console_command.COMMANDS,

@@ -32,6 +32,10 @@ class Interventions:
             appends={"history": [f"{now:.3f} {one_line(words)[:_LONGEST]}"]},
         )
 
+    def forget(self, request_id: str) -> None:
+        """Deletes what was done."""
+        self._table.delete(_key(request_id))
+
     def of(self, request_id: str) -> Iterator[tuple[float, str]]:
         """What was done, and when; in seconds since the epoch."""
         for entry in self._table.get(_key(request_id)).get("history", ()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ MAY_HAVE_HAPPENED = ("outcome_unknown", "crashed")
 _EMPTY_ANSWERS = 3
 # With the marks of a correction it must still be an id.
 _LONGEST_OLD_ID = LONGEST_ID - 9
+# What a message without attributes is from, unless it says so itself.
+_NO_SOURCE = "unknown"
 # A claim that is given back is in the ledger and, within this time, in the log.
 _SAME_WAIT_S = 60.0
 _ACCEPTED = {
@@ -198,7 +201,7 @@ class Operations:
         # Above 0 SQS reads all of its servers, and not a sample of them.
         self._wait_s = wait_s
         self.ledger = Ledger(on.table, lease_s=0, keep_days=28)
-        self._interventions = Interventions(on.table)
+        self.interventions = Interventions(on.table)
 
     def audits(self, last: date, days: int) -> list[AuditReport]:
         """The reports of the last days up to one, oldest first."""
@@ -211,8 +214,9 @@ class Operations:
 
     def parked(self) -> Listing:
         """What can be seen of the dead-letter queue; it stays there."""
-        listing = self._taken()
-        self._put_back(listing.copies)
+        queue_url = self.target.dead_letter_queue_url
+        listing = self._taken(queue_url)
+        self._put_back(queue_url, listing.copies)
         return listing
 
     def redrive(
@@ -233,6 +237,28 @@ class Operations:
         """
         return self._take(selection.has, partial(self._drop, f"dropped: {why}"), report, dry_run=dry_run)
 
+    def take_out(
+        self,
+        queue_url: str,
+        is_meant: Callable[[ParkedCopy], bool],
+        report: Callable[[ParkedCopy], None],
+        *,
+        most: int,
+        dry_run: bool,
+    ) -> Listing:
+        """Deletes messages of a queue, of which at most so many are looked at; returns what could be seen.
+
+        What is hidden, because it waits for its next try, cannot be seen. `report` gets each that is meant.
+        """
+        return self._take(
+            is_meant,
+            partial(self._delete, queue_url=queue_url),
+            report,
+            dry_run=dry_run,
+            queue_url=queue_url,
+            most=most,
+        )
+
     def _take(
         self,
         is_meant: Callable[[ParkedCopy], bool],
@@ -240,8 +266,11 @@ class Operations:
         report: Callable[[ParkedCopy], None],
         *,
         dry_run: bool,
+        queue_url: str | None = None,
+        most: float = math.inf,
     ) -> Listing:
-        listing = self._taken()
+        queue_url = queue_url or self.target.dead_letter_queue_url
+        listing = self._taken(queue_url, most)
         kept = {copy.message_id: copy for copy in listing.copies}
         try:
             for copy in filter(is_meant, listing.copies):
@@ -250,17 +279,17 @@ class Operations:
                     act(copy)
                     del kept[copy.message_id]
         finally:
-            self._put_back(tuple(kept.values()))
+            self._put_back(queue_url, tuple(kept.values()))
         return listing
 
-    def _taken(self) -> Listing:
+    def _taken(self, queue_url: str, most: float = math.inf) -> Listing:
         """Every copy once, hidden from others for a while."""
-        about, empties = queues.count(self.target.sqs, self.target.dead_letter_queue_url), 0
+        about, empties = queues.count(self.target.sqs, queue_url), 0
         copies: dict[str, ParkedCopy] = {}
         # An answer may be empty while there are messages; the count is an estimate, but a hint to try again.
-        while empties < (1 if len(copies) >= about else _EMPTY_ANSWERS):
+        while len(copies) < most and empties < (1 if len(copies) >= about else _EMPTY_ANSWERS):
             messages = self.target.sqs.receive_message(
-                QueueUrl=self.target.dead_letter_queue_url,
+                QueueUrl=queue_url,
                 MaxNumberOfMessages=10,
                 AttributeNames=["SentTimestamp"],
                 MessageAttributeNames=["All"],
@@ -273,11 +302,11 @@ class Operations:
             empties = 0 if len(copies) > before else empties + 1
         return Listing(tuple(copies.values()), max(about, len(copies)))
 
-    def _put_back(self, copies: Sequence[ParkedCopy]) -> None:
+    def _put_back(self, queue_url: str, copies: Sequence[ParkedCopy]) -> None:
         for start in range(0, len(copies), 10):
             # Those that fail are visible already, or will be when _PEEK_S is over: nothing has to be done.
             self.target.sqs.change_message_visibility_batch(
-                QueueUrl=self.target.dead_letter_queue_url,
+                QueueUrl=queue_url,
                 Entries=[
                     {"Id": str(place), "ReceiptHandle": copy.receipt_handle, "VisibilityTimeout": 0}
                     for place, copy in enumerate(copies[start : start + 10])
@@ -285,13 +314,12 @@ class Operations:
             )
 
     def _drop(self, words: str, copy: ParkedCopy) -> None:
-        self._interventions.note(copy.request_id, f"{self.target.operator} {words}")
+        self.interventions.note(copy.request_id, f"{self.target.operator} {words}")
         self._delete(copy)
 
-    def _delete(self, copy: ParkedCopy) -> None:
-        self.target.sqs.delete_message(
-            QueueUrl=self.target.dead_letter_queue_url, ReceiptHandle=copy.receipt_handle
-        )
+    def _delete(self, copy: ParkedCopy, queue_url: str | None = None) -> None:
+        queue_url = queue_url or self.target.dead_letter_queue_url
+        self.target.sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=copy.receipt_handle)
 
     def _send_again(self, copy: ParkedCopy) -> None:
         self._free(copy)
@@ -410,10 +438,10 @@ class Operations:
     def _note(self, request_id: str, correction: Correction) -> None:
         who = self.target.operator
         if correction.is_same:
-            self._interventions.note(request_id, f"{who} edited: sent again")
+            self.interventions.note(request_id, f"{who} edited: sent again")
         else:
-            self._interventions.note(request_id, f"{who} edited: sent as {correction.request_id}")
-            self._interventions.note(correction.request_id, f"{who} edited: made from {request_id}")
+            self.interventions.note(request_id, f"{who} edited: sent as {correction.request_id}")
+            self.interventions.note(correction.request_id, f"{who} edited: made from {request_id}")
 
     def read(self, copy: ParkedCopy) -> tuple[Request | None, Identity]:
         """The request in a copy, None where it cannot be read; and who asked for what."""
@@ -427,7 +455,7 @@ class Operations:
         return self.read(copy)[0]
 
     def _defaults_of(self, copy: ParkedCopy) -> Defaults:
-        return Defaults(copy.request_id, copy.source, copy.helpdesk or self.helpdesks[0])
+        return Defaults(copy.request_id, copy.source or _NO_SOURCE, copy.helpdesk or self.helpdesks[0])
 
     # ── the gate ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -453,7 +481,7 @@ class Operations:
         lines = self._lines(request_id, unread)
         try:
             receipt = self.ledger.receipt(request_id) or self.ledger.rejection(request_id)
-            by_hand = [Step(at, what) for at, what in self._interventions.of(request_id)]
+            by_hand = [Step(at, what) for at, what in self.interventions.of(request_id)]
         except HelpdeskError as error:
             unread.append(f"The ledger: {target.words_of(error)}")
             receipt, by_hand = None, []

@@ -550,8 +550,9 @@ class Ledger:
         )
 
     def _put_reference(self, identity: Identity, ticket_id: str) -> None:
-        key = _reference_key(identity.helpdesk or "", identity.source or "", identity.reference or "")
-        self._table.put({"pk": key, "ticket_id": ticket_id, "expires_at": self._expires_at()})
+        self._table.put(
+            {"pk": reference_key(identity), "ticket_id": ticket_id, "expires_at": self._expires_at()}
+        )
 
 
 def fingerprint(request: Request) -> str:
@@ -648,6 +649,11 @@ def _outcome_in(item: Item, identity: Identity, kind: OutcomeKind, attempts: int
 def request_key(request_id: str) -> str:
     """The key of a request's item."""
     return f"{_REQUESTS}{request_id}"
+
+
+def reference_key(identity: Identity) -> str:
+    """The key of the item that says which ticket a request's reference means."""
+    return _reference_key(identity.helpdesk or "", identity.source or "", identity.reference or "")
 
 
 def _open_moment(claim: Claim, moment: float) -> str:
