@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from bridge.learning.facts import Learnt
     from bridge.local.folder import Folder, Stage
     from helpdesk.runtime.aws import Clients
+    from helpdesk.store.table import Table
 
 # What `bridge init` writes where nobody has said the account.
 PLACEHOLDER = "YOUR-ACCOUNT"
@@ -178,7 +179,8 @@ def rules(own: Folder) -> dict[str, Rules]:
 def _rules_under(values: Mapping[str, str]) -> Rules:
     parts = Parts(_environment(values))
     # Rules are checked without a call.
-    parts.clients = cast("Clients", SimpleNamespace(secretsmanager=None, dynamodb=None))
+    parts.clients = cast("Clients", SimpleNamespace(secretsmanager=None))
+    parts.table = cast("Table", None)
     return Rules(parts.settings.default_helpdesk, parts.helpdesks.check)
 
 

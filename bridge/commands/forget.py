@@ -87,7 +87,7 @@ def forget(
     if as_json:
         click.echo(json.dumps({"done": is_done, **asdict(report)}))
     elif is_done or not report.removed:
-        _show(report, "Removed")
+        _show(report, "Removed" if is_done else "Found to remove")
 
 
 def _show(report: Report, heading: str) -> None:

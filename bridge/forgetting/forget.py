@@ -232,6 +232,11 @@ class Forgetting:
         ):
             report.elsewhere.append(named)
         report.elsewhere = list(dict.fromkeys(report.elsewhere))
+        if self._subject.email:
+            report.elsewhere.append(
+                "tickets at the helpdesk, which the ledger knows by their ids: look for the address there,"
+                " then forget each with --ticket"
+            )
         report.elsewhere += [
             f"subscribers of the outcomes ({self._subscribers()}):"
             " references, contexts, the helpdesk's words, and the tickets of gets",

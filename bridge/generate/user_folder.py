@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import re
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -126,11 +126,22 @@ def write(
         path.parent.mkdir(parents=True, exist_ok=True)
     for path, text in texts.items():
         path.write_text(text)
+    names_queues = parameters.get("Helpdesks", "kapture").startswith("kapture")
     for path, origin in copies.items():
-        shutil.copyfile(origin, path)
+        path.write_text(origin.read_text() if names_queues else _without_queue(origin))
     for name in ("forms", "samples"):
         (target / name).mkdir(exist_ok=True)
     return sorted(files)
+
+
+def _without_queue(origin: Path) -> str:
+    """A form or a sample for Socialboards, whose queues are numbers that only its account knows."""
+    text = origin.read_text()
+    if origin.suffix == ".yaml":
+        return re.sub(r"^    queue: .*\n", "", text, flags=re.MULTILINE)
+    sample = json.loads(text)
+    sample["becomes"].get("ticket", {}).pop("queue", None)
+    return json.dumps(sample, indent=2, ensure_ascii=False) + "\n"
 
 
 def _settings(given: Mapping[str, str]) -> str:

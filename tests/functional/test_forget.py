@@ -102,6 +102,7 @@ def test_a_person_who_is_forgotten_is_nowhere_but_where_the_report_says(
     elsewhere = "\n".join(report.elsewhere)
     ticket = next(ticket for ticket in kapture.tickets if ticket.title.endswith(EMAIL))
     assert f"Kapture: ticket {ticket.ticket_id} " in elsewhere
+    assert "look for the address there" in elsewhere
     assert f"{tmp_path}/orders.result.csv: 1 lines" in elsewhere
     assert deployment.outcomes_queue.rpartition("/")[2] in elsewhere
     assert _forget(operations, dry_run=True, email=EMAIL).removed == []

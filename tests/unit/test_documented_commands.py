@@ -15,6 +15,7 @@ BRIDGE = commands("bridge")
 MAKE = commands("make")
 # The command line calls some otherwise than the API, and has an address of its own.
 OF_AWS_ITSELF = {"--endpoint-url", "--region", "--notification-endpoint", "--include-value", "--api-key"}
+OF_AWS_ITSELF |= {"--no-enabled"}
 AWS = [command for command in commands("aws") if len(command.without_options) > 2]
 
 

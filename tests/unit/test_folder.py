@@ -69,6 +69,13 @@ def test_every_form_to_begin_with_comes_with_a_sample_that_fits(here: Path) -> N
     assert set(forms.values()) == {()}
 
 
+def test_a_form_to_begin_with_fits_socialboards_too(here: Path) -> None:
+    run("init", ".", "--yes", "--helpdesk", "socialboards", "--form", "contact", "--form", "tally")
+
+    forms = {what: problems for what, problems in checked(here).items() if what.startswith("form ")}
+    assert set(forms.values()) == {()}
+
+
 def test_only_what_is_not_said_is_asked(here: Path) -> None:
     made = run("init", answers="socialboards\nnone\n")
 

@@ -550,8 +550,9 @@ class Ledger:
         )
 
     def _put_reference(self, identity: Identity, ticket_id: str) -> None:
-        key = reference_key(identity)
-        self._table.put({"pk": key, "ticket_id": ticket_id, "expires_at": self._expires_at()})
+        self._table.put(
+            {"pk": reference_key(identity), "ticket_id": ticket_id, "expires_at": self._expires_at()}
+        )
 
 
 def fingerprint(request: Request) -> str:
