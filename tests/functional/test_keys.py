@@ -166,7 +166,8 @@ def test_a_changed_key_of_another_operation_does_not_repeat_a_refused_call(
 def test_one_refusal_beside_an_add_that_was_taken_holds_nothing_back(
     deployment: Deployment, kapture: KaptureSimulator
 ) -> None:
-    kapture.faults.add(FaultRule(match="odd", fault=Fault(status=403)))
+    # Late, so that the other call has begun: after a refusal none begins.
+    kapture.faults.add(FaultRule(match="odd", fault=Fault(status=403, delay_before_s=0.3)))
 
     ended = _ended(deployment, ADD, {"operation": "add", "ticket": {"title": "odd"}})
 

@@ -252,8 +252,8 @@ class TicketService:
 
     def note_rejections(self, outcomes: Sequence[Outcome]) -> None:
         """Records refusals of requests that have no item. The published outcomes say the same."""
-        with suppress(UnavailableError):
-            for outcome in outcomes:
+        for outcome in outcomes:
+            with suppress(UnavailableError):
                 self._ledger.note_rejection(outcome)
 
     def close(self, request: Request, outcome: Outcome, *, at_once: bool = False) -> Result:

@@ -330,9 +330,9 @@ def _add_body(ticket: NewTicket, priority_field: str | None) -> dict[str, JsonVa
         "queue": ticket.queue,
         "disposition": ticket.disposition,
     }
-    if priority_field:
-        fields[priority_field] = ticket.priority
-    return {key: value for key, value in fields.items() if value}
+    # A field of ours is never replaced, whatever the setting names.
+    priority: dict[str, JsonValue] = {priority_field: ticket.priority} if priority_field else {}
+    return {key: value for key, value in (priority | fields).items() if value}
 
 
 def _details_of(ticket: NewTicket) -> str:
