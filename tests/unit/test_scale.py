@@ -43,7 +43,7 @@ def test_the_fixed_cost_is_that_of_what_the_template_makes() -> None:
 
     assert f"| {alarms} alarms, 0.10 each | {alarms * 0.10:.2f} |" in page
     assert f"| {secrets} secrets, 0.40 each | {secrets * 0.40:.2f} |" in page
-    assert f"**{9.00 + alarms * 0.10 + secrets * 0.40 + 0.30 + 0.10:.2f}**" in page
+    assert f"**{9.30 + alarms * 0.10 + secrets * 0.40 + 0.30 + 0.10:.2f}**" in page
 
 
 def test_two_hundred_a_second_go_through_the_shipped_defaults() -> None:
