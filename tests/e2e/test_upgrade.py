@@ -35,7 +35,7 @@ PREVIOUS = Path(__file__).parent / "releases" / "ticket-bridge-0.1.0.tar.gz"
 NAME = "upgraded"
 KAPTURE, SOCIALBOARDS = HELPDESKS
 REFUSAL = json.dumps({"status": "failed", "message": "no"})
-# By their requests, which give the tickets their titles.
+# By their requests, whose tickets are named after them.
 ADDS = ("done", "done-too", "refused", "made-and-lost", "never-made", "waits", "held-by-the-pause")
 KEPT = ("RequestsQueue", "DeadLetterQueue", "LedgerTable", "OutcomesTopic", "TicketApi")
 # A request comes back from a doubt, a pause or an outage within 75 seconds or so, and a busy machine is slow.
@@ -87,7 +87,7 @@ class Upgraded:
         operation = "update" if "changes" in more else "add"
         body = {"operation": operation, "request_id": request_id, "source": "shop", **more}
         if operation == "add":
-            body = {"ticket": {"title": request_id}, **body}
+            body = {"ticket": {"title": _title(request_id)}, **body}
         self.aws.sqs.send_message(QueueUrl=self.outputs["RequestsQueueUrl"], MessageBody=json.dumps(body))
 
     def ended(
@@ -130,12 +130,12 @@ class Upgraded:
 
     def tickets(self) -> dict[str, list[str]]:
         """The tickets at the helpdesks, by the requests that have made them."""
-        made: dict[str, list[str]] = {request_id: [] for request_id in ADDS}
+        made: dict[str, list[str]] = {_title(request_id): [] for request_id in ADDS}
         for desk in HELPDESKS:
             for ticket in desk.control(self.local, "GET", "tickets"):
                 # Other tests leave tickets of theirs.
                 made.get(ticket["title"], []).append(str(ticket["ticket_id"]))
-        return made
+        return {request_id: made[_title(request_id)] for request_id in ADDS}
 
     def invoke(self, function: str) -> dict[str, Any]:
         answer = self.aws.lambda_.invoke(FunctionName=f"{NAME}-{function}", Payload=b"{}")
@@ -157,6 +157,10 @@ class Upgraded:
 
     def held(self) -> Contents:
         return removal.contents(target.deployed(NAME))
+
+
+def _title(request_id: str) -> str:
+    return f"upgrade: {request_id}"
 
 
 def _run(*arguments: str, answers: str = "") -> Result:
