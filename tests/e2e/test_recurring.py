@@ -38,10 +38,15 @@ def until[T](condition: Callable[[], T], seconds: float = 60) -> T:
 
 
 def invoke(aws: Clients, function: str) -> dict[str, Any]:
-    answer = aws.lambda_.invoke(FunctionName=f"{STACK_NAME}-{function}", Payload=b"{}")
-    assert "FunctionError" not in answer, answer["Payload"].read()
-    counts: dict[str, Any] = json.loads(answer["Payload"].read())
-    return counts
+    def answered() -> dict[str, Any]:
+        answer = aws.lambda_.invoke(FunctionName=f"{STACK_NAME}-{function}", Payload=b"{}")
+        counts: dict[str, Any] = json.loads(answer["Payload"].read())
+        # Where the schedule starts it at the same moment, the emulator may lose the folder of its code.
+        is_lost = counts.get("errorType") == "FileNotFoundError" and "ministack-lambda" in str(counts)
+        assert is_lost or "FunctionError" not in answer, counts
+        return {} if is_lost else counts
+
+    return until(answered)
 
 
 @contextmanager
