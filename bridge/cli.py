@@ -23,7 +23,6 @@ from bridge.commands import (
     learn,
     mapping,
     operate,
-    remove,
     smoke,
 )
 from bridge.commands import console as console_command
@@ -35,13 +34,13 @@ from bridge.local import emulator, folder
 from bridge.local.helpdesks import HELPDESKS, Wish
 from bridge.local.processes import stop_signals_raise
 from bridge.local.state import PROJECT, StateFolder
+from bridge.operating.operations import Operations
 from bridge.plain import plain, plain_lines
 from bridge.progress import at_work
 from bridge.sending import samples
 from bridge.sending.bulk import DOUBLE, READY, REFUSED, SENT, WRONG, Bulk, read_map
 from bridge.sending.triggers import Triggers
 from bridge.stacks import local_stack, outcomes, target
-from bridge.stacks.operations import Operations
 from helpdesk.models import queued
 
 if TYPE_CHECKING:
@@ -407,7 +406,6 @@ for command in (
     *console_command.COMMANDS,
     *folder_commands.COMMANDS,
     *deploy.COMMANDS,
-    *remove.COMMANDS,
     *smoke.COMMANDS,
     *learn.COMMANDS,
     doctor.doctor,

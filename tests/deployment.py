@@ -23,7 +23,9 @@ import ticket_api
 import ticket_queue
 import watch
 from bridge.generate.form_files import compile_all
+from bridge.operating.operations import Operations
 from bridge.sending.form_signing import sign
+from bridge.stacks.target import Target
 from helpdesk.http.forms.form_file import Form, load_forms
 from helpdesk.parts import Parts
 
@@ -465,3 +467,20 @@ class Deployment:
             "body": body if body is None or isinstance(body, str) else json.dumps(body),
             "isBase64Encoded": binary,
         }
+
+
+def operations_on(deployment: Deployment) -> Operations:
+    """What an operator does, on this deployment."""
+    target = Target(
+        session=boto3.Session(),
+        endpoint_url=None,
+        name="ticket-bridge",
+        requests_queue_url=deployment.requests,
+        dead_letter_queue_url=deployment.dead_letter_queue,
+        ledger_table="ledger",
+        helpdesks=("kapture",),
+    )
+    # The functions of these tests have no configuration in AWS.
+    target.__dict__["environment"] = deployment.parts.environment
+    # The queue of these tests has one server.
+    return Operations(target, wait_s=0)

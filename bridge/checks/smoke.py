@@ -18,6 +18,7 @@ from bridge.errors import BridgeError
 from bridge.generate import form_files
 from bridge.local import emulator, emulator_gaps
 from bridge.local.sam import Site
+from bridge.operating.operations import Operations, Selection
 from bridge.sending import samples
 from bridge.sending.form_signing import needs_secret, sign
 from bridge.sending.samples import FormSend
@@ -25,7 +26,6 @@ from bridge.sending.triggers import SCHEDULED_TIME, Triggers
 from bridge.stacks import deployment
 from bridge.stacks.alarms import alarms
 from bridge.stacks.deployment import Plan
-from bridge.stacks.operations import Operations, Selection
 from bridge.stacks.queues import TopicQueue
 from helpdesk.store.ledger import Ledger
 

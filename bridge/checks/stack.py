@@ -15,10 +15,10 @@ from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has 
 
 from bridge.generate import sources
 from bridge.local import folder
+from bridge.operating.words import PAUSED, Outage, near_time, outage_in
 from bridge.stacks import deployment
 from bridge.stacks.alarms import Alarm, alarms
 from bridge.stacks.queues import OWN_QUEUES, count
-from bridge.stacks.words import PAUSED, Outage, near_time, outage_in
 from helpdesk.settings import Settings, load_settings
 from helpdesk.store.gate import TOKEN_REFUSED, Budget, Gate, RefusedKey
 

@@ -22,13 +22,14 @@ from bridge.commands.operate import (
     operations_on,
     target_on,
 )
+from bridge.operating import finding
+from bridge.operating.finding import STATES, Found, Search
+from bridge.operating.log_lines import read_events
+from bridge.operating.words import clock_time
 from bridge.plain import plain
-from bridge.stacks import finding, outcomes
-from bridge.stacks.finding import STATES, Found, Search
-from bridge.stacks.log_lines import read_events
+from bridge.stacks import outcomes
 from bridge.stacks.queues import TopicQueue, remove_left_behind
 from bridge.stacks.target import FUNCTIONS
-from bridge.stacks.words import clock_time
 
 if TYPE_CHECKING:
     from pathlib import Path

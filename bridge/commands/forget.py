@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 
 from bridge.commands.operate import TalkingCommand, on_a_stack, operations_on
-from bridge.forgetting.forget import Forgetting, Report
-from bridge.forgetting.person import Subject
 from bridge.local import folder
+from bridge.operating.forget import Forgetting, Report
+from bridge.operating.person import Subject
 from bridge.plain import plain
 from bridge.progress import at_work
 

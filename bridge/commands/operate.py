@@ -16,12 +16,12 @@ from bridge.errors import BridgeError
 from bridge.local import folder
 from bridge.local.helpdesks import HELPDESKS
 from bridge.local.state import StateFolder
+from bridge.operating.operations import Operations, ParkedCopy, Selection, age
+from bridge.operating.words import clock_time
 from bridge.plain import plain, plain_lines
 from bridge.progress import at_work
 from bridge.stacks import target
-from bridge.stacks.operations import Operations, ParkedCopy, Selection, age
 from bridge.stacks.target import STACK_VARIABLE, Target
-from bridge.stacks.words import clock_time
 from helpdesk.errors import HelpdeskError, RejectedError
 
 if TYPE_CHECKING:

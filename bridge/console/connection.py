@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from bridge.local.emulator import Clients
 from bridge.local.helpdesks import HELPDESKS, LocalHelpdesk
+from bridge.operating.operations import Operations
 from bridge.stacks import target
-from bridge.stacks.operations import Operations
 from helpdesk.store.gate import Budget
 
 if TYPE_CHECKING:

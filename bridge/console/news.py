@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from bridge.stacks.log_lines import log_line
+from bridge.operating.log_lines import log_line
 from bridge.stacks.queues import TopicQueue
 
 if TYPE_CHECKING:

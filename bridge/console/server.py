@@ -22,8 +22,8 @@ from bridge.console.guard import Guard
 from bridge.console.view import Console
 from bridge.errors import BridgeError
 from bridge.local.state import StateFolder
+from bridge.operating.operations import Selection
 from bridge.simulators.server import run_in_foreground
-from bridge.stacks.operations import Selection
 from helpdesk.errors import HelpdeskError, RejectedError
 
 if TYPE_CHECKING:

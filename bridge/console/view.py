@@ -15,10 +15,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from bridge.console import simulated, trying
 from bridge.console.news import LogNews, News, Requests, TopicNews
 from bridge.errors import BridgeError
+from bridge.operating.words import outage_in
 from bridge.stacks import queues
 from bridge.stacks.alarms import alarms
 from bridge.stacks.target import words_of
-from bridge.stacks.words import outage_in
 from helpdesk.errors import HelpdeskError
 from helpdesk.store.gate import TOKEN_REFUSED, Gate
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from bridge.console.connection import Connected, Connection, ServedHelpdesk
-    from bridge.stacks.operations import ParkedCopy, Selection
+    from bridge.operating.operations import ParkedCopy, Selection
 
 _MOST_DOUBTS = 50
 # A deployed stack's logs and alarms may be read only so often, and each read costs a little.

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
     from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
 
-    from bridge.stacks.operations import Operations
+    from bridge.operating.operations import Operations
     from helpdesk.http.forms.form_file import Form
     from helpdesk.models import Request
 

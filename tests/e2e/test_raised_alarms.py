@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from bridge import cli
 from bridge.local.helpdesks import HELPDESKS
+from bridge.operating.operations import Operations
 from bridge.stacks.alarms import Alarm, alarms
-from bridge.stacks.operations import Operations
 from bridge.stacks.target import local
 from tests.e2e.waiting import until
 

@@ -18,8 +18,9 @@ from bridge.local import emulator_gaps, sam
 from bridge.local.helpdesks import HELPDESKS
 from bridge.local.sam import Site
 from bridge.local.state import StateFolder
-from bridge.stacks import deployment, queues, removal, target
-from bridge.stacks.operations import Operations
+from bridge.operating import removal
+from bridge.operating.operations import Operations
+from bridge.stacks import deployment, queues, target
 from tests.e2e.waiting import until
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from bridge.local.emulator import Clients
     from bridge.local.state import Stack
-    from bridge.stacks.removal import Contents
+    from bridge.operating.removal import Contents
 
 PREVIOUS = Path(__file__).parent / "releases" / "ticket-bridge-0.1.0.tar.gz"
 NAME = "upgraded"

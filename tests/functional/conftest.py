@@ -11,11 +11,12 @@ import trustme
 from moto import mock_aws
 
 import certificates
+from bridge.operating.operations import Operations
 from bridge.simulators.kapture.account import KaptureSimulator
 from bridge.simulators.server import running
 from helpdesk.clients.tls import tls_context
 from helpdesk.runtime import invocation
-from tests.deployment import Deployment
+from tests.deployment import Deployment, operations_on
 
 TOKEN = "functional-test-token"
 
@@ -35,6 +36,11 @@ def kapture_url(kapture: KaptureSimulator) -> Iterator[str]:
 def deployment(monkeypatch: pytest.MonkeyPatch, kapture_url: str) -> Iterator[Deployment]:
     with mock_aws():
         yield Deployment(monkeypatch, kapture_url, TOKEN)
+
+
+@pytest.fixture
+def operations(deployment: Deployment) -> Operations:
+    return operations_on(deployment)
 
 
 @pytest.fixture(params=["bundle", "folder"])

@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 
 from bridge.errors import BridgeError
+from bridge.operating.operations import Operations
 from bridge.sending.bulk import Bulk, read_map
 from bridge.simulators.kapture.account import KaptureSimulator
-from bridge.stacks.operations import Operations
 from tests.deployment import Deployment
-from tests.functional.test_redrive import operations_on
 
 MAP = """\
 request:
@@ -44,11 +43,6 @@ class _Refusing:
                 *({"Id": name, "Code": "InvalidMessageContents", "SenderFault": True} for name in wrong),
             ]
         }
-
-
-@pytest.fixture
-def operations(deployment: Deployment) -> Operations:
-    return operations_on(deployment)
 
 
 def _bulk(operations: Operations, tmp_path: Path, *rows: str, header: str = "order;Title;E-mail") -> Bulk:

@@ -6,19 +6,13 @@ from typing import Any
 import pytest
 
 from bridge.errors import BridgeError
+from bridge.operating.operations import Operations, ParkedCopy, Selection
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture.account import KaptureSimulator
-from bridge.stacks.operations import Operations, ParkedCopy, Selection
 from helpdesk.errors import RejectedError
 from tests.deployment import Deployment
-from tests.functional.test_redrive import operations_on
 
 ADD = {"operation": "add", "request_id": "order-1", "source": "shop", "ticket": {"title": "Parcel of Ana"}}
-
-
-@pytest.fixture
-def operations(deployment: Deployment) -> Operations:
-    return operations_on(deployment)
 
 
 def _park(deployment: Deployment, request_id: str, code: str, body: Any = None) -> None:

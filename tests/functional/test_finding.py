@@ -4,19 +4,11 @@ import json
 import time
 from typing import Any
 
-import pytest
-
+from bridge.operating.finding import Search, find, price
+from bridge.operating.operations import Operations
 from bridge.simulators.kapture.account import KaptureSimulator
-from bridge.stacks.finding import Search, find, price
-from bridge.stacks.operations import Operations
 from bridge.stacks.queues import TopicQueue, remove_left_behind
 from tests.deployment import Clock, Deployment
-from tests.functional.test_redrive import operations_on
-
-
-@pytest.fixture
-def operations(deployment: Deployment) -> Operations:
-    return operations_on(deployment)
 
 
 def _add(request_id: str, **more: Any) -> dict[str, Any]:

@@ -10,22 +10,16 @@ import pytest
 from click.testing import CliRunner
 
 from bridge.commands import forget as command
-from bridge.forgetting.forget import Forgetting, Report
-from bridge.forgetting.person import Subject
+from bridge.operating.forget import Forgetting, Report
+from bridge.operating.operations import Operations
+from bridge.operating.person import Subject
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture.account import KaptureSimulator
-from bridge.stacks.operations import Operations
 from tests.deployment import Deployment
-from tests.functional.test_redrive import operations_on
 
 EMAIL = "Canary.Person@example.com"
 WORD = "canary"
 OTHER = "notcanary.person@example.com.au"
-
-
-@pytest.fixture
-def operations(deployment: Deployment) -> Operations:
-    return operations_on(deployment)
 
 
 def _add(request_id: str, email: str = EMAIL, **more: Any) -> dict[str, Any]:

@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
+from bridge.operating.operations import Operations, Selection
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.server import running
-from bridge.stacks.operations import Operations, Selection
 from tests.accounts import ACCOUNTS, Account, KaptureAccount, deployed
-from tests.deployment import Clock, Deployment
-from tests.functional.test_redrive import operations_on
+from tests.deployment import Clock, Deployment, operations_on
 
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
 

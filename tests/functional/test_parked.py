@@ -5,14 +5,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-import boto3
 import pytest
 
 from bridge.checks.stack import Examined, queues
-from bridge.stacks.operations import Operations, ParkedCopy, Selection
-from bridge.stacks.target import Target
-from tests.deployment import Deployment
-from tests.functional.test_redrive import operations_on
+from bridge.operating.operations import Operations, ParkedCopy, Selection
+from tests.deployment import Deployment, operations_on
 
 ALL = Selection()
 
@@ -59,15 +56,7 @@ def sampled(deployment: Deployment) -> Sampled:
 
     def operations(*finds: int) -> tuple[Operations, Servers]:
         servers = Servers(deployment.sqs, *finds)
-        target = Target(
-            session=boto3.Session(),
-            endpoint_url=None,
-            name="ticket-bridge",
-            requests_queue_url=deployment.requests,
-            dead_letter_queue_url=deployment.dead_letter_queue,
-            ledger_table="ledger",
-            helpdesks=("kapture",),
-        )
+        target = operations_on(deployment).target
         # In place of the client that the target would make.
         target.__dict__["sqs"] = servers
         return Operations(target), servers

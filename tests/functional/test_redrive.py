@@ -1,38 +1,15 @@
 """A redriven request is carried out anew, and one that has succeeded meanwhile is not."""
 
-import boto3
 import pytest
 from moto import mock_aws
 
+from bridge.operating.operations import Operations, ParkedCopy, Selection
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture.account import KaptureSimulator
-from bridge.stacks.operations import Operations, ParkedCopy, Selection
-from bridge.stacks.target import Target
-from tests.deployment import Clock, Deployment
+from tests.deployment import Clock, Deployment, operations_on
 from tests.functional.conftest import TOKEN
 
 ADD = {"operation": "add", "request_id": "order-1", "ticket": {"title": "Parcel"}}
-
-
-@pytest.fixture
-def operations(deployment: Deployment) -> Operations:
-    return operations_on(deployment)
-
-
-def operations_on(deployment: Deployment) -> Operations:
-    target = Target(
-        session=boto3.Session(),
-        endpoint_url=None,
-        name="ticket-bridge",
-        requests_queue_url=deployment.requests,
-        dead_letter_queue_url=deployment.dead_letter_queue,
-        ledger_table="ledger",
-        helpdesks=("kapture",),
-    )
-    # The functions of these tests have no configuration in AWS.
-    target.__dict__["environment"] = deployment.parts.environment
-    # The queue of these tests has one server.
-    return Operations(target, wait_s=0)
 
 
 def _redriven(operations: Operations) -> list[ParkedCopy]:

@@ -2,34 +2,16 @@
 
 import json
 
-import boto3
 import pytest
 
+from bridge.operating import words
+from bridge.operating.operations import Operations
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture.account import KaptureSimulator
-from bridge.stacks import words
-from bridge.stacks.operations import Operations
-from bridge.stacks.target import Target
 from tests.deployment import Deployment
 
 WRONG = {"request_id": "wrong", "operation": "add", "source": "shop", "ticket": {"due_date": "tomorrow"}}
 ADD = {"request_id": "order-1", "operation": "add", "ticket": {"title": "Broken kettle"}}
-
-
-@pytest.fixture
-def operations(deployment: Deployment) -> Operations:
-    return Operations(
-        Target(
-            session=boto3.Session(),
-            endpoint_url=None,
-            name="ticket-bridge",
-            requests_queue_url=deployment.requests,
-            dead_letter_queue_url=deployment.dead_letter_queue,
-            ledger_table="ledger",
-            helpdesks=("kapture",),
-        ),
-        wait_s=0,
-    )
 
 
 def test_a_wrong_message_names_each_field_wherever_it_is_looked_for(

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from bridge.cli import bridge
 from bridge.errors import BridgeError
-from bridge.stacks import removal
-from bridge.stacks.removal import Contents, Removal, Resource
+from bridge.operating import removal
+from bridge.operating.removal import Contents, Removal, Resource
 from tests.unit.test_template import TEMPLATE
 
 RESOURCES = [Resource(name, about["Type"], f"id-of-{name}") for name, about in TEMPLATE["Resources"].items()]

@@ -32,8 +32,8 @@ NEUTRAL = [path for path in MODULES + HANDLERS if "kapture" not in _place_of(pat
 
 # A room imports from rooms before it, or beside it.
 LAYER_ORDER = "errors < models < settings, intake < clients < runtime < store < work < http, parts"
-BRIDGE_ORDER = "errors, plain, progress < local < generate, simulators, learning < stacks < sending"
-BRIDGE_ORDER += " < forgetting < console < checks < commands < cli"
+BRIDGE_ORDER = "errors, plain, progress < local < generate, simulators, learning < stacks < operating"
+BRIDGE_ORDER += " < sending < console < checks < commands < cli"
 # So that a reader finds the room for a change at once.
 MOST_MODULES = 13
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bridge.stacks.operations import Operations, ParkedCopy
+    from bridge.operating.operations import Operations, ParkedCopy
     from bridge.stacks.target import Target
     from helpdesk.store.ledger import Receipt
 

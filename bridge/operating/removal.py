@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bridge.errors import BridgeError
+from bridge.operating.operations import Operations
 from bridge.stacks import deployment, queues
-from bridge.stacks.operations import Operations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from bridge.operating.words import title
 from bridge.stacks import target
-from bridge.stacks.words import title
 from helpdesk.models import Operation
 from helpdesk.store.ledger import reference_key
 from helpdesk.store.table import ConditionError
@@ -26,8 +26,8 @@ from helpdesk.store.table import ConditionError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bridge.forgetting.person import Subject
-    from bridge.stacks.operations import Operations, ParkedCopy
+    from bridge.operating.operations import Operations, ParkedCopy
+    from bridge.operating.person import Subject
     from helpdesk.store.ledger import Receipt
 
 # What is received is hidden from the functions for two minutes, and has to be back by then.
