@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import asdict
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -129,22 +130,22 @@ class StackCommand(TalkingCommand):
             return super().invoke(ctx)
 
 
-def _selecting[F: Callable[..., Any]](command: F) -> F:
-    """Adds the options that choose parked requests."""
-    for option in (
-        click.option("--all", "everything", is_flag=True, help="Whatever is parked."),
-        click.option("--request-id", help="Only this one."),
-        click.option("--source", help="Only those of this source."),
-        click.option("--code", help="Only those parked for this reason."),
-    ):
-        command = option(command)
-    return command
+def _selecting(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options that choose parked requests; the command gets them as one `selection`."""
 
+    @click.option("--code", help="Only those parked for this reason.")
+    @click.option("--source", help="Only those of this source.")
+    @click.option("--request-id", help="Only this one.")
+    @click.option("--all", "everything", is_flag=True, help="Whatever is parked.")
+    @wraps(command)
+    def selecting(
+        *, code: str | None, source: str | None, request_id: str | None, everything: bool, **more: Any
+    ) -> None:
+        if not (code or source or request_id or everything):
+            raise click.UsageError("say which: --code, --source, --request-id, or --all")
+        command(selection=Selection(code, source, request_id), **more)
 
-def _selection(code: str | None, source: str | None, request_id: str | None, everything: bool) -> Selection:
-    if not (code or source or request_id or everything):
-        raise click.UsageError("say which: --code, --source, --request-id, or --all")
-    return Selection(code, source, request_id)
+    return selecting
 
 
 @click.command(cls=StackCommand)
@@ -182,16 +183,7 @@ def parked(state_dir: Path, stack: str | None, as_json: bool) -> None:
 @_selecting
 @click.option("--dry-run", is_flag=True, help="Show what would be sent again, and send nothing.")
 @_as_json
-def redrive(
-    state_dir: Path,
-    stack: str | None,
-    code: str | None,
-    source: str | None,
-    request_id: str | None,
-    everything: bool,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
+def redrive(state_dir: Path, stack: str | None, selection: Selection, dry_run: bool, as_json: bool) -> None:
     """Send parked requests through the queue again, by the same ledger and the same budget.
 
     One parked as outcome_unknown or crashed may have made its ticket. It is sent only where its code or its
@@ -202,7 +194,6 @@ def redrive(
       bridge redrive --code expired --dry-run
       bridge redrive --request-id order-1001
     """
-    selection = _selection(code, source, request_id, everything)
     shown = _Shown(as_json)
     listing = operations_on(state_dir, stack).redrive(selection, report=shown, dry_run=dry_run)
     if listing.hidden:
@@ -221,16 +212,7 @@ def redrive(
 @_selecting
 @click.option("--why", metavar="REASON", help="Drops them. Kept for 28 days: no words of customers.")
 @_as_json
-def drop(
-    state_dir: Path,
-    stack: str | None,
-    code: str | None,
-    source: str | None,
-    request_id: str | None,
-    everything: bool,
-    why: str | None,
-    as_json: bool,
-) -> None:
+def drop(state_dir: Path, stack: str | None, selection: Selection, why: str | None, as_json: bool) -> None:
     """Show parked requests; with --why delete their copies for good.
 
     Who dropped a request, and why, is shown by `bridge trace`. Nothing else holds its text afterwards.
@@ -240,7 +222,6 @@ def drop(
       bridge drop --request-id order-1001
       bridge drop --request-id order-1001 --why "the shop has sent it again as order-1001a"
     """
-    selection = _selection(code, source, request_id, everything)
     shown = _Shown(as_json)
     listing = operations_on(state_dir, stack).drop(selection, why or "", report=shown, dry_run=not why)
     if listing.hidden:

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from bridge.learning.facts import in_words
-from bridge.learning.run import Given, UnknownError, fate_of_text
+from bridge.learning.run import Given, Questions, UnknownError, fate_of_text
 from helpdesk.clients.kapture.client import Kapture, kapture_keys_in
 from helpdesk.clients.secrets import Secret
 from helpdesk.errors import RejectedError, UnauthorizedError
@@ -72,8 +72,8 @@ def operation_of(_: str, path: str) -> str:
     return next((name for part, name in _PATHS.items() if part in path), path)
 
 
-class KaptureQuestions:
-    """The questions to one account, with the secret's text and the settings as its stack has them."""
+class KaptureQuestions(Questions["KaptureSettings"]):
+    """The questions to a Kapture account."""
 
     names = frozenset(_KNOWN.split())
     words = _WORDS
@@ -81,21 +81,15 @@ class KaptureQuestions:
     def __init__(
         self, run: Run, settings: KaptureSettings, secret: str, trial: TrialTicket, *, rate: bool
     ) -> None:
-        self._run = run
-        self._settings = settings
-        self._secret = secret
-        self._trial = trial
-        self._rate = rate
+        super().__init__(run, settings, secret, trial, rate=rate)
         self._form: str = settings.bodies
         self._other = next(form for form in FORMS if form != self._form)
         self._refused: dict[tuple[str, str], Answer] = {}
-        self._made_at = 0.0
-        self._shown: dict[str, Ticket] = {}
         self._listed: list[Ticket] = []
         self._day = _EMPTY_DAY
 
     def points(self) -> Iterator[tuple[str, Callable[[], str]]]:
-        """In the order in which they need each other."""
+        """In their order."""
         yield "keys", self._keys
         yield "bodies of an add", self._add
         yield "shown after", self._show
@@ -242,9 +236,6 @@ class KaptureQuestions:
         minutes = round((off_s + offset.total_seconds()) / _QUARTER_S) * _QUARTER_S // 60
         self._run.facts["zone.utc_offset_minutes"] = minutes
         return f"times are printed at UTC{minutes / 60:+g} h"
-
-    def _marker(self) -> str:
-        return self._run.markers(self._trial, {way: ticket.raw for way, ticket in self._shown.items()})
 
     def _escaping(self) -> str:
         fates = {

@@ -6,7 +6,7 @@ import html
 import time
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from bridge.learning.facts import Evidence, Point
 from bridge.learning.recorder import EndedError, EnoughError, shape
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from bridge.learning.recorder import Exchange, Recorder
     from bridge.learning.trial_ticket import TrialTicket
+    from helpdesk.models import Ticket
 
 # How long after its add a ticket is read, in seconds: the time that is found is at most twice the true one.
 READ_AFTER_S = (0, 1, 2, 4, 8, 15, 30, 60, 120, 240, 480)
@@ -86,15 +87,29 @@ class Answer:
         return (self.last.status, self.last.reply) == (other.last.status, other.last.reply)
 
 
-class Questions(Protocol):
-    """What is asked of one kind of helpdesk."""
+class Questions[S]:
+    """What is asked of one account, with the secret's text and the settings as its stack has them."""
 
     # What may stand in the file as it is: names and words of the vendor's own pages.
     names: Collection[str]
     words: Collection[str]
 
+    def __init__(self, run: Run, settings: S, secret: str, trial: TrialTicket, *, rate: bool) -> None:
+        self._run = run
+        self._settings = settings
+        self._secret = secret
+        self._trial = trial
+        self._rate = rate
+        self._made_at = 0.0
+        # The test ticket as each way of reading has shown it.
+        self._shown: dict[str, Ticket] = {}
+
     def points(self) -> Iterator[tuple[str, Callable[[], str]]]:
-        """Each point in its order: a name, and what finds it out and says it in a line."""
+        """Each point in the order in which they need each other: a name, and what finds it out."""
+        raise NotImplementedError
+
+    def _marker(self) -> str:
+        return self._run.markers(self._trial, {way: ticket.raw for way, ticket in self._shown.items()})
 
 
 class Run:
@@ -119,7 +134,7 @@ class Run:
         self._report = report
         self._evidence: list[tuple[Exchange, str]] = []
 
-    def make(self, questions: Questions) -> None:
+    def make(self, questions: Questions[Any]) -> None:
         """Every point in its order."""
         for name, find_out in questions.points():
             self._evidence = []
@@ -245,7 +260,7 @@ class Run:
         return f"{len(self.recorder.exchanges)} calls: {stated or 'no header speaks of a rate'}"
 
 
-def _evidence(exchange: Exchange, read_as: str, questions: Questions) -> Evidence:
+def _evidence(exchange: Exchange, read_as: str, questions: Questions[Any]) -> Evidence:
     def shaped(content: Any) -> str:
         return shape(content, questions.names, questions.words)
 

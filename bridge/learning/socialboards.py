@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bridge.learning.run import Given, Once, UnknownError, fate_of_text
+from bridge.learning.run import Given, Once, Questions, UnknownError, fate_of_text
 from helpdesk.clients.secrets import MintedToken, Secret, refresh_credentials_in
 from helpdesk.clients.socialboards.client import Minter, Socialboards
 from helpdesk.errors import UnauthorizedError
@@ -45,8 +45,8 @@ def operation_of(method: str, path: str) -> str:
     return f"{method} {re.sub(r'[0-9]+', '{ticket_id}', path.partition('?')[0])}"
 
 
-class SocialboardsQuestions:
-    """The questions to one account, with the secret's text and the settings as its stack has them."""
+class SocialboardsQuestions(Questions["SocialboardsSettings"]):
+    """The questions to a Socialboards account."""
 
     names = frozenset(_KNOWN.split())
     words = _WORDS
@@ -54,18 +54,12 @@ class SocialboardsQuestions:
     def __init__(
         self, run: Run, settings: SocialboardsSettings, secret: str, trial: TrialTicket, *, rate: bool
     ) -> None:
-        self._run = run
-        self._settings = settings
-        self._secret = secret
-        self._trial = trial
-        self._rate = rate
+        super().__init__(run, settings, secret, trial, rate=rate)
         # One for the run: each token that is minted may end the one before.
         self._client = self._client_with(secret)
-        self._made_at = 0.0
-        self._shown: dict[str, Ticket] = {}
 
     def points(self) -> Iterator[tuple[str, Callable[[], str]]]:
-        """In the order in which they need each other."""
+        """In their order."""
         yield "token", self._token
         yield "add", self._add
         yield "shown after", self._show
@@ -134,9 +128,6 @@ class SocialboardsQuestions:
 
         self._shown = self._run.until_shown({"get": got, "pull": listed}, self._made_at)
         return self._run.shown_in_words()
-
-    def _marker(self) -> str:
-        return self._run.markers(self._trial, {way: ticket.raw for way, ticket in self._shown.items()})
 
     def _escaping(self) -> str:
         raws = [ticket.raw for ticket in self._shown.values()]

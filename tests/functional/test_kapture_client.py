@@ -243,6 +243,16 @@ def test_a_priority_goes_where_the_account_takes_it(server: ScriptedServer) -> N
     assert server.calls[0].json == [{"title": "x", "urgency": "2"}]
 
 
+def test_a_priority_never_takes_the_place_of_a_field_that_we_send(server: ScriptedServer) -> None:
+    server.replies += [Reply(body=ADDED), Reply(body=ADDED)]
+    kapture = client(server.url, priority_field="title")
+
+    kapture.add(NewTicket(title="x", priority="2"), soon())
+    kapture.add(NewTicket(title="x"), soon())
+
+    assert [call.json for call in server.calls] == [[{"title": "x"}]] * 2
+
+
 def test_a_get_of_three_tickets_is_one_call_with_an_object(server: ScriptedServer) -> None:
     server.replies.append(Reply(body=[task("3"), task("1"), task("2")]))
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from bridge.operating import words
 from bridge.operating.operations import Operations
@@ -146,3 +147,22 @@ def test_a_search_says_what_follows_it(seen: bool, then: str) -> None:
     line = {"operation": "add", "settled": "waiting", "searched": True, "settle_after_s": 900.0}
 
     assert words.searched(line, "kapture", markers_seen=seen) == f"Searched: not there yet; {then}"
+
+
+def test_a_receipt_that_cannot_be_written_hides_no_other(deployment: Deployment) -> None:
+    refusals = iter([True])
+
+    def refuses(**_: object) -> None:
+        if next(refusals, False):
+            raise EndpointConnectionError(endpoint_url="https://aws.invalid")
+
+    events = deployment.parts.clients.dynamodb.meta.events
+    events.register("before-call.dynamodb.PutItem", refuses)
+    for name in ("first", "second"):
+        deployment.send({**WRONG, "request_id": name})
+    deployment.consume()
+    events.unregister("before-call.dynamodb.PutItem", refuses)
+
+    states = {deployment.call("GET", f"/requests/{name}").body.get("state") for name in ("first", "second")}
+    assert states == {None, "rejected"}
+    assert len(deployment.outcomes()) == 2

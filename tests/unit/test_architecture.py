@@ -12,7 +12,7 @@ PAGE = (ROOT / "docs/architecture.md").read_text()
 FILES = sorted(set(re.findall(r"`([\w*/.-]+\.(?:py|md|yaml))`", PAGE)))
 # The tools that work on a stack have one kind of item of their own.
 CODE = "\n".join(
-    path.read_text() for path in sorted([*LAYER.rglob("*.py"), *ROOT.glob("bridge/stacks/*.py")])
+    path.read_text() for path in sorted([*LAYER.rglob("*.py"), *ROOT.glob("bridge/operating/*.py")])
 )
 
 
