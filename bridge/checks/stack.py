@@ -15,6 +15,7 @@ from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has 
 
 from bridge.generate import sources
 from bridge.local import folder
+from bridge.local.helpdesks import HELPDESKS
 from bridge.operating.words import PAUSED, Outage, near_time, outage_in
 from bridge.stacks import deployment
 from bridge.stacks.alarms import Alarm, alarms
@@ -458,11 +459,10 @@ def _put_secret(stack: Examined, helpdesk: str, secret: str = "") -> str:
     settings = stack.settings
     configured = settings.kapture if helpdesk == "kapture" else settings.socialboards
     arn = configured.secret_arn if configured else "ARN"
-    text = secret or _SECRETS[helpdesk]
+    text = secret or next(desk.secret_shape for desk in HELPDESKS if desk.name == helpdesk)
     return stack.target.aws(f"secretsmanager put-secret-value --secret-id {arn} --secret-string '{text}'")
 
 
-_SECRETS = {"kapture": '{"token": "..."}', "socialboards": '{"refresh_token": "...", "client_id": "..."}'}
 _OF_THE_SECRET = {"token_refused", "login_page", "secret_malformed"}
 _REMEDIES = {
     "api_key_refused": "the key of output ApiKeyId belongs to no usage plan of this API: bridge deploy",

@@ -247,11 +247,10 @@ def next_steps(
     served = {*(running or {}).get("Helpdesks", "").split(",")}
     for desk in HELPDESKS:
         if desk.name in {*outputs["Helpdesks"].split(",")} - served:
-            keys = ", ".join(f'"{key}": "..."' for key in desk.credentials)
             yield f"{desk.title}'s access:"
             yield (
                 f"  aws secretsmanager put-secret-value {options}"
-                f" --secret-id {outputs[desk.secret_output]} --secret-string '{{{keys}}}'"
+                f" --secret-id {outputs[desk.secret_output]} --secret-string '{desk.secret_shape}'"
             )
     if planned.is_new:
         yield "the API's key:"

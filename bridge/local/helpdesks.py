@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,11 @@ class LocalHelpdesk:
     def url_key(self) -> str:
         """Its address in stack.json."""
         return f"{self.name}_url"
+
+    @property
+    def secret_shape(self) -> str:
+        """What a person puts into its secret, with dots for the values."""
+        return json.dumps(dict.fromkeys(self.credentials, "..."))
 
     def arguments(self, wish: Wish) -> list[str]:
         """The simulator's options for its credentials and its manner."""

@@ -25,17 +25,14 @@ _MOST_DOUBTS = 500
 # What one costs that stays, and how it is deleted by hand.
 _KEPT = {
     "AWS::SQS::Queue": (
-        "queue",
         "costs nothing; each message expires 14 days after it came",
         "aws sqs delete-queue --queue-url",
     ),
     "AWS::DynamoDB::Table": (
-        "table",
         "costs its storage and its backups, some cents for each GB and month",
         "aws dynamodb delete-table --table-name",
     ),
     "AWS::SecretsManager::Secret": (
-        "secret",
         "costs $0.40 a month",
         "aws secretsmanager delete-secret --secret-id",
     ),
@@ -97,8 +94,8 @@ class Removal:
         yield f"goes     {_counted(self.goes)}"
         yield "         With them go the API's address and key, the subscriptions to outcomes, and the logs."
         for resource in self.stays:
-            noun, cost, command = _KEPT[resource.type]
-            yield f"stays    {resource.name} ({noun}): {cost}"
+            cost, command = _KEPT[resource.type]
+            yield f"stays    {resource.name} ({deployment.kind_of(resource.type)}): {cost}"
             yield f"           {command} {resource.id} {options}"
         yield f"stays    secrets of forms that you have made ({self.stack}/forms/...): $0.40 a month each"
 

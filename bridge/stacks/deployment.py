@@ -96,7 +96,7 @@ class Plan:
         for change in self.changes:
             if change.overwrites or change.action in ("remove", "replace", "may replace"):
                 verb = "overwritten" if change.overwrites else _VERBS[change.action]
-                yield f"{verb:10}  {change.name} ({_kind(change.type)}){_fate(change)}"
+                yield f"{verb:10}  {change.name} ({kind_of(change.type)}){_fate(change)}"
         for name, (before, after) in self.parameters.items():
             if not (self.is_new or before is None):
                 yield f"setting     {name}: {before or '(empty)'} -> {after or '(empty)'}"
@@ -118,7 +118,9 @@ class Plan:
             if self.is_new and others:
                 yield _counted(others)
             else:
-                yield from (f"{_VERBS[action]:10}  {change.name} ({_kind(change.type)})" for change in others)
+                yield from (
+                    f"{_VERBS[action]:10}  {change.name} ({kind_of(change.type)})" for change in others
+                )
 
 
 _VERBS = {
@@ -354,7 +356,8 @@ def _fate(change: Change) -> str:
     return ": it is deleted, with what it holds" if change.precious else ""
 
 
-def _kind(type_: str) -> str:
+def kind_of(type_: str) -> str:
+    """A type of CloudFormation as people say it."""
     return _PRECIOUS.get(type_, type_.rpartition("::")[2].lower())
 
 
@@ -365,5 +368,5 @@ def _property(name: str) -> str:
 def _counted(changes: Sequence[Change]) -> str:
     kinds: dict[str, int] = {}
     for change in changes:
-        kinds[_kind(change.type)] = kinds.get(_kind(change.type), 0) + 1
+        kinds[kind_of(change.type)] = kinds.get(kind_of(change.type), 0) + 1
     return f"{'new':10}  " + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
