@@ -29,12 +29,8 @@ from helpdesk.errors import HelpdeskError, RejectedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_HERE = Path(__file__).parent
-_PAGE = {
-    "": ("page.html", "text/html"),
-    "page.css": ("page.css", "text/css"),
-    "page.js": ("page.js", "text/javascript"),
-}
+_PAGE = Path(__file__).parent / "page"
+_KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 # Less than the page waits.
 _PATIENCE_S = 10.0
 
@@ -79,7 +75,8 @@ class Server:
         """The application, below the guard's key."""
         app = web.Application(middlewares=[self._guard.middleware()])
         below = f"/{self._guard.key}"
-        app.add_routes([web.get(f"{below}/{name}", self._file) for name in _PAGE])
+        names = ["", *(file.name for file in _PAGE.iterdir())]
+        app.add_routes([web.get(f"{below}/{name}", self._file) for name in names])
         app.add_routes(
             [
                 web.get(f"{below}/api/now", self._now),
@@ -99,9 +96,9 @@ class Server:
         return app
 
     async def _file(self, request: web.Request) -> web.Response:
-        name, kind = _PAGE[request.path.rpartition("/")[2]]
-        text = (_HERE / name).read_text().replace("{{token}}", self._guard.token)
-        return web.Response(text=text, content_type=kind, charset="utf-8")
+        file = _PAGE / (request.path.rpartition("/")[2] or "page.html")
+        text = file.read_text().replace("{{token}}", self._guard.token)
+        return web.Response(text=text, content_type=_KINDS[file.suffix], charset="utf-8")
 
     async def _now(self, _: web.Request) -> web.Response:
         # Several pages, or one that does not wait, read a slow stack once.

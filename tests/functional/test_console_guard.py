@@ -40,7 +40,7 @@ def test_the_page_is_served_below_the_key_and_may_load_nothing_from_elsewhere(ur
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
     assert "unsafe" not in answer.headers["Content-Security-Policy"]
     assert answer.headers["Referrer-Policy"] == "no-referrer"
-    for name in ("page.css", "page.js"):
+    for name in ("page.css", "main.js"):
         assert requests.get(url + name, timeout=10).status_code == 200
 
 
@@ -51,7 +51,7 @@ def test_another_host_name_that_points_to_loopback_is_refused(url: str) -> None:
     assert "Content-Security-Policy" in answer.headers
 
 
-@pytest.mark.parametrize("path", ["", "api/now", "page.js"])
+@pytest.mark.parametrize("path", ["", "api/now", "main.js"])
 def test_nothing_is_shown_without_the_key(url: str, guard: Guard, path: str) -> None:
     assert requests.get(url.replace(guard.key, "guessed") + path, timeout=10).status_code == 404
     assert requests.get(url.replace(f"{guard.key}/", path), timeout=10).status_code == 404

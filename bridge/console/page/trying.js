@@ -1,0 +1,102 @@
+// Sends a request or a form’s submission by hand.
+
+import { ask } from "./asking.js";
+import { $, acting, make, mark, tell } from "./elements.js";
+import { look } from "./looking.js";
+
+const tryForm = $("try");
+let forms = [];
+
+function chooseOperation() {
+  const chosen = tryForm.operation.value;
+  for (const name of ["add", "update", "get", "form"]) {
+    for (const one of tryForm.querySelectorAll(`.for-${name}`)) one.hidden = name !== chosen;
+  }
+  for (const one of tryForm.querySelectorAll(".for-request")) one.hidden = chosen === "form";
+}
+
+function requestOf(fields) {
+  const text = (name) => fields[name].value.trim() || undefined;
+  const operation = fields.operation.value;
+  const body = { operation, helpdesk: fields.helpdesk.value, request_id: text("request_id") };
+  if (operation === "add") {
+    body.ticket = { title: text("title") ?? "", details: text("details") };
+    if (text("email")) body.ticket.requester = { email: text("email") };
+  } else if (operation === "update") {
+    body.ticket_id = text("ticket_id");
+    body.changes = { sub_status: text("sub_status"), comment: text("comment") };
+  } else {
+    body.ticket_ids = text("ticket_ids") ?? [];
+  }
+  return body;
+}
+
+function showProblems(failure) {
+  const unplaced = [];
+  for (const { field, problem } of failure?.errors ?? []) {
+    const label = tryForm.querySelector(`[data-field="${CSS.escape(field)}"]`);
+    if (!label || label.hidden) { unplaced.push(`${field} ${problem}`); continue; }
+    label.classList.add("wrong");
+    const control = label.querySelector("input, textarea");
+    control.setAttribute("aria-invalid", "true");
+    label.append(make("span", { className: "problem" }, problem));
+  }
+  tryForm.querySelector(".wrong input, .wrong textarea")?.focus();
+  return [failure.message, ...unplaced].join("; ");
+}
+
+function clearProblems() {
+  for (const label of tryForm.querySelectorAll(".wrong")) {
+    label.classList.remove("wrong");
+    label.querySelector("input, textarea").removeAttribute("aria-invalid");
+    label.querySelector(".problem").remove();
+  }
+}
+
+tryForm.addEventListener("change", (event) => {
+  if (event.target.name === "operation") {
+    chooseOperation();
+    clearProblems();
+    tell($("try-answer"), "");
+  }
+  if (event.target.name === "form") fillSubmission();
+});
+tryForm.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const answer = $("try-answer"), button = tryForm.querySelector("button.main");
+  clearProblems();
+  if (!document.body.classList.contains("local") && !tryForm.real.checked) {
+    mark(answer, "bad");
+    tell(answer, "Say first that it may be real.");
+    tryForm.real.focus();
+    return;
+  }
+  await acting(button, async () => {
+    try {
+      const isForm = tryForm.operation.value === "form";
+      const told = isForm ? await ask("submissions", { form: tryForm.form.value, body: tryForm.submission.value })
+        : await ask("requests", requestOf(tryForm));
+      mark(answer, "");
+      tell(answer, told.words);
+      if (isForm) offerForms((await ask("choices")).forms);
+    } catch (failure) {
+      mark(answer, "bad");
+      tell(answer, showProblems(failure));
+    }
+  });
+  await look();
+});
+
+function fillSubmission() {
+  tryForm.submission.value = forms.find((one) => one.form === tryForm.form.value)?.body ?? "";
+}
+
+export function offerForms(offered) {
+  const before = tryForm.form.value;
+  forms = offered;
+  tryForm.form.replaceChildren(...forms.map((one) => new Option(one.form, one.form)));
+  if (before) tryForm.form.value = before;
+  fillSubmission();
+}
+
+chooseOperation();
