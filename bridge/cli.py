@@ -447,7 +447,7 @@ def _filled(sample: Sample, ticket_id: str | None) -> Sample:
 
 
 def _environment(running: Stack) -> dict[str, str]:
-    named = {name.upper(): value for name, value in asdict(running).items() if isinstance(value, str)}
+    named = {name.upper(): value for name, value in running.as_json().items() if isinstance(value, str)}
     named["AWS_ENDPOINT_URL"] = named.pop("ENDPOINT_URL")
     # Most SDKs read the first, and boto3 the second.
     named["AWS_REGION"] = named["AWS_DEFAULT_REGION"] = named.pop("REGION")
@@ -456,7 +456,7 @@ def _environment(running: Stack) -> dict[str, str]:
 
 def _describe(state: StateFolder, running: Stack, *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(asdict(running)))
+        click.echo(json.dumps(running.as_json()))
         return
     here = target.local(running, state.root)
     if running.console_url:

@@ -2,21 +2,18 @@
 
 from typing import Any
 
-from helpdesk.clients.kapture import callback as kapture
-from helpdesk.clients.socialboards import callback as socialboards
-from helpdesk.http.callbacks import Callbacks, Reading, Sender
+from helpdesk.clients.registered import module_of
+from helpdesk.http.callbacks import Callbacks, Sender
 from helpdesk.parts import Parts
 from helpdesk.runtime.invocation import LambdaContext, api_deadline, entry
 from helpdesk.settings import load_callback_settings
 from helpdesk.work.changes import ChangePublisher
 
-READINGS: dict[str, Reading] = {"kapture": kapture, "socialboards": socialboards}
-
 
 def callbacks(parts: Parts) -> Callbacks:
     """What takes the helpdesks' callbacks."""
     secret_ids = load_callback_settings(parts.settings.helpdesks, parts.environment)
-    senders = {name: Sender(READINGS[name], secret_id) for name, secret_id in secret_ids.items()}
+    senders = {name: Sender(module_of(name, "callback"), secret_id) for name, secret_id in secret_ids.items()}
     return Callbacks(parts, parts.helpdesks, ChangePublisher(parts, parts.table), senders)
 
 

@@ -15,6 +15,7 @@ from bridge.simulators.kapture.account import KaptureSimulator
 from bridge.simulators.server import HelpdeskSimulator
 from bridge.simulators.socialboards.account import SocialboardsSimulator
 from helpdesk.clients.markers import without_markers
+from helpdesk.clients.registered import settings_of
 from tests.deployment import Clock, Deployment
 from tests.profiles import PROFILES, Profile
 
@@ -32,7 +33,7 @@ class Seen:
 
 
 class Account(ABC):
-    """One simulated account, and how it is spoken of; a third helpdesk joins as one more of these."""
+    """One simulated account, and how it is spoken of; a helpdesk joins as one more subclass of this."""
 
     name: ClassVar[str]
     # The simulator's names of the calls that add, update without a comment, write a comment, and read one.
@@ -59,15 +60,26 @@ class Account(ABC):
     bad_ticket_fields: ClassVar[set[str]]
     bad_changes: ClassVar[Mapping[str, Any]]
     bad_changes_fields: ClassVar[set[str]]
-    marker_variable: ClassVar[str]
+    # What a ticket and an update take in `extra`, with the text "canary-extra" in it; refused by default.
+    extra: ClassVar[tuple[dict[str, Any], dict[str, Any]]] = ({"unknown": "canary-extra"},) * 2
     # How long it takes until a new ticket shows, or counts as absent; 0 where a test sets it itself.
     settles_after_s: float = 0
 
     simulator: HelpdeskSimulator[Any]
 
     @abstractmethod
+    def __init__(self, clock: Clock) -> None:
+        """A simulator with that clock."""
+
+    @property
+    def marker_variable(self) -> str:
+        """The variable that names the field of its markers."""
+        return str(settings_of(self.name).model_fields["marker_field"].alias)
+
     def variables(self, url: str, secret_arn: str) -> dict[str, str]:
         """The functions' variables that make them use this account."""
+        name = self.name.upper()
+        return {f"{name}_URL": url, f"{name}_SECRET_ARN": secret_arn}
 
     @abstractmethod
     def credentials(self) -> str:
@@ -133,13 +145,10 @@ class KaptureAccount(Account):
     bad_ticket_fields: ClassVar = {"ticket.extra.title", "ticket.extra.ticket_details"}
     bad_changes: ClassVar = {"comment": "c", "assignee": "somebody"}
     bad_changes_fields: ClassVar = {"changes.sub_status", "changes.assignee"}
-    marker_variable = "MARKER_FIELD"
+    extra = ({"canary_block": {"a": "canary-extra"}}, {"canary_block": {"a": "canary-extra"}})
 
     def __init__(self, clock: Clock) -> None:
         self.simulator: KaptureSimulator = KaptureSimulator(token="first-token", clock=clock)
-
-    def variables(self, url: str, secret_arn: str) -> dict[str, str]:
-        return {"KAPTURE_URL": url, "KAPTURE_SECRET_ARN": secret_arn}
 
     def credentials(self) -> str:
         return json.dumps({"token": self.simulator.token})
@@ -241,15 +250,12 @@ class SocialboardsAccount(Account):
     }
     bad_changes: ClassVar = {"disposition": "d", "callback_at": "2030-01-01T09:00:00Z", "extra": {"tag": "x"}}
     bad_changes_fields: ClassVar = {"changes.disposition", "changes.callback_at", "changes.extra.tag"}
-    marker_variable = "SOCIALBOARDS_MARKER_FIELD"
+    extra = ({"source_name": "canary-extra"}, {"tags": ["canary-extra"]})
 
     def __init__(self, clock: Clock) -> None:
         self.simulator: SocialboardsSimulator = SocialboardsSimulator(
             token="first-refresh-token", client_id="client-of-the-tests", clock=clock
         )
-
-    def variables(self, url: str, secret_arn: str) -> dict[str, str]:
-        return {"SOCIALBOARDS_URL": url, "SOCIALBOARDS_SECRET_ARN": secret_arn}
 
     def credentials(self) -> str:
         return json.dumps({"refresh_token": self.simulator.token, "client_id": self.simulator.client_id})
@@ -295,7 +301,8 @@ class SocialboardsAccount(Account):
         }
 
 
-ACCOUNTS: tuple[type[KaptureAccount] | type[SocialboardsAccount], ...] = (KaptureAccount, SocialboardsAccount)
+# Each class that stands directly below `Account`, in the order of this file.
+ACCOUNTS: tuple[type[Account], ...] = tuple(Account.__subclasses__())
 
 
 def at(*accounts: type[Account]) -> pytest.MarkDecorator:

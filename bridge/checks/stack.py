@@ -287,8 +287,8 @@ def reading(stack: Examined) -> Iterator[Finding]:
 def load(stack: Examined) -> Iterator[Finding]:
     """Concurrency and latency against the budgets."""
     settings = stack.settings
-    for name, helpdesk in {"kapture": settings.kapture, "socialboards": settings.socialboards}.items():
-        if not helpdesk or not helpdesk.budget:
+    for name, helpdesk in settings.accounts.items():
+        if not helpdesk.budget:
             continue
         call_s = stack.call_s(name)
         batches = helpdesk.budget / helpdesk.budget_period_s * call_s / _BATCH
@@ -456,9 +456,7 @@ def _outage(stack: Examined, helpdesk: str) -> Outage | None:
 
 
 def _put_secret(stack: Examined, helpdesk: str, secret: str = "") -> str:
-    settings = stack.settings
-    configured = settings.kapture if helpdesk == "kapture" else settings.socialboards
-    arn = configured.secret_arn if configured else "ARN"
+    arn = stack.settings.accounts[helpdesk].secret_arn
     text = secret or next(desk.secret_shape for desk in HELPDESKS if desk.name == helpdesk)
     return stack.target.aws(f"secretsmanager put-secret-value --secret-id {arn} --secret-string '{text}'")
 

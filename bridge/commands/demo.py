@@ -226,7 +226,8 @@ def tickets_table(stack: Stack) -> Table:
         counts.append(f"{desk.title} {len(tickets)}")
         for ticket in tickets:
             comments = "; ".join(" ".join(comment.split()) for comment in ticket["comments"])
-            table.add_row(desk.name, str(ticket["ticket_id"]), ticket["title"], *desk.shown(ticket), comments)
+            about = [str(ticket[key] or "") for key in ("ticket_id", "title", "email", "state")]
+            table.add_row(desk.name, *about, comments)
     table.title = f"Tickets that the simulators hold: {', '.join(counts)}"
     return table
 

@@ -16,14 +16,24 @@ from bridge.errors import BridgeError
 from bridge.generate import user_folder
 from bridge.local import folder
 from bridge.local.folder import NAME, Config
+from bridge.local.helpdesks import HELPDESKS
 from bridge.plain import plain_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _STACK = Config().stage(folder.LOCAL)[1].stack
 _FIRST_STAGE = "prod"
-_ADDRESS = f"https://{folder_checks.PLACEHOLDER}.kapturecrm.com"
+_DEFAULT = HELPDESKS[0].name
+# Those whose accounts have addresses of their own, with what stands for an address that nobody has named.
+_ADDRESSES = {desk: f"https://{folder_checks.PLACEHOLDER}.{desk.domain}" for desk in HELPDESKS if desk.domain}
+
+
+def _address_options[F: Callable[..., None]](command: F) -> F:
+    for desk in _ADDRESSES:
+        about = f"Address of your {desk.title} account."
+        command = click.option(f"--{desk.name}-url", metavar="URL", help=about)(command)
+    return command
 
 
 @click.command()
@@ -35,7 +45,7 @@ _ADDRESS = f"https://{folder_checks.PLACEHOLDER}.kapturecrm.com"
     type=HELPDESK,
     help="Which is served; may be said twice, the default first.",
 )
-@click.option("--kapture-url", metavar="URL", help="Address of your Kapture account.")
+@_address_options
 @click.option(
     "--form", "forms", multiple=True, metavar="NAME", help="A form to begin with, or none; may be repeated."
 )
@@ -45,11 +55,11 @@ _ADDRESS = f"https://{folder_checks.PLACEHOLDER}.kapturecrm.com"
 def init(
     directory: Path,
     helpdesks: Sequence[str],
-    kapture_url: str | None,
     forms: Sequence[str],
     stack: str,
     region: str | None,
     yes: bool,
+    **addresses: str | None,
 ) -> None:
     """Make a folder of your own: settings, forms with samples, a schedule, a check for CI.
 
@@ -63,17 +73,20 @@ def init(
     if (directory / NAME).exists():
         raise BridgeError(f"{directory / NAME} is there already")
     if not helpdesks:
-        answer = "kapture" if yes else _ask("Helpdesks (kapture, socialboards, or both)", "kapture")
-        helpdesks = _names(answer)
+        offer = ", ".join(desk.name for desk in HELPDESKS)
+        helpdesks = _names(_DEFAULT if yes else _ask(f"Helpdesks ({offer}, or several)", _DEFAULT))
     parameters = {"Helpdesks": ",".join(helpdesks)}
-    if "kapture" in helpdesks:
-        url = kapture_url or (_ADDRESS if yes else _ask("Address of your Kapture account", _ADDRESS))
-        parameters["KaptureUrl"] = url.rstrip("/")
+    for desk, usual in _ADDRESSES.items():
+        if desk.name in helpdesks:
+            question = f"Address of your {desk.title} account"
+            url = addresses[desk.url_key] or (usual if yes else _ask(question, usual))
+            parameters[desk.url_parameter] = url.rstrip("/")
     if not forms:
         offer = ", ".join(user_folder.forms())
         forms = _names("contact" if yes else _ask(f"Forms to begin with ({offer}; or none)", "contact"))
     forms = [name for name in forms if name != "none"]
-    said = {name: value for name, value in parameters.items() if value != _ADDRESS}
+    unnamed = [name for name, value in parameters.items() if folder_checks.PLACEHOLDER in value]
+    said = {name: value for name, value in parameters.items() if name not in unnamed}
     if wrong := folder_checks.wrong_parameters(said):
         raise BridgeError("\n".join(wrong))
     files = user_folder.write(
@@ -81,8 +94,8 @@ def init(
     )
     for file in files:
         click.echo(file)
-    if parameters.get("KaptureUrl") == _ADDRESS:
-        click.echo(f"Put the address of your account into {NAME}: KaptureUrl.", err=True)
+    for name in unnamed:
+        click.echo(f"Put the address of your account into {NAME}: {name}.", err=True)
     here = "" if directory == Path() else f"cd {shlex.quote(str(directory))} && "
     click.echo(f"Next: {here}bridge check && bridge up")
 

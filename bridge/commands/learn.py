@@ -15,7 +15,7 @@ from bridge.commands.operate import HELPDESK, StackCommand, allow_endpoint, with
 from bridge.errors import BridgeError
 from bridge.generate import sources
 from bridge.learning import facts
-from bridge.learning.learner import Account, Bounds, learn
+from bridge.learning.learner import LEARNERS, Account, Bounds, learn
 from bridge.learning.trial_ticket import TrialTicket
 from bridge.local import folder
 from bridge.plain import plain
@@ -172,15 +172,17 @@ def _served(stack: Examined, helpdesk: str | None) -> Sequence[str]:
         raise BridgeError(f"The stack's settings cannot be read: {error}") from error
     if helpdesk and helpdesk not in served:
         raise click.UsageError(f"{helpdesk} is not served here: {', '.join(served)}")
-    return (helpdesk,) if helpdesk else served
+    names = (helpdesk,) if helpdesk else served
+    for name in names:
+        if name not in LEARNERS:
+            click.echo(f"{name} cannot be learnt: set its parameters yourself", err=True)
+    return [name for name in names if name in LEARNERS]
 
 
 def _account(stack: Examined, helpdesk: Any) -> Account:
     """The account as the stack has it. Raises what botocore raises."""
     settings = stack.settings
-    configured = {"kapture": settings.kapture, "socialboards": settings.socialboards}[helpdesk]
-    if configured is None:
-        raise BridgeError(f"{helpdesk} has no settings")
+    configured = settings.accounts[helpdesk]
     secret = stack.client("secretsmanager").get_secret_value(SecretId=configured.secret_arn)["SecretString"]
     formation = stack.client("cloudformation")
     return Account(

@@ -21,9 +21,9 @@ from pydantic import (
 )
 
 from bridge.errors import BridgeError
+from helpdesk.clients.settings import Zone  # noqa: TC001 - pydantic reads it when the class is made
 from helpdesk.errors import RejectedError
 from helpdesk.intake.requests import Defaults, read_request
-from helpdesk.settings import Zone  # noqa: TC001 - pydantic reads it when the class is made
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from bridge.learning.run import Answer, Run
     from bridge.learning.trial_ticket import TrialTicket
+    from helpdesk.clients.kapture.settings import KaptureSettings
     from helpdesk.models import Ticket
-    from helpdesk.settings import KaptureSettings
 
 OPERATIONS = ("add", "update", "get", "pull")
 FORMS = ("list", "object")

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bridge.learning.facts import Point
+    from helpdesk.clients.settings import HelpdeskSettings
     from helpdesk.models import HelpdeskName
-    from helpdesk.settings import KaptureSettings, SocialboardsSettings
 
-_KINDS: Mapping[str, Any] = {
+# A helpdesk without an entry cannot be learnt: its parameters are set by hand.
+LEARNERS: Mapping[str, Any] = {
     "kapture": (kapture.KaptureQuestions, kapture),
     "socialboards": (socialboards.SocialboardsQuestions, socialboards),
 }
@@ -33,7 +34,7 @@ class Account:
     """A helpdesk as a stack has it. `parameters` are the values with which the stack runs."""
 
     helpdesk: HelpdeskName
-    settings: KaptureSettings | SocialboardsSettings
+    settings: HelpdeskSettings
     secret: str
     parameters: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, str] = field(default_factory=dict)
@@ -56,7 +57,7 @@ class Bounds:
 
     def most_calls(self, helpdesk: str) -> int:
         """The run makes no more calls than these."""
-        return int(_KINDS[helpdesk][1].MOST_CALLS) + (RATE_CALLS if self.rate else 0)
+        return int(LEARNERS[helpdesk][1].MOST_CALLS) + (RATE_CALLS if self.rate else 0)
 
 
 def learn(
@@ -68,7 +69,7 @@ def learn(
     sleep: Callable[[float], None] = time.sleep,
 ) -> Learnt:
     """One run. `report` gets each point as it ends."""
-    questions, kind = _KINDS[account.helpdesk]
+    questions, kind = LEARNERS[account.helpdesk]
     recorder = Recorder(
         account.settings.url,
         operation_of=kind.operation_of,

@@ -46,7 +46,7 @@ def follow(
 
     A value that is the default, and that the stack runs with, needs no saying.
     """
-    proposed = {"kapture": _kapture, "socialboards": _socialboards}[helpdesk](facts, running)
+    proposed = _kapture(facts, running) if helpdesk == "kapture" else _usual(helpdesk, facts, running)
     return {
         name: Proposal(value=value, why=why)
         for name, value, why in proposed
@@ -79,11 +79,11 @@ def _kapture(facts: Facts, running: Mapping[str, str]) -> Proposals:
     yield from _budget(facts, "KaptureBudget")
 
 
-def _socialboards(facts: Facts, running: Mapping[str, str]) -> Proposals:
-    name = "SocialboardsMarkerField"
+def _usual(helpdesk: str, facts: Facts, running: Mapping[str, str]) -> Proposals:
+    name = f"{helpdesk.capitalize()}MarkerField"
     yield from _marker(facts, name, running.get(name, "details"))
     yield from _settle(facts)
-    yield from _budget(facts, "SocialboardsBudget")
+    yield from _budget(facts, f"{helpdesk.capitalize()}Budget")
 
 
 def _bodies(facts: Facts, running: str) -> Proposals:

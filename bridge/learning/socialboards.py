@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from bridge.learning.recorder import Exchange
     from bridge.learning.run import Answer, Run
     from bridge.learning.trial_ticket import TrialTicket
+    from helpdesk.clients.socialboards.settings import SocialboardsSettings
     from helpdesk.models import Ticket
-    from helpdesk.settings import SocialboardsSettings
 
 MOST_CALLS = 80
 _WRONG_TOKEN = "wrong-token-of-bridge-learn"  # noqa: S105  # it opens nothing

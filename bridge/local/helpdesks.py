@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 import requests
 
+from helpdesk.clients.registered import settings_of
+from helpdesk.models import HelpdeskName
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from bridge.local.state import Stack
-
-type Ticket = Mapping[str, Any]
+    from collections.abc import Mapping
 
 _CONTROL_S = 5.0
+# Its secret has the name of a time in which there was no other.
+_FIRST = "kapture"
+
+
+class _Addresses(Protocol):
+    """What a stack knows of its helpdesks."""
+
+    @property
+    def urls(self) -> Mapping[str, str]: ...
+    @property
+    def secret_arns(self) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True)
@@ -34,23 +45,48 @@ class Wish:
 
 @dataclass(frozen=True)
 class LocalHelpdesk:
-    """One helpdesk. Its `credentials` are the keys of its secret and options of its simulator.
-
-    The first of them can be changed while the simulator runs. The values here are worth nothing elsewhere.
-    """
+    """One helpdesk, and what it is called in the template, in stack.json and in commands."""
 
     name: str
-    title: str
-    credentials: Mapping[str, str]
-    # Names in the template, and the name of the secret of its credentials in stack.json.
-    url_parameter: str
-    secret_output: str
-    secret_key: str
-    callback_secret: str
-    # Where a callback brings its secret; None for the path.
-    callback_header: str | None
-    # A simulator's ticket as the demo shows it: e-mail and state.
-    shown: Callable[[Ticket], tuple[str, str]]
+
+    @property
+    def title(self) -> str:
+        """Its name for people. The names of its parameters begin with it."""
+        return self.name.capitalize()
+
+    @cached_property
+    def credentials(self) -> Mapping[str, str]:
+        """The keys of its secret, which are options of its simulator; the values are worth nothing elsewhere.
+
+        The first of them can be changed while the simulator runs.
+        """
+        return {key: f"local-{key.replace('_', '-')}" for key in settings_of(self.name).secret_keys}
+
+    @property
+    def domain(self) -> str | None:
+        """The domain in which each account has an address; None where all have the same."""
+        fields = settings_of(self.name).model_fields
+        return fields["hosts"].default if fields["url"].is_required() else None
+
+    @property
+    def url_parameter(self) -> str:
+        """The parameter that holds its address."""
+        return f"{self.title}Url"
+
+    @property
+    def secret_output(self) -> str:
+        """The template's output that names its secret."""
+        return "TokenSecretArn" if self.name == _FIRST else f"{self.title}SecretArn"
+
+    @property
+    def secret_key(self) -> str:
+        """The name of its secret in stack.json."""
+        return "token_secret_arn" if self.name == _FIRST else f"{self.name}_secret_arn"
+
+    @property
+    def callback_secret(self) -> str:
+        """The resource that its callbacks' secret is."""
+        return f"{self.title}CallbackSecret"
 
     @property
     def simulator(self) -> str:
@@ -64,7 +100,7 @@ class LocalHelpdesk:
 
     @property
     def url_key(self) -> str:
-        """Its address in stack.json."""
+        """The name of its address in stack.json."""
         return f"{self.name}_url"
 
     @property
@@ -77,11 +113,11 @@ class LocalHelpdesk:
         options = {**self.credentials, **wish.credentials, **wish.manner}
         return [part for key, value in options.items() for part in (f"--{key.replace('_', '-')}", value)]
 
-    def url_in(self, stack: Stack) -> str:
+    def url_in(self, stack: _Addresses) -> str:
         """Where it answers."""
-        return str(asdict(stack)[self.url_key])
+        return stack.urls[self.name]
 
-    def control(self, stack: Stack, method: str, path: str, content: Any = None) -> Any:
+    def control(self, stack: _Addresses, method: str, path: str, content: Any = None) -> Any:
         """A call of its simulator's control interface. Raises RequestException, also where it is refused."""
         with requests.Session() as session:
             # Neither a proxy nor a .netrc of the user's.
@@ -92,41 +128,9 @@ class LocalHelpdesk:
         response.raise_for_status()
         return response.json()
 
-    def secret_in(self, stack: Stack) -> str:
+    def secret_in(self, stack: _Addresses) -> str:
         """The ARN of the secret that holds its credentials."""
-        return str(asdict(stack)[self.secret_key])
+        return stack.secret_arns[self.name]
 
 
-def _kapture_row(ticket: Ticket) -> tuple[str, str]:
-    return ticket["email"], ticket["sub_status"]
-
-
-def _socialboards_row(ticket: Ticket) -> tuple[str, str]:
-    return ticket["creator"]["email"] or "", ticket["status"]
-
-
-HELPDESKS = (
-    LocalHelpdesk(
-        name="kapture",
-        title="Kapture",
-        credentials={"token": "local-token"},
-        url_parameter="KaptureUrl",
-        secret_output="TokenSecretArn",  # noqa: S106 - a name
-        secret_key="token_secret_arn",  # noqa: S106 - a name
-        callback_secret="KaptureCallbackSecret",  # noqa: S106 - a name
-        callback_header="x-callback-secret",
-        shown=_kapture_row,
-    ),
-    LocalHelpdesk(
-        name="socialboards",
-        title="Socialboards",
-        credentials={"refresh_token": "local-refresh-token", "client_id": "local-client"},
-        url_parameter="SocialboardsUrl",
-        secret_output="SocialboardsSecretArn",  # noqa: S106 - a name
-        secret_key="socialboards_secret_arn",  # noqa: S106 - a name
-        callback_secret="SocialboardsCallbackSecret",  # noqa: S106 - a name
-        # Nothing says that its webhooks could bring a header.
-        callback_header=None,
-        shown=_socialboards_row,
-    ),
-)
+HELPDESKS = tuple(LocalHelpdesk(name) for name in get_args(HelpdeskName))

@@ -12,10 +12,11 @@ import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bridge.errors import BridgeError
 from bridge.local import processes
+from bridge.local.helpdesks import HELPDESKS
 from bridge.local.processes import Group
 
 if TYPE_CHECKING:
@@ -43,19 +44,34 @@ class Stack:
     api_url: str
     api_key: str
     event_bus_name: str
-    token_secret_arn: str
     ledger_table: str
     # With commas between, the default first.
     helpdesks: str
-    kapture_url: str
-    socialboards_url: str
-    socialboards_secret_arn: str
+    # By helpdesk; each value has a key of its own in stack.json.
+    urls: Mapping[str, str]
+    secret_arns: Mapping[str, str]
     # The console's page; the key in it lets whoever has it act, so it is for this user only.
     console_url: str = ""
     # The folder with bridge.toml whose forms and schedules are deployed.
     bridge_folder: str = ""
     # Sent with every call of the API besides x-api-key; a Host header where the API is known by name only.
     api_headers: dict[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """What stack.json holds."""
+        values = asdict(self)
+        urls, secrets = values.pop("urls"), values.pop("secret_arns")
+        for desk in HELPDESKS:
+            values |= {desk.url_key: urls[desk.name], desk.secret_key: secrets[desk.name]}
+        return values
+
+    @classmethod
+    def of_json(cls, content: Mapping[str, Any]) -> Stack:
+        """The stack that stack.json describes. Raises LookupError or TypeError."""
+        rest = dict(content)
+        urls = {desk.name: rest.pop(desk.url_key) for desk in HELPDESKS}
+        secrets = {desk.name: rest.pop(desk.secret_key) for desk in HELPDESKS}
+        return cls(**rest, urls=urls, secret_arns=secrets)
 
 
 class StateFolder:
@@ -131,7 +147,7 @@ class StateFolder:
         return running
 
     def write_stack(self, stack: Stack) -> None:
-        write_json(self.stack_file, asdict(stack))
+        write_json(self.stack_file, stack.as_json())
 
     def read_stack(self) -> Stack:
         """The stack that runs. Raises BridgeError when there is none."""
@@ -140,8 +156,8 @@ class StateFolder:
             raise BridgeError(f"No stack is running from {self.root}. Start one with: bridge up")
         try:
             if isinstance(content, dict):
-                return Stack(**content)
-        except TypeError as error:
+                return Stack.of_json(content)
+        except (LookupError, TypeError) as error:
             raise _broken(self.stack_file) from error
         raise _broken(self.stack_file)
 

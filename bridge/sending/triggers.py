@@ -128,12 +128,9 @@ class Triggers:
 
     def _to_callback(self, send: CallbackSend) -> Sent:
         desk = next(desk for desk in HELPDESKS if desk.name == send.helpdesk)
-        secret, path = self._callback_secret(desk.callback_secret), f"/callbacks/{send.helpdesk}"
+        secret = self._callback_secret(desk.callback_secret)
+        path = f"/callbacks/{send.helpdesk}/{secret}"
         headers = {**self._stack.api_headers, "content-type": "application/json"}
-        if desk.callback_header:
-            headers[desk.callback_header] = secret
-        else:
-            path += f"/{secret}"
         headers |= {name.lower(): value for name, value in send.headers.items()}
         if send.challenge is not None:
             query = urlencode({"challenge": send.challenge, "verifyToken": secret})

@@ -105,7 +105,10 @@ class HelpdeskSimulator[SwitchesT: HelpdeskSwitches](ABC):
 
     @abstractmethod
     def tickets_as_json(self) -> list[dict[str, object]]:
-        """Every stored ticket in the simulator's own plain form, oldest first."""
+        """Every stored ticket in the simulator's own plain form, oldest first.
+
+        Each has at least `ticket_id`, `title`, `email`, `state` and `comments`.
+        """
 
     @abstractmethod
     def forget_tickets(self) -> None:
@@ -122,6 +125,10 @@ class HelpdeskSimulator[SwitchesT: HelpdeskSwitches](ABC):
     @abstractmethod
     def copy_by_hand(self, ticket_id: str) -> str:
         """Make the same ticket again; returns the new one's id. Raises ControlError."""
+
+    def expire_tokens(self) -> int:
+        """End what was minted from `token`; returns how many there were."""
+        return 0
 
     def reset(self) -> None:
         """Back to the state of the start: no tickets, calls or faults; first token and switches."""
@@ -149,6 +156,7 @@ class HelpdeskSimulator[SwitchesT: HelpdeskSwitches](ABC):
                 web.get("/_control/calls", control.calls),
                 web.get("/_control/token", control.token),
                 web.put("/_control/token", control.put_token),
+                web.post("/_control/expire", control.expire),
                 web.get("/_control/faults", control.faults),
                 web.post("/_control/faults", control.post_faults),
                 web.delete("/_control/faults", control.delete_faults),
@@ -231,6 +239,9 @@ class _Control[SwitchesT: HelpdeskSwitches]:
         except ControlError as error:
             return refused(error)
         return web.json_response({"token": self._simulator.token})
+
+    async def expire(self, _: web.Request) -> web.Response:
+        return web.json_response({"expired": self._simulator.expire_tokens()})
 
     async def faults(self, _: web.Request) -> web.Response:
         return web.json_response(self._simulator.faults.as_json())

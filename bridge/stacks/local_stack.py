@@ -310,7 +310,7 @@ def _describe(
     try:
         # On AWS the output is the ARN; the emulator's Ref of a secret is its name.
         secrets = {
-            desk.secret_key: aws.secretsmanager.describe_secret(SecretId=outputs[desk.secret_output])["ARN"]
+            desk.name: aws.secretsmanager.describe_secret(SecretId=outputs[desk.secret_output])["ARN"]
             for desk in HELPDESKS
         }
         return Stack(
@@ -325,10 +325,8 @@ def _describe(
             event_bus_name=outputs["EventBusName"],
             ledger_table=outputs["LedgerTableName"],
             helpdesks=outputs["Helpdesks"],
-            kapture_url=urls["kapture"],
-            token_secret_arn=secrets["token_secret_arn"],
-            socialboards_url=urls["socialboards"],
-            socialboards_secret_arn=secrets["socialboards_secret_arn"],
+            urls=urls,
+            secret_arns=secrets,
             console_url=console_url,
         )
     except KeyError as error:

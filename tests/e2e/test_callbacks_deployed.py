@@ -32,7 +32,7 @@ def _post_control(stack: Stack, what: str, order: dict[str, Any]) -> dict[str, A
     """What the simulator tells of a call that it has made."""
     with requests.Session() as session:
         session.trust_env = False
-        answer = session.post(f"{stack.socialboards_url}/_control/{what}", json=order, timeout=60)
+        answer = session.post(f"{stack.urls['socialboards']}/_control/{what}", json=order, timeout=60)
     answer.raise_for_status()
     reply: dict[str, Any] = answer.json()
     return reply

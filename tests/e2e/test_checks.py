@@ -75,9 +75,9 @@ def test_learning_finds_a_hidden_marker_and_a_wrong_zone_and_says_what_has_chang
     assert (first.exit_code, second.exit_code) == (0, 0), first.output + second.output
     assert learnt.settings["MarkerField"].value == "title"
     assert learnt.facts["zone.utc_offset_minutes"] == 330
-    assert learnt.address == stack.kapture_url
+    assert learnt.address == stack.urls["kapture"]
     assert "changed  marker.details.get: absent -> whole" in second.output
-    secrets = aws.secretsmanager.get_secret_value(SecretId=stack.token_secret_arn)["SecretString"]
+    secrets = aws.secretsmanager.get_secret_value(SecretId=stack.secret_arns["kapture"])["SecretString"]
     assert json.loads(secrets)["token"] not in (tmp_path / "helpdesk.kapture.json").read_text()
 
 
@@ -88,7 +88,7 @@ def _switch(stack: Stack, **switches: bool) -> None:
 def _control(stack: Stack, method: str, what: str, body: Any = None) -> None:
     with requests.Session() as session:
         session.trust_env = False
-        url = f"{stack.kapture_url}/_control/{what}"
+        url = f"{stack.urls['kapture']}/_control/{what}"
         session.request(method, url, json=body, timeout=10).raise_for_status()
 
 

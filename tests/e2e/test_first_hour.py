@@ -97,7 +97,7 @@ class Reader:
             "no_proxy": "127.0.0.1",
             "API_URL": stack.api_url,
             "API_KEY": stack.api_key,
-            "KAPTURE_URL": stack.kapture_url,
+            "KAPTURE_URL": stack.urls["kapture"],
         }
 
     def follow(self, steps: list[Step]) -> None:

@@ -50,7 +50,7 @@ def _calls(stack: Stack) -> list[list[Any]]:
     """Address, method, headers and body of what such a page could want."""
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     json_1_1 = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": "secretsmanager.GetSecretValue"}
-    secret = json.dumps({"SecretId": stack.token_secret_arn})
+    secret = json.dumps({"SecretId": stack.secret_arns["kapture"]})
     create = "Action=CreateQueue&QueueName=planted"
     faults = json.dumps({"operation": "*", "fault": {"status": 500}})
     return [
@@ -63,9 +63,9 @@ def _calls(stack: Stack) -> list[list[Any]]:
             {"x-api-key": stack.api_key},
             '{"ticket": {"title": "planted"}}',
         ],
-        [f"{stack.kapture_url}/_control/tickets", "GET", {}, None],
-        [f"{stack.kapture_url}/_control/faults", "POST", {}, faults],
-        [f"{stack.socialboards_url}/_control/reset", "POST", {}, None],
+        [f"{stack.urls['kapture']}/_control/tickets", "GET", {}, None],
+        [f"{stack.urls['kapture']}/_control/faults", "POST", {}, faults],
+        [f"{stack.urls['socialboards']}/_control/reset", "POST", {}, None],
         [f"{stack.console_url}api/now", "GET", {}, None],
     ]
 

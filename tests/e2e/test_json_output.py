@@ -6,7 +6,6 @@ import json
 import sys
 import time
 import uuid
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -45,7 +44,7 @@ def objects(
 
 
 def test_status_is_what_stack_json_holds(stack: Stack, objects: Callable[..., list[dict[str, Any]]]) -> None:
-    assert objects("status") == [asdict(stack)]
+    assert objects("status") == [stack.as_json()]
 
 
 def test_a_pause_and_its_end_name_the_helpdesk(objects: Callable[..., list[dict[str, Any]]]) -> None:

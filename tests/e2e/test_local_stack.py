@@ -11,7 +11,6 @@ import sys
 import time
 import urllib.parse
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +45,7 @@ def own(tmp_path: Path) -> Iterator[StateFolder]:
 
 
 def test_stack_file_holds_what_up_returned(state: StateFolder, stack: Stack) -> None:
-    assert json.loads(state.stack_file.read_text()) == asdict(stack)
+    assert json.loads(state.stack_file.read_text()) == stack.as_json()
     assert state.stack_file.stat().st_mode & 0o077 == 0
 
 

@@ -56,7 +56,7 @@ def _put_simulator_token(stack: Stack, token: str) -> None:
     with requests.Session() as session:
         session.trust_env = False
         session.put(
-            f"{stack.kapture_url}/_control/token", json={"token": token}, timeout=10
+            f"{stack.urls['kapture']}/_control/token", json={"token": token}, timeout=10
         ).raise_for_status()
 
 
@@ -130,7 +130,7 @@ def test_a_refused_token_is_told_everywhere_in_the_same_words_and_nothing_is_los
         return set(succeeded) == set(names)
 
     _put_simulator_token(stack, "another-token")
-    secret: dict[str, Any] = {"SecretId": stack.token_secret_arn}
+    secret: dict[str, Any] = {"SecretId": stack.secret_arns["kapture"]}
     try:
         for name in names:
             body = {"operation": "add", "request_id": name, "ticket": {"title": name}}
@@ -160,7 +160,7 @@ def test_a_refused_token_is_told_everywhere_in_the_same_words_and_nothing_is_los
 
     with requests.Session() as session:
         session.trust_env = False
-        tickets = session.get(f"{stack.kapture_url}/_control/tickets", timeout=10).json()
+        tickets = session.get(f"{stack.urls['kapture']}/_control/tickets", timeout=10).json()
     made = [ticket["title"] for ticket in (tickets["tickets"] if isinstance(tickets, dict) else tickets)]
     assert [made.count(name) for name in names] == [1] * len(names), "each request made one ticket"
     assert sorted(succeeded) == sorted(names)

@@ -63,7 +63,7 @@ def test_a_second_deployment_shows_and_changes_what_it_names_and_nothing_else(
     before = {function: _variables(aws, function) for function in FUNCTIONS}
     values = _parameters(aws)
     # Not what the template has by default.
-    assert values["KaptureUrl"] == stack.kapture_url
+    assert values["KaptureUrl"] == stack.urls["kapture"]
     try:
         shown = _deploy(state, "--set", "KaptureBudget=600", "--plan")
         refused = _deploy(state, "--set", "KaptureBudget=600", answers="n\n")
@@ -101,7 +101,7 @@ def test_a_deployment_that_would_lose_a_secret_is_refused_and_says_how_to_insist
     assert "the secret SocialboardsSecret" in str(done.exception)
     assert "--allow-loss SocialboardsSecret" in str(done.exception)
     assert _parameters(aws) == values
-    assert aws.secretsmanager.get_secret_value(SecretId=stack.socialboards_secret_arn)["SecretString"]
+    assert aws.secretsmanager.get_secret_value(SecretId=stack.secret_arns["socialboards"])["SecretString"]
 
 
 def test_a_form_of_ones_own_is_deployed_in_the_place_of_the_examples(

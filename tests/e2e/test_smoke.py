@@ -58,11 +58,11 @@ def test_what_is_broken_fails_its_check_and_not_the_others(state: StateFolder, s
     fault = {"operation": "add", "fault": {"status": 400, "body": '{"status": "failed", "message": "no"}'}}
     with requests.Session() as session:
         session.trust_env = False
-        session.post(f"{stack.kapture_url}/_control/faults", json=fault, timeout=10).raise_for_status()
+        session.post(f"{stack.urls['kapture']}/_control/faults", json=fault, timeout=10).raise_for_status()
         try:
             done = _smoke(state, ["bus", "refusals"], "--json")
         finally:
-            session.delete(f"{stack.kapture_url}/_control/faults", timeout=10).raise_for_status()
+            session.delete(f"{stack.urls['kapture']}/_control/faults", timeout=10).raise_for_status()
 
     report = _report(done)
     assert done.exit_code == 1

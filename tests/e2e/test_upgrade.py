@@ -180,8 +180,8 @@ def _deploy_previous(upgraded: Upgraded, folder: Path) -> None:
     state = StateFolder(folder / "state")
     parameters = {
         "Helpdesks": "kapture,socialboards",
-        "KaptureUrl": stack.kapture_url,
-        "SocialboardsUrl": stack.socialboards_url,
+        "KaptureUrl": stack.urls["kapture"],
+        "SocialboardsUrl": stack.urls["socialboards"],
         "KaptureBudget": "600",
         "SettleAfterSeconds": "60",
         "WatchMinutes": "1",
@@ -245,7 +245,7 @@ def folder(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of its user. It lies there for all tests, so that it is built once."""
     mine = tmp_path_factory.mktemp("folder") / "mine"
     selected = ["--helpdesk", "kapture", "--helpdesk", "socialboards", "--form", "contact"]
-    place = ["--kapture-url", stack.kapture_url, "--stack", NAME, "--region", stack.region]
+    place = ["--kapture-url", stack.urls["kapture"], "--stack", NAME, "--region", stack.region]
     assert _run("init", str(mine), *selected, *place).exit_code == 0
     return mine
 

@@ -19,6 +19,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from bridge.simulators.faults import LOGIN_PAGE, Fault, FaultRule
 from bridge.simulators.kapture.account import KaptureSimulator, KaptureSwitches
 from helpdesk.clients.kapture.client import Kapture, kapture_keys_in
+from helpdesk.clients.kapture.settings import KaptureSettings
 from helpdesk.clients.secrets import Secret
 from helpdesk.clients.transport import Transport
 from helpdesk.errors import (
@@ -32,7 +33,6 @@ from helpdesk.errors import (
 )
 from helpdesk.intake.requests import Defaults, read_body
 from helpdesk.models import Attachment, Changes, NewTicket, Requester
-from helpdesk.settings import KaptureSettings
 from tests.functional.conftest import TOKEN
 from tests.functional.scripted import RESET, Raw, Reply, ScriptedServer, Silence, scripted
 

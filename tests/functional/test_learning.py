@@ -23,7 +23,8 @@ from bridge.simulators.server import running
 from bridge.simulators.socialboards.account import SocialboardsSimulator
 from bridge.simulators.socialboards.switches import SocialboardsSwitches
 from bridge.stacks import local_stack
-from helpdesk.settings import KaptureSettings, SocialboardsSettings
+from helpdesk.clients.kapture.settings import KaptureSettings
+from helpdesk.clients.socialboards.settings import SocialboardsSettings
 from tests.deployment import Clock
 from tests.profiles import DEFAULTS, PROFILES
 

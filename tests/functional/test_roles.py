@@ -1,13 +1,12 @@
 """Each role allows what its function does, on the resources on which it does it, and nothing else."""
 
 import copy
-import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import botocore.session
 import pytest
@@ -15,10 +14,12 @@ from botocore import xform_name
 from botocore.client import BaseClient
 from moto import mock_aws
 
+from bridge.local.helpdesks import HELPDESKS
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture.account import KaptureSimulator
 from bridge.simulators.server import running
-from bridge.simulators.socialboards.account import SocialboardsSimulator
+from helpdesk.models import HelpdeskName
+from tests.accounts import ACCOUNTS, Account, KaptureAccount
 from tests.deployment import Clock, Deployment
 from tests.functional.conftest import TOKEN
 from tests.unit.test_template import RESOURCES, functions, referred
@@ -27,7 +28,6 @@ type Use = tuple[str, str]
 
 ROOT = Path(__file__).parents[2]
 SECRET = "a-secret-of-these-tests"
-REFRESH = {"refresh_token": "refresh-token", "client_id": "client"}
 # What Lambda itself does in the role's name: it polls the queue, and writes the log.
 # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
 POLLED = {
@@ -53,8 +53,7 @@ class Recorder:
             "ledger": "LedgerTable",
             deployment.secret: "TokenSecret",
             deployment.marker_key: "MarkerKeySecret",
-            "kapture-callback": "KaptureCallbackSecret",
-            "socialboards-callback": "SocialboardsCallbackSecret",
+            **{f"{desk.name}-callback": desk.callback_secret for desk in HELPDESKS},
         }
 
     def name(self, physical: str, logical: str) -> None:
@@ -143,10 +142,11 @@ def drive(
     deployment: Deployment,
     recorder: Recorder,
     kapture: KaptureSimulator,
-    socialboards: SocialboardsSimulator,
+    others: Sequence[Account],
     clock: Clock,
 ) -> None:
     """Takes each function through all that it does."""
+    tokens = {account: account.simulator.token for account in others}
 
     def consume() -> None:
         with recorder.running("TicketQueueFunction"):
@@ -155,31 +155,43 @@ def drive(
     def add(name: str, **more: Any) -> dict[str, Any]:
         return {"operation": "add", "request_id": name, "reference": name, "ticket": {"title": name}} | more
 
-    other = {"helpdesk": "socialboards"}
     lost = Fault(reset="after")
     kapture.faults.add(FaultRule(operation="add", match="lost", fault=lost))
-    deployment.send(add("one"), add("two", **other), add("lost"), {"operation": "add"})
+    deployment.send(add("one"), add("lost"), {"operation": "add"})
+    deployment.send(*(add(other.name, helpdesk=other.name) for other in others))
     consume()
     moment = "2026-11-21T10:00:00Z"
     deployment.send(
         {"operation": "update", "reference": "one", "occurred_at": moment, "changes": {"sub_status": "PS"}},
-        {"operation": "update", "reference": "two", **other, "changes": {"comment": "note"}},
         {"operation": "update", "reference": "none", "changes": {"sub_status": "PS"}},
         {"operation": "get", "ticket_ids": [kapture.tickets[0].ticket_id]},
+        *(
+            {
+                "operation": "update",
+                "helpdesk": other.name,
+                "reference": other.name,
+                "changes": other.comment("c"),
+            }
+            for other in others
+        ),
     )
     consume()
     clock.let_pass(60)
     with recorder.running("ResolveDoubtsFunction"):
         deployment.resolve_doubts()
-    # With a closed gate for either helpdesk, so that its token is asked for.
-    kapture.token, socialboards.token = "another", "another"
+    # With a closed gate for each helpdesk, so that its token is asked for.
+    kapture.token = "another"
+    for other in others:
+        other.change_token("another")
     deployment.restart()
     with recorder.running("TicketApiFunction"):
         assert deployment.call("POST", "/tickets", {"ticket": {"title": "by the API"}}).status == 202
-        for helpdesk in ("kapture", "socialboards"):
+        for helpdesk in get_args(HelpdeskName):
             assert deployment.call("GET", "/tickets/1", query={"helpdesk": helpdesk}).status == 502
         assert deployment.call("GET", "/requests/one").status == 200
-    kapture.token, socialboards.token = TOKEN, REFRESH["refresh_token"]
+    kapture.token = TOKEN
+    for other in others:
+        other.change_token(tokens[other])
     clock.let_pass(120)
     deployment.restart()
     with recorder.running("ResolveDoubtsFunction"):
@@ -189,8 +201,8 @@ def drive(
     with recorder.running("FormIntakeFunction"):
         assert deployment.form("plain", body, secret=SECRET).status == 202
     deployment.restart()
-    called = {"kapture": {"ticket_id": kapture.tickets[0].ticket_id}}
-    called["socialboards"] = {"TicketId": str(socialboards.tickets[0].ticket_id)}
+    called: dict[str, Any] = {"kapture": {"ticket_id": kapture.tickets[0].ticket_id}}
+    called |= {other.name: other.callback(other.tickets()[0].ticket_id) for other in others}
     for helpdesk, body in called.items():
         with recorder.running("CallbacksFunction"):
             answer = deployment.callback(helpdesk, body, headers={"X-Callback-Secret": SECRET})
@@ -226,32 +238,27 @@ def recorder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorder]:
     (folder / "plain.yaml").write_text(FORM)
     clock = Clock()
     kapture = KaptureSimulator(token=TOKEN, clock=clock)
-    socialboards = SocialboardsSimulator(
-        token=REFRESH["refresh_token"], client_id=REFRESH["client_id"], clock=clock
-    )
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        running(kapture.app()) as kapture_url,
-        running(socialboards.app()) as socialboards_url,
-        mock_aws(),
-    ):
+    others = [account(clock) for account in ACCOUNTS if account is not KaptureAccount]
+    with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        kapture_url = stack.enter_context(running(kapture.app()))
+        urls = {other.name: stack.enter_context(running(other.simulator.app())) for other in others}
+        stack.enter_context(mock_aws())
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "test")
         patch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
         deployment = Deployment(patch, kapture_url, TOKEN, clock=clock, SETTLE_AFTER_S="0")
-        secret = deployment.secrets.create_secret(Name="socialboards", SecretString=json.dumps(REFRESH))[
-            "ARN"
-        ]
         recorder = Recorder(deployment)
-        recorder.name(secret, "SocialboardsSecret")
-        for helpdesk in ("kapture", "socialboards"):
+        for other in others:
+            made = deployment.secrets.create_secret(Name=other.name, SecretString=other.credentials())
+            recorder.name(made["ARN"], f"{other.name.capitalize()}Secret")
+            deployment.set(**other.variables(urls[other.name], made["ARN"]))
+        for helpdesk in get_args(HelpdeskName):
             deployment.put_callback_secret(helpdesk, SECRET)
         deployment.deploy_forms(folder, folder / "forms.json")
         deployment.put_form_secret("plain", SECRET)
         deployment.set(
-            HELPDESKS="kapture,socialboards",
-            SOCIALBOARDS_URL=socialboards_url,
-            SOCIALBOARDS_SECRET_ARN=secret,
+            HELPDESKS=",".join(get_args(HelpdeskName)),
             KAPTURE_BUDGET="1000",
             WATCH_MINUTES="15",
         )
@@ -262,7 +269,7 @@ def recorder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorder]:
             return call(client, operation, arguments)
 
         patch.setattr(BaseClient, "_make_api_call", recorded)
-        drive(deployment, recorder, kapture, socialboards, clock)
+        drive(deployment, recorder, kapture, others, clock)
         yield recorder
         deployment.restart()
 

@@ -3,16 +3,20 @@
 import json
 import subprocess
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from click.testing import CliRunner, Result
+from pydantic import BaseModel
 
 from bridge.checks import folder as folder_checks
 from bridge.cli import bridge
 from bridge.generate import sources
 from bridge.learning import facts
 from bridge.local.folder import EXAMPLES, Folder
-from helpdesk.settings import KaptureSettings, Settings, SocialboardsSettings
+from helpdesk.clients.registered import settings_of
+from helpdesk.models import HelpdeskName
+from helpdesk.settings import Settings
 from tests.profiles import PROFILES
 
 KAPTURE = ["--helpdesk", "kapture", "--kapture-url", "https://acme.kapturecrm.com"]
@@ -136,17 +140,15 @@ def test_what_stands_in_a_comment_is_what_holds_without_it(here: Path) -> None:
     }
 
 
+MODELS: list[type[BaseModel]] = [Settings, *map(settings_of, get_args(HelpdeskName))]
+
+
 def test_no_setting_of_the_functions_is_out_of_an_operators_reach() -> None:
     said = {variable for variable, parameter in sources.variables().items() if parameter}
     made = {variable for variable, parameter in sources.variables().items() if not parameter}
-    helpdesks = {"KAPTURE", "SOCIALBOARDS"}
 
-    settings = {
-        str(field.validation_alias)
-        for model in (Settings, KaptureSettings, SocialboardsSettings)
-        for field in model.model_fields.values()
-    }
-    assert settings - said - made - helpdesks == INNER
+    settings = {str(field.validation_alias) for model in MODELS for field in model.model_fields.values()}
+    assert settings - said - made - {"ACCOUNTS"} == INNER
 
 
 @pytest.mark.parametrize(
@@ -160,7 +162,7 @@ def test_no_setting_of_the_functions_is_out_of_an_operators_reach() -> None:
         ("WatchMinutes = 0.0", "WatchMinutes: is no whole number: '0.0'"),
         ('AlarmTopicArn = "alarms"', "AlarmTopicArn: the ARN of an SNS topic: 'alarms'"),
         ('PermissionsBoundaryArn = "b"', "PermissionsBoundaryArn: the ARN of an IAM policy: 'b'"),
-        ('Helpdesks = "zendesk"', "Helpdesks: must be one of kapture"),
+        ('Helpdesks = "zendesk"', "Helpdesks: names of helpdesks"),
         ('KaptureUrl = "https://acme.kapturecrm.com/api"', "KaptureUrl: scheme and host only"),
         ('KaptureUrl = "https://evil.example"', "KaptureUrl: must be https on a host of KAPTURE_HOSTS"),
         ('KaptureZone = "Mars/Base"', "KaptureZone: is no IANA time zone"),

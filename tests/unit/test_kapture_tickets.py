@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from helpdesk.clients.kapture.client import Kapture, kapture_keys_in
+from helpdesk.clients.kapture.settings import KaptureSettings
 from helpdesk.clients.secrets import Secret
 from helpdesk.clients.transport import Reply, Transport
 from helpdesk.models import Requester, SubStatus, Ticket
-from helpdesk.settings import KaptureSettings
 
 URL = "https://devapi.kapturecrm.com"
 PAGE = f"{URL}/employee/view-task-detail.html?detail=5/530348198/713516551148"

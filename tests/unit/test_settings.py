@@ -5,8 +5,9 @@ from collections.abc import Mapping
 
 import pytest
 
+from helpdesk.clients.kapture.settings import KaptureSettings
 from helpdesk.errors import SettingsError
-from helpdesk.settings import KaptureSettings, load_callback_settings, load_form_settings, load_settings
+from helpdesk.settings import load_callback_settings, load_form_settings, load_settings
 
 NEEDED = {
     "KAPTURE_URL": "https://acme.kapturecrm.com",
@@ -20,29 +21,25 @@ NEEDED = {
 
 
 def kapture_of(environment: Mapping[str, str]) -> KaptureSettings:
-    kapture = load_settings(environment).kapture
-    assert kapture is not None
+    kapture = load_settings(environment).accounts["kapture"]
+    assert isinstance(kapture, KaptureSettings)
     return kapture
 
 
 def test_the_environment_is_read_into_types() -> None:
-    settings = load_settings(
-        NEEDED
-        | {
-            "KAPTURE_URL": "https://acme.kapturecrm.com/",
-            "KAPTURE_ZONE": "Europe/Berlin",
-            "KAPTURE_SUB_STATUSES": '{"closed": "CL"}',
-            "KAPTURE_SEND_API_KEY": "true",
-            "KAPTURE_IDS": '{"queue": {"Support": "12"}}',
-            "KAPTURE_BODIES": "object",
-            "GIVE_UP_AFTER_HOURS": "2",
-            "DEFAULT_SOURCE": "shop",
-            "PATH": "/bin",
-        }
-    )
+    environment = NEEDED | {
+        "KAPTURE_URL": "https://acme.kapturecrm.com/",
+        "KAPTURE_ZONE": "Europe/Berlin",
+        "KAPTURE_SUB_STATUSES": '{"closed": "CL"}',
+        "KAPTURE_SEND_API_KEY": "true",
+        "KAPTURE_IDS": '{"queue": {"Support": "12"}}',
+        "KAPTURE_BODIES": "object",
+        "GIVE_UP_AFTER_HOURS": "2",
+        "DEFAULT_SOURCE": "shop",
+        "PATH": "/bin",
+    }
 
-    kapture = settings.kapture
-    assert kapture is not None
+    settings, kapture = load_settings(environment), kapture_of(environment)
     assert kapture.url == "https://acme.kapturecrm.com"
     assert kapture.zone.key == "Europe/Berlin"
     assert kapture.sub_statuses == {"closed": "CL"}
@@ -108,6 +105,7 @@ def test_one_error_names_every_bad_variable() -> None:
         ("socialboards", {"LEDGER_TABLE", "SOCIALBOARDS_SECRET_ARN"}),
         ("kapture,socialboards", {"LEDGER_TABLE", "KAPTURE_URL", "SOCIALBOARDS_SECRET_ARN"}),
         ("kapture,zendesk", {"LEDGER_TABLE", "KAPTURE_URL", "HELPDESKS"}),
+        ("kapture,kapture", {"LEDGER_TABLE", "KAPTURE_URL", "HELPDESKS"}),
         (",", {"LEDGER_TABLE", "HELPDESKS"}),
     ],
 )
@@ -121,9 +119,7 @@ def test_an_error_names_what_the_served_helpdesks_lack(helpdesks: str, named: se
 
 
 def test_only_a_settings_own_variable_sets_it() -> None:
-    assert load_settings(NEEDED | {"threads": "1", "KAPTURE": "x", "SOCIALBOARDS": "x"}) == load_settings(
-        NEEDED
-    )
+    assert load_settings(NEEDED | {"threads": "1", "ACCOUNTS": "x", "KAPTURE": "x"}) == load_settings(NEEDED)
 
 
 @pytest.mark.parametrize("zone", ["America", "../UTC", "utc"])

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 import yaml  # type: ignore[import-untyped]  # it has no types
@@ -19,11 +19,16 @@ from samtranslator.translator.translator import Translator  # type: ignore[impor
 
 from bridge.generate import sources
 from bridge.local.folder import EXAMPLES
+from bridge.local.helpdesks import HELPDESKS, LocalHelpdesk
+from helpdesk.clients.registered import settings_of
 from helpdesk.models import HelpdeskName
 from helpdesk.runtime.invocation import api_deadline, queue_deadline, schedule_deadline
-from helpdesk.settings import KaptureSettings, Settings, SocialboardsSettings, load_settings
+from helpdesk.settings import Settings, load_settings
 from tests.formation import Formation
 from tests.unit.test_settings import NEEDED
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 _READ_YAML: Any = yaml_helper.yaml_parse
 ROOT = Path(__file__).parents[2]
@@ -31,6 +36,7 @@ ROOT = Path(__file__).parents[2]
 TEXT = sources.template(EXAMPLES)
 TEMPLATE: dict[str, Any] = _READ_YAML(TEXT)
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
+PARAMETERS: dict[str, dict[str, Any]] = TEMPLATE["Parameters"]
 FUNCTION = "AWS::Serverless::Function"
 # The longest that API Gateway waits for an answer.
 API_GATEWAY_S = 29
@@ -308,13 +314,13 @@ def test_every_function_logs_into_a_group_of_its_own_that_forgets() -> None:
 
 
 def test_every_variable_of_the_functions_is_one_that_the_settings_know() -> None:
-    models = (Settings, KaptureSettings, SocialboardsSettings)
-    known = {field.alias for model in models for field in model.model_fields.values()}
+    models: list[type[BaseModel]] = [Settings, *map(settings_of, get_args(HelpdeskName))]
+    fields = {field.alias: field for model in models for field in model.model_fields.values()}
     variables = set(TEMPLATE["Globals"]["Function"]["Environment"]["Variables"])
 
-    assert variables - known == {"POWERTOOLS_SERVICE_NAME"}
-    for model in (Settings, KaptureSettings):
-        assert {field.alias for field in model.model_fields.values() if field.is_required()} <= variables
+    assert variables - fields.keys() == {"POWERTOOLS_SERVICE_NAME"}
+    needed = {name for name, field in fields.items() if field.is_required()}
+    assert needed - variables == {"ACCOUNTS"}
 
 
 def test_every_exception_of_a_scanner_is_argued() -> None:
@@ -324,10 +330,14 @@ def test_every_exception_of_a_scanner_is_argued() -> None:
     assert all(re.fullmatch(r"  - CKV_AWS_\d+ +# [A-Z].{20,}\.", line) for line in skipped)
 
 
-def test_every_helpdesk_has_a_secret_for_its_callbacks() -> None:
-    variables = functions()["CallbacksFunction"]["Environment"]["Variables"]
+@pytest.mark.parametrize("desk", HELPDESKS, ids=lambda desk: desk.name)
+def test_the_template_holds_what_a_helpdesk_needs(desk: LocalHelpdesk) -> None:
+    of_callbacks = functions()["CallbacksFunction"]["Environment"]["Variables"]
 
-    assert variables.keys() == {f"{name.upper()}_CALLBACK_SECRET_ARN" for name in get_args(HelpdeskName)}
+    assert re.fullmatch(PARAMETERS["Helpdesks"]["AllowedPattern"], desk.name)
+    assert desk.url_parameter in dict(sources.groups())[desk.title]
+    assert {desk.secret_output, f"{desk.callback_secret}Arn"} <= TEMPLATE["Outputs"].keys()
+    assert desk.callback_secret in json.dumps(of_callbacks[f"{desk.name.upper()}_CALLBACK_SECRET_ARN"])
 
 
 # ── the public edge ──────────────────────────────────────────────────────────────────────────────────────
@@ -474,15 +484,16 @@ def transformed(**parameters: str) -> dict[str, Any]:
 
 # The functions' own logical names in the transformed template.
 LAMBDA = "AWS::Lambda::Function"
+OF_A_HELPDESK = {
+    "Url": "https://other.example",
+    "Hosts": "other.example",
+    "Zone": "Europe/Berlin",
+    "MarkerField": "title",
+}
 # A second value of each parameter, where another one is not found by counting on.
 OTHERWISE: dict[str, Any] = {
-    "Helpdesks": "kapture,socialboards",
-    "SocialboardsUrl": "https://other.example",
-    "SocialboardsZone": "Asia/Kolkata",
-    "SocialboardsMarkerField": "title",
-    "KaptureUrl": "https://other.example",
-    "KaptureZone": "UTC",
-    "KaptureHosts": "other.example",
+    "Helpdesks": ",".join(get_args(HelpdeskName)),
+    **{name: value for name in PARAMETERS for part, value in OF_A_HELPDESK.items() if name.endswith(part)},
     "KaptureClosedStatuses": "Done",
     "KapturePathVersion": "none",
     "KaptureSubStatuses": '{"paid": "CL"}',
@@ -492,11 +503,9 @@ OTHERWISE: dict[str, Any] = {
     "KaptureCommentsReadable": "true",
     "KaptureEscapedTexts": "true",
     "KaptureSendApiKey": "true",
-    "SocialboardsHosts": "other.example",
     "SocialboardsTokenPath": "/oauth",
     "SocialboardsCalls": '{"status": "PUT /tickets/{ticket_id}/state"}',
     "SocialboardsTicketUrl": "https://other.example/{ticket_id}",
-    "MarkerField": "title",
     "DefaultSource": "other",
     "SenderAccounts": "210987654321,109876543210",
     "SenderArns": "arn:aws:events:eu-west-1:123456789012:rule/failed-payments",
@@ -680,7 +689,7 @@ def test_what_holds_requests_and_what_operators_have_put_in_stays_when_the_stack
 
 
 # Once deployed a block stays as it is, for ever: CloudFormation makes a new secret of a changed one, in place
-# of what its operator has put there. A new secret brings a line of its own.
+# of what its operator has put there. A new secret is made as one of these is, or brings a line of its own.
 FROZEN = {
     "TokenSecret": "3a28b1aaa818eabf",
     "MarkerKeySecret": "bb858ae723d6f3f5",
@@ -692,11 +701,13 @@ FROZEN = {
 
 def test_no_generated_secret_is_ever_made_anew() -> None:
     blocks = {
-        name: hashlib.sha256(json.dumps(secret["GenerateSecretString"], sort_keys=True).encode()).hexdigest()
+        name: hashlib.sha256(json.dumps(secret["GenerateSecretString"], sort_keys=True).encode())
         for name, secret in of_type("AWS::SecretsManager::Secret").items()
     }
+    digests = {name: block.hexdigest()[:16] for name, block in blocks.items()}
 
-    assert {name: digest[:16] for name, digest in blocks.items()} == FROZEN
+    assert digests | FROZEN == digests
+    assert {*digests.values()} == {*FROZEN.values()}
 
 
 # ── concurrency ──────────────────────────────────────────────────────────────────────────────────────────

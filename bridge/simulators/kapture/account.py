@@ -120,7 +120,10 @@ class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
 
     def tickets_as_json(self) -> list[JsonObject]:
         """The store in our own plain form; `comments` lists the comments out of the history."""
-        return [asdict(ticket) | {"comments": ticket.comments} for ticket in self.tickets]
+        return [
+            asdict(ticket) | {"state": ticket.sub_status, "comments": ticket.comments}
+            for ticket in self.tickets
+        ]
 
     def forget_tickets(self) -> None:
         """Empty the store."""

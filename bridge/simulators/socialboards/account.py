@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from aiohttp import web
-
 from bridge.simulators.faults import Answer, ControlError
 from bridge.simulators.server import (
     OTHER,
@@ -42,6 +40,8 @@ from bridge.simulators.socialboards.webhooks import webhook_routes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from aiohttp import web
 
     from bridge.simulators.socialboards.tickets import Ticket
 
@@ -85,7 +85,11 @@ class SocialboardsSimulator(HelpdeskSimulator[SocialboardsSwitches]):
 
     def tickets_as_json(self) -> list[JsonObject]:
         """The store in our own plain form; `comments` are the messages of the notes."""
-        return [asdict(ticket) | {"comments": ticket.comments} for ticket in self.tickets]
+        return [
+            asdict(ticket)
+            | {"email": ticket.creator.email, "state": ticket.status, "comments": ticket.comments}
+            for ticket in self.tickets
+        ]
 
     def forget_tickets(self) -> None:
         """Empty the store."""
@@ -121,12 +125,12 @@ class SocialboardsSimulator(HelpdeskSimulator[SocialboardsSwitches]):
         self.access_tokens.expire()
 
     def control_routes(self) -> list[web.RouteDef]:
-        """Expiry of access tokens, and webhooks."""
+        """Webhooks."""
+        return webhook_routes(self._ticket_by_hand)
 
-        async def expire(_: web.Request) -> web.Response:
-            return web.json_response({"expired": self.access_tokens.expire()})
-
-        return [web.post("/_control/expire", expire), *webhook_routes(self._ticket_by_hand)]
+    def expire_tokens(self) -> int:
+        """End all access tokens."""
+        return self.access_tokens.expire()
 
     def operation_of(self, method: str, path: str) -> str:
         """The path's case counts; whether it does for the vendor is not known."""

@@ -29,6 +29,7 @@ from helpdesk.errors import FieldProblem
 
 SCHEMA_VERSION = "1"
 
+# This line registers a helpdesk: everything else follows from its name (docs/adding-a-helpdesk.md).
 HelpdeskName = Literal["kapture", "socialboards"]
 
 

@@ -1,62 +1,24 @@
 """The settings, read from the environment: a setting's variable is its name in capitals."""
 
-import json
 import os
 import re
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Literal, NamedTuple, get_args
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Annotated, NamedTuple, get_args
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    PlainValidator,
+    SkipValidation,
     ValidationError,
     ValidationInfo,
 )
 
+from helpdesk.clients.registered import settings_of
+from helpdesk.clients.settings import READ_NAMES, HelpdeskSettings, names
 from helpdesk.errors import SettingsError
 from helpdesk.models import HelpdeskName, Source
-
-_URL = re.compile(r"(https?)://([a-z0-9.-]+|\[::1\])(:\d{1,5})?/?")
-_LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
-
-
-def _zone(name: Any) -> ZoneInfo:
-    try:
-        return name if isinstance(name, ZoneInfo) else ZoneInfo(name)
-    # A part of a name, such as "America", is a folder.
-    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError) as error:
-        raise ValueError("is no IANA time zone") from error
-
-
-def _json_object(text: Any) -> Any:
-    try:
-        return json.loads(text) if isinstance(text, str) else text
-    except ValueError as error:
-        raise ValueError("must be a JSON object") from error
-
-
-def _names(text: Any) -> Any:
-    return [name.strip() for name in text.split(",") if name.strip()] if isinstance(text, str) else text
-
-
-def _on_host_of(variable: str) -> AfterValidator:
-    def checked(url: str, info: ValidationInfo) -> str:
-        parts = _URL.fullmatch(url.lower())
-        if parts is None:
-            raise ValueError("give scheme and host only, for example https://acme.kapturecrm.com")
-        scheme, host = parts[1], parts[2]
-        names = [name.strip().strip(".").lower() for name in info.data["hosts"].split(",")]
-        is_named = any(f".{host}".endswith(f".{name}") for name in names if name)
-        if host not in _LOOPBACK and not (scheme == "https" and is_named):
-            raise ValueError(f"must be https on a host of {variable} ({', '.join(names)})")
-        return url.rstrip("/")
-
-    return AfterValidator(checked)
 
 
 def _served(name: str, info: ValidationInfo) -> str:
@@ -65,96 +27,27 @@ def _served(name: str, info: ValidationInfo) -> str:
     return name
 
 
-# A time zone, by its name in IANA's database.
-Zone = Annotated[ZoneInfo, PlainValidator(_zone)]
-_JsonObject = Annotated[dict[str, str], BeforeValidator(_json_object)]
+def _each_once(served: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(served)) < len(served):
+        raise ValueError("name each helpdesk once")
+    return served
+
+
 _Minutes = AfterValidator(lambda minutes: minutes * 60)
 _Hours = AfterValidator(lambda hours: hours * 3600)
 
 
-class _Settings(BaseModel):
-    """Names, ARNs and URLs have no default: a missing one must not be guessed."""
+class Settings(BaseModel):
+    """The settings of a function. Names, ARNs and URLs have no default: a missing one must not be guessed."""
 
     # Else an error would quote the whole environment.
     model_config = ConfigDict(
         frozen=True, str_min_length=1, hide_input_in_errors=True, alias_generator=str.upper
     )
 
-
-class KaptureSettings(_Settings, alias_generator=lambda name: f"KAPTURE_{name.upper()}"):
-    """How to reach one Kapture account, and the choices that its reference leaves open."""
-
-    # Domains whose hosts may get our token; the URL is checked against them, so they stand before it.
-    hosts: str = "kapturecrm.com"
-    url: Annotated[str, _on_host_of("KAPTURE_HOSTS")]
-    secret_arn: str
-    zone: Zone = Field(default_factory=lambda: ZoneInfo("Asia/Kolkata"))
-    # The segment after the page's name; "none" means the older generation of the API, which has none.
-    path_version: Annotated[
-        str,
-        Field(pattern=r"^(/[A-Za-z0-9_.-]+|none)$"),
-        AfterValidator(lambda path: path.removeprefix("none")),
-    ] = "/v.2.0"
-    # Names that requests may use for an account's own sub-status keys; unknown names pass as they are.
-    sub_statuses: _JsonObject = Field(default_factory=dict)
-    # The same for its queues and dispositions.
-    ids: Annotated[
-        dict[Annotated[str, Field(pattern=r"^(queue|disposition)$")], dict[str, str]],
-        BeforeValidator(_json_object),
-    ] = Field(default_factory=dict)
-    # The form in which the account takes an add and an update: pages show a list of one object.
-    bodies: Literal["list", "object"] = "list"
-    # The key under which the account takes a new ticket's priority; no page names one.
-    priority_field: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
-    # Whether a get shows comments: then each carries a marker, by which a lost one is looked up.
-    comments_readable: bool = False
-    # Whether titles and details come back escaped as HTML, as names always do.
-    escaped_texts: bool = False
-    # The statuses of a closed ticket, in lower case.
-    closed_statuses: Annotated[
-        frozenset[Annotated[str, AfterValidator(str.casefold)]], BeforeValidator(_names)
-    ] = frozenset({"complete", "closed"})
-    # Some accounts want the token in `x-api-key` as well.
-    send_api_key: bool = False
-    # The most tickets of one get; Kapture's own limit is undocumented.
-    get_limit: Annotated[int, Field(ge=1, le=100)] = 50
-    # Tickets of one page of a pull; 0 pulls all at once, as accounts without pagination want it.
-    pull_limit: Annotated[int, Field(ge=0)] = 0
-    # The most calls to the whole account in any period of this length; 0 means no limit.
-    budget: Annotated[int, Field(ge=0)] = 0
-    budget_period_s: Annotated[float, Field(ge=1)] = 60
-    # The field that holds a ticket's marker.
-    marker_field: Annotated[
-        str, Field(alias="MARKER_FIELD", pattern=r"^(details|title|off|extra:[A-Za-z0-9_-]+)$")
-    ] = "details"
-
-
-class SocialboardsSettings(_Settings, alias_generator=lambda name: f"SOCIALBOARDS_{name.upper()}"):
-    """How to reach one Socialboards account, and the choices that its reference leaves open."""
-
-    hosts: str = "socialboards.com"
-    url: Annotated[str, _on_host_of("SOCIALBOARDS_HOSTS")] = "https://api.socialboards.com"
-    secret_arn: str
-    # The time zone of its days, for looking tickets up by day.
-    zone: Zone = Field(default_factory=lambda: ZoneInfo("UTC"))
-    token_path: Annotated[str, Field(pattern=r"^/\S*$")] = "/token"  # noqa: S105  # a path
-    # Methods and paths instead of the proposed ones, by name: {"status": "PUT /tickets/{ticket_id}/state"}.
-    calls: _JsonObject = Field(default_factory=dict)
-    # Where people see a ticket, with {ticket_id} in it.
-    ticket_url: str | None = None
-    budget: Annotated[int, Field(ge=0)] = 0
-    budget_period_s: Annotated[float, Field(ge=1)] = 60
-    marker_field: Annotated[
-        str, Field(pattern=r"^(details|title|off|extra:[A-Za-z0-9_-]+|custom_field:[0-9]+)$")
-    ] = "details"
-
-
-class Settings(_Settings):
-    """The settings of a function."""
-
-    helpdesks: Annotated[tuple[HelpdeskName, ...], BeforeValidator(_names), Field(min_length=1)] = (
-        "kapture",
-    )
+    helpdesks: Annotated[
+        tuple[HelpdeskName, ...], READ_NAMES, AfterValidator(_each_once), Field(min_length=1)
+    ] = ("kapture",)
     default_helpdesk: Annotated[HelpdeskName, AfterValidator(_served)] = Field(
         default_factory=lambda settings: settings["helpdesks"][0]
     )
@@ -190,9 +83,8 @@ class Settings(_Settings):
     audit_after_hours: Annotated[float, Field(ge=-24, le=72)] = 6
     audit_days: Annotated[int, Field(ge=1)] = 400
     threads: Annotated[int, Field(ge=1, le=50)] = 25
-    # None where the deployment does not serve this helpdesk.
-    kapture: KaptureSettings | None = None
-    socialboards: SocialboardsSettings | None = None
+    # Those of each helpdesk that is served, by its name.
+    accounts: SkipValidation[Mapping[str, HelpdeskSettings]]
 
 
 class FormSettings(NamedTuple):
@@ -209,20 +101,33 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         SettingsError: one or more variables are missing or wrong; all of them are named.
     """
     variables = {name: value for name, value in environment.items() if value}
-    served = _names(variables.get("HELPDESKS", "kapture"))
-    of_each = {name.upper(): variables if name in served else None for name in get_args(HelpdeskName)}
+    served = names(variables.get("HELPDESKS", "kapture"))
+    problems: list[str] = []
+    accounts = {
+        name: _validated(settings_of(name), variables, problems)
+        for name in get_args(HelpdeskName)
+        if name in served
+    }
+    settings = _validated(Settings, variables | {"ACCOUNTS": accounts}, problems)
+    if settings is None or problems:
+        raise SettingsError("; ".join(problems))
+    return settings
+
+
+def _validated[M: BaseModel](
+    model: type[M], variables: Mapping[str, object], problems: list[str]
+) -> M | None:
+    """The settings; None where some are wrong, which `problems` then names."""
     try:
-        return Settings.model_validate(variables | of_each)
+        return model.model_validate(variables)
     except ValidationError as error:
-        # A helpdesk's own variables are one level down.
         # DEFAULT_HELPDESK has no default while HELPDESKS is wrong: that is no problem of its own.
-        problems = [
-            f"{next(part for part in problem['loc'] if part not in of_each)}: "
-            f"{problem['msg'].removeprefix('Value error, ')}"
+        problems += [
+            f"{problem['loc'][0]}: {problem['msg'].removeprefix('Value error, ')}"
             for problem in error.errors(include_url=False)
             if problem["type"] != "default_factory_not_called"
         ]
-        raise SettingsError("; ".join(problems)) from error
+        return None
 
 
 def load_form_settings(environment: Mapping[str, str] = os.environ) -> FormSettings:

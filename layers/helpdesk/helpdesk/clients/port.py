@@ -6,8 +6,11 @@ from datetime import date
 from typing import Protocol, Self
 from zoneinfo import ZoneInfo
 
+from aws_lambda_powertools import Logger
 from pydantic import JsonValue
 
+from helpdesk.clients.secrets import Secret
+from helpdesk.clients.transport import Transport
 from helpdesk.models import Changes, NewTicket, Request, Ticket, TicketLink
 
 # The step that writes an update's comment; its text carries the marker.
@@ -93,6 +96,19 @@ class HelpdeskClient(Protocol):
 
     def token_expires_on(self) -> date | None:
         """The day on which our access ends, where the secret as last read says so."""
+
+
+class ClientParts(Protocol):
+    """What a client is made with, besides its settings."""
+
+    monotonic: Callable[[], float]
+    logger: Logger
+
+    def secret[T](self, secret_arn: str, read: Callable[[str], T]) -> Secret[T]:
+        """A secret, whose text `read` understands."""
+
+    def transport(self, helpdesk: str, url: str, /) -> Transport:
+        """The transport of a helpdesk's calls."""
 
 
 class Token(Protocol):

@@ -16,8 +16,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import JsonValue
 
+from helpdesk.clients.kapture.settings import KaptureSettings
 from helpdesk.clients.markers import with_comment_marker, with_marker
-from helpdesk.clients.port import COMMENT, BaseClient, Progress
+from helpdesk.clients.port import COMMENT, BaseClient, ClientParts, HelpdeskClient, Progress
 from helpdesk.clients.redaction import redacted
 from helpdesk.clients.replies import Refusal, Success, Words, decode_reply
 from helpdesk.clients.secrets import OperationKeys, Secret, keys_in
@@ -34,7 +35,6 @@ from helpdesk.models import (
     TicketLink,
     UpdateRequest,
 )
-from helpdesk.settings import KaptureSettings
 
 # The operations by the names of their keys in the secret: Kapture makes keys for single APIs.
 _PATHS = {
@@ -69,6 +69,12 @@ _DATE_FORMS = (
     "%Y-%m-%d %H:%M",
     "%d-%m-%Y %H:%M:%S",
 )
+
+
+def client(parts: ClientParts, settings: KaptureSettings) -> HelpdeskClient:
+    """The client of an account."""
+    keys = parts.secret(settings.secret_arn, kapture_keys_in)
+    return Kapture(parts.transport("kapture", settings.url), keys, settings)
 
 
 def kapture_keys_in(text: str) -> OperationKeys:

@@ -16,10 +16,11 @@ from urllib.parse import urlencode
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from helpdesk.clients.markers import with_comment_marker, with_marker
-from helpdesk.clients.port import COMMENT, BaseClient, Progress
+from helpdesk.clients.port import COMMENT, BaseClient, ClientParts, HelpdeskClient, Progress
 from helpdesk.clients.redaction import redacted
 from helpdesk.clients.replies import Refusal, Success, Words, decode_reply
-from helpdesk.clients.secrets import MintedToken, RefreshCredentials
+from helpdesk.clients.secrets import MintedToken, RefreshCredentials, refresh_credentials_in
+from helpdesk.clients.socialboards.settings import SocialboardsSettings
 from helpdesk.clients.transport import Transport
 from helpdesk.errors import (
     FieldProblem,
@@ -41,7 +42,6 @@ from helpdesk.models import (
     TicketLink,
     UpdateRequest,
 )
-from helpdesk.settings import SocialboardsSettings
 
 # The list page's documented maximum; its own sample sends more.
 _TAKE = 50
@@ -68,6 +68,18 @@ CALLS = {
 }
 # Paths that may be wrong. So may that of get, which falls back to the list.
 _GUESSED = {"status", "custom_field", "tags", "note", "notes"}
+
+
+def client(parts: ClientParts, settings: SocialboardsSettings) -> HelpdeskClient:
+    """The client of an account."""
+    transport = parts.transport("socialboards", settings.url)
+    token = MintedToken(
+        parts.secret(settings.secret_arn, refresh_credentials_in),
+        Minter(transport, settings.token_path).mint,
+        lambda: parts.logger.warning("another refresh token has come: put it into the secret"),
+        parts.monotonic,
+    )
+    return Socialboards(transport, token, settings)
 
 
 class _Extra(BaseModel):
