@@ -187,7 +187,7 @@ FAULTS = [
     *_after_and_before(504),
     Named("200-empty", End.DOUBT, Fault(answer="empty")),
     Named("200-invalid-json", End.DOUBT, Fault(body='{"status": "success",', act=True)),
-    Named("200-truncated-json", End.DOUBT, Fault(truncate=25)),
+    Named("200-truncated-json", End.DOUBT, Fault(truncate=10)),
     # A get without ids shows no tickets, and an update's answer need not repeat its own.
     Named("200-success-without-id", End.DOUBT, Fault(answer="without_id"), operations=("add",)),
     Named("200-failed-body", End.NO, lambda account: Fault(body=account.refusal)),

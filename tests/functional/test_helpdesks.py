@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import ceil
 from typing import Any, Literal
 
 import pytest
@@ -122,7 +123,7 @@ def story(monkeypatch: pytest.MonkeyPatch, account: Account, clock: Clock) -> It
 
 @in_each_manner()
 def test_an_add_makes_a_ticket_and_tells_where_it_is(story: Story) -> None:
-    ticket = {"details": "1 < 2 & 3", "requester": {"email": "a@example.com", "name": "A"}}
+    ticket = {"details": "1 < 2 & 3", "requester": {"email": "a@example.com"}}
     assert story.send(add("new", **ticket)) == 0
 
     [made] = story.account.tickets()
@@ -210,7 +211,8 @@ def test_gets_of_one_batch_go_together(story: Story) -> None:
         )
     )
 
-    assert len(story.account.simulator.calls) == before + 1
+    at_once = story.deployment.parts.helpdesk_clients[story.account.name].get_limit
+    assert len(story.account.simulator.calls) == before + ceil(4 / at_once)
     for number in range(4):
         assert story.events(f"get-{number}")[0]["ticket"]["title"] == f"ticket-{number}"
 
