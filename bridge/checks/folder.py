@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 # What `bridge init` writes where nobody has said the account.
 PLACEHOLDER = "YOUR-ACCOUNT"
+# Addresses of the kind that `bridge up` gives its stack.
+_SIMULATED = {desk.url_parameter: "http://127.0.0.1" for desk in HELPDESKS}
 _TICKS_SHOWN = 3
 # Stands for what a deployment makes: names, addresses and ARNs.
 _MADE_LATER = "made-by-the-deployment"
@@ -108,7 +110,7 @@ def _settings(own: Folder) -> Iterator[Result]:
         given = settings_of(own) if name == LOCAL else given_to[name]
         unused = _unused(stage) if name == LOCAL else []
         what = f"settings of the stage {name}: {len(given)} given"
-        yield Result(what, (*unused, *wrong_parameters(given)))
+        yield Result(what, (*unused, *wrong_parameters(given | (_SIMULATED if name == LOCAL else {}))))
 
 
 def _unused(local: Stage) -> list[str]:
@@ -170,7 +172,7 @@ def rules(own: Folder) -> dict[str, Rules]:
         if name != LOCAL
     }
     known = {}
-    for name, values in (given or {LOCAL: settings_of(own)}).items():
+    for name, values in (given or {LOCAL: settings_of(own) | _SIMULATED}).items():
         with suppress(SettingsError):
             known[name] = _rules_under({**_defaults(), **values})
     return known

@@ -7,13 +7,13 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from helpdesk.errors import RejectedError
 from helpdesk.intake.requests import Defaults, UnreadableRequestError, read_request
-from helpdesk.models import AddRequest, GetRequest, Identity, Operation, Request, UpdateRequest
+from helpdesk.models import AddRequest, GetRequest, HelpdeskName, Identity, Operation, Request, UpdateRequest
 
 DEFAULTS = Defaults(request_id="message-1", source="unknown", helpdesk="kapture")
 ADD: dict[str, Any] = {"operation": "add", "request_id": "r-1", "source": "shop", "ticket": {"title": "Help"}}
@@ -202,7 +202,7 @@ def test_every_wrong_field_is_named_at_once() -> None:
 
     assert problems(wrong) == {
         "request_id": "must be printable ASCII without blanks",
-        "helpdesk": "must be 'kapture' or 'socialboards'",
+        "helpdesk": "must be " + " or ".join(", ".join(map(repr, get_args(HelpdeskName))).rsplit(", ", 1)),
         "source": "may hold letters, digits and ._:@/+=#- only",
         "reference": "must have at most 128 characters",
         "occurred_at": "must carry an offset, for example Z or +05:30",
