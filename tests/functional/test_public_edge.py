@@ -14,6 +14,8 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from bridge.generate import form_files
+from bridge.local.folder import EXAMPLES
 from bridge.sending import samples
 from bridge.sending.form_signing import sign
 from bridge.sending.samples import FormSend
@@ -22,12 +24,7 @@ from helpdesk.errors import RejectedError
 from helpdesk.http.forms.services import read_submission
 from tests.deployment import Answer, Clock, Deployment
 
-ROOT = Path(__file__).parents[2]
-SAMPLES = [
-    sample.send
-    for sample in samples.read_all(ROOT / "examples" / "samples")
-    if isinstance(sample.send, FormSend)
-]
+SAMPLES = [sample.send for sample in samples.read_all(EXAMPLES.samples) if isinstance(sample.send, FormSend)]
 SECRET = "a-secret-of-these-tests"
 WEBHOOKS_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 URLENCODED = "application/x-www-form-urlencoded"
@@ -66,7 +63,7 @@ def deployment(
 ) -> Iterator[Deployment]:
     """The shipped forms and those above."""
     folder = tmp_path / "forms"
-    shutil.copytree(ROOT / "examples" / "forms", folder)
+    shutil.copytree(EXAMPLES.forms, folder)
     for name, text in FORMS.items():
         (folder / f"{name}.yaml").write_text(text)
     with mock_aws():
@@ -352,10 +349,10 @@ def _changed(value: Any, odd: Any) -> Iterator[Any]:
     "send", [send for send in SAMPLES if isinstance(send.body, dict)], ids=lambda send: send.form
 )
 def test_no_part_of_a_submission_has_to_be_what_it_usually_is(send: FormSend) -> None:
-    form = {"orders": "json", "order-status": "json"}.get(send.form, send.form)
+    service = form_files.read(EXAMPLES.forms / f"{send.form}.yaml").service
     for odd in _ODD:
         for body in _changed(send.body, odd):
-            _read(form, "application/json", json.dumps(body))
+            _read(service, "application/json", json.dumps(body))
 
 
 @pytest.mark.parametrize("odd", _ODD, ids=str)

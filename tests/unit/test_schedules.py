@@ -139,5 +139,7 @@ def test_the_command_shows_the_schedules_and_their_next_times() -> None:
     result = CliRunner().invoke(bridge, ["schedules"])
     rows = CliRunner().invoke(bridge, ["schedules", "--json"]).output.splitlines()
 
-    assert (result.exit_code, result.output.count("cron(0 9 ? * MON *) Asia/Kolkata; Mon ")) == (0, 1)
-    assert [json.loads(row)["name"] for row in rows] == ["weekly-review"]
+    # There may be others beside it.
+    assert result.exit_code == 0
+    assert "cron(0 9 ? * MON *) Asia/Kolkata; Mon " in result.output
+    assert "weekly-review" in [json.loads(row)["name"] for row in rows]
