@@ -16,6 +16,7 @@ import click
 
 from bridge.commands import (
     by_the_clock,
+    consent,
     deploy,
     doctor,
     follow,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 # So many rows are shown before a CSV file is sent.
 _FIRST_ROWS = 3
-_FILE = click.Path(dir_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="As stack.json holds it, in one line.")
 
@@ -67,7 +68,7 @@ _like = click.option(
     "files",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File of `bridge learn`: the simulator behaves as that account did. May be said for each helpdesk.",
+    help="File of `bridge learn`: the simulator behaves as that account did. Once for each helpdesk.",
 )
 
 
@@ -79,13 +80,20 @@ Exit status:
   130  stopped by Ctrl-C
 
 \b
+What changes much is shown first, and asked: deploy, remove, redrive, drop, forget, send --csv.
+  --yes      do it without asking
+  --dry-run  only show it
+
+\b
 Completion of commands, options and files by the shell (bash, zsh; fish: | source):
   eval "$(_BRIDGE_COMPLETE=bash_source bridge)"
   eval "$(_BRIDGE_COMPLETE=zsh_source bridge)"
 """
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, epilog=_EPILOG
+)
 @click.version_option(package_name="ticket-bridge", prog_name="ticket-bridge")
 def bridge() -> None:
     """Run Ticket Bridge on this machine, without an AWS account or containers, and operate deployed stacks.
@@ -166,7 +174,9 @@ def up(
 @operate.with_state_dir
 @click.option("--json", "as_json", is_flag=True, help="One object: what was stopped.")
 def down(state_dir: Path, as_json: bool) -> None:
-    """Stop everything that `bridge up` started, also after a crash. Never fails because nothing runs.
+    """Stop everything that `bridge up` started, also after a crash.
+
+    The status is 0 where nothing ran.
 
     \b
     Example:
@@ -184,7 +194,9 @@ def down(state_dir: Path, as_json: bool) -> None:
 @operate.with_state_dir
 @_as_json
 def status(state_dir: Path, as_json: bool) -> None:
-    """Show what runs and where it answers; the status is 1 when no stack runs.
+    """Show what runs and where it answers.
+
+    The status is 1 where no stack runs.
 
     \b
     Example:
@@ -202,7 +214,9 @@ def status(state_dir: Path, as_json: bool) -> None:
 @bridge.command()
 @operate.with_state_dir
 def env(state_dir: Path) -> None:
-    """Print the stack's addresses, and what AWS tools need to reach it, as lines for a shell.
+    """Print the local stack's addresses as variables for a shell.
+
+    They hold all that AWS tools need to reach it, credentials too.
 
     \b
     Example:
@@ -217,8 +231,14 @@ def env(state_dir: Path) -> None:
 @operate.with_state_dir
 @click.option("--ticket-id", metavar="ID", help="Stands for every {ticket_id:...} in the files.")
 @click.option("--csv", "rows", type=_FILE, help="Send each row of this file as a request.")
-@click.option("--map", "map_file", type=_FILE, help="What a row becomes: the `request` of a form file.")
-@click.option("--result", type=_FILE, help="A line for each row.  [default: beside the CSV file]")
+@click.option(
+    "--map", "map_file", type=_FILE, help="What a row becomes: a file with the `request` of a form file."
+)
+@click.option(
+    "--result",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Gets a line for each row.  [default: FILE.result.csv beside the CSV file]",
+)
 @click.option(
     "--stack",
     metavar="NAME",
@@ -226,8 +246,9 @@ def env(state_dir: Path) -> None:
     callback=operate.named_stack,
     help=f"With --csv: a deployed stack, instead of the local one.  [env: {target.STACK_VARIABLE}]",
 )
-@click.option("--yes", "-y", is_flag=True, help="With --csv: do not ask.")
-@click.option("--json", "as_json", is_flag=True, help="One object for each file.")
+@consent.assume_yes
+@consent.only_shows()
+@click.option("--json", "as_json", is_flag=True, help="One object for each of FILES; with --csv one in all.")
 @click.argument("files", nargs=-1, type=_FILE)
 def send(
     state_dir: Path,
@@ -237,16 +258,17 @@ def send(
     result: Path | None,
     stack: str | None,
     yes: bool,
+    dry_run: bool,
     as_json: bool,
     files: tuple[Path, ...],
 ) -> None:
-    """Send each file through the trigger that its name begins with, or the rows of a CSV file.
+    """Send samples and requests, or the rows of a CSV file.
 
-    The triggers are queue, api, bus, schedule, topic, form and callback. A file without `send` in it goes to
-    the queue as it is.
+    A sample says in `send` how it is sent: by queue, api, bus, schedule, topic, form or callback. Any other
+    file goes to the queue as it is.
 
     With --csv the first rows are shown as requests, and nothing is sent before you agree. Begun again, it
-    sends what was not sent yet. The status is 1 if a row is wrong or was refused.
+    sends what was not sent yet. The status is 1 if a row is wrong or was refused; the others are sent.
 
     \b
     Example:
@@ -261,10 +283,13 @@ def send(
             "FILES go to the local stack only: leave out --stack, or say --state-dir instead of"
             f" {target.STACK_VARIABLE}"
         )
+    if dry_run and not rows:
+        raise click.UsageError("--dry-run is for --csv")
     if rows and map_file:
         result = result or rows.with_name(f"{rows.stem}.result.csv")
         operations = operate.operations_on(state_dir, stack)
-        _send_rows(Bulk(operations, read_map(map_file), rows, result), result, yes=yes, as_json=as_json)
+        bulk = Bulk(operations, read_map(map_file), rows, result)
+        _send_rows(bulk, result, yes=yes, dry_run=dry_run, as_json=as_json)
         return
     running = StateFolder(state_dir).read_stack()
     operate.announce(target.local(running, state_dir))
@@ -280,13 +305,13 @@ def send(
         click.echo(f"{sample.name}: sent to the {sample.send.trigger}, request {sent.request_id}{answer}")
 
 
-def _send_rows(bulk: Bulk, result: Path, *, yes: bool, as_json: bool) -> None:
+def _send_rows(bulk: Bulk, result: Path, *, yes: bool, dry_run: bool, as_json: bool) -> None:
     with at_work("Reading the rows"):
         counts = _show_rows(bulk, quiet=as_json)
+    if dry_run:
+        sys.exit(1 if counts[WRONG] else 0)
     if counts[READY] and not yes:
-        if not sys.stdin.isatty():
-            raise BridgeError("Nothing is sent: add --yes")
-        click.confirm(f"Send {counts[READY]} requests?", abort=True, err=True)
+        consent.ask(f"Send {counts[READY]} requests?", "Nothing is sent.")
     began = time.monotonic()
     with click.progressbar(
         length=counts.total(),
@@ -335,7 +360,9 @@ def _show_rows(bulk: Bulk, *, quiet: bool) -> Counter[str]:
 @click.option("--follow", "-f", is_flag=True, help="Go on until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="The events as they were published, one in a line.")
 def outcomes_command(state_dir: Path, follow: bool, as_json: bool) -> None:
-    """Print the outcomes that came since the last time, one in a line, and take them off the queue.
+    """Print the outcomes that came since the last time.
+
+    They are those of the local stack, and are taken off its queue. `bridge tail` follows any stack.
 
     \b
     Example:
@@ -354,7 +381,7 @@ def outcomes_command(state_dir: Path, follow: bool, as_json: bool) -> None:
 @click.option(
     "--events",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of samples.  [default: those of the examples]",
+    help="Folder of samples.  [default: all that come with the installation]",
 )
 @_like
 @_enforce_iam
@@ -362,9 +389,10 @@ def outcomes_command(state_dir: Path, follow: bool, as_json: bool) -> None:
 def demo(
     state_dir: Path, events: Path | None, files: tuple[Path, ...], enforce_iam: bool, as_json: bool
 ) -> None:
-    """Start a stack of its own, send every sample, await each outcome, show the tickets, stop everything.
+    """Start a stack, send every sample, show the tickets, stop.
 
-    A stack that runs already is not touched. The status is 0 only if all was as expected.
+    Each sample's outcome is awaited. A stack that runs already is not touched. The status is 0 only if all
+    was as expected.
 
     \b
     Example:

@@ -35,12 +35,17 @@ _DISCREPANCIES = {
 
 @click.command(cls=StackCommand)
 @on_a_stack
-@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="One day, instead of the last two weeks.")
+@click.option(
+    "--day",
+    type=click.DateTime(["%Y-%m-%d"]),
+    metavar="YYYY-MM-DD",
+    help="One day, instead of the last two weeks.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One object for each day.")
 def audit(state_dir: Path, stack: str | None, day: datetime | None, as_json: bool) -> None:
-    """Show the audits of days: what came in, what became of it, and where the helpdesk does not agree.
+    """Show each day's audit: what came in, and what became of it.
 
-    The status is 1 where there is a discrepancy.
+    It names where the helpdesk does not agree. The status is 1 where there is such a discrepancy.
 
     \b
     Example:
@@ -90,7 +95,9 @@ def _show_reports(reports: list[AuditReport]) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="One object for each schedule.")
 def schedules(stack: str | None, as_json: bool) -> None:
-    """Show the recurring requests of the folder schedules, and when they come next.
+    """Show the recurring requests, and when they come next.
+
+    They are the files in `schedules` of your folder.
 
     \b
     Example:

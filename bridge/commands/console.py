@@ -17,12 +17,19 @@ if TYPE_CHECKING:
 
 @click.command(name="console")
 @on_a_stack
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of 127.0.0.1.  [default: a free one]")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    metavar="PORT",
+    help="Port of 127.0.0.1.  [default: a free one]",
+)
 def console(state_dir: Path, stack: str | None, port: int) -> None:
-    """Serve a page that shows the stack at work, on this machine only, until Ctrl-C.
+    """Serve a page that shows the stack at work, until Ctrl-C.
 
-    What it may do is what your credentials may do. It makes nothing in a deployed stack: what requests become
-    it reads from the functions' logs. `bridge up` serves the same page for the local stack.
+    It answers on this machine only, and may do what your credentials may do. In a deployed stack it creates
+    nothing: it reads the results of requests from the functions' logs. `bridge up` serves the same page for
+    the local stack.
 
     \b
     Example:

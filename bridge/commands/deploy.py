@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,8 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge.checks import folder as folder_checks
-from bridge.commands.operate import StackCommand, allow_endpoint, with_state_dir
+from bridge.commands import consent
+from bridge.commands.operate import TalkingCommand, allow_endpoint, with_state_dir
 from bridge.errors import BridgeError
 from bridge.generate import form_files, releases, sources
 from bridge.local import emulator, emulator_gaps, folder
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from bridge.stacks.deployment import Plan
 
 ARCHITECTURE = "Architecture"
+_NOT_DEPLOYED = "Nothing was deployed."
 
 
 @dataclass(frozen=True)
@@ -62,16 +64,14 @@ class _Reached:
 
 @click.command()
 @click.argument("stage", required=False)
-@click.option("--plan", "only_plan", is_flag=True, help="Show what would change, and deploy nothing.")
-@click.option(
-    "--yes", "-y", is_flag=True, help="Do not ask, for CI. What would be lost is refused all the same."
-)
+@consent.only_shows("--plan", "--dry-run")
+@consent.assume_yes
 @click.option(
     "--set",
     "given",
     multiple=True,
     metavar="NAME=VALUE",
-    help="This value this time, whatever bridge.toml says; may be repeated.",
+    help="Set a parameter this time, whatever bridge.toml says; may be repeated.",
 )
 @click.option(
     "--allow-loss",
@@ -84,20 +84,21 @@ class _Reached:
 @with_state_dir
 def deploy(
     stage: str | None,
-    only_plan: bool,
+    dry_run: bool,
     yes: bool,
     given: Sequence[str],
     allowed: Sequence[str],
     endpoint: str | None,
     state_dir: Path,
 ) -> None:
-    """Build, show what would change, ask, and deploy this folder's stack of a STAGE of bridge.toml.
+    """Show what would change and, when you agree, deploy this folder.
 
-    Where neither bridge.toml nor --set says a value, what `bridge learn` has learnt from the same helpdesk is
-    used; what nobody says keeps the value that runs. A change that would replace or remove a queue, a table
-    or a secret is refused unless --allow-loss names it. To ask CloudFormation what would change, what was
-    built is uploaded into the SAM CLI's own bucket, with --plan too. The stage `local` is the stack of
-    `bridge up`. The status is 0 where all is done, or where nothing was to do.
+    STAGE is one of bridge.toml, by default the only one. Where neither bridge.toml nor --set says a value,
+    what `bridge learn` has learnt from the same helpdesk is used; what nobody says keeps the value that
+    runs. A change that would replace or remove a queue, a table or a secret is refused unless --allow-loss
+    names it. To ask CloudFormation what would change, what was built is uploaded into the SAM CLI's own
+    bucket, with --plan too. The stage `local` is the stack of `bridge up`. The status is 0 where all is
+    done, or where nothing was to do.
 
     \b
     Example:
@@ -106,7 +107,7 @@ def deploy(
       bridge deploy local --set KaptureBudget=600 --yes
     """
     own = folder.current()
-    name, described = own.config().stage(stage)
+    name, described = own.stage(stage)
     with _errors_of_aws():
         reached = _reach(own, name, described, _named(given), endpoint, state_dir)
         if wrong := folder_checks.wrong_parameters(reached.parameters, reached.running):
@@ -118,29 +119,28 @@ def deploy(
             with at_work("Asking CloudFormation what would change"):
                 planned = deployment.plan(reached.state, reached.site, reached.formation, reached.parameters)
             _show(reached, planned)
-            if _goes_on(reached, planned, only_plan=only_plan, yes=yes, allowed=allowed):
+            if _goes_on(reached, planned, dry_run=dry_run, yes=yes, allowed=allowed):
                 with at_work("Deploying"):
                     deployment.execute(reached.formation, reached.site, planned)
                 _say_what_comes_next(own, name, reached, planned)
 
 
-def _goes_on(reached: _Reached, planned: Plan, *, only_plan: bool, yes: bool, allowed: Sequence[str]) -> bool:
+def _goes_on(reached: _Reached, planned: Plan, *, dry_run: bool, yes: bool, allowed: Sequence[str]) -> bool:
     """Whether the plan is carried out; one that is not is discarded. Raises BridgeError for a loss."""
     if planned.is_empty:
         return False
-    losses = planned.losses(allowed)
-    try:
-        if not (only_plan or losses) and (yes or click.confirm("Deploy this?", err=True)):
+    with ExitStack() as unless_agreed:
+        unless_agreed.callback(deployment.discard, reached.formation, reached.site, planned)
+        if losses := planned.losses(allowed):
+            flags = " ".join(f"--allow-loss {change.name}" for change in losses)
+            what = ", ".join(f"the {change.precious} {change.name}" for change in losses)
+            raise BridgeError(f"Refused: {what} would be lost. If that is meant: {flags}")
+        if not dry_run:
+            if not yes:
+                consent.ask("Deploy this?", _NOT_DEPLOYED)
+            unless_agreed.pop_all()
             return True
-    except click.Abort:
-        deployment.discard(reached.formation, reached.site, planned)
-        raise
-    deployment.discard(reached.formation, reached.site, planned)
-    if losses:
-        flags = " ".join(f"--allow-loss {change.name}" for change in losses)
-        what = ", ".join(f"the {change.precious} {change.name}" for change in losses)
-        raise BridgeError(f"Refused: {what} would be lost. If that is meant: {flags}")
-    click.echo("Nothing was deployed.")
+    click.echo(_NOT_DEPLOYED)
     return False
 
 
@@ -284,12 +284,15 @@ def _errors_of_aws() -> Iterator[None]:
 # ── removal ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@click.command(cls=StackCommand)
+@click.command(cls=TalkingCommand)
 @click.argument("stage", required=False)
-@click.option("--yes", "-y", is_flag=True, help="Do not ask, for CI.")
+@consent.assume_yes
+@consent.only_shows()
 @allow_endpoint
-def remove(stage: str | None, yes: bool, endpoint: str | None) -> None:
-    """Remove the stack of a STAGE of bridge.toml, after showing what goes and what stays.
+def remove(stage: str | None, yes: bool, dry_run: bool, endpoint: str | None) -> None:
+    """Show what goes and stays and, when you agree, remove a stack.
+
+    STAGE is one of bridge.toml, by default the only one.
 
     Queues, table and secrets stay in the account with what they hold. It prints the commands by which you
     delete them when you no longer need them. A later `bridge deploy` of the same name makes new ones beside
@@ -299,26 +302,29 @@ def remove(stage: str | None, yes: bool, endpoint: str | None) -> None:
     Example:
       bridge remove test
     """
-    name, described = folder.current().config().stage(stage)
+    name, described = folder.current().stage(stage)
     if name == folder.LOCAL:
         raise BridgeError("The local stack is taken down, with all that it holds, by: bridge down")
     session = target.account(name, described, endpoint)
     formation = session.client("cloudformation")
-    planned = removal.read(formation, described.stack)
+    with at_work("Asking the stack"):
+        planned = removal.read(formation, described.stack)
+        deployed = target.deployed(described.stack, session) if planned.was_deployed else None
+        held = removal.contents(deployed) if deployed else None
     profile = f" --profile {described.profile}" if described.profile else ""
     click.echo(plain(f"{described.stack} in {session.region_name}"))
     for line in planned.lines(f"--region {session.region_name}{profile}"):
         click.echo(plain(f"  {line}"))
-    held = removal.contents(target.deployed(described.stack, session)) if planned.was_deployed else None
     for line in held.lines() if held else ["holds    nothing: its first deployment was never finished"]:
         click.echo(f"  {line}")
     click.echo(
         f"A later deployment of {described.stack} makes new queues, a new table and new secrets, unless you"
         "\nimport those that stay first: it knows no request, ticket or marker of before."
     )
-    if not (yes or click.confirm("Remove it?", err=True)):
-        click.echo("Nothing was changed.")
+    if dry_run:
         return
+    if not yes:
+        consent.ask("Remove it?", "Nothing was changed.")
     with at_work("Removing"):
         removal.execute(formation, planned)
     click.echo(f"{described.stack} is removed. What stays is listed above.")

@@ -99,11 +99,12 @@ def stack_findings(stack: Examined) -> Iterator[Finding]:
 )
 @click.option("--json", "as_json", is_flag=True, help="Each finding as an object in a line.")
 def doctor(state_dir: Path, stack: str | None, forms: Path | None, as_json: bool) -> None:
-    """Look for what is broken or risky: raised alarms first, then the stack and its settings, then the forms.
+    """Look for what is broken or risky, and say how to mend it.
 
-    Where no stack runs and none is named, that is a finding too. Nothing is changed, and each helpdesk gets
-    one harmless call; `bridge learn` makes test tickets and finds out more. The status is 0 where nothing was
-    found, 1 where something was, 2 where the command line is wrong.
+    Raised alarms come first, then the stack and its settings, then the forms. Where no stack runs and none
+    is named, that is a finding too. Nothing is changed, and each helpdesk gets one harmless call; `bridge
+    learn` makes test tickets and finds out more. The status is 0 where nothing was found, 1 where something
+    was, 2 where the command line is wrong.
 
     \b
     Example:
@@ -146,7 +147,7 @@ def examined_at(
 
     Raises BridgeError where there is none.
     """
-    name, described = folder.current().config().stage(stage)
+    name, described = folder.current().stage(stage)
     if name == folder.LOCAL:
         local, examined = StateFolder(state_dir).read_stack(), examined_on(state_dir, None)
     else:

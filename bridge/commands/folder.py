@@ -43,11 +43,15 @@ def _address_options[F: Callable[..., None]](command: F) -> F:
     "helpdesks",
     multiple=True,
     type=HELPDESK,
-    help="Which is served; may be said twice, the default first.",
+    help="Which is served; may be repeated, the default first.",
 )
 @_address_options
 @click.option(
-    "--form", "forms", multiple=True, metavar="NAME", help="A form to begin with, or none; may be repeated."
+    "--form",
+    "forms",
+    multiple=True,
+    metavar="NAME",
+    help="A form to begin with (bridge init asks, and lists them), or the word none; may be repeated.",
 )
 @click.option("--stack", default=_STACK, show_default=True, help="Name of the stack in AWS.")
 @click.option("--region", help="AWS region of the stack.  [default: that of your AWS set-up]")
@@ -61,9 +65,9 @@ def init(
     yes: bool,
     **addresses: str | None,
 ) -> None:
-    """Make a folder of your own: settings, forms with samples, a schedule, a check for CI.
+    """Make a folder of your own: settings, forms, schedules.
 
-    Only what no option says is asked. No file is ever overwritten.
+    Samples and a check for CI come with it. Only what no option says is asked. No file is ever overwritten.
 
     \b
     Example:
@@ -94,26 +98,36 @@ def init(
     )
     for file in files:
         click.echo(file)
-    for name in unnamed:
-        click.echo(f"Put the address of your account into {NAME}: {name}.", err=True)
     here = "" if directory == Path() else f"cd {shlex.quote(str(directory))} && "
-    click.echo(f"Next: {here}bridge check && bridge up")
+    if not unnamed:
+        click.echo(f"Next: {here}bridge check && bridge up")
+        return
+    # The check would stop at what is not named, and the local stack has simulators of its own.
+    click.echo(f"Next: {here}bridge up")
+    click.echo(
+        f"Before bridge check or deploy: put your account's name in the place of"
+        f" {folder_checks.PLACEHOLDER} into {directory / NAME}, at {' and '.join(unnamed)}."
+    )
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One object for each check.")
 def check(as_json: bool) -> None:
-    """Look at everything in this folder that can be known without an account, as CI does.
+    """Check your folder, as far as it goes without an account.
 
-    Settings of every stage, forms against their samples, schedules with their next times, the template. The
-    status is 0 where all is right, 1 where something is wrong.
+    CI runs it too. It looks at the settings of every stage, forms against their samples, schedules with
+    their next times, and the template. The status is 0 where all is right, 1 where something is wrong.
 
     \b
     Example:
       bridge check
     """
+    own = folder.current()
+    if own.root != Path.cwd():
+        # One above, that of BRIDGE_FOLDER, or in a checkout the examples.
+        click.echo(f"Folder {own.root}:", err=True)
     results = []
-    for result in folder_checks.check(folder.current()):
+    for result in folder_checks.check(own):
         results.append(result)
         if as_json:
             click.echo(json.dumps(asdict(result)))

@@ -71,8 +71,15 @@ class _Moment(click.ParamType):
 @click.option("--ticket-id", help="The id of a ticket that was added or updated.")
 @click.option("--helpdesk", type=HELPDESK, help="Where it is carried out.")
 @click.option("--state", type=click.Choice(list(STATES)), help="Where it stands.")
-@click.option("--since", type=_Moment(), help=f"Touched since then: {_WHEN}.")
-@click.option("--most", type=click.IntRange(1), default=100, show_default=True, help="The latest so many.")
+@click.option("--since", type=_Moment(), help=f"With a step since then: {_WHEN}.")
+@click.option(
+    "--most",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    metavar="NUMBER",
+    help="Show so many, the latest.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One object in a line for each; times in seconds.")
 def requests_command(
     state_dir: Path,

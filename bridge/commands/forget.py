@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
 
-from bridge.commands.operate import TalkingCommand, on_a_stack, operations_on
+from bridge.commands import consent
+from bridge.commands.operate import HELPDESK, TalkingCommand, on_a_stack, operations_on
 from bridge.local import folder
 from bridge.operating.forget import Forgetting, Report
 from bridge.operating.person import Subject
@@ -19,10 +19,12 @@ from bridge.progress import at_work
 
 @click.command(cls=TalkingCommand)
 @on_a_stack
-@click.option("--email", metavar="ADDRESS", help="Of a person, in capitals or not.")
+@click.option("--email", metavar="ADDRESS", help="A person, by address; capitals do not matter.")
 @click.option("--request-id", metavar="ID", help="One request.")
 @click.option("--ticket", "ticket_id", metavar="ID", help="All requests about a ticket.")
-@click.option("--helpdesk", help="Of the ticket.  [default: the first that the stack serves]")
+@click.option(
+    "--helpdesk", type=HELPDESK, help="Whose ticket it is.  [default: the first that the stack serves]"
+)
 @click.option(
     "--in",
     "folders",
@@ -30,7 +32,8 @@ from bridge.progress import at_work
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Look for files here too, for example beside CSV files. May be given more than once.",
 )
-@click.option("--yes", is_flag=True, help="Remove without a question.")
+@consent.assume_yes
+@consent.only_shows()
 @click.option(
     "--json", "as_json", is_flag=True, help="One object: what is removed, stays, and lies elsewhere."
 )
@@ -43,13 +46,15 @@ def forget(
     helpdesk: str | None,
     folders: tuple[Path, ...],
     yes: bool,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Find what the stack holds of a person, a request or a ticket; when you agree, remove it.
+    """Show all that a stack holds of a person, and remove it.
 
-    It looks into both queues, the ledger and your folder. Your files are named only, as is what lies
-    elsewhere. A request that waits in the queue is removed from it: it gets neither ticket nor outcome. The
-    queue shows only what is not hidden, so look again when the report names hidden messages.
+    Or of a request, or of a ticket. It is removed when you agree. The command looks into both queues, the
+    ledger and your folder. Your files are named only, as is what lies elsewhere. A request that waits in
+    the queue is removed from it: it gets neither ticket nor outcome. The queue shows only what is not
+    hidden, so look again when the report names hidden messages.
 
     \b
     Example:
@@ -73,24 +78,22 @@ def forget(
         with at_work("Looking" if dry_run else "Removing"):
             return Forgetting(operations, looked_for, places, dry_run=dry_run).run()
 
-    report, is_done = run(dry_run=True), False
-    if report.removed:
-        if not yes and not as_json:
-            _show(report, "Would be removed")
-        if not yes and sys.stdin.isatty():
-            click.confirm("Remove this?", abort=True, err=True)
-            yes = True
-        if yes:
-            report, is_done = run(dry_run=False), True
-        else:
-            click.echo("Nothing is removed: add --yes.", err=True)
+    report = run(dry_run=True)
+    acts_at_once = yes and not dry_run
+    if not (acts_at_once and report.removed):
+        _show(report, is_done=False, as_json=as_json)
+    if dry_run or not report.removed:
+        return
+    if not yes:
+        consent.ask("Remove this?", "Nothing is removed.")
+    _show(run(dry_run=False), is_done=True, as_json=as_json)
+
+
+def _show(report: Report, *, is_done: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"done": is_done, **asdict(report)}))
-    elif is_done or not report.removed:
-        _show(report, "Removed" if is_done else "Found to remove")
-
-
-def _show(report: Report, heading: str) -> None:
+        return
+    heading = "Removed" if is_done else "Would be removed"
     for name, lines in (
         (heading, report.removed or ["nothing"]),
         ("Stays in the stack", report.stays),

@@ -10,6 +10,7 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
+from bridge.commands import consent
 from bridge.commands.doctor import examined_at, examined_on
 from bridge.commands.operate import HELPDESK, StackCommand, allow_endpoint, with_state_dir
 from bridge.errors import BridgeError
@@ -30,10 +31,13 @@ if TYPE_CHECKING:
     from bridge.learning.facts import Learnt, Point
 
 
+_NOTHING_SENT = "Nothing was sent to the helpdesk."
+
+
 @click.command(cls=StackCommand, name="learn")
 @click.argument("stage", required=False)
 @click.option(
-    "--stack", metavar="NAME", help="A stack in the account of your usual credentials, and no stage."
+    "--stack", metavar="NAME", help="A stack in the account of your usual credentials, instead of a STAGE."
 )
 @click.option("--helpdesk", type=HELPDESK, help="This one only.  [default: each that the stack serves]")
 @click.option(
@@ -49,15 +53,17 @@ if TYPE_CHECKING:
     default=120.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long a new ticket is waited for.",
+    help="How long to wait until a new ticket shows.",
 )
-@click.option("--rate", is_flag=True, help="Read 20 times more, slowly, for what is said of a rate limit.")
+@click.option(
+    "--rate", is_flag=True, help="Read 20 times more, slowly, to see whether there is a rate limit."
+)
 @click.option(
     "--into",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of the file.  [default: that of bridge.toml]",
 )
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@consent.assume_yes
 @click.option("--json", "as_json", is_flag=True, help="What the file holds, one object in a line.")
 @allow_endpoint
 @with_state_dir
@@ -74,9 +80,10 @@ def learn_command(
     endpoint: str | None,
     state_dir: Path,
 ) -> None:
-    """Find out how the helpdesk's account of a STAGE behaves, by a few calls and two test tickets.
+    """Find out how your helpdesk's account behaves, and what to set.
 
-    It says first what it will make, and asks. It writes helpdesk.NAME.json beside bridge.toml: the facts,
+    It does so by a few calls and two test tickets. STAGE is one of bridge.toml, by default the only one. It
+    says first what it will make, and asks. It writes helpdesk.NAME.json beside bridge.toml: the facts,
     shapes and codes of what was sent and seen, and the settings that follow, which `bridge deploy` then uses.
     No text of a ticket and no key is in it. Run again, it says what has changed. The status is 1 where a
     point stayed unknown.
@@ -104,23 +111,21 @@ def learn_command(
 
 
 def ask(account: Account, bounds: Bounds) -> None:
-    """Says what a run will make, and asks. Raises click.Abort where the answer is no."""
+    """Says what a run will make, and asks. Ends the command where the answer is no."""
     calls = bounds.most_calls(account.helpdesk)
-    click.confirm(
+    consent.ask(
         plain(
             f"At {account.helpdesk} ({account.settings.url}) this makes one or two test tickets, which stay"
             " there, changes them and writes one comment, tries a wrong key, and reads the list of today."
             f" It makes at most {calls} calls in at most {bounds.most_s / 60:.0f} minutes; the budget does"
             " not count them. Go on?"
         ),
-        abort=True,
-        err=True,
+        _NOTHING_SENT,
     )
     if bounds.rate:
-        click.confirm(
+        consent.ask(
             "--rate adds 20 reads, one a second. It ends at the first answer that asks us to wait. Add them?",
-            abort=True,
-            err=True,
+            _NOTHING_SENT,
         )
 
 

@@ -34,16 +34,17 @@ def _forms(_context: click.Context, _argument: click.Parameter, begun: str) -> l
 
 @click.command(name="map")
 @click.argument("form", shell_complete=_forms)
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--content-type", help="Of a saved body; else it follows from how the file begins.")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--content-type", help="Of a body in FILE.  [default: what the body looks like]")
 @click.option("--diff", is_flag=True, help="Show what differs from the form file as last committed.")
 @click.option("--answers", is_flag=True, help="Show the answers that expressions can name, and no request.")
 def map_command(form: str, file: Path, content_type: str | None, diff: bool, answers: bool) -> None:
-    """Show the request that a saved submission becomes; the status is 1 where it would be refused.
+    """Show the request that a saved submission becomes.
 
-    FORM is a form's name, or the path of a form file. FILE is a sample, or a body as it was sent. The request
-    is checked by the rules of the helpdesks of each stage, without a call. Answers that no expression uses,
-    and expressions that find nothing, are named on standard error.
+    The status is 1 where it would be refused. FORM is a form's name, or the path of a form file. FILE is a
+    sample, or a body as it was sent. The request is checked by the rules of the helpdesks of each stage,
+    without a call. Answers that no expression uses, and expressions that find nothing, are named on
+    standard error.
 
     \b
     Example:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict
-from functools import wraps
+from dataclasses import asdict, replace
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -13,11 +13,12 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 from click.core import ParameterSource
 
+from bridge.commands import consent
 from bridge.errors import BridgeError
 from bridge.local import folder
 from bridge.local.helpdesks import HELPDESKS
 from bridge.local.state import StateFolder
-from bridge.operating.operations import Operations, ParkedCopy, Selection, age
+from bridge.operating.operations import Listing, Operations, ParkedCopy, Selection, age
 from bridge.operating.words import clock_time
 from bridge.plain import plain, plain_lines
 from bridge.progress import at_work
@@ -56,7 +57,7 @@ allow_endpoint = click.option(
     "--allow-endpoint",
     "endpoint",
     metavar="URL",
-    help="Take this address, at which AWS_ENDPOINT_URL leads elsewhere than into the account.",
+    help="Go to this address, to which AWS_ENDPOINT_URL leads. Without it only AWS's own are taken.",
 )
 
 
@@ -133,7 +134,7 @@ class StackCommand(TalkingCommand):
 def _selecting(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the options that choose parked requests; the command gets them as one `selection`."""
 
-    @click.option("--code", help="Only those parked for this reason.")
+    @click.option("--code", help="Only those parked for this reason, as `bridge parked` shows it.")
     @click.option("--source", help="Only those of this source.")
     @click.option("--request-id", help="Only this one.")
     @click.option("--all", "everything", is_flag=True, help="Whatever is parked.")
@@ -152,7 +153,9 @@ def _selecting(command: Callable[..., None]) -> Callable[..., None]:
 @on_a_stack
 @_as_json
 def parked(state_dir: Path, stack: str | None, as_json: bool) -> None:
-    """List what waits in the dead-letter queue, grouped by the reason. Nothing is taken away.
+    """List parked requests by the reason.
+
+    They are the copies in the dead-letter queue, and stay there.
 
     \b
     Example:
@@ -178,66 +181,117 @@ def parked(state_dir: Path, stack: str | None, as_json: bool) -> None:
             click.echo(f"        … and {count - 5} more (--json lists all)")
 
 
-@click.command(cls=StackCommand)
+@click.command(cls=TalkingCommand)
 @on_a_stack
 @_selecting
-@click.option("--dry-run", is_flag=True, help="Show what would be sent again, and send nothing.")
+@consent.assume_yes
+@consent.only_shows()
 @_as_json
-def redrive(state_dir: Path, stack: str | None, selection: Selection, dry_run: bool, as_json: bool) -> None:
-    """Send parked requests through the queue again, by the same ledger and the same budget.
+def redrive(
+    state_dir: Path, stack: str | None, selection: Selection, yes: bool, dry_run: bool, as_json: bool
+) -> None:
+    """Show parked requests and, when you agree, send them again.
 
-    One parked as outcome_unknown or crashed may have made its ticket. It is sent only where its code or its
-    id is named: look at the helpdesk first.
+    They go through the queue, by the same ledger and the same budget as any other. One parked as
+    outcome_unknown or crashed may have made its ticket. It is sent only where its code or its id is named:
+    look at the helpdesk first.
 
     \b
     Example:
-      bridge redrive --code expired --dry-run
-      bridge redrive --request-id order-1001
+      bridge redrive --code expired
+      bridge redrive --request-id order-1001 --yes
     """
-    shown = _Shown(as_json)
-    listing = operations_on(state_dir, stack).redrive(selection, report=shown, dry_run=dry_run)
-    if listing.hidden:
-        click.echo(listing.hidden, err=True)
+    act, note = operations_on(state_dir, stack).redrive, partial(_say_left_out, selection)
+    _carry_out(act, selection, "sent again", note, yes=yes, dry_run=dry_run, as_json=as_json)
+
+
+def _say_left_out(selection: Selection, listing: Listing) -> None:
     for risky, count in Counter(copy.code for copy in listing.copies if selection.leaves_out(copy)).items():
         words = (
             f"{count} left out: {risky}, so the ticket may exist. Look at the helpdesk, then --code {risky}"
         )
         click.echo(words, err=True)
-    if not as_json:
-        click.echo(f"{shown.count} {'would be sent' if dry_run else 'sent'} again.")
 
 
-@click.command(cls=StackCommand)
+@click.command(cls=TalkingCommand)
 @on_a_stack
 @_selecting
-@click.option("--why", metavar="REASON", help="Drops them. Kept for 28 days: no words of customers.")
+@click.option(
+    "--why", metavar="REASON", default="", help="Must be said. Kept for 28 days: no words of customers."
+)
+@consent.assume_yes
+@consent.only_shows()
 @_as_json
-def drop(state_dir: Path, stack: str | None, selection: Selection, why: str | None, as_json: bool) -> None:
-    """Show parked requests; with --why delete their copies for good.
+def drop(
+    state_dir: Path,
+    stack: str | None,
+    selection: Selection,
+    why: str,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Show parked requests and, when you agree, delete them for good.
 
     Who dropped a request, and why, is shown by `bridge trace`. Nothing else holds its text afterwards.
 
     \b
     Example:
-      bridge drop --request-id order-1001
       bridge drop --request-id order-1001 --why "the shop has sent it again as order-1001a"
+      bridge drop --code not_json --dry-run
     """
-    shown = _Shown(as_json)
-    listing = operations_on(state_dir, stack).drop(selection, why or "", report=shown, dry_run=not why)
+    if not (why or dry_run):
+        raise click.UsageError("say --why REASON, or --dry-run")
+    act = partial(operations_on(state_dir, stack).drop, why=why)
+    _carry_out(act, selection, "dropped", yes=yes, dry_run=dry_run, as_json=as_json)
+
+
+def _carry_out(
+    act: Callable[..., Listing],
+    selection: Selection,
+    done: str,
+    note: Callable[[Listing], None] = lambda _: None,
+    *,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Shows the copies that are meant. Where that is agreed, acts on exactly these, and says so as `done`."""
+    acts_at_once = yes and not dry_run
+    copies: list[ParkedCopy] = []
+
+    def show(copy: ParkedCopy) -> None:
+        copies.append(copy)
+        click.echo(_as_object(copy) if as_json else _line(copy))
+
+    with at_work("Asking the stack"):
+        listing = act(selection, report=show, dry_run=not acts_at_once)
     if listing.hidden:
         click.echo(listing.hidden, err=True)
-    if not as_json:
-        hint = ": say --why REASON" if shown.count else ""
-        click.echo(f"{shown.count} dropped." if why else f"{shown.count} would be dropped{hint}.")
+    note(listing)
+    if not acts_at_once:
+        click.echo(f"{len(copies)} would be {done}.", err=as_json)
+        if dry_run or not copies:
+            return
+        consent.ask(f"Shall they be {done}?", f"Nothing is {done}.")
+        shown, copies = replace(selection, message_ids=frozenset(copy.message_id for copy in copies)), []
+        with at_work("At work"):
+            act(shown, report=copies.append, dry_run=False)
+    click.echo(f"{len(copies)} {done}.", err=as_json)
 
 
 @click.command(cls=TalkingCommand)
 @on_a_stack
-@click.option("--code", help="Only where it is parked for this reason.")
+@click.option("--code", help="Where it is parked for several reasons: this one.")
 @click.option(
     "--file", type=click.File(), help="The corrected request, instead of your editor; - for standard input."
 )
-@click.option("--json", "as_json", is_flag=True, help="One object: the id, and whether it is the same.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="One object: the id under which it was sent, and whether it is the same.",
+)
 @click.argument("request_id")
 def edit(
     state_dir: Path,
@@ -249,8 +303,9 @@ def edit(
 ) -> None:
     """Correct a parked request in your editor ($EDITOR), and send it.
 
-    It is checked as the API checks it. It keeps its id where nothing can have been done of it, else it gets
-    an id that begins with the old one. Its copy is deleted.
+    What you save is checked as the API checks it, and sent; what you leave unchanged is not. It keeps its id
+    where nothing can have been done of it, else it gets an id that begins with the old one. Its copy is
+    deleted.
 
     \b
     Example:
@@ -316,7 +371,7 @@ def pause(state_dir: Path, stack: str | None, helpdesk: str | None, as_json: boo
 @_of_a_helpdesk
 @_gate_as_json
 def resume(state_dir: Path, stack: str | None, helpdesk: str | None, as_json: bool) -> None:
-    """Call a helpdesk again: takes a pause back, and opens a gate that has closed by itself.
+    """Call a helpdesk again: end a pause, or open a closed gate.
 
     \b
     Example:
@@ -337,7 +392,9 @@ def resume(state_dir: Path, stack: str | None, helpdesk: str | None, as_json: bo
 @click.option("--json", "as_json", is_flag=True, help="One object; times in seconds.")
 @click.argument("request_id")
 def trace(state_dir: Path, stack: str | None, as_json: bool, request_id: str) -> None:
-    """Tell the story of a request: where it stands, and each step that led there. Times are UTC.
+    """Tell the story of a request: where it stands, and each step.
+
+    Times are UTC.
 
     \b
     Example:
@@ -360,18 +417,6 @@ def trace(state_dir: Path, stack: str | None, as_json: bool, request_id: str) ->
 
 
 COMMANDS = (parked, redrive, drop, edit, pause, resume, trace)
-
-
-class _Shown:
-    """Shows each copy that it gets, and counts them."""
-
-    def __init__(self, as_json: bool) -> None:
-        self._as_json = as_json
-        self.count = 0
-
-    def __call__(self, copy: ParkedCopy) -> None:
-        self.count += 1
-        click.echo(_as_object(copy) if self._as_json else _line(copy))
 
 
 def _as_object(copy: ParkedCopy) -> str:

@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge.checks import batched_writes
 from bridge.checks.smoke import CHECKS, MANY, Smoke, run
+from bridge.commands import consent
 from bridge.commands.doctor import examined_at
 from bridge.commands.operate import StackCommand, allow_endpoint, with_state_dir
 from bridge.errors import BridgeError
@@ -34,7 +35,7 @@ _NOT_TRIED = "Not tried: a second stack in the account, and the removal of one."
     "--only", "selected", multiple=True, type=click.Choice(list(CHECKS)), help="This check; may be repeated."
 )
 @click.option("--bench", is_flag=True, help="Only measure conditional writes in batches, in their own table.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@consent.assume_yes
 @click.option("--json", "as_json", is_flag=True, help="One object, to keep as a report.")
 @allow_endpoint
 @with_state_dir
@@ -47,14 +48,15 @@ def smoke(
     endpoint: str | None,
     state_dir: Path,
 ) -> None:
-    """Try the deployed stack of a STAGE from end to end: every way in, a deployment, a pause, what is parked.
+    """Try a deployed stack from end to end, with test tickets.
 
-    It makes about 60 test tickets at the helpdesk, which stay there, and publishes their outcomes and those
-    of 50 invalid requests to all subscribers. Requests of others wait for some seconds while it pauses.
-    Alarms may be raised for parked requests. Your forms' samples become tickets with the addresses in them.
-    Everything else that it makes it takes away, and it sets back the one value that it changes. In AWS it
-    takes about fifteen minutes and costs some cents. It may be repeated at any time. The status is 0 where
-    nothing failed.
+    STAGE is one of bridge.toml, by default the only one. Each way in is tried, a deployment, a pause, and
+    what is parked. It makes about 60 test tickets at the helpdesk, which stay there, and publishes their
+    outcomes and those of 50 invalid requests to all subscribers. Requests of others wait for some seconds
+    while it pauses. Alarms may be raised for parked requests. Your forms' samples become tickets with the
+    addresses in them. Everything else that it makes it takes away, and it sets back the one value that it
+    changes. In AWS it takes about fifteen minutes and costs some cents. It may be repeated at any time. The
+    status is 0 where nothing failed.
 
     \b
     Example:
@@ -68,12 +70,11 @@ def smoke(
         _bench(stack.target, as_json)
         return
     if not (yes or local):
-        click.confirm(
+        consent.ask(
             f"This makes about {MANY + 10} test tickets at {stack.target.helpdesks[0]}, which stay there,"
             f" deploys {stack.target.name} twice, pauses it for some seconds, and publishes about 160"
             " outcomes. Go on?",
-            abort=True,
-            err=True,
+            "Nothing was tried.",
         )
     trial = Smoke(stack, own, local, f"smoke-{secrets.token_hex(4)}")
     results = []

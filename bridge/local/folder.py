@@ -108,6 +108,14 @@ class Folder:
         except OSError as error:
             raise BridgeError(f"{file}: {error.strerror}") from error
 
+    def stage(self, name: str | None) -> tuple[str, Stage]:
+        """The stage of that name, or the only one. Raises BridgeError, which names the file."""
+        config = self.config()
+        try:
+            return config.stage(name)
+        except BridgeError as error:
+            raise BridgeError(f"{error} (in {self.root / NAME})") from error
+
 
 # Its forms and schedules are those of the demo and of the tests.
 EXAMPLES = Folder(PROJECT / "examples")

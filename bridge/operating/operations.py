@@ -128,6 +128,8 @@ class Selection:
     code: str | None = None
     source: str | None = None
     request_id: str | None = None
+    # Those that somebody has seen, by SQS's own ids.
+    message_ids: frozenset[str] | None = None
 
     def has(self, copy: ParkedCopy) -> bool:
         """Whether the copy is meant."""
@@ -135,6 +137,7 @@ class Selection:
             self.code in (None, copy.code)
             and self.source in (None, copy.source)
             and self.request_id in (None, copy.request_id)
+            and (self.message_ids is None or copy.message_id in self.message_ids)
         )
 
     def leaves_out(self, copy: ParkedCopy) -> bool:

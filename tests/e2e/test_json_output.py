@@ -74,4 +74,4 @@ def test_a_request_is_followed_by_program_from_sending_to_redrive(
     assert story["stands"].startswith("rejected (invalid_request: ")
     assert story["errors"] == [{"field": "changes.sub_status", "problem": story["errors"][0]["problem"]}]
     assert all(isinstance(step["at"], float) and step["text"] for step in story["steps"])
-    assert len(objects("redrive", "--request-id", request_id)) == 1
+    assert len(objects("redrive", "--request-id", request_id, "--yes")) == 1

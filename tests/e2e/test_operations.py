@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import http.server
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +18,14 @@ import requests
 from click.testing import CliRunner
 
 from bridge import cli
+from bridge.local.state import PROJECT
+from tests.terminal import Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from click.testing import Result
 
     from bridge.local.emulator import Clients
     from bridge.local.state import Stack, StateFolder
@@ -30,10 +43,25 @@ def bridge(state: StateFolder, stack: Stack) -> Callable[..., str]:
     return run
 
 
-def _outcome(queue: OutcomesQueue, request_id: str) -> dict[str, Any]:
+@pytest.fixture
+def run(state: StateFolder, stack: Stack) -> Callable[..., Result]:
+    """The same however it ends; `answers` are typed at a terminal."""
+
+    def run(*arguments: str, answers: str | None = None, **environment: str) -> Result:
+        return CliRunner(mix_stderr=False).invoke(
+            cli.bridge,
+            [*arguments, "--state-dir", str(state.root)],
+            input=None if answers is None else Terminal(answers),
+            env=environment,
+        )
+
+    return run
+
+
+def _outcome(outcomes: OutcomesQueue, request_id: str) -> dict[str, Any]:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        for event in queue.receive(wait_seconds=1):
+        for event in outcomes.receive(wait_seconds=1):
             if event["data"].get("request_id") == request_id:
                 return event
     raise AssertionError(f"no outcome of {request_id}")
@@ -57,7 +85,7 @@ def test_a_rejected_request_is_listed_redriven_and_traced(
     assert "ops-1" in bridge("parked")
     assert "1 would be sent again" in bridge("redrive", "--request-id", "ops-1", "--dry-run")
     assert "ops-1" in bridge("parked"), "a dry run takes nothing away"
-    assert "1 sent again" in bridge("redrive", "--request-id", "ops-1")
+    assert "1 sent again" in bridge("redrive", "--request-id", "ops-1", "--yes")
     assert _outcome(outcomes_queue, "ops-1")["data"]["code"] == "invalid_request"
     assert "rejected" in bridge("trace", "ops-1")
 
@@ -136,3 +164,128 @@ def test_a_helpdesk_that_nobody_knows_cannot_be_paused(state: StateFolder, stack
 
     assert result.exit_code == 2
     assert "'nobody' is not one of 'kapture', 'socialboards'" in result.output
+
+
+def _rejected(stack: Stack, aws: Clients, outcomes: OutcomesQueue, request_id: str) -> None:
+    """A request that is parked now: an add without a title."""
+    body = {"operation": "add", "request_id": request_id, "source": "ops", "ticket": {}}
+    aws.sqs.send_message(QueueUrl=stack.requests_queue_url, MessageBody=json.dumps(body))
+    assert _outcome(outcomes, request_id)["type"] == "ticket.rejected"
+
+
+def test_what_changes_much_is_shown_and_done_only_where_that_is_agreed(
+    stack: Stack,
+    aws: Clients,
+    outcomes_queue: OutcomesQueue,
+    run: Callable[..., Result],
+    nothing_parked: None,
+) -> None:
+    _rejected(stack, aws, outcomes_queue, "ops-agreed")
+    for command, verb in (
+        (["redrive", "--request-id", "ops-agreed"], "sent again"),
+        (["drop", "--request-id", "ops-agreed", "--why", "a test"], "dropped"),
+    ):
+        unasked, refused = run(*command), run(*command, answers="n\n")
+        shown = run(*command, "--dry-run", "--yes")
+
+        for result, status in ((unasked, 2), (refused, 1), (shown, 0)):
+            assert (result.exit_code, "add ops-agreed" in result.stdout) == (status, True)
+            assert f"1 would be {verb}.\n" in result.stdout
+        assert "add --yes" in unasked.stderr
+        assert f"Nothing is {verb}." in refused.stderr
+        assert "ops-agreed" in run("parked").stdout
+
+    assert run("redrive", "--request-id", "ops-agreed", answers="y\n").stdout.endswith("1 sent again.\n")
+    assert _outcome(outcomes_queue, "ops-agreed")["type"] == "ticket.rejected"
+    dropped = run("drop", "--request-id", "ops-agreed", "--why", "a test", "--yes")
+    assert (dropped.exit_code, dropped.stdout.splitlines()[-1]) == (0, "1 dropped.")
+    assert "ops-agreed" not in run("parked").stdout
+    assert "dropped: a test" in run("trace", "ops-agreed").stdout
+
+
+def test_a_parked_request_is_corrected_in_the_editor_and_becomes_its_ticket(
+    stack: Stack,
+    aws: Clients,
+    outcomes_queue: OutcomesQueue,
+    run: Callable[..., Result],
+    nothing_parked: None,
+    tmp_path: Path,
+) -> None:
+    _rejected(stack, aws, outcomes_queue, "ops-edited")
+    editor = tmp_path / "editor.py"
+    # What people do at the first try, and at the second.
+    editor.write_text(
+        "import pathlib, sys\n"
+        "file = pathlib.Path(sys.argv[1])\n"
+        "text = file.read_text()\n"
+        """wrong, right = '{"titel": "corrected"}', '{"title": "corrected"}'\n"""
+        "file.write_text(text.replace(wrong, right) if wrong in text else text.replace('{}', wrong))"
+    )
+    with_editor = {"EDITOR": f"{sys.executable} {editor}"}
+
+    unchanged = run("edit", "ops-edited", EDITOR="true")
+    assert (unchanged.exit_code, str(unchanged.exception)) == (
+        1,
+        "Nothing was changed, so nothing is sent.",
+    )
+    edited = run("edit", "ops-edited", answers="y\n", **with_editor)
+
+    assert edited.exit_code == 0, edited.output
+    assert "ticket.titel" in edited.stderr
+    assert edited.stdout.endswith("ops-edited is sent again. See: bridge trace ops-edited\n")
+    assert _outcome(outcomes_queue, "ops-edited")["type"] == "ticket.added"
+    assert "edited: sent again" in run("trace", "ops-edited").stdout
+    assert "ops-edited" not in run("parked").stdout
+
+
+@pytest.fixture
+def posted() -> Iterator[tuple[str, queue.Queue[bytes]]]:
+    """The address of a program under development, and what is posted to it."""
+    bodies: queue.Queue[bytes] = queue.Queue()
+
+    class Taking(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.put(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Says nothing."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Taking) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/tickets", bodies
+        server.shutdown()
+
+
+def test_outcomes_of_a_source_are_followed_and_forwarded_until_ctrl_c(
+    stack: Stack, aws: Clients, state: StateFolder, posted: tuple[str, queue.Queue[bytes]]
+) -> None:
+    address, bodies = posted
+    command = [sys.executable, "-m", "bridge.cli", "tail", "--json", "--state-dir", str(state.root)]
+    command += ["--source", "ops-tail", "--outcome", "succeeded", "--forward", address]
+    with subprocess.Popen(
+        command,
+        cwd=PROJECT,
+        env={**os.environ, "HTTP_PROXY": "http://127.0.0.1:1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as tail:
+        assert tail.stdout
+        assert tail.stderr
+        while "Following ticket-bridge" not in (line := tail.stderr.readline()):
+            assert line, "it has ended"
+        for source in ("ops-other", "ops-tail"):
+            request = {"request_id": f"{source}-1", "source": source, "ticket": {"title": "followed"}}
+            assert _ask(stack, "POST", "/tickets", request).status_code == 202
+        event = json.loads(tail.stdout.readline())
+        taken = tail.stderr.readline()
+        tail.send_signal(signal.SIGINT)
+        rest, errors = tail.communicate(timeout=60)
+
+    assert (event["type"], event["data"]["request_id"]) == ("ticket.added", "ops-tail-1")
+    assert json.loads(bodies.get_nowait()) == event
+    assert taken == "  taken: HTTP 204\n"
+    assert (rest, errors.strip(), tail.returncode) == ("", "Interrupted.", cli.INTERRUPTED)
+    assert not aws.sqs.list_queues(QueueNamePrefix="bridge-tail-").get("QueueUrls")

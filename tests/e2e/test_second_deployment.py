@@ -13,6 +13,7 @@ from bridge.errors import BridgeError
 from bridge.local.sam import STACK_NAME
 from bridge.local.state import PROJECT
 from bridge.stacks import deployment
+from tests.terminal import Terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +42,7 @@ request: {operation: add, ticket: {title: answers.title}}
 
 def _deploy(state: StateFolder, *options: str, answers: str = "") -> Result:
     return CliRunner().invoke(
-        bridge, ["deploy", "local", "--state-dir", str(state.root), *options], input=answers
+        bridge, ["deploy", "local", "--state-dir", str(state.root), *options], input=Terminal(answers)
     )
 
 
@@ -70,7 +71,7 @@ def test_a_second_deployment_shows_and_changes_what_it_names_and_nothing_else(
         done = _deploy(state, "--set", "KaptureBudget=600", answers="y\n")
         assert done.exit_code == 0, done.output + str(done.exception)
 
-        assert (refused.exit_code, "Nothing was deployed." in refused.output) == (0, True)
+        assert (refused.exit_code, "Nothing was deployed." in refused.output) == (1, True)
         plan = [line.strip() for line in refused.output.splitlines()]
         assert "setting     KaptureBudget: 0 -> 600" in plan
         assert "changed     7 functions: settings" in plan

@@ -22,6 +22,7 @@ from bridge.operating import removal
 from bridge.operating.operations import Operations
 from bridge.stacks import deployment, queues, target
 from tests.e2e.waiting import until
+from tests.terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -165,7 +166,7 @@ def _title(request_id: str) -> str:
 
 
 def _run(*arguments: str, answers: str = "") -> Result:
-    return CliRunner().invoke(bridge, arguments, input=answers)
+    return CliRunner().invoke(bridge, arguments, input=Terminal(answers))
 
 
 def _deploy_previous(upgraded: Upgraded, folder: Path) -> None:
@@ -301,7 +302,7 @@ def test_an_upgrade_loses_nothing_and_does_nothing_twice(upgraded: Upgraded) -> 
     after = len(upgraded.events)
     KAPTURE.control(upgraded.local, "DELETE", "faults")
     assert _run("resume", "--stack", NAME, "--helpdesk", "socialboards").exit_code == 0
-    assert "1 sent again" in _run("redrive", "--stack", NAME, "--request-id", "refused").output
+    assert "1 sent again" in _run("redrive", "--stack", NAME, "--request-id", "refused", "--yes").output
     ended = upgraded.ended(
         "succeeded",
         *(request_id for request_id in (*ADDS, "waits-for-its-ticket") if request_id != "done-too"),
@@ -341,7 +342,7 @@ def test_a_removed_stack_leaves_what_it_said_and_its_name_can_be_deployed_again(
     held = upgraded.held()
 
     asked = _run("remove", *upgraded.here, answers="n\n")
-    assert (asked.exit_code, upgraded.resources) == (0, before)
+    assert (asked.exit_code, upgraded.resources) == (1, before)
     done = _run("remove", "prod", "--yes", *upgraded.here)
     assert done.exit_code == 0, done.output + str(done.exception)
 

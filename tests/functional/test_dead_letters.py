@@ -61,7 +61,7 @@ def test_a_bulk_redrive_leaves_out_what_may_have_happened(
     for code in ("expired", "outcome_unknown", "crashed"):
         _park(deployment, f"order-{code}", code)
 
-    def redriven(**selection: str) -> list[str]:
+    def redriven(**selection: Any) -> list[str]:
         sent: list[ParkedCopy] = []
         operations.redrive(Selection(**selection), report=sent.append, dry_run=True)
         return sorted(copy.code for copy in sent)
@@ -70,6 +70,21 @@ def test_a_bulk_redrive_leaves_out_what_may_have_happened(
     assert redriven(source="shop") == ["expired"]
     assert redriven(code="crashed") == ["crashed"]
     assert redriven(request_id="order-outcome_unknown") == ["outcome_unknown"]
+
+
+def test_what_was_parked_after_a_person_has_looked_is_left_alone(
+    deployment: Deployment, operations: Operations
+) -> None:
+    shown: list[ParkedCopy] = []
+    _park(deployment, "order-1", "expired")
+    operations.drop(Selection(), "", report=shown.append, dry_run=True)
+    _park(deployment, "order-2", "expired")
+
+    seen = Selection(message_ids=frozenset(copy.message_id for copy in shown))
+    operations.drop(seen, "agreed", report=shown.append, dry_run=False)
+
+    assert [copy.request_id for copy in shown] == ["order-1", "order-1"]
+    assert [copy.request_id for copy in operations.parked().copies] == ["order-2"]
 
 
 def test_copies_of_one_trouble_are_one_entry(deployment: Deployment, operations: Operations) -> None:

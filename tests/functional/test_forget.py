@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from bridge.commands import forget as command
 from bridge.operating.forget import Forgetting, Report
@@ -16,6 +16,7 @@ from bridge.operating.person import Subject
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture.account import KaptureSimulator
 from tests.deployment import Deployment
+from tests.terminal import Terminal
 
 EMAIL = "Canary.Person@example.com"
 WORD = "canary"
@@ -167,11 +168,17 @@ def test_nothing_is_removed_without_a_yes(
     monkeypatch.setattr(command, "operations_on", lambda *_: operations)
     deployment.send(_add("order-1"))
 
-    asked = CliRunner(mix_stderr=False).invoke(command.forget, ["--email", EMAIL])
-    kept = deployment.waiting()
-    done = CliRunner(mix_stderr=False).invoke(command.forget, ["--email", EMAIL, "--yes", "--json"])
+    def forget(*options: str, answers: io.BytesIO | None = None) -> Result:
+        return CliRunner(mix_stderr=False).invoke(command.forget, ["--email", EMAIL, *options], input=answers)
 
-    assert asked.stdout.startswith("Would be removed:\n  requests queue: add order-1 from shop")
-    assert (asked.stderr.splitlines()[-1], kept) == ("Nothing is removed: add --yes.", 1)
+    unasked, refused, dry = forget(), forget(answers=Terminal("n\n")), forget("--dry-run", "--yes")
+    kept = deployment.waiting()
+    done = forget("--yes", "--json")
+
+    for shown, status in ((unasked, 2), (refused, 1), (dry, 0)):
+        assert shown.stdout.startswith("Would be removed:\n  requests queue: add order-1 from shop")
+        assert shown.exit_code == status
+    words = "Nothing is removed. Without a terminal nobody can be asked: add --yes."
+    assert (unasked.stderr.splitlines()[-1], kept) == (words, 1)
     assert json.loads(done.stdout)["done"] is True
     assert deployment.waiting() == 0

@@ -27,6 +27,7 @@ from helpdesk.clients.kapture.settings import KaptureSettings
 from helpdesk.clients.socialboards.settings import SocialboardsSettings
 from tests.deployment import Clock
 from tests.profiles import DEFAULTS, PROFILES
+from tests.terminal import Terminal
 
 TOKEN = "canary-token-5f1c9a77"
 CANARIES = ("canary-title", "canary-details", "canary-name", "canary@example.com", "canary-words", TOKEN[:12])
@@ -209,13 +210,13 @@ def test_it_says_what_it_will_make_and_asks_about_the_rate_once_more(
     rate: bool, answers: str, questions: int
 ) -> None:
     account, bounds = kapture_at("http://127.0.0.1:9", {"token": TOKEN}), Bounds(rate=rate)
-    with CliRunner(mix_stderr=False).isolation(answers) as (_, said):
+    with CliRunner(mix_stderr=False).isolation(Terminal(answers)) as (_, said):
         ask(account, bounds)
 
     text = said.getvalue().decode() if said else ""
     assert text.count("[y/N]") == questions
     assert f"at most {bounds.most_calls('kapture')} calls in at most 10 minutes" in text
-    with CliRunner().isolation("n\n"), pytest.raises(click.Abort):
+    with CliRunner().isolation(Terminal("n\n")), pytest.raises(click.exceptions.Exit):
         ask(account, bounds)
 
 

@@ -97,6 +97,12 @@ def test_every_command_says_what_it_does_and_shows_an_example(name: str, command
         assert isinstance(parameter, click.Argument) or getattr(parameter, "help", None), parameter.name
 
 
+def test_the_list_of_commands_cuts_no_sentence_in_a_narrow_terminal() -> None:
+    output = CliRunner().invoke(cli.bridge, ["--help"], terminal_width=80).output
+
+    assert "..." not in output.partition("Commands:")[2]
+
+
 def test_the_statuses_are_told_by_the_help() -> None:
     output = CliRunner().invoke(cli.bridge, ["--help"]).output
 
@@ -198,6 +204,14 @@ def test_a_wrong_command_line_has_a_status_of_its_own(run: Run) -> None:
         ["send", sample, "--stack", "production"],
         ["learn", "test", "--stack", "production"],
         ["tail", "--helpdesk", "kaptur"],
+        # A file that is not there, wherever it is said.
+        ["send", "nowhere.json"],
+        ["send", "--csv", "nowhere.csv", "--map", sample],
+        ["map", "contact", "nowhere.json"],
+        ["edit", "order-1", "--file", "nowhere.json"],
+        # Files are sent at once.
+        ["send", sample, "--dry-run"],
+        ["drop", "--all", "--yes"],
     ):
         finished = run(*arguments)
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from bridge.checks import folder as folder_checks
 from bridge.cli import bridge
+from bridge.errors import BridgeError
 from bridge.generate import sources
 from bridge.learning import facts
 from bridge.local.folder import EXAMPLES, Folder
@@ -103,7 +104,9 @@ def test_no_file_is_ever_overwritten(here: Path) -> None:
 def test_an_account_that_nobody_has_named_yet_is_told(here: Path) -> None:
     made = run("init", "--yes")
 
-    assert "Put the address of your account into bridge.toml" in made.output
+    # The check would stop at it; the local stack does not need it.
+    assert "Next: bridge up\n" in made.output
+    assert "in the place of YOUR-ACCOUNT into bridge.toml, at KaptureUrl" in made.output
     assert "KaptureUrl: put the name of your account" in str(checked(here))
 
 
@@ -211,6 +214,15 @@ def test_no_form_to_begin_with_can_be_said_as_an_option(here: Path) -> None:
 
     assert made.exit_code == 0, made.output
     assert not list((here / "forms").iterdir())
+
+
+def test_which_stages_there_are_is_said_with_their_file(here: Path) -> None:
+    (here / "bridge.toml").write_text("[stages.test]\n[stages.prod]\n")
+
+    with pytest.raises(BridgeError) as said:
+        Folder(here).stage(None)
+
+    assert str(said.value) == f"Say which stage: local, test, prod (in {here}/bridge.toml)"
 
 
 def test_a_file_that_is_no_bridge_toml_is_told(here: Path) -> None:
