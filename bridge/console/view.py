@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge.console import simulated, trying
-from bridge.console.news import LogNews, News, Requests, TopicNews
+from bridge.console.news import LogNews, News, Receipts, Requests, TopicNews
 from bridge.console.series import Series
 from bridge.errors import BridgeError
 from bridge.operating.words import outage_in
@@ -48,6 +48,7 @@ class Console:
         self._connected: Connected | None = None
         self._requests = Requests()
         self._log = LogNews()
+        self._receipts = Receipts()
         self._topic: TopicNews | None = None
         self._series = Series()
 
@@ -77,7 +78,7 @@ class Console:
         parts: dict[str, tuple[Callable[[], Any], Any]] = {
             "alarms": (lambda: [asdict(alarm) for alarm in alarms(on.target)], None),
             "helpdesks": (lambda: self._helpdesks(on, counts.get("waiting")), None),
-            "requests": (lambda: self._latest(on), self._requests.as_json()),
+            "requests": (lambda: self._take_news(on), None),
         }
         if (local := on.local) is not None:
             parts["simulators"] = (lambda: simulated.as_json(local), None)
@@ -92,6 +93,8 @@ class Console:
             "every_s": _EVERY_S[on.local is not None],
             "problems": problems,
             **read,
+            # What was known before, where nothing new can be read.
+            "requests": self._requests.as_json(),
         }
 
     def series(self) -> dict[str, Any]:
@@ -198,15 +201,18 @@ class Console:
                 # Another stack than before: what is known is not about it.
                 self._connected, self._topic = on, None
                 self._requests, self._log, self._series = Requests(), LogNews(), Series()
+                self._receipts = Receipts()
         return on
 
-    def _latest(self, on: Connected) -> list[dict[str, Any]]:
+    def _take_news(self, on: Connected) -> None:
         if on.local is not None:
             if self._topic is None:
                 self._topic = TopicNews(on.local.aws, on.local.stack.outcomes_topic_arn)
             self._requests.take(self._topic.read())
         self._requests.take(self._log.read(on.target))
-        return self._requests.as_json()
+        if on.local is None:
+            # The log has no ticket's address and no words of the helpdesk. Locally the topic tells them.
+            self._requests.take(self._receipts.read(on.operations.ledger, self._requests.latest))
 
     def _note(self, began: float, request_id: str, **known: str | None) -> None:
         # Its end may be there before the sending returns: the moment of the beginning comes before it.

@@ -576,7 +576,9 @@ def test_a_stopped_console_is_told_and_found_again_when_it_is_back(
             expect(page.locator("#verdict")).not_to_have_text("The stack cannot be reached")
 
 
-def test_a_deployed_stack_is_shown_with_the_operators_credentials(started: Browser, stack: Stack) -> None:
+def test_a_deployed_stack_is_shown_with_the_operators_credentials(
+    started: Browser, aws: Clients, stack: Stack
+) -> None:
     """The emulator in place of AWS: nothing local is known of it but its address."""
     environment = client_environment(stack.endpoint_url)
     with (
@@ -598,6 +600,11 @@ def test_a_deployed_stack_is_shown_with_the_operators_credentials(started: Brows
         send.click()
 
         expect(_row(page, request_id)).to_contain_text("succeeded")
+        # The ledger gives what the log does not hold.
+        expect(_row(page, request_id).get_by_role("link")).to_have_attribute("href", re.compile("^http"))
+        rejected = _park(aws, stack)
+        expect(_row(page, rejected)).to_contain_text("sub_status")
+        expect(page.locator('[data-plot="outcomes"]')).to_be_visible()
 
 
 def _seen_again(page: Page) -> None:
