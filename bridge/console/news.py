@@ -1,7 +1,8 @@
 """What becomes of requests as it happens: read from the functions' logs, and locally from the topic as well.
 
 The logs hold every step of every request and take no more than the right to read them: on a deployed stack
-nothing is made, subscribed or left behind. The ledger could not be listed cheaply, for it has no order.
+nothing is made, subscribed or left behind. The ledger could not be listed cheaply, for it has no order. But
+of a request that is known to have ended it gives what the logs may not hold, for a read unit.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from bridge.local.emulator import Clients
     from bridge.stacks.target import Target
+    from helpdesk.store.ledger import Ledger, Receipt
 
 # How far back the first read goes, and how much later than others a line may come.
 _FIRST_READ_S = 900.0
@@ -113,6 +115,35 @@ class TopicNews:
         self._queue.close()
 
 
+class Receipts:
+    """Reads how requests ended from the ledger, once for each end."""
+
+    def __init__(self) -> None:
+        self._read: set[tuple[str, float]] = set()
+
+    def read(self, ledger: Ledger, known: Iterable[News]) -> list[News]:
+        """The ends among what is known, with address and message of each. Raises UnavailableError."""
+        # The ledger keeps nothing of a get.
+        ends = [news for news in known if news.state in _FINAL and news.operation != "get"]
+        new = [news for news in ends if (news.request_id, news.at) not in self._read]
+        receipts = ledger.receipts([news.request_id for news in new]) if new else {}
+        self._read = {(news.request_id, news.at) for news in ends}
+        return [_with_receipt(news, receipts.get(news.request_id)) for news in new]
+
+
+def _with_receipt(news: News, receipt: Receipt | None) -> News:
+    outcome = receipt.outcome if receipt else None
+    if outcome is None or outcome.kind != news.state:
+        # It has been sent again since, or this was another request with its id.
+        return news
+    problems = [f"{problem.field}: {problem.problem}" for problem in outcome.problems]
+    return replace(news, ticket_url=outcome.ticket_url, message=_sentence(outcome.message, problems))
+
+
+def _sentence(message: str | None, problems: Iterable[str]) -> str | None:
+    return "; ".join(filter(None, (message, *problems))) or None
+
+
 class Requests:
     """The latest requests, each as its latest step has left it. Taking a step twice changes nothing."""
 
@@ -131,9 +162,14 @@ class Requests:
             latest = sorted(known.values(), key=lambda step: -step.at)[:_KEPT]
             self._known = {step.request_id: step for step in latest}
 
+    @property
+    def latest(self) -> list[News]:
+        """The latest step of each, the latest first."""
+        return list(self._known.values())
+
     def as_json(self) -> list[dict[str, Any]]:
         """The latest first."""
-        return [asdict(step) for step in self._known.values()]
+        return [asdict(step) for step in self.latest]
 
 
 def _joined(known: News, step: News) -> News:
@@ -187,12 +223,11 @@ def published(body: str) -> Iterator[News]:
         return
     changed = event.get("type") == "ticket.changed"
     errors = [f"{error.get('field')}: {error.get('problem')}" for error in content.get("errors", [])]
-    message = "; ".join(filter(None, (content.get("message"), *errors)))
     names = ("helpdesk", "operation", "source", "ticket_id", "ticket_url", "code")
     yield News(
         at,
         request_id,
         "changed" if changed else content.get("outcome", ""),
         **{name: content.get(name) for name in names},
-        message=message or None,
+        message=_sentence(content.get("message"), errors),
     )

@@ -24,10 +24,13 @@ from bridge.errors import BridgeError
 from bridge.local.state import StateFolder
 from bridge.operating.operations import Selection
 from bridge.simulators.server import run_in_foreground
+from bridge.stacks.target import words_of
 from helpdesk.errors import HelpdeskError, RejectedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from aiohttp.typedefs import Handler, Middleware
 
 _PAGE = Path(__file__).parent / "page"
 _KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
@@ -73,13 +76,14 @@ class Server:
 
     def app(self) -> web.Application:
         """The application, below the guard's key."""
-        app = web.Application(middlewares=[self._guard.middleware()])
+        app = web.Application(middlewares=[self._guard.middleware(), self._after_actions()])
         below = f"/{self._guard.key}"
         names = ["", *(file.name for file in _PAGE.iterdir())]
         app.add_routes([web.get(f"{below}/{name}", self._file) for name in names])
         app.add_routes(
             [
                 web.get(f"{below}/api/now", self._now),
+                web.get(f"{below}/api/series", self._series),
                 web.get(f"{below}/api/choices", self._choices),
                 web.get(f"{below}/api/trace", self._trace),
                 # Reading hides the copies from others for a moment, so it is no GET.
@@ -94,6 +98,19 @@ class Server:
             ]
         )
         return app
+
+    def _after_actions(self) -> Middleware:
+        """After an action nobody gets a look that began before it."""
+
+        @web.middleware
+        async def acting(request: web.Request, handler: Handler) -> web.StreamResponse:
+            try:
+                return await handler(request)
+            finally:
+                if request.method == "POST":
+                    self._reading = None
+
+        return acting
 
     async def _file(self, request: web.Request) -> web.Response:
         file = _PAGE / (request.path.rpartition("/")[2] or "page.html")
@@ -110,6 +127,9 @@ class Server:
             words = f"The stack has not answered for {_PATIENCE_S:.0f} seconds."
             return web.json_response({"error": words}, status=504)
         return web.Response(body=answer.body, status=answer.status, content_type="application/json")
+
+    async def _series(self, _: web.Request) -> web.Response:
+        return await _answer(self._console.series)
 
     async def _choices(self, _: web.Request) -> web.Response:
         return await _answer(self._console.choices)
@@ -176,7 +196,7 @@ async def _answer(call: Callable[[], Any]) -> web.Response:
         problems = [{"field": problem.field, "problem": problem.problem} for problem in error.problems]
         return web.json_response({"error": error.message, "errors": problems}, status=422)
     except (BridgeError, BotoCoreError, ClientError, HelpdeskError) as error:
-        return web.json_response({"error": str(error)}, status=503)
+        return web.json_response({"error": words_of(error)}, status=503)
     return web.json_response(content)
 
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge.console import simulated, trying
-from bridge.console.news import LogNews, News, Requests, TopicNews
+from bridge.console.news import LogNews, News, Receipts, Requests, TopicNews
+from bridge.console.series import Series
 from bridge.errors import BridgeError
 from bridge.operating.words import outage_in
 from bridge.stacks import queues
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from bridge.console.connection import Connected, Connection, ServedHelpdesk
     from bridge.operating.operations import ParkedCopy, Selection
+    from helpdesk.store.gate import GateState
 
 _MOST_DOUBTS = 50
 # A deployed stack's logs and alarms may be read only so often, and each read costs a little.
@@ -41,19 +43,26 @@ class Console:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._reaching = threading.Lock()
+        # Two looks at a time would make two queues, and the older one might be answered last.
+        self._looking = threading.Lock()
         self._connected: Connected | None = None
         self._requests = Requests()
         self._log = LogNews()
+        self._receipts = Receipts()
         self._topic: TopicNews | None = None
+        self._series = Series()
 
     # ── what is shown ────────────────────────────────────────────────────────────────────────────────────
 
     def now(self) -> dict[str, Any]:
-        """Everything that changes by itself. What cannot be read is named in `problems`.
+        """Everything that changes by itself. What cannot be read is None, and named in `problems`.
 
         Raises BridgeError where nothing can be read.
         """
-        on = self._reach()
+        with self._looking:
+            return self._now(self._reach())
+
+    def _now(self, on: Connected) -> dict[str, Any]:
         problems: list[str] = []
 
         def part[T](name: str, read: Callable[[], T], otherwise: T) -> T:
@@ -63,16 +72,18 @@ class Console:
                 problems.append(f"{name}: {words_of(error)}")
                 return otherwise
 
+        # Once: what is said of a helpdesk that is not called has the number that stands beside it.
+        unknown: dict[str, int] = {}
+        counts = part("queues", lambda: self._queues(on), unknown)
         parts: dict[str, tuple[Callable[[], Any], Any]] = {
-            "alarms": (lambda: [asdict(alarm) for alarm in alarms(on.target)], []),
-            "helpdesks": (lambda: [self._helpdesk(on, served) for served in on.helpdesks], []),
-            "queues": (lambda: self._queues(on), {}),
-            "requests": (lambda: self._latest(on), self._requests.as_json()),
+            "alarms": (lambda: [asdict(alarm) for alarm in alarms(on.target)], None),
+            "helpdesks": (lambda: self._helpdesks(on, counts.get("waiting")), None),
+            "requests": (lambda: self._take_news(on), None),
         }
         if (local := on.local) is not None:
-            parts["simulators"] = (lambda: simulated.as_json(local), [])
-        read = {name: part(name, *how) for name, how in parts.items()}
-        if len(problems) == len(parts):
+            parts["simulators"] = (lambda: simulated.as_json(local), None)
+        read = {"queues": counts, **{name: part(name, *how) for name, how in parts.items()}}
+        if len(problems) == len(read):
             raise BridgeError(f"The stack cannot be reached. {problems[0]}")
         return {
             "stack": on.target.name,
@@ -82,7 +93,13 @@ class Console:
             "every_s": _EVERY_S[on.local is not None],
             "problems": problems,
             **read,
+            # What was known before, where nothing new can be read.
+            "requests": self._requests.as_json(),
         }
+
+    def series(self) -> dict[str, Any]:
+        """The figures of the last hour, minute by minute."""
+        return self._series.read(self._reach())
 
     def choices(self) -> dict[str, Any]:
         """What can be tried and switched; it does not change."""
@@ -118,7 +135,16 @@ class Console:
     def redrive(self, selection: Selection, *, dry_run: bool) -> dict[str, Any]:
         """Send parked requests through the queue again, or with `dry_run` only list them."""
         listed: list[ParkedCopy] = []
+        began = time.time()
         listing = self._reach().operations.redrive(selection, report=listed.append, dry_run=dry_run)
+        for copy in [] if dry_run else listed:
+            # Its row says so at once, and not how it ended before.
+            known = {
+                "helpdesk": copy.helpdesk,
+                "operation": copy.attributes.get("operation"),
+                "source": copy.source,
+            }
+            self._note(began, copy.request_id, **{name: value or None for name, value in known.items()})
         left_out = sum(selection.leaves_out(copy) for copy in listing.copies)
         return {**_acted_on(listed, dry_run=dry_run), "left_out": left_out}
 
@@ -174,16 +200,19 @@ class Console:
             if on is not self._connected:
                 # Another stack than before: what is known is not about it.
                 self._connected, self._topic = on, None
-                self._requests, self._log = Requests(), LogNews()
+                self._requests, self._log, self._series = Requests(), LogNews(), Series()
+                self._receipts = Receipts()
         return on
 
-    def _latest(self, on: Connected) -> list[dict[str, Any]]:
+    def _take_news(self, on: Connected) -> None:
         if on.local is not None:
             if self._topic is None:
                 self._topic = TopicNews(on.local.aws, on.local.stack.outcomes_topic_arn)
             self._requests.take(self._topic.read())
         self._requests.take(self._log.read(on.target))
-        return self._requests.as_json()
+        if on.local is None:
+            # The log has no ticket's address and no words of the helpdesk. Locally the topic tells them.
+            self._requests.take(self._receipts.read(on.operations.ledger, self._requests.latest))
 
     def _note(self, began: float, request_id: str, **known: str | None) -> None:
         # Its end may be there before the sending returns: the moment of the beginning comes before it.
@@ -195,34 +224,51 @@ class Console:
             raise BridgeError(f"{helpdesk} is no helpdesk of {on.target.name}")
         return on.operations.gate(helpdesk)
 
-    def _helpdesk(self, on: Connected, served: ServedHelpdesk) -> dict[str, Any]:
-        gate = Gate(on.target.table, served.name, served.budget)
-        state = gate.read()
-        limit = served.budget.limit
-        outage = outage_in(served.name, state)
-        waiting = queues.count(on.target.sqs, on.target.requests_queue_url) if outage else 0
-        return {
-            "name": served.name,
-            "title": served.title,
-            "state": "paused" if state.paused else "closed" if state.closed else "open",
-            # The page shows its moments in the browser's own zone.
-            "words": outage.sentence(waiting, _iso) if outage else "",
-            "needs_token": state.closed and state.reason == TOKEN_REFUSED,
-            "refused_keys": [name for name, key in sorted(state.refused.items()) if not key.is_replaced],
-            "doubts": [
-                doubt.identity.request_id for doubt in on.operations.doubts(served.name, _MOST_DOUBTS)
-            ],
-            "budget": {
-                "limit": limit,
-                "period_s": served.budget.period_s,
-                "used": round(gate.used(state) * limit),
-            },
-        }
+    @staticmethod
+    def _helpdesks(on: Connected, waiting: int | None) -> list[dict[str, Any]]:
+        return [_helpdesk(on, served, waiting) for served in on.helpdesks]
 
     @staticmethod
     def _queues(on: Connected) -> dict[str, int]:
         urls = {"waiting": on.target.requests_queue_url, "parked": on.target.dead_letter_queue_url}
         return {name: queues.count(on.target.sqs, url) for name, url in urls.items()}
+
+
+def _helpdesk(on: Connected, served: ServedHelpdesk, waiting: int | None) -> dict[str, Any]:
+    gate = Gate(on.target.table, served.name, served.budget)
+    state = gate.read()
+    limit = served.budget.limit
+    return {
+        "name": served.name,
+        "title": served.title,
+        "state": _gate_word(state),
+        "words": _gate_words(served, state, waiting),
+        "needs_token": state.closed and state.reason == TOKEN_REFUSED,
+        "refused_keys": [name for name, key in sorted(state.refused.items()) if not key.is_replaced],
+        "doubts": [doubt.identity.request_id for doubt in on.operations.doubts(served.name, _MOST_DOUBTS)],
+        "budget": {
+            "limit": limit,
+            "period_s": served.budget.period_s,
+            "used": round(gate.used(state) * limit),
+        },
+    }
+
+
+def _gate_word(state: GateState) -> str:
+    if state.paused:
+        return "paused"
+    if state.closed:
+        return "closed"
+    return "trial" if state.trial else "open"
+
+
+def _gate_words(served: ServedHelpdesk, state: GateState, waiting: int | None) -> str:
+    """Empty where it is called as usual. The page shows moments in the browser's own zone."""
+    if outage := outage_in(served.name, state):
+        return outage.sentence(waiting, _iso)
+    if state.trial:
+        return f"{served.title} answers again. The next request goes first, and the others follow it."
+    return ""
 
 
 def _acted_on(copies: Sequence[ParkedCopy], *, dry_run: bool) -> dict[str, Any]:

@@ -97,10 +97,11 @@ class Outage:
             return f"{title(self.helpdesk)} is paused"
         return f"{title(self.helpdesk)} is closed ({_CLOSED.get(self.reason, self.reason)})"
 
-    def sentence(self, waiting: int, at: Callable[[float], str] = near_time) -> str:
-        """What happens and what there is to do, beside so many requests that wait."""
+    def sentence(self, waiting: int | None, at: Callable[[float], str] = near_time) -> str:
+        """What happens and what there is to do, beside so many requests that wait; None is not known."""
         name = title(self.helpdesk)
-        wait = {0: "No request waits", 1: "1 request waits"}.get(waiting, f"{waiting} requests wait")
+        known = {None: "Requests wait", 0: "No request waits", 1: "1 request waits"}
+        wait = known.get(waiting, f"{waiting} requests wait")
         if self.reason == PAUSED:
             return f"{name} is paused. {wait} until it is resumed."
         if self.reason == TOKEN_REFUSED:

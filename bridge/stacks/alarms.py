@@ -18,6 +18,8 @@ class Alarm:
     description: str
     # Since when it is in this state, in seconds since the epoch.
     since: float = 0.0
+    # Without figures nobody has judged it yet: then it is neither raised nor quiet.
+    has_figures: bool = True
 
 
 def alarms(target: Target) -> list[Alarm]:
@@ -30,6 +32,7 @@ def alarms(target: Target) -> list[Alarm]:
             alarm["StateValue"] == "ALARM",
             target.as_here(alarm.get("AlarmDescription", "")),
             alarm["StateUpdatedTimestamp"].timestamp() if "StateUpdatedTimestamp" in alarm else 0.0,
+            alarm["StateValue"] != "INSUFFICIENT_DATA",
         )
         for page in pages
         for alarm in page["MetricAlarms"]

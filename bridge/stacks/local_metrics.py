@@ -98,21 +98,26 @@ def zeros(stack: Target) -> Iterator[tuple[str, MetricDatumTypeDef]]:
             )
 
 
-def dead_letters(stack: Target) -> tuple[str, MetricDatumTypeDef]:
-    """How many copies are in the dead-letter queue, as SQS publishes it on AWS.
+def queue_figures(stack: Target) -> Iterator[tuple[str, MetricDatumTypeDef]]:
+    """How many copies are in the dead-letter queue and how many requests wait, as SQS publishes it on AWS.
 
-    One that an operator's command reads is hidden for a moment, and counts.
+    A copy that an operator's command reads is hidden for a moment, and counts. A request that waits counts as
+    in flight, also where it is not: beside the figure of the dead-letter queue, which the emulator would not
+    tell from it, it would raise that queue's alarm.
     """
-    url = stack.dead_letter_queue_url
-    dimensions = [{"Name": "QueueName", "Value": url.rpartition("/")[2]}]
-    return (
-        "AWS/SQS",
-        {
-            "MetricName": "ApproximateNumberOfMessagesVisible",
-            "Dimensions": dimensions,  # type: ignore[typeddict-item]  # the stubs want their own class
-            "Value": float(queues.count(stack.sqs, url)),
-        },
-    )
+    for url, name in (
+        (stack.dead_letter_queue_url, "ApproximateNumberOfMessagesVisible"),
+        (stack.requests_queue_url, "ApproximateNumberOfMessagesNotVisible"),
+    ):
+        dimensions = [{"Name": "QueueName", "Value": url.rpartition("/")[2]}]
+        yield (
+            "AWS/SQS",
+            {
+                "MetricName": name,
+                "Dimensions": dimensions,  # type: ignore[typeddict-item]  # the stubs want their own class
+                "Value": float(queues.count(stack.sqs, url)),
+            },
+        )
 
 
 def put(stack: Target, figures: list[tuple[str, MetricDatumTypeDef]]) -> None:
@@ -136,7 +141,7 @@ def main(state_dir: Path) -> None:
         try:
             figures = list(reader.new())
             if time.monotonic() >= zeros_at:
-                figures += [*zeros(stack), dead_letters(stack)]
+                figures += [*zeros(stack), *queue_figures(stack)]
                 zeros_at = time.monotonic() + _ZEROS_EVERY_S
             put(stack, figures)
         except (BotoCoreError, ClientError) as error:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Browser, Locator, Page, Route
 
     from bridge.local.emulator import Clients
     from bridge.local.state import Stack
@@ -200,6 +202,8 @@ def test_a_refused_token_is_told_at_the_top_until_it_is_taken_again(page: Page) 
     simulator = page.locator('[data-simulator="socialboards"]')
     simulator.get_by_role("button", name="Refuse the token").click()
     expect(simulator).to_contain_text("It refuses the token that is in the secret")
+    # Nobody has called it yet.
+    expect(helpdesk.locator(".state")).to_have_text("made to fail")
     page.locator("#try").get_by_label("Helpdesk").select_option("socialboards")
     _send_add(page, _new_id(), "refused")
     try:
@@ -209,8 +213,9 @@ def test_a_refused_token_is_told_at_the_top_until_it_is_taken_again(page: Page) 
         simulator.get_by_role("button", name="Take the token again").click()
         expect(simulator).to_contain_text("no fault is switched on")
         helpdesk.get_by_role("button", name="Resume Socialboards").click()
-    expect(helpdesk.locator(".state")).to_have_text("working")
-    expect(page.locator("#needs")).not_to_contain_text("Socialboards")
+    # The request that has waited goes first.
+    expect(helpdesk.locator(".state")).to_have_text(re.compile("working|answers again"))
+    expect(page.locator("#needs")).not_to_contain_text("Socialboards refuses")
 
 
 def test_a_switched_on_fault_is_listed_until_it_is_off(page: Page) -> None:
@@ -260,6 +265,19 @@ def test_everything_is_reached_and_done_by_keyboard_alone(page: Page) -> None:
     expect(pause).to_have_text("Pause Socialboards")
 
 
+# How much an element's words stand out, from 1 to 21, as WCAG counts it.
+CONTRAST = """element => {
+  const light = (colour) => {
+    const [red, green, blue] = colour.match(/[\\d.]+/g).map((part) => part / 255)
+      .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05;
+  };
+  const { color, backgroundColor } = getComputedStyle(element);
+  const [less, more] = [light(color), light(backgroundColor)].sort((one, other) => one - other);
+  return more / less;
+}"""
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360])
 def test_the_page_can_be_read_by_everybody(
@@ -271,13 +289,30 @@ def test_the_page_can_be_read_by_everybody(
         expect(_row(page, request_id)).to_contain_text("rejected")
         page.get_by_role("button", name=f"Story of {request_id}").click()
         page.locator("#look").click()
+        for name in ("Send again", "Drop"):
+            button = page.locator("#parked").get_by_role("button", name=name, exact=True)
+            expect(button).to_be_disabled()
+            # Axe judges no disabled buttons, and people read them all the same.
+            assert button.evaluate(CONTRAST) >= 4.5, name
+            expect(button).to_have_accessible_description(re.compile("dry run: only what it has shown"))
         page.get_by_role("button", name="Dry run").click()
         expect(page.locator("#parked")).to_contain_text("would be sent again")
+        if not page.locator("#plots-fold").evaluate("fold => fold.open"):
+            page.locator("#plots-fold > summary").click()
+        outcomes = page.locator('[data-plot="outcomes"]')
+        expect(outcomes.get_by_role("img")).to_have_accessible_name(re.compile(r"\d rejected"))
+        outcomes.locator("summary").click()
+        expect(outcomes.get_by_role("row").nth(1)).to_be_visible()
+        page.locator("#calm-alarms summary").click()
 
         report = Axe().run(page)
 
         assert report.violations_count == 0, report.generate_report()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def _alarm(name: str, words: str, *, is_raised: bool = False, has_figures: bool = True) -> dict[str, Any]:
+    return {"name": name, "is_raised": is_raised, "has_figures": has_figures, "description": words}
 
 
 TROUBLED: dict[str, Any] = {
@@ -288,8 +323,10 @@ TROUBLED: dict[str, Any] = {
     "every_s": 1,
     "problems": [],
     "alarms": [
-        {"name": "token-refused", "is_raised": True, "description": "The helpdesk refuses our token."},
-        {"name": "dead-letters", "is_raised": False, "description": "Requests were rejected or parked."},
+        _alarm("token-refused", "The helpdesk refuses our token.", is_raised=True),
+        _alarm("dead-letters", "Requests were rejected or parked."),
+        _alarm("paused", "An operator has paused."),
+        _alarm("key-ends", "A key ends soon.", has_figures=False),
     ],
     "helpdesks": [
         {
@@ -312,35 +349,199 @@ TROUBLED: dict[str, Any] = {
 def test_trouble_is_told_at_the_top_in_the_alarms_words(
     started: Browser, tmp_path: Path, scheme: str
 ) -> None:
-    with (
-        _served(StateFolder(tmp_path)) as url,
-        page_in(started, color_scheme=scheme, viewport={"width": 360, "height": 800}) as page,
-    ):
-        page.route("**/api/choices", lambda route: route.fulfill(json={"forms": [], "switches": []}))
-        page.route("**/api/now", lambda route: route.fulfill(json=TROUBLED))
-        page.goto(url)
-
-        expect(page.locator("#verdict")).to_have_text("Not everything works: 3 things need a person")
+    options: dict[str, Any] = {"color_scheme": scheme, "viewport": {"width": 360, "height": 800}}
+    with _shown(started, tmp_path, TROUBLED, **options) as page:
+        # The closed gate and the alarm about it are one thing.
+        expect(page.locator("#verdict")).to_have_text("Not everything works: 2 things need a person")
         expect(page.locator("#needs")).to_contain_text("Alarm token-refused")
         expect(page.locator("#needs")).to_contain_text("Kapture refuses our key for pull")
         expect(page.locator("#needs")).to_contain_text("The helpdesk refuses our token.")
         expect(page.locator("#needs")).to_contain_text("Put one into its secret")
         expect(page.locator("#figures")).to_contain_text("1204")
         expect(page.locator("[data-helpdesk]")).to_contain_text("57 of 60 calls in the last 60 seconds")
-        expect(page).to_have_title("Not everything works: 3 things need a person – Ticket Bridge")
+        expect(page).to_have_title("Not everything works: 2 things need a person – Ticket Bridge")
         assert Axe().run(page).violations_count == 0
 
 
-def test_what_may_not_be_read_is_named_and_the_rest_is_shown(started: Browser, tmp_path: Path) -> None:
-    partly = TROUBLED | {"alarms": [], "problems": ["alarms: AccessDenied: not authorized"], "queues": {}}
-    with _served(StateFolder(tmp_path)) as url, page_in(started) as page:
-        page.route("**/api/choices", lambda route: route.fulfill(json={"forms": [], "switches": []}))
-        page.route("**/api/now", lambda route: route.fulfill(json=partly))
-        page.goto(url)
+def test_raised_alarms_are_listed_and_the_others_folded(started: Browser, tmp_path: Path) -> None:
+    with _shown(started, tmp_path, TROUBLED) as page:
+        expect(page.locator("#alarms > li")).to_have_count(1)
+        expect(page.locator("#alarms")).to_contain_text("The helpdesk refuses our token.")
+        others = page.locator("#calm-alarms")
+        expect(others.locator("summary")).to_have_text("2 alarms are quiet, 1 alarm has no figures yet")
+        expect(others.locator("li").first).to_be_hidden()
 
+        others.locator("summary").press("Enter")
+
+        expect(others.locator("li").filter(has_text="key-ends").locator(".state")).to_have_text("no figures")
+
+
+CALM = TROUBLED | {
+    "alarms": [_alarm("paused", "An operator has paused.")],
+    "helpdesks": [
+        TROUBLED["helpdesks"][0] | {"state": "open", "needs_token": False, "refused_keys": [], "words": ""}
+    ],
+    "queues": {"waiting": 0, "parked": 0},
+}
+KAPTURE = CALM["helpdesks"][0]
+RAISED = {"alarms": [_alarm("paused", "An operator has paused.", is_raised=True)]}
+FAILS = {"name": "kapture", "title": "Kapture", "count": 0, "tickets": [], "faults": [], "takes_token": False}
+DOWN = KAPTURE | {"state": "closed", "words": "Kapture is down."}
+TRIED = KAPTURE | {"state": "trial", "words": "Kapture answers again."}
+
+
+@pytest.mark.parametrize(
+    ("differs", "headline", "chip"),
+    [
+        ({}, "Everything works", "working"),
+        (RAISED, "It works again; an alarm has yet to clear", "working"),
+        (
+            RAISED | {"helpdesks": [KAPTURE | {"state": "paused", "words": "Kapture is paused."}]},
+            "Not everything works: 1 thing needs a person",
+            "paused",
+        ),
+        ({"helpdesks": [DOWN]}, "Kapture is not called; nothing to do", "not called"),
+        ({"helpdesks": [DOWN], "queues": {"waiting": 3}}, "Requests wait; nothing to do", "not called"),
+        ({"helpdesks": [TRIED], "queues": {"waiting": 3}}, "Requests wait; nothing to do", "answers again"),
+        ({"helpdesks": [TRIED]}, "Everything works", "answers again"),
+        (
+            {"helpdesks": [KAPTURE | {"refused_keys": ["pull"]}]},
+            "Not everything works: 1 thing needs a person",
+            "works in part",
+        ),
+        ({"simulators": [FAILS]}, "A simulated helpdesk is made to fail", "made to fail"),
+        (
+            {"helpdesks": [DOWN | {"needs_token": True}], "simulators": [FAILS | {"takes_token": True}]},
+            "Kapture is not called; nothing to do",
+            "not called",
+        ),
+    ],
+    ids=[
+        "calm",
+        "alarm_lags_after_resume",
+        "pause_and_its_alarm",
+        "closed_and_nothing_waits",
+        "closed",
+        "probe_succeeded",
+        "probe_succeeded_and_nothing_waits",
+        "key_refused",
+        "simulator_refuses_the_token",
+        "simulator_takes_the_token_again",
+    ],
+)
+def test_headline_and_helpdesk_never_contradict_each_other(
+    started: Browser, tmp_path: Path, differs: dict[str, Any], headline: str, chip: str
+) -> None:
+    with _shown(started, tmp_path, CALM | differs) as page:
+        expect(page.locator("#verdict")).to_have_text(headline)
+        expect(page.locator("[data-helpdesk] .state")).to_have_text(chip)
+
+
+def test_what_an_action_says_comes_with_a_look_that_began_after_it(started: Browser, tmp_path: Path) -> None:
+    held: list[Route] = []
+    paused = CALM | {"helpdesks": [KAPTURE | {"state": "paused", "words": "Kapture is paused."}]}
+    with _shown(started, tmp_path, CALM) as page:
+        chip, done = page.locator("[data-helpdesk] .state"), page.locator("#done")
+        expect(chip).to_have_text("working")
+        page.route("**/api/pause", lambda route: route.fulfill(json={"words": "kapture is paused"}))
+        with page.expect_request("**/api/now"):
+            page.route("**/api/now", lambda route: held.append(route))  # noqa: PLW0108 - it needs a function
+
+        page.locator("[data-helpdesk] button").click()
+        with page.expect_request("**/api/now"):
+            # This one began before the pause.
+            held.pop().fulfill(json=CALM)
+        expect(done).to_be_hidden()
+        held.pop().fulfill(json=paused)
+
+        expect(done).to_have_text("kapture is paused")
+        expect(chip).to_have_text("paused")
+        page.unroute("**/api/now")
+
+
+def test_what_may_not_be_read_is_named_and_the_rest_is_shown(started: Browser, tmp_path: Path) -> None:
+    partly = TROUBLED | {"alarms": None, "problems": ["alarms: AccessDenied: not authorized"], "queues": {}}
+    with _shown(started, tmp_path, partly) as page:
         expect(page.locator("#verdict")).to_have_text("Not everything can be read")
         expect(page.locator("#why")).to_contain_text("alarms: AccessDenied: not authorized")
-        expect(page.locator("#needs")).to_contain_text("Requests to Kapture wait")
+        expect(page.locator("#needs")).to_contain_text("Kapture is not called")
+        # No number where none is known.
+        expect(page.locator("#figures dd")).to_have_text(["–", "1", "–", "–"])
+        expect(page.locator("#alarms-words")).to_have_text("The alarms could not be read.")
+
+
+QUIET = [None] * 60
+SERIES: dict[str, Any] = {
+    "from": 1795291260.0,
+    "step_s": 60,
+    "every_s": 60,
+    "outcomes": {
+        "succeeded": [0] * 30 + [4, 9] + [0] * 28,
+        "rejected": [0] * 31 + [1] + [0] * 28,
+        "parked": [0] * 60,
+        "unknown": [0] * 60,
+    },
+    "latencies": [
+        {
+            "title": "Kapture",
+            "p50": [*QUIET[:28], 80, 90, None, 70, *QUIET[:28]],
+            "p99": [*QUIET[:28], 800, 3900, None, 700, *QUIET[:28]],
+        },
+        {"title": "Socialboards", "p50": QUIET, "p99": QUIET},
+    ],
+    "waiting": [*QUIET[:20], *range(20), *[0] * 20],
+    "doubts": [*QUIET[:20], *[0] * 40],
+}
+
+
+def test_the_last_hour_is_drawn_with_its_gaps_and_told_in_words(started: Browser, tmp_path: Path) -> None:
+    with _shown(started, tmp_path, CALM, SERIES, timezone_id="Asia/Kolkata") as page:
+        pictures = page.locator("[data-plot]").get_by_role("img")
+        expect(pictures).to_have_count(3)
+        expect(pictures.nth(0)).to_have_accessible_name(
+            "Requests by outcome in the last hour: 13 succeeded, 1 rejected, 0 parked, 0 in doubt."
+            " The most in a minute: 10, at 02:02."
+        )
+        expect(pictures.nth(2)).to_have_accessible_name(
+            "Latency of a request at Kapture in the last hour: the median (p50) was 70 ms at 02:02."
+            " In the slowest minute, 02:00, 99 % of requests took no longer than 3.9 s (p99)."
+        )
+        # In the browser's zone, as round times.
+        expect(pictures.nth(0)).to_contain_text("01:45")
+        # Two minutes, none, and one: two strokes.
+        strokes = page.locator('[data-plot="latency Kapture"] .picture .line-0 .stroke')
+        assert (strokes.get_attribute("d") or "").count("M") == 2
+        expect(page.locator('[data-plot="latency Socialboards"]')).to_contain_text(
+            "No request was tried at Socialboards in the last hour."
+        )
+
+        kapture = page.locator('[data-plot="latency Kapture"]')
+        kapture.locator("summary").press("Enter")
+        expect(kapture.get_by_role("row")).to_have_text(
+            ["Minutep50p99", "02:0270 ms700 ms", "02:0090 ms3.9 s", "01:5980 ms800 ms"]
+        )
+
+
+def test_plots_that_may_not_be_read_cost_one_line(started: Browser, tmp_path: Path) -> None:
+    words = "These credentials may not do cloudwatch:GetMetricData."
+    with _shown(started, tmp_path, CALM, {"error": words}, refusals=True) as page:
+        expect(page.locator("#plots-words")).to_have_text(f"The figures cannot be read. {words}")
+        expect(page.locator("#verdict")).to_have_text("Everything works")
+
+
+def test_nobody_asks_for_plots_that_are_folded(started: Browser, tmp_path: Path) -> None:
+    asked: list[str] = []
+    with _shown(started, tmp_path, CALM, SERIES) as page:
+        expect(page.locator("[data-plot]")).to_have_count(4)
+        page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
+
+        page.locator("#plots-fold > summary").press("Enter")
+        _seen_again(page)
+        assert "series" not in asked
+        page.locator("#plots-fold > summary").press("Enter")
+
+        expect(page.locator("[data-plot]").first).to_be_visible()
+        assert "series" in asked
 
 
 def test_a_stack_that_is_not_there_is_told_and_found_again_when_it_is(
@@ -375,7 +576,9 @@ def test_a_stopped_console_is_told_and_found_again_when_it_is_back(
             expect(page.locator("#verdict")).not_to_have_text("The stack cannot be reached")
 
 
-def test_a_deployed_stack_is_shown_with_the_operators_credentials(started: Browser, stack: Stack) -> None:
+def test_a_deployed_stack_is_shown_with_the_operators_credentials(
+    started: Browser, aws: Clients, stack: Stack
+) -> None:
     """The emulator in place of AWS: nothing local is known of it but its address."""
     environment = client_environment(stack.endpoint_url)
     with (
@@ -397,12 +600,31 @@ def test_a_deployed_stack_is_shown_with_the_operators_credentials(started: Brows
         send.click()
 
         expect(_row(page, request_id)).to_contain_text("succeeded")
+        # The ledger gives what the log does not hold.
+        expect(_row(page, request_id).locator("a[href^=http]")).to_have_count(1)
+        rejected = _park(aws, stack)
+        expect(_row(page, rejected)).to_contain_text("sub_status")
+        expect(page.locator('[data-plot="outcomes"]')).to_be_visible()
 
 
 def _seen_again(page: Page) -> None:
     """Waits for the next look."""
     before = page.locator("#where").inner_text()
     expect(page.locator("#where")).not_to_have_text(before)
+
+
+@contextmanager
+def _shown(
+    started: Browser, folder: Path, now: dict[str, Any], series: dict[str, Any] | None = None, **options: Any
+) -> Iterator[Page]:
+    """The page of a stack that is as told; the minute of a look is that of the test."""
+    with _served(StateFolder(folder)) as url, page_in(started, **options) as page:
+        refused = 503 if series and "error" in series else 200
+        page.route("**/api/choices", lambda route: route.fulfill(json={"forms": [], "switches": []}))
+        page.route("**/api/series", lambda route: route.fulfill(json=series or SERIES, status=refused))
+        page.route("**/api/now", lambda route: route.fulfill(json=now | {"at": time.time()}))
+        page.goto(url)
+        yield page
 
 
 @contextmanager

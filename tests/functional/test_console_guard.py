@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from threading import Event
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
@@ -17,6 +20,8 @@ from bridge.simulators.server import running
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from bridge.console.connection import Connection
 
 
 @pytest.fixture
@@ -90,3 +95,42 @@ def test_what_is_asked_wrongly_is_refused(url: str, guard: Guard, body: str) -> 
     answer = requests.post(f"{url}api/pause", data=body, headers={TOKEN_HEADER: guard.token}, timeout=10)
 
     assert (answer.status_code, list(answer.json())) == (400, ["error"])
+
+
+class _SlowConsole(Console):
+    """Its first look lasts until it is released; each look has its number."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self.began, self.released = Event(), Event()
+        self._looks = count(1)
+
+    def now(self) -> dict[str, Any]:
+        look = next(self._looks)
+        if look == 1:
+            self.began.set()
+            assert self.released.wait(30)
+        return {"look": look}
+
+    def pause(self, helpdesk: str) -> str:
+        return f"{helpdesk} is paused"
+
+
+def test_a_look_after_an_action_is_not_one_that_began_before_it(guard: Guard, tmp_path: Path) -> None:
+    console = _SlowConsole(LocalConnection(StateFolder(tmp_path)))
+    with running(Server(console, guard).app()) as base, ThreadPoolExecutor() as threads:
+        api = f"{base}/{guard.key}/api"
+
+        def look() -> int:
+            return int(requests.get(f"{api}/now", timeout=10).json()["look"])
+
+        before = threads.submit(look)
+        try:
+            assert console.began.wait(10)
+            headers = {TOKEN_HEADER: guard.token}
+            requests.post(f"{api}/pause", json={"helpdesk": "kapture"}, headers=headers, timeout=10)
+            after = look()
+        finally:
+            console.released.set()
+
+        assert (before.result(), after) == (1, 2)

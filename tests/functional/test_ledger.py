@@ -151,6 +151,20 @@ def test_claimed_becomes_done_for_good(ledger: Ledger, outcome: Outcome) -> None
     assert receipt(ledger).outcome == outcome
 
 
+def test_several_receipts_are_read_at_once_and_a_refusal_where_nothing_was_claimed(ledger: Ledger) -> None:
+    ledger.finish(claimed(ledger), SUCCEEDED)
+    unread = REJECTED.identity.model_copy(update={"request_id": "r-2"})
+    ledger.note_rejection(REJECTED)
+    ledger.note_rejection(REJECTED.model_copy(update={"identity": unread}))
+
+    receipts = ledger.receipts(["r-1", "r-2", "r-3"])
+
+    assert {name: receipt.outcome.kind for name, receipt in receipts.items() if receipt.outcome} == {
+        "r-1": OutcomeKind.SUCCEEDED,
+        "r-2": OutcomeKind.REJECTED,
+    }
+
+
 def test_claimed_becomes_unknown_and_needs_attention(ledger: Ledger) -> None:
     claim = claimed(ledger)
     ledger.doubt(claim, UNKNOWN)

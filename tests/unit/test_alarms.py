@@ -107,3 +107,20 @@ def test_what_waits_on_the_dashboard_is_also_what_is_in_flight() -> None:
         (f"ApproximateNumberOfMessages{kind}", "${RequestsQueue.QueueName}")
         for kind in ("Visible", "NotVisible")
     }
+
+
+def test_the_dashboard_plots_what_the_console_plots() -> None:
+    body, _ = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    widgets = json.loads(body.replace("${NoTraffic}", ""))["widgets"]
+    plots = [
+        json.dumps(widget["properties"]["metrics"])
+        for widget in widgets
+        if widget["type"] == "metric" and widget["properties"].get("view") != "singleValue"
+    ]
+
+    assert any("seen + hidden" in plot and "InDoubt" in plot for plot in plots)
+    for outcome in ("Succeeded", "Rejected", "Parked", "Unknown"):
+        assert any(outcome in plot for plot in plots), outcome
+    (latency,) = [plot for plot in plots if "RequestMilliseconds" in plot]
+    assert "'p50'" in latency
+    assert "'p99'" in latency

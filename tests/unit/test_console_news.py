@@ -1,8 +1,14 @@
 """Steps of requests, as logs and the topic report them: in any order and more than once."""
 
 from itertools import permutations
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from bridge.console.news import News, Requests, published
+from bridge.console.news import News, Receipts, Requests, published
+from helpdesk.errors import FieldProblem
+from helpdesk.models import Identity, Operation, Outcome, OutcomeKind
+
+if TYPE_CHECKING:
+    from helpdesk.store.ledger import Ledger
 
 ACCEPTED = News(1.0, "r-1", "accepted", helpdesk="kapture", operation="add", source="shop")
 WAITS = News(2.0, "r-1", "waits", code="paused")
@@ -65,3 +71,65 @@ def test_only_the_latest_requests_are_kept_the_latest_first() -> None:
 
     assert len(shown) == 100
     assert [one["request_id"] for one in shown[:2]] == ["r-499", "r-498"]
+
+
+class _Receipt(NamedTuple):
+    outcome: Outcome | None
+
+
+class _Ledger:
+    def __init__(self, *outcomes: Outcome) -> None:
+        self._receipts = {outcome.identity.request_id: _Receipt(outcome) for outcome in outcomes}
+        self.asked: list[str] = []
+
+    def receipts(self, request_ids: list[str]) -> dict[str, _Receipt]:
+        self.asked += request_ids
+        return {name: self._receipts[name] for name in request_ids if name in self._receipts}
+
+
+def _outcome(request_id: str, kind: OutcomeKind, **more: Any) -> Outcome:
+    identity = Identity(
+        request_id=request_id, operation=Operation.ADD, helpdesk="kapture", source="shop", reference=None
+    )
+    return Outcome(identity=identity, kind=kind, **more)
+
+
+def test_an_end_that_the_log_tells_gets_address_and_words_from_the_ledger_once() -> None:
+    ledger = _Ledger(
+        _outcome("r-1", OutcomeKind.SUCCEEDED, ticket_id="7", ticket_url="https://acme.example/7"),
+        _outcome(
+            "r-2",
+            OutcomeKind.REJECTED,
+            message="not valid",
+            problems=(FieldProblem("ticket.title", "is missing"),),
+        ),
+    )
+    requests, receipts = Requests(), Receipts()
+    rejected = News(4.0, "r-2", "rejected", code="invalid_request")
+    got, waits = News(5.0, "r-3", "succeeded", operation="get"), News(6.0, "r-4", "waits", code="paused")
+
+    for _ in range(3):
+        # The log's last lines are read again at each look.
+        requests.take([LOGGED, rejected, got, waits])
+        requests.take(receipts.read(cast("Ledger", ledger), requests.latest))
+
+    shown = {request["request_id"]: request for request in requests.as_json()}
+    assert (shown["r-1"]["ticket_url"], shown["r-1"]["at"]) == ("https://acme.example/7", 3.0)
+    assert shown["r-2"]["message"] == "not valid; ticket.title: is missing"
+    assert sorted(ledger.asked) == ["r-1", "r-2"]
+
+
+def test_a_receipt_of_another_end_than_the_logs_says_nothing_of_it_and_the_next_end_is_read_anew() -> None:
+    ledger = _Ledger(
+        _outcome("r-1", OutcomeKind.SUCCEEDED, ticket_id="7", ticket_url="https://acme.example/7")
+    )
+    requests, receipts = Requests(), Receipts()
+
+    for step in (News(2.0, "r-1", "parked", code="expired"), News(9.0, "r-1", "succeeded", ticket_id="7")):
+        requests.take([step])
+        requests.take(receipts.read(cast("Ledger", ledger), requests.latest))
+        if step.state == "parked":
+            assert requests.as_json()[0]["ticket_url"] is None
+
+    assert requests.as_json()[0]["ticket_url"] == "https://acme.example/7"
+    assert ledger.asked == ["r-1", "r-1"]

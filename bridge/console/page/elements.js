@@ -50,10 +50,13 @@ export const many = (count, one, more = `${one}s`) => `${count} ${count === 1 ? 
 
 export async function acting(button, act) {
   button.disabled = true;
+  // Disabled because it is at work, and not because it may not be pressed.
+  button.ariaBusy = "true";
   try {
     return await act();
   } finally {
     button.disabled = false;
+    button.ariaBusy = null;
     // A button that is disabled loses the focus.
     if (document.activeElement === document.body && button.isConnected) button.focus();
   }

@@ -3,8 +3,24 @@
 import { $, list, local, make, mark, tell } from "./elements.js";
 import { doing } from "./looking.js";
 
-export function showHelpdesks(desks) {
-  list($("helpdesks"), desks, (one) => one.name, (desk) => {
+// What is made to fail on purpose: its gate is open until a call has shown it.
+export function isMadeToFail(now, desk) {
+  const simulator = now.simulators?.find((known) => known.name === desk.name);
+  return simulator !== undefined && (!simulator.takes_token || simulator.faults.length > 0);
+}
+
+function chip(now, desk) {
+  if (desk.state === "paused") return ["paused", "wait"];
+  if (desk.state === "closed") return ["not called", desk.needs_token ? "bad" : "wait"];
+  if (desk.state === "trial") return ["answers again", "wait"];
+  if (isMadeToFail(now, desk)) return ["made to fail", "wait"];
+  return desk.refused_keys.length ? ["works in part", "bad"] : ["working", "good"];
+}
+
+export function showHelpdesks(now) {
+  $("helpdesks-unread").hidden = now.helpdesks !== null;
+  const desks = now.helpdesks ?? [];
+  list($("helpdesks"), desks.map((desk) => ({ ...desk, chip: chip(now, desk) })), (desk) => desk.name, (desk) => {
     const title = make("h3", {}, desk.title), state = make("span", { className: "state" }), words = make("p");
     const budget = make("p", { className: "quiet" });
     const meter = make("meter", { min: 0, "aria-label": `${desk.title}: calls of the budget` });
@@ -13,20 +29,22 @@ export function showHelpdesks(desks) {
     button.addEventListener("click", () => doing(button, path, { helpdesk: desk.name }));
     const element = make("div", { className: "card", "data-helpdesk": desk.name },
       make("div", { className: "head" }, title, state), words, budget, meter, button);
-    return { element, update: (now) => {
-      tell(state, { open: "working", paused: "paused", closed: "waiting" }[now.state]);
-      mark(state, { open: "good", paused: "wait", closed: "bad" }[now.state]);
-      tell(words, local(now.words));
+    return { element, update: (latest) => {
+      tell(state, latest.chip[0]);
+      mark(state, latest.chip[1]);
+      tell(words, local(latest.words));
       words.hidden = !words.textContent;
-      const { limit, used, period_s } = now.budget;
+      const { limit, used, period_s } = latest.budget;
       tell(budget, limit ? `${used} of ${limit} calls in the last ${period_s} seconds` : "No budget is set.");
       meter.hidden = !limit;
       if (limit) Object.assign(meter, { max: limit, high: limit * 0.8, value: used });
-      path = now.state === "open" ? "pause" : "resume";
-      tell(button, `${now.state === "open" ? "Pause" : "Resume"} ${desk.title}`);
+      const isHeld = latest.state === "paused" || latest.state === "closed";
+      path = isHeld ? "resume" : "pause";
+      tell(button, `${isHeld ? "Resume" : "Pause"} ${desk.title}`);
     } };
   });
   for (const choice of document.querySelectorAll(".helpdesk-choice")) {
-    if (choice.options.length !== desks.length) choice.replaceChildren(...desks.map((one) => new Option(one.title, one.name)));
+    const isOther = choice.options.length !== desks.length;
+    if (now.helpdesks && isOther) choice.replaceChildren(...desks.map((desk) => new Option(desk.title, desk.name)));
   }
 }

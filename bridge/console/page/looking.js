@@ -13,24 +13,33 @@ export function shows(once) {
 async function lookOnce() {
   const pause = await showOnce();
   // A page that nobody looks at asks less often.
-  timer = setTimeout(look, pause * (document.hidden ? 10 : 1) * 1000);
+  timer = setTimeout(lookOrJoin, pause * (document.hidden ? 10 : 1) * 1000);
 }
 
-export function look() {
+function lookOrJoin() {
   clearTimeout(timer);
   looking ??= lookOnce().finally(() => { looking = null; });
   return looking;
 }
 
+export async function look() {
+  // A look that is under way began before what the caller has done.
+  await looking;
+  return lookOrJoin();
+}
+
 export function doing(button, path, content) {
   return acting(button, async () => {
+    let words, level;
     try {
-      done((await ask(path, content)).words);
+      ({ words } = await ask(path, content));
     } catch (failure) {
-      done(failure.message, "bad");
+      [words, level] = [failure.message, "bad"];
     }
+    // First, so that the page does not contradict the words.
     await look();
+    done(words, level);
   });
 }
 
-document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
+document.addEventListener("visibilitychange", () => { if (!document.hidden) lookOrJoin(); });

@@ -5,6 +5,7 @@ import { showAlarms } from "./alarms.js";
 import { $, clock, local, mark, tell } from "./elements.js";
 import { showHelpdesks } from "./helpdesks.js";
 import { look, shows } from "./looking.js";
+import { startPlots } from "./plots.js";
 import { showRequests } from "./requests.js";
 import { offerSwitches, showSimulators } from "./simulators.js";
 import { showStatus } from "./status.js";
@@ -24,13 +25,14 @@ async function showNow() {
       const choices = await ask("choices");
       offerForms(choices.forms);
       offerSwitches(choices.switches);
+      startPlots();
       isReady = true;
     }
     tell($("where"), `${now.stack}, ${now.is_local ? "local stack" : `deployed in ${now.region}`} · seen at ${clock(now.at)}`);
-    showHelpdesks(now.helpdesks);
+    showHelpdesks(now);
     showStatus(now);
     showRequests(now.requests);
-    showSimulators(now.simulators ?? []);
+    if (now.simulators) showSimulators(now.simulators);
     showAlarms(now.alarms);
     document.title = `${$("verdict").textContent} – Ticket Bridge`;
     pause = now.every_s;

@@ -32,15 +32,18 @@ function showParked(copies) {
   const answer = make("div", { role: "status" });
   const warning = make("p", { className: "answer", "data-level": "bad", hidden: true });
   const dry = make("button", { type: "button" }, "Dry run");
-  const again = make("button", { type: "button", className: "main", disabled: true }, "Send again");
-  const drop = make("button", { type: "button", disabled: true }, "Drop");
+  const whyNot = make("p", { id: "why-not", className: "quiet" });
+  const again = make("button", { type: "button", className: "main", "aria-describedby": "why-not" }, "Send again");
+  const drop = make("button", { type: "button", "aria-describedby": "why-not" }, "Drop");
   const wanted = () => ({ code: code.value || null, request_id: requestId.value.trim() || null });
   // Only what a dry run has shown can be sent again or dropped.
   const choose = () => {
     for (const [button, words] of [[again, "Send again"], [drop, "Drop"]]) { button.disabled = true; tell(button, words); }
+    tell(whyNot, "First do a dry run: only what it has shown can be sent again or dropped.");
     warning.hidden = true;
     answer.replaceChildren();
   };
+  choose();
   code.addEventListener("change", choose);
   requestId.addEventListener("input", choose);
   const act = (button, path, dryRun, done) => acting(button, async () => {
@@ -66,6 +69,7 @@ function showParked(copies) {
     const all = sent.count + sent.left_out;
     drop.disabled = !all;
     if (all) tell(drop, `Drop ${all}`);
+    tell(whyNot, all ? "" : "The dry run has found nothing to send again or to drop.");
     const words = [
       sent.left_out ? `${many(sent.left_out, "request")} would be left out: the ticket may exist. Choose the reason, or one request.` : "",
       sent.copies.some(risky) ? "The ticket of these may exist: look at the helpdesk before you send them again." : "",
@@ -85,20 +89,26 @@ function showParked(copies) {
       const kept = [...answer.childNodes];
       choose();
       answer.replaceChildren(...kept);
-      if (told) dry.focus();
+      if (told) {
+        showGroups(copies = copies.filter((copy) => !told.copies.some((gone) => isSame(gone, copy))));
+        dry.focus();
+      }
       await look();
     });
   }
-  const groups = codes.map((one) => {
-    const own = copies.filter((copy) => copy.code === one);
-    const details = make("details", {}, make("summary", {}, `${own.length} × ${one}`), make("ul", { className: "rows" }, ...own.map(copyLine)));
-    details.open = copies.length <= 10;
+  const groups = make("div");
+  const isSame = (copy, other) => copy.request_id === other.request_id && copy.code === other.code;
+  const showGroups = (left) => groups.replaceChildren(...codes.filter((known) => left.some((copy) => copy.code === known)).map((known) => {
+    const own = left.filter((copy) => copy.code === known);
+    const details = make("details", {}, make("summary", {}, `${own.length} × ${known}`), make("ul", { className: "rows" }, ...own.map(copyLine)));
+    details.open = left.length <= 10;
     return details;
-  });
-  $("parked-content").replaceChildren(...groups,
+  }));
+  showGroups(copies);
+  $("parked-content").replaceChildren(groups,
     make("div", { className: "line" }, make("label", {}, "Reason", code), make("label", {}, "Request id", requestId), dry),
     warning,
-    make("div", { className: "line" }, again, make("label", {}, "Why drop", why), drop), answer);
+    make("div", { className: "line" }, again, make("label", {}, "Why drop", why), drop), whyNot, answer);
 }
 
 $("look").addEventListener("click", (event) => lookAtParked(event.currentTarget));

@@ -392,6 +392,16 @@ class Ledger:
         item = self._table.get(f"{_REJECTIONS}{request_id}")
         return _receipt_in(item) if item else None
 
+    def receipts(self, request_ids: Sequence[str]) -> dict[str, Receipt]:
+        """What is known of several requests, by their ids: a refusal only where none was claimed."""
+        keys = {
+            prefix + request_id: request_id
+            for prefix in (_REJECTIONS, _REQUESTS)
+            for request_id in request_ids
+        }
+        items = self._table.get_many(list(keys))
+        return {keys[key]: _receipt_in(items[key]) for key in keys if key in items}
+
     def outcome_of(self, request_id: str) -> Outcome | None:
         """How a request ended, final or in doubt, or None if it has not."""
         receipt = self.receipt(request_id)
