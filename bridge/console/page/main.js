@@ -1,13 +1,16 @@
 // The console’s page: asks for what holds now, shows it, and sends what a person does.
 
 import { Failure, ask } from "./asking.js";
+import { onAddress } from "./address.js";
 import { showAlarms } from "./alarms.js";
 import { $, clock, local, mark, tell } from "./elements.js";
+import { offerHelpdesks, showFilters } from "./finding.js";
 import { showHelpdesks } from "./helpdesks.js";
 import { look, shows } from "./looking.js";
 import { showRequests } from "./requests.js";
 import { offerSwitches, showSimulators } from "./simulators.js";
 import { showStatus } from "./status.js";
+import { openStory, showStory } from "./story.js";
 import { offerForms } from "./trying.js";
 
 let isReady = false;
@@ -24,12 +27,18 @@ async function showNow() {
       const choices = await ask("choices");
       offerForms(choices.forms);
       offerSwitches(choices.switches);
+      offerHelpdesks(now.helpdesks);
+      onAddress(({ requestId, filters }, isAsked) => {
+        openStory(requestId);
+        showFilters(filters, isAsked);
+      });
       isReady = true;
     }
     tell($("where"), `${now.stack}, ${now.is_local ? "local stack" : `deployed in ${now.region}`} · seen at ${clock(now.at)}`);
     showHelpdesks(now.helpdesks);
     showStatus(now);
     showRequests(now.requests);
+    showStory(now);
     showSimulators(now.simulators ?? []);
     showAlarms(now.alarms);
     document.title = `${$("verdict").textContent} – Ticket Bridge`;
