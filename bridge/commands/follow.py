@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-import time
 from dataclasses import asdict
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -23,9 +20,9 @@ from bridge.commands.operate import (
     target_on,
 )
 from bridge.operating import finding
-from bridge.operating.finding import STATES, Found, Search
+from bridge.operating.finding import WHEN, WORTH_SAYING, Found, Search
 from bridge.operating.log_lines import read_events
-from bridge.operating.words import clock_time
+from bridge.operating.words import STATES, clock_time
 from bridge.plain import plain
 from bridge.stacks import outcomes
 from bridge.stacks.queues import TopicQueue, remove_left_behind
@@ -36,15 +33,10 @@ if TYPE_CHECKING:
 
     from bridge.stacks.target import Target
 
-_AGO = re.compile(r"(\d+) ?(s|min|m|h|d)")
-_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-_WHEN = "2h, 3d, or 2026-12-31T09:00:00Z"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _FORWARD_S = 10.0
 # SQS waits no longer; an outcome comes at once.
 _WAIT_S = 20
-# Smaller ledgers are read at once, for nothing.
-_WORTH_SAYING = 1_000_000
 _COLOURS = {"succeeded": "green", "rejected": "red", "parked": "red", "unknown": "yellow"}
 
 
@@ -53,15 +45,10 @@ class _Moment(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Seconds since the epoch."""
-        if ago := _AGO.fullmatch(value):
-            return time.time() - int(ago[1]) * _SECONDS[ago[2]]
         try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            moment = None
-        if moment is None or moment.tzinfo is None:
-            self.fail(f"{value} is neither 2h, 30min, 3d nor a moment as 2026-12-31T09:00:00Z", param, ctx)
-        return moment.timestamp()
+            return finding.moment(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 @click.command(name="requests", cls=StackCommand)
@@ -71,7 +58,7 @@ class _Moment(click.ParamType):
 @click.option("--ticket-id", help="The id of a ticket that was added or updated.")
 @click.option("--helpdesk", type=HELPDESK, help="Where it is carried out.")
 @click.option("--state", type=click.Choice(list(STATES)), help="Where it stands.")
-@click.option("--since", type=_Moment(), help=f"With a step since then: {_WHEN}.")
+@click.option("--since", type=_Moment(), help=f"With a step since then: {WHEN}.")
 @click.option(
     "--most",
     type=click.IntRange(1),
@@ -101,9 +88,9 @@ def requests_command(
       bridge requests --ticket-id 713516551148
     """
     operations = operations_on(state_dir, stack)
-    size, dollars = finding.price(operations.target)
-    if size > _WORTH_SAYING:
-        click.echo(f"Reading {size / 1e6:,.0f} MB of the ledger, for about ${dollars:.4f} …", err=True)
+    price = finding.price(operations.target)
+    if price[0] > WORTH_SAYING:
+        click.echo(f"Reading {finding.price_in_words(*price)} …", err=True)
     found = finding.find(operations, Search(**names, since=since or 0.0), most)
     for request in found:
         click.echo(json.dumps(asdict(request)) if as_json else _line(request))
@@ -210,7 +197,7 @@ def _forwarded(body: str, url: str) -> str:
 
 @click.command(cls=StackCommand)
 @on_a_stack
-@click.option("--since", type=_Moment(), default="15m", help=f"Logged since then: {_WHEN}.  [default: 15m]")
+@click.option("--since", type=_Moment(), default="15m", help=f"Logged since then: {WHEN}.  [default: 15m]")
 @click.option("--request-id", help="Only lines about this request.")
 @click.option("--json", "as_json", is_flag=True, help="Each line as it was logged.")
 @click.argument("function", type=click.Choice(FUNCTIONS))

@@ -19,10 +19,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bridge.console.connection import LocalConnection
 from bridge.console.guard import Guard
+from bridge.console.handling import ACTS
 from bridge.console.view import Console
 from bridge.errors import BridgeError
 from bridge.local.state import StateFolder
-from bridge.operating.operations import Selection
 from bridge.simulators.server import run_in_foreground
 from bridge.stacks.target import words_of
 from helpdesk.errors import HelpdeskError, RejectedError
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiohttp.typedefs import Handler, Middleware
+
+    from bridge.console.handling import Act
 
 _PAGE = Path(__file__).parent / "page"
 _KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
@@ -44,16 +46,6 @@ class _Posted(BaseModel):
 
 class _Gate(_Posted):
     helpdesk: str
-
-
-class _Redrive(_Posted):
-    dry_run: bool
-    code: str | None = None
-    request_id: str | None = None
-
-
-class _Drop(_Redrive):
-    why: str
 
 
 class _Submission(_Posted):
@@ -86,10 +78,7 @@ class Server:
                 web.get(f"{below}/api/series", self._series),
                 web.get(f"{below}/api/choices", self._choices),
                 web.get(f"{below}/api/trace", self._trace),
-                # Reading hides the copies from others for a moment, so it is no GET.
-                web.post(f"{below}/api/parked", self._parked),
-                web.post(f"{below}/api/redrive", self._redrive),
-                web.post(f"{below}/api/drop", self._drop),
+                *(web.post(f"{below}/api/{name}", self._acting(act)) for name, act in ACTS.items()),
                 web.post(f"{below}/api/pause", self._pause),
                 web.post(f"{below}/api/resume", self._resume),
                 web.post(f"{below}/api/requests", self._send),
@@ -136,20 +125,14 @@ class Server:
 
     async def _trace(self, request: web.Request) -> web.Response:
         request_id = request.query.get("request_id", "")
-        return await _answer(lambda: self._console.trace(request_id))
+        return await _answer(lambda: self._console.story(request_id))
 
-    async def _parked(self, _: web.Request) -> web.Response:
-        return await _answer(lambda: {"copies": self._console.parked()})
+    def _acting(self, act: type[Act]) -> Handler:
+        async def posted(request: web.Request) -> web.Response:
+            wanted = await _body_as(act, request)
+            return await _answer(lambda: self._console.handle(wanted))
 
-    async def _redrive(self, request: web.Request) -> web.Response:
-        posted = await _body_as(_Redrive, request)
-        selection = Selection(code=posted.code, request_id=posted.request_id)
-        return await _answer(lambda: self._console.redrive(selection, dry_run=posted.dry_run))
-
-    async def _drop(self, request: web.Request) -> web.Response:
-        posted = await _body_as(_Drop, request)
-        selection = Selection(code=posted.code, request_id=posted.request_id)
-        return await _answer(lambda: self._console.drop(selection, posted.why, dry_run=posted.dry_run))
+        return posted
 
     async def _pause(self, request: web.Request) -> web.Response:
         posted = await _body_as(_Gate, request)

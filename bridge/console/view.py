@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from bridge.console import simulated, trying
+from bridge.console import handling, simulated, trying
 from bridge.console.news import LogNews, News, Receipts, Requests, TopicNews
 from bridge.console.series import Series
 from bridge.errors import BridgeError
@@ -24,10 +24,10 @@ from helpdesk.errors import HelpdeskError
 from helpdesk.store.gate import TOKEN_REFUSED, Gate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from bridge.console.connection import Connected, Connection, ServedHelpdesk
-    from bridge.operating.operations import ParkedCopy, Selection
+    from bridge.console.handling import Act
     from helpdesk.store.gate import GateState
 
 _MOST_DOUBTS = 50
@@ -111,14 +111,9 @@ class Console:
             "switches": [{"name": switch.name, "label": switch.label} for switch in simulated.SWITCHES],
         }
 
-    def trace(self, request_id: str) -> dict[str, Any]:
+    def story(self, request_id: str) -> dict[str, Any]:
         """The story of a request; `at` in seconds since the epoch."""
-        story = self._reach().operations.trace(request_id)
-        return asdict(story)
-
-    def parked(self) -> list[dict[str, Any]]:
-        """The copies in the dead-letter queue, without what they hold of customers."""
-        return [_without_body(copy) for copy in self._reach().operations.parked().copies]
+        return handling.story(self._reach().operations, request_id)
 
     # ── what is done ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -132,29 +127,13 @@ class Console:
         self._gate(helpdesk).resume()
         return f"{helpdesk} is called again. Waiting requests come back within 15 minutes."
 
-    def redrive(self, selection: Selection, *, dry_run: bool) -> dict[str, Any]:
-        """Send parked requests through the queue again, or with `dry_run` only list them."""
-        listed: list[ParkedCopy] = []
+    def handle(self, act: Act) -> dict[str, Any]:
+        """What came of an act. The rows of what is sent say so at once, and not how it ended before."""
         began = time.time()
-        listing = self._reach().operations.redrive(selection, report=listed.append, dry_run=dry_run)
-        for copy in [] if dry_run else listed:
-            # Its row says so at once, and not how it ended before.
-            known = {
-                "helpdesk": copy.helpdesk,
-                "operation": copy.attributes.get("operation"),
-                "source": copy.source,
-            }
-            self._note(began, copy.request_id, **{name: value or None for name, value in known.items()})
-        left_out = sum(selection.leaves_out(copy) for copy in listing.copies)
-        return {**_acted_on(listed, dry_run=dry_run), "left_out": left_out}
-
-    def drop(self, selection: Selection, why: str, *, dry_run: bool) -> dict[str, Any]:
-        """Delete parked copies for good, or with `dry_run` only list them."""
-        if not (dry_run or why.strip()):
-            raise BridgeError("Say why: it is remembered")
-        listed: list[ParkedCopy] = []
-        self._reach().operations.drop(selection, why, report=listed.append, dry_run=dry_run)
-        return _acted_on(listed, dry_run=dry_run)
+        done = act.on(self._reach().operations)
+        for known in done.pop("sent", ()):
+            self._note(began, **known)
+        return done
 
     def send(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Put a request into the queue. Raises RejectedError that names every wrong field."""
@@ -271,25 +250,8 @@ def _gate_words(served: ServedHelpdesk, state: GateState, waiting: int | None) -
     return ""
 
 
-def _acted_on(copies: Sequence[ParkedCopy], *, dry_run: bool) -> dict[str, Any]:
-    return {"count": len(copies), "dry_run": dry_run, "copies": [_without_body(copy) for copy in copies]}
-
-
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _without_body(copy: ParkedCopy) -> dict[str, Any]:
-    known = copy.attributes
-    return {
-        "request_id": copy.request_id,
-        "code": copy.code,
-        "source": copy.source,
-        "operation": known.get("operation", ""),
-        "helpdesk": known.get("helpdesk", ""),
-        "attempts": known.get("attempts", "0"),
-        "why": copy.why,
-    }
 
 
 def _problem(answer: str) -> str:

@@ -7,8 +7,13 @@ write for each request. So a search reads the whole table: half a read unit for 
 from __future__ import annotations
 
 import heapq
+import re
+import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
+
+from bridge.operating.words import STATES, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,17 +22,14 @@ if TYPE_CHECKING:
     from bridge.stacks.target import Target
     from helpdesk.store.ledger import Receipt
 
-# What people call a state, and the attributes of the ledger that say so.
-STATES = {
-    "waiting": {"state": "released"},
-    "working": {"state": "claimed"},
-    "in-doubt": {"state": "unknown"},
-    "succeeded": {"state": "done", "kind": "succeeded"},
-    "rejected": {"state": "done", "kind": "rejected"},
-    "parked": {"state": "done", "kind": "parked"},
-}
 # us-east-1, on demand: $0.125 for a million read units, each of which reads 8 KB.
 _DOLLARS_A_BYTE = 0.125e-6 / 8192
+# Smaller ledgers are read at once, for nothing.
+WORTH_SAYING = 1_000_000
+# What people say of a moment.
+WHEN = "2h, 3d, or 2026-12-31T09:00:00Z"
+_AGO = re.compile(r"(\d+) ?(s|min|m|h|d)")
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,28 @@ class Found:
     code: str | None = None
 
 
+def moment(words: str) -> float:
+    """What people say of a moment, in seconds since the epoch. Raises ValueError with what is wrong."""
+    if ago := _AGO.fullmatch(words):
+        return time.time() - int(ago[1]) * _SECONDS[ago[2]]
+    try:
+        said = datetime.fromisoformat(words)
+    except ValueError:
+        said = None
+    if said is None or said.tzinfo is None:
+        raise ValueError(f"{words} is neither 2h, 30min, 3d nor a moment as 2026-12-31T09:00:00Z")
+    return said.timestamp()
+
+
 def price(target: Target) -> tuple[int, float]:
     """About how many bytes a search reads, and what that costs in us-east-1. AWS counts every six hours."""
     size = target.dynamodb.describe_table(TableName=target.ledger_table)["Table"].get("TableSizeBytes", 0)
     return size, size * _DOLLARS_A_BYTE
+
+
+def price_in_words(size: int, dollars: float) -> str:
+    """The same for people."""
+    return f"{size / 1e6:,.0f} MB of the ledger, for about ${dollars:.4f}"
 
 
 def find(operations: Operations, search: Search, most: int) -> list[Found]:
@@ -95,10 +115,9 @@ def _parked(operations: Operations, search: Search) -> Iterator[Found]:
 
 def _of_ledger(receipt: Receipt) -> Found:
     outcome, identity = receipt.outcome, receipt.identity
-    words = {attributes["state"]: name for name, attributes in STATES.items()}
     return Found(
         identity.request_id,
-        outcome.kind if receipt.ended and outcome else words[receipt.state],
+        state_of(receipt),
         receipt.updated_at,
         identity.operation,
         identity.helpdesk,

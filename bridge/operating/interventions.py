@@ -18,7 +18,7 @@ _LONGEST = 300
 
 
 class Interventions:
-    """Remembers who did what, and why. Never holds anything of the request itself."""
+    """Remembers who did what, and why. Of the request itself it holds at most names of fields."""
 
     def __init__(self, table: Table) -> None:
         self._table = table

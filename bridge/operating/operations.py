@@ -82,12 +82,20 @@ class ParkedCopy:
     @property
     def why(self) -> list[str]:
         """What the outcome says beside its code, in lines: its message, and each wrong field."""
+        errors = [f"{error['field']}: {error['problem']}" for error in self._why.get("errors", [])]
+        return [line for line in (self._why.get("message"), *errors) if line]
+
+    @property
+    def wrong_fields(self) -> list[str]:
+        """The fields for which it was rejected."""
+        return [error["field"] for error in self._why.get("errors", [])]
+
+    @property
+    def _why(self) -> Any:
         try:
-            why = json.loads(self.attributes.get("why", "{}"))
+            return json.loads(self.attributes.get("why", "{}"))
         except ValueError:
-            return []
-        errors = [f"{error['field']}: {error['problem']}" for error in why.get("errors", [])]
-        return [line for line in (why.get("message"), *errors) if line]
+            return {}
 
     @property
     def may_have_happened(self) -> bool:
@@ -324,9 +332,15 @@ class Operations:
 
     # ── a corrected request ──────────────────────────────────────────────────────────────────────────────
 
-    def draft(self, request_id: str, code: str | None = None) -> Draft:
-        """A parked request as a person may edit it. Raises BridgeError where it is not clear which."""
-        copies = [copy for copy in self.parked().copies if Selection(code, request_id=request_id).has(copy)]
+    def draft(self, request_id: str, code: str | None = None, message_id: str | None = None) -> Draft:
+        """A parked request as a person may edit it; `message_id` is that of a draft that was read before.
+
+        Raises BridgeError where it is not clear which.
+        """
+        meant = Selection(code, request_id=request_id)
+        copies = [
+            copy for copy in self.parked().copies if meant.has(copy) and message_id in (None, copy.message_id)
+        ]
         if not copies:
             raise BridgeError(f"Nothing is parked of request {request_id}: see `bridge parked`")
         if len(codes := sorted({copy.code for copy in copies})) > 1:
@@ -386,7 +400,7 @@ class Operations:
             request = request.model_copy(update={"request_id": new_id})
         correction = Correction(request.request_id, is_same=request.request_id == copy.request_id)
         # First, as its call may begin at once.
-        self._note(copy.request_id, correction)
+        self._note(copy, correction)
         self._put_into_queue(request.request_id, request.source, request.helpdesk, queued(request))
         return correction
 
@@ -407,13 +421,15 @@ class Operations:
         nothing_done = not copy.may_have_happened and not receipt.claim.steps
         return is_own and nothing_done and receipt.identity.helpdesk == request.helpdesk
 
-    def _note(self, request_id: str, correction: Correction) -> None:
-        who = self.target.operator
+    def _note(self, copy: ParkedCopy, correction: Correction) -> None:
+        who, request_id = self.target.operator, copy.request_id
+        # The ledger forgets why it was rejected when the corrected request begins.
+        wrong = f"; was wrong: {', '.join(copy.wrong_fields)}" if copy.wrong_fields else ""
         if correction.is_same:
-            self.interventions.note(request_id, f"{who} edited: sent again")
+            self.interventions.note(request_id, f"{who} edited: sent again{wrong}")
         else:
-            self.interventions.note(request_id, f"{who} edited: sent as {correction.request_id}")
-            self.interventions.note(correction.request_id, f"{who} edited: made from {request_id}")
+            self.interventions.note(request_id, f"{who} edited: sent as {correction.request_id}{wrong}")
+            self.interventions.note(correction.request_id, f"{who} edited: made from {request_id}{wrong}")
 
     def read(self, copy: ParkedCopy) -> tuple[Request | None, Identity]:
         """The request in a copy, None where it cannot be read; and who asked for what."""

@@ -43,7 +43,8 @@ class Step:
 class Story:
     """Where a request stands and how it came there; `helpdesk` is None where it is not known.
 
-    `errors` name each wrong field. `unread` says what could not be read, so more may have happened.
+    `state` is one of those that `bridge requests` knows, and empty where nothing says it. `errors` name each
+    wrong field. `unread` says what could not be read, so more may have happened.
     """
 
     helpdesk: str | None
@@ -51,6 +52,7 @@ class Story:
     steps: list[Step]
     errors: tuple[FieldProblem, ...] = ()
     unread: tuple[str, ...] = ()
+    state: str = ""
 
 
 class StoryReader:
@@ -85,7 +87,7 @@ class StoryReader:
         steps = _together(sorted(steps, key=lambda step: step.at))
         stands = self._stands(receipt, lines, helpdesk)
         errors = receipt.outcome.problems if receipt and receipt.outcome else ()
-        return Story(helpdesk, stands, steps, errors, tuple(dict.fromkeys(unread)))
+        return Story(helpdesk, stands, steps, errors, tuple(dict.fromkeys(unread)), _state(receipt, lines))
 
     def _lines(self, request_id: str, unread: list[str]) -> list[LogLine]:
         """The log's lines about a request, the oldest first."""
@@ -150,6 +152,14 @@ class StoryReader:
             return "its next try has not begun"
         codes = [str(line.fields.get("code")) for line in lines if line.message == "request waits"]
         return words.reason(codes[-1], helpdesk) if codes else "its first try has not begun"
+
+
+def _state(receipt: Receipt | None, lines: Sequence[LogLine]) -> str:
+    if receipt:
+        return words.state_of(receipt)
+    if lines and lines[-1].message == "request ended":
+        return str(lines[-1].fields.get("outcome"))
+    return "waiting" if lines else ""
 
 
 def _ended(outcome: Outcome) -> str:

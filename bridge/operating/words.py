@@ -13,7 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from helpdesk.store.gate import GateState
+    from helpdesk.store.ledger import Receipt
 
+# What people call a state, and the attributes of the ledger that say so.
+STATES = {
+    "waiting": {"state": "released"},
+    "working": {"state": "claimed"},
+    "in-doubt": {"state": "unknown"},
+    "succeeded": {"state": "done", "kind": "succeeded"},
+    "rejected": {"state": "done", "kind": "rejected"},
+    "parked": {"state": "done", "kind": "parked"},
+}
 PAUSED = "paused"
 _CLOSED = {
     TOKEN_REFUSED: "token refused",
@@ -60,6 +70,13 @@ _FREED = {
     "resumed": "No call of it was under way, so it is carried out again.",
     "redriven": "An operator sent it again.",
 }
+
+
+def state_of(receipt: Receipt) -> str:
+    """Where a request stands, as people call it."""
+    if receipt.ended and receipt.outcome:
+        return receipt.outcome.kind
+    return next(name for name, attributes in STATES.items() if attributes["state"] == receipt.state)
 
 
 def title(helpdesk: str | None) -> str:

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it has no types
+from click.testing import CliRunner
 from playwright.sync_api import expect
 
+from bridge import cli
 from bridge.console.connection import LocalConnection
 from bridge.console.guard import Guard
 from bridge.console.server import Server
@@ -27,6 +29,7 @@ from bridge.local.sam import STACK_NAME
 from bridge.local.state import PROJECT, StateFolder
 from bridge.simulators.server import running
 from tests.e2e.browser import PATIENCE_MS, browser, needs_browser, page_in
+from tests.e2e.waiting import judging_ten_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,17 +119,35 @@ def test_requests_of_others_and_their_ends_appear_by_themselves(
     expect(_row(page, request_id)).to_contain_text("sub_status")
 
 
-def test_the_story_of_a_request_is_unfolded_and_found_by_its_id(page: Page) -> None:
-    request_id = _new_id()
+def test_a_story_has_an_address_that_a_colleagues_console_understands(
+    page: Page, started: Browser, state: StateFolder
+) -> None:
+    request_id, story = _new_id(), page.locator("#story")
     _send_add(page, request_id, "told")
     expect(_row(page, request_id)).to_contain_text("succeeded")
+    page.get_by_role("link", name=f"Story of {request_id}").click()
+    expect(story).to_contain_text("The call to Kapture began")
+    expect(story).to_contain_text("succeeded, ticket")
+    expect(story).to_contain_text(f"bridge trace {request_id} --state-dir {state.root}")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    story.get_by_role("button", name="Copy link").click()
+    expect(page.locator("#done")).to_have_text("Copied.")
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link == f"#request={request_id}", "the key stays here"
 
-    page.get_by_role("button", name=f"Story of {request_id}").click()
-    expect(_row(page, request_id).locator(".story")).to_contain_text("The call to Kapture began")
+    page.go_back()
+    expect(story).to_be_hidden()
+    page.go_forward()
+    expect(story).to_contain_text(request_id)
 
-    page.get_by_label("Request id", exact=True).first.fill(request_id)
-    page.get_by_role("button", name="Tell its story").click()
-    expect(page.locator("#found")).to_contain_text(f"{request_id} – succeeded, ticket")
+    with _served(state) as url, page_in(started) as theirs:
+        theirs.goto(url + link)
+        expect(theirs.locator("#story")).to_contain_text("The call to Kapture began")
+        theirs.get_by_role("button", name="Close the story").click()
+        expect(theirs.locator("#story")).to_be_hidden()
+        theirs.get_by_label("Request id, or a story").fill(f"http://127.0.0.1:1/another-key/{link}")
+        theirs.keyboard.press("Enter")
+        expect(theirs.locator("#story")).to_contain_text("The call to Kapture began")
 
 
 def test_a_wrong_field_is_marked_where_it_stands(started: Browser, stack: Stack) -> None:
@@ -178,6 +199,8 @@ def test_parked_requests_are_redriven_after_a_dry_run(page: Page, aws: Clients, 
     again = parked.locator("button.main")
     expect(again).to_be_disabled()
 
+    expect(again).to_have_accessible_description(re.compile("First a dry run"))
+
     parked.get_by_label("Request id").fill(request_id)
     parked.get_by_role("button", name="Dry run").click()
     expect(parked).to_contain_text("1 request would be sent again.")
@@ -191,10 +214,70 @@ def test_parked_requests_are_redriven_after_a_dry_run(page: Page, aws: Clients, 
     again.click()
     expect(parked).to_contain_text("1 request was sent again.")
 
-    page.get_by_role("button", name=f"Story of {request_id}").click()
-    expect(
-        _row(page, request_id).locator(".story li").filter(has_text="Outcome published: rejected")
-    ).to_have_count(2)
+    page.get_by_role("link", name=f"Story of {request_id}").first.click()
+    expect(page.locator("#story-content li").filter(has_text="Outcome published: rejected")).to_have_count(2)
+
+
+@pytest.mark.timeout(240)
+def test_a_wrong_request_is_found_corrected_and_sent_and_another_one_dropped(
+    started: Browser, aws: Clients, stack: Stack, state: StateFolder
+) -> None:
+    aws.sqs.purge_queue(QueueUrl=stack.dead_letter_queue_url)
+    wrong, dropped, source = _new_id(), _park(aws, stack), f"shop-{uuid.uuid4().hex[:6]}"
+    ticket = {"title": f"Parcel {wrong}", "due_date": "tomorrow"}
+    body = {"operation": "add", "request_id": wrong, "source": source, "ticket": ticket}
+    aws.sqs.send_message(QueueUrl=stack.requests_queue_url, MessageBody=json.dumps(body))
+    with page_in(started, refusals=True) as page:
+        story, needs = page.locator("#story"), page.locator("#needs")
+        page.goto(stack.console_url)
+        expect(_row(page, wrong)).to_contain_text("rejected")
+        expect(needs).to_contain_text("Alarm dead-letters")
+
+        page.get_by_text("Find by source").click()
+        page.get_by_label("Source", exact=True).first.fill(source)
+        page.get_by_role("button", name="Find", exact=True).click()
+        found = page.locator("#found")
+        expect(found).to_contain_text("1 request at")
+        assert page.url.endswith(f"#source={source}")
+        found.get_by_role("link", name=f"Story of {wrong}").click()
+        expect(story).to_contain_text("ticket.due_date: must be written out")
+
+        story.get_by_role("button", name="Edit").click()
+        text = page.get_by_label("The request, as JSON")
+        expect(text).to_be_focused()
+        text.fill(text.input_value().replace("tomorrow", "soon"))
+        story.get_by_role("button", name="Check and send").click()
+        expect(story).to_contain_text("Nothing is sent")
+        story.get_by_role("button", name="ticket.due_date").click()
+        assert text.evaluate("box => box.value.slice(box.selectionStart, box.selectionEnd)") == '"due_date"'
+        text.fill(text.input_value().replace("soon", "2026-12-31"))
+        story.get_by_role("button", name="Check and send").click()
+        expect(page.locator("#done")).to_have_text(f"{wrong} is sent again.")
+        expect(story).to_contain_text("succeeded, ticket")
+
+        page.goto(f"{stack.console_url}#request={dropped}")
+        expect(story).to_contain_text("changes.sub_status: is required by kapture")
+        story.get_by_role("button", name="Drop").click()
+        expect(story).to_contain_text("Say why: it is remembered.")
+        story.get_by_label("Why drop").fill("the shop has closed the ticket itself")
+        story.get_by_role("button", name="Drop").click()
+        expect(story).to_contain_text("dropped: the shop has closed the ticket itself")
+        expect(story).to_contain_text("No copy of it is parked.")
+        with judging_ten_seconds(stack, "dead-letters"):
+            expect(needs).not_to_contain_text("dead-letters", timeout=60_000)
+        cells = page.locator('[data-simulator="kapture"]').get_by_role("cell", name=f"Parcel {wrong}")
+        expect(cells).to_have_count(1)
+
+    told = [_trace(state, request_id) for request_id in (wrong, dropped)]
+    assert "edited: sent again; was wrong: ticket.due_date" in told[0]
+    assert told[0].startswith(f"{wrong} at kapture: succeeded, ticket ")
+    assert "dropped: the shop has closed the ticket itself" in told[1]
+    assert "changes.sub_status: is required by kapture" in told[1]
+
+
+def _trace(state: StateFolder, request_id: str) -> str:
+    arguments = ["trace", request_id, "--state-dir", str(state.root)]
+    return CliRunner(mix_stderr=False).invoke(cli.bridge, arguments).stdout
 
 
 def test_a_refused_token_is_told_at_the_top_until_it_is_taken_again(page: Page) -> None:
@@ -247,11 +330,15 @@ def test_everything_is_reached_and_done_by_keyboard_alone(page: Page) -> None:
     page.keyboard.press("Enter")
     expect(_row(page, request_id)).to_contain_text("succeeded")
 
-    story = page.get_by_role("button", name=f"Story of {request_id}")
+    story = page.get_by_role("link", name=f"Story of {request_id}")
     tab_to(story)
     assert story.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
     page.keyboard.press("Enter")
-    expect(_row(page, request_id).locator(".story")).to_contain_text("began")
+    expect(page.locator("#story")).to_contain_text("began")
+    expect(page.locator("#story")).to_be_focused()
+    tab_to(page.get_by_role("button", name="Close the story"))
+    page.keyboard.press("Enter")
+    expect(story).to_be_focused()
     # New rows come and go around it, and the focus stays.
     _seen_again(page)
     expect(story).to_be_focused()
@@ -287,7 +374,12 @@ def test_the_page_can_be_read_by_everybody(
     with page_in(started, color_scheme=scheme, viewport={"width": width, "height": 800}) as page:
         page.goto(stack.console_url)
         expect(_row(page, request_id)).to_contain_text("rejected")
-        page.get_by_role("button", name=f"Story of {request_id}").click()
+        page.get_by_text("Find by source").click()
+        page.locator("#filters").get_by_label("State").select_option("rejected")
+        page.get_by_role("button", name="Find", exact=True).click()
+        page.locator("#found").get_by_role("link", name=f"Story of {request_id}").click()
+        page.locator("#story").get_by_role("button", name="Edit").click()
+        expect(page.get_by_label("The request, as JSON")).to_be_focused()
         page.locator("#look").click()
         for name in ("Send again", "Drop"):
             button = page.locator("#parked").get_by_role("button", name=name, exact=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,10 +15,10 @@ from bridge.local.helpdesks import HELPDESKS
 from bridge.operating.operations import Operations
 from bridge.stacks.alarms import Alarm, alarms
 from bridge.stacks.target import local
-from tests.e2e.waiting import until
+from tests.e2e.waiting import judging_ten_seconds, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from bridge.local.emulator import Clients
     from bridge.local.state import Stack, StateFolder
@@ -28,22 +27,6 @@ if TYPE_CHECKING:
 KAPTURE = HELPDESKS[0]
 # One tick of the schedule, and one period of the alarm.
 TWO_TICKS_S = 130.0
-# What an alarm is made of, as CloudWatch takes it and shows it.
-_SETTINGS = (
-    "AlarmName",
-    "AlarmDescription",
-    "AlarmActions",
-    "OKActions",
-    "Namespace",
-    "MetricName",
-    "Dimensions",
-    "Statistic",
-    "Period",
-    "EvaluationPeriods",
-    "Threshold",
-    "ComparisonOperator",
-    "TreatMissingData",
-)
 
 
 def _tick(aws: Clients) -> None:
@@ -66,19 +49,6 @@ def _is_add_key_refused(stack: Stack) -> bool:
 
 def _raised(stack: Stack, state: StateFolder) -> dict[str, Alarm]:
     return {alarm.name: alarm for alarm in alarms(local(stack, state.root)) if alarm.is_raised}
-
-
-@contextmanager
-def _judging_ten_seconds(stack: Stack, name: str) -> Iterator[None]:
-    """For now the alarm judges ten seconds, and not a minute; its state stays as it is."""
-    target = local(stack)
-    [alarm] = target.cloudwatch.describe_alarms(AlarmNames=[f"{target.name}-{name}"])["MetricAlarms"]
-    settings: Any = {key: value for key, value in alarm.items() if key in _SETTINGS}
-    target.cloudwatch.put_metric_alarm(**settings | {"Period": 10})
-    try:
-        yield
-    finally:
-        target.cloudwatch.put_metric_alarm(**settings)
 
 
 def _on_the_console(stack: Stack) -> dict[str, str]:
@@ -149,7 +119,7 @@ def test_a_refused_token_is_told_everywhere_in_the_same_words_and_nothing_is_los
 
         aws.secretsmanager.put_secret_value(**secret, SecretString='{"token": "another-token"}')
         _tick(aws)
-        with _judging_ten_seconds(stack, "token-refused"):
+        with judging_ten_seconds(stack, "token-refused"):
             until(lambda: "token-refused" not in _raised(stack, state), seconds=TWO_TICKS_S)
             assert "token-refused" not in doctor()
             assert "token-refused" not in _on_the_console(stack)

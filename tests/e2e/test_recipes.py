@@ -85,7 +85,7 @@ def _outcomes(outcomes: OutcomesQueue, count: int = 1, **expected: str) -> list[
 def _titles(stack: Stack) -> Counter[str]:
     with requests.Session() as session:
         session.trust_env = False
-        tickets = session.get(f"{stack.urls["kapture"]}/_control/tickets", timeout=10).json()
+        tickets = session.get(f"{stack.urls['kapture']}/_control/tickets", timeout=10).json()
     return Counter(ticket["title"] for ticket in tickets)
 
 

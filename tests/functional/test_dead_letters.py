@@ -110,7 +110,8 @@ def test_a_corrected_request_that_was_never_begun_stays_the_same_request(
 
     assert _titles(kapture) == ["Parcel"]
     assert operations.parked().copies == ()
-    assert any(step.text.endswith("edited: sent again") for step in operations.trace("order-1").steps)
+    texts = [step.text for step in operations.trace("order-1").steps]
+    assert any("edited: sent again; was wrong: ticket.title" in text for text in texts)
 
 
 def test_a_correction_is_checked_by_the_rules_of_its_helpdesk(

@@ -10,8 +10,8 @@ export class Failure extends Error {
   }
 }
 
-export async function ask(path, content) {
-  const how = { signal: AbortSignal.timeout(PATIENCE_MS), cache: "no-store" };
+export async function ask(path, content, patienceMs = PATIENCE_MS) {
+  const how = { signal: AbortSignal.timeout(patienceMs), cache: "no-store" };
   if (content !== undefined) {
     how.method = "POST";
     how.headers = { "Content-Type": "application/json", "X-Console-Token": TOKEN };

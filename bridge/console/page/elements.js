@@ -45,7 +45,12 @@ export function list(container, items, keyOf, create) {
 export const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour12: false });
 // Moments in the server's sentences, as this browser shows times.
 export const local = (words) => words.replace(/\d{4}-\d\d-\d\dT[\d:]+Z/g, (at) => clock(Date.parse(at) / 1000));
-export const moment = (seconds) => make("time", { dateTime: new Date(seconds * 1000).toISOString() }, clock(seconds));
+// With its date, where that is not today’s.
+export function when(seconds) {
+  const date = new Date(seconds * 1000);
+  return date.toDateString() === new Date().toDateString() ? clock(seconds) : `${date.toLocaleDateString("sv")} ${clock(seconds)}`;
+}
+export const moment = (seconds) => make("time", { dateTime: new Date(seconds * 1000).toISOString() }, when(seconds));
 export const many = (count, one, more = `${one}s`) => `${count} ${count === 1 ? one : more}`;
 
 export async function acting(button, act) {

@@ -1,14 +1,17 @@
 // The console’s page: asks for what holds now, shows it, and sends what a person does.
 
 import { Failure, ask } from "./asking.js";
+import { onAddress } from "./address.js";
 import { showAlarms } from "./alarms.js";
 import { $, clock, local, mark, tell } from "./elements.js";
+import { offerHelpdesks, showFilters } from "./finding.js";
 import { showHelpdesks } from "./helpdesks.js";
 import { look, shows } from "./looking.js";
 import { startPlots } from "./plots.js";
 import { showRequests } from "./requests.js";
 import { offerSwitches, showSimulators } from "./simulators.js";
 import { showStatus } from "./status.js";
+import { openStory, showStory } from "./story.js";
 import { offerForms } from "./trying.js";
 
 let isReady = false;
@@ -26,12 +29,18 @@ async function showNow() {
       offerForms(choices.forms);
       offerSwitches(choices.switches);
       startPlots();
+      offerHelpdesks(now.helpdesks ?? []);
+      onAddress(({ requestId, filters }, isAsked) => {
+        openStory(requestId);
+        showFilters(filters, isAsked);
+      });
       isReady = true;
     }
     tell($("where"), `${now.stack}, ${now.is_local ? "local stack" : `deployed in ${now.region}`} · seen at ${clock(now.at)}`);
     showHelpdesks(now);
     showStatus(now);
     showRequests(now.requests);
+    showStory(now);
     if (now.simulators) showSimulators(now.simulators);
     showAlarms(now.alarms);
     document.title = `${$("verdict").textContent} – Ticket Bridge`;

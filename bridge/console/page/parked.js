@@ -1,78 +1,92 @@
-// Parked requests: read, sent again, dropped.
+// Parked requests: read, and sent again or dropped many at once. What is done about a single one is in its story.
 
 import { ask } from "./asking.js";
 import { $, acting, make, many, tell } from "./elements.js";
 import { look } from "./looking.js";
+import { storyLink } from "./requests.js";
+
+const FIRST_DRY = "First a dry run: only what it has shown is sent again or dropped.";
+const bad = (words) => make("p", { className: "answer", "data-level": "bad" }, words);
 
 export async function lookAtParked(button) {
   await acting(button, async () => {
     try {
-      showParked((await ask("parked", {})).copies);
+      showParked(await ask("parked", {}));
       if (button !== $("look")) $("parked").focus();
     } catch (failure) {
-      $("parked-content").replaceChildren(make("p", { className: "answer", "data-level": "bad" }, failure.message));
+      $("parked-content").replaceChildren(bad(failure.message));
     }
   });
 }
 
 const copyLine = (copy) => make("li", {},
-  make("span", { className: "id" }, [copy.operation, copy.request_id || "(no request id)"].filter(Boolean).join(" ")),
-  ` · ${copy.code}${copy.source ? ` · from ${copy.source}` : ""} · ${many(Number(copy.attempts), "attempt")}`,
+  make("span", { className: "id" }, [copy.operation, copy.request_id].filter(Boolean).join(" ")),
+  ` · ${copy.code}${copy.source ? ` · from ${copy.source}` : ""} · ${many(Number(copy.attempts), "attempt")}${
+    copy.count > 1 ? ` · ${copy.count} copies` : ""} · `, storyLink(copy.request_id),
   ...copy.why.map((words) => make("p", { className: "quiet" }, words)));
 
-function showParked(copies) {
+function codeGroup(code, copies) {
+  const own = copies.filter((copy) => copy.code === code);
+  const details = make("details", {}, make("summary", {}, `${own.length} × ${code}`), make("ul", { className: "rows" }, ...own.map(copyLine)));
+  details.open = copies.length <= 10;
+  return details;
+}
+
+const choice = (name, values) => make("select", { name }, new Option("any", ""), ...values.map((one) => new Option(one, one)));
+const each = (copies, name) => [...new Set(copies.map((one) => one[name]))].filter(Boolean).sort();
+
+function showParked({ copies, hidden }) {
+  const notSeen = hidden ? [make("p", { className: "quiet" }, hidden)] : [];
   if (!copies.length) {
-    $("parked-content").replaceChildren(make("p", {}, "Nothing is parked."));
+    $("parked-content").replaceChildren(make("p", {}, "Nothing is parked."), ...notSeen);
     return;
   }
-  const codes = [...new Set(copies.map((one) => one.code))].sort();
-  const code = make("select", { name: "code" }, new Option("any", ""), ...codes.map((one) => new Option(one, one)));
+  const code = choice("code", each(copies, "code")), source = choice("source", each(copies, "source"));
   const requestId = make("input", { name: "request_id", autocomplete: "off", spellcheck: false, placeholder: "any" });
   const why = make("input", { name: "why", autocomplete: "off", placeholder: "no words of customers", maxLength: 200 });
   const answer = make("div", { role: "status" });
   const warning = make("p", { className: "answer", "data-level": "bad", hidden: true });
+  const hint = make("p", { className: "quiet", id: "why-disabled" }, FIRST_DRY);
   const dry = make("button", { type: "button" }, "Dry run");
-  const whyNot = make("p", { id: "why-not", className: "quiet" });
-  const again = make("button", { type: "button", className: "main", "aria-describedby": "why-not" }, "Send again");
-  const drop = make("button", { type: "button", "aria-describedby": "why-not" }, "Drop");
-  const wanted = () => ({ code: code.value || null, request_id: requestId.value.trim() || null });
-  // Only what a dry run has shown can be sent again or dropped.
+  const again = make("button", { type: "button", className: "main", "aria-describedby": hint.id }, "Send again");
+  const drop = make("button", { type: "button", "aria-describedby": hint.id }, "Drop");
+  const wanted = () => ({ code: code.value || null, source: source.value || null, request_id: requestId.value.trim() || null });
+  const offer = (sent, all, because) => {
+    for (const [button, count, words, counted] of [[again, sent, "Send again", `Send ${sent} again`], [drop, all, "Drop", `Drop ${all}`]]) {
+      button.disabled = !count;
+      button.title = count ? "" : because;
+      tell(button, count ? counted : words);
+    }
+    tell(hint, sent ? "" : because);
+  };
   const choose = () => {
-    for (const [button, words] of [[again, "Send again"], [drop, "Drop"]]) { button.disabled = true; tell(button, words); }
-    tell(whyNot, "First do a dry run: only what it has shown can be sent again or dropped.");
+    offer(0, 0, FIRST_DRY);
     warning.hidden = true;
     answer.replaceChildren();
   };
-  choose();
-  code.addEventListener("change", choose);
-  requestId.addEventListener("input", choose);
+  for (const control of [code, source, requestId]) control.addEventListener("input", choose);
   const act = (button, path, dryRun, done) => acting(button, async () => {
     try {
       const more = path === "drop" ? { why: why.value } : {};
       const told = await ask(path, { ...wanted(), ...more, dry_run: dryRun });
-      answer.replaceChildren(make("p", { className: "answer" }, `${many(told.count, "request")} ${done(told.count)}.`),
+      answer.replaceChildren(make("p", { className: "answer" }, `${many(told.count, "request")} ${done(told.count)}. ${told.hidden}`),
         make("ul", { className: "rows" }, ...told.copies.map(copyLine)));
       return told;
     } catch (failure) {
-      answer.replaceChildren(make("p", { className: "answer", "data-level": "bad" }, failure.message));
+      answer.replaceChildren(bad(failure.message));
       return null;
     }
   });
   const were = (verb) => (count) => `${count === 1 ? "was" : "were"} ${verb}`;
-  const risky = (copy) => ["outcome_unknown", "crashed"].includes(copy.code);
   dry.addEventListener("click", async () => {
     choose();
     const sent = await act(dry, "redrive", true, () => "would be sent again");
     if (!sent) return;
-    again.disabled = !sent.count;
-    if (sent.count) tell(again, `Send ${sent.count} again`);
     const all = sent.count + sent.left_out;
-    drop.disabled = !all;
-    if (all) tell(drop, `Drop ${all}`);
-    tell(whyNot, all ? "" : "The dry run has found nothing to send again or to drop.");
+    offer(sent.count, all, all ? "These may have made their tickets: choose the code, or one request, to send them again." : "The dry run has found nothing.");
     const words = [
-      sent.left_out ? `${many(sent.left_out, "request")} would be left out: the ticket may exist. Choose the reason, or one request.` : "",
-      sent.copies.some(risky) ? "The ticket of these may exist: look at the helpdesk before you send them again." : "",
+      sent.left_out ? `${many(sent.left_out, "request")} would be left out: the ticket may exist. Choose the code, or one request.` : "",
+      sent.copies.some((copy) => copy.may_have_happened) ? "The ticket of these may exist: look at the helpdesk before you send them again." : "",
       all > 1 ? `This is about ${all} requests at once. Dropped ones cannot be brought back.` : "",
     ];
     tell(warning, words.filter(Boolean).join(" "));
@@ -81,7 +95,7 @@ function showParked(copies) {
   for (const [button, path, verb] of [[again, "redrive", "sent again"], [drop, "drop", "dropped"]]) {
     button.addEventListener("click", async () => {
       if (path === "drop" && !why.value.trim()) {
-        answer.replaceChildren(make("p", { className: "answer", "data-level": "bad" }, "Say why: it is remembered."));
+        answer.replaceChildren(bad("Say why: it is remembered."));
         why.focus();
         return;
       }
@@ -90,25 +104,23 @@ function showParked(copies) {
       choose();
       answer.replaceChildren(...kept);
       if (told) {
-        showGroups(copies = copies.filter((copy) => !told.copies.some((gone) => isSame(gone, copy))));
+        copies = copies.filter((copy) => !told.copies.some((gone) => isSame(gone, copy)));
+        showGroups(copies);
         dry.focus();
       }
       await look();
     });
   }
-  const groups = make("div");
-  const isSame = (copy, other) => copy.request_id === other.request_id && copy.code === other.code;
-  const showGroups = (left) => groups.replaceChildren(...codes.filter((known) => left.some((copy) => copy.code === known)).map((known) => {
-    const own = left.filter((copy) => copy.code === known);
-    const details = make("details", {}, make("summary", {}, `${own.length} × ${known}`), make("ul", { className: "rows" }, ...own.map(copyLine)));
-    details.open = left.length <= 10;
-    return details;
-  }));
+  const groups = make("div"), isSame = (copy, other) => copy.request_id === other.request_id && copy.code === other.code;
+  const showGroups = (left) => groups.replaceChildren(...each(left, "code").map((one) => codeGroup(one, left)));
   showGroups(copies);
-  $("parked-content").replaceChildren(groups,
-    make("div", { className: "line" }, make("label", {}, "Reason", code), make("label", {}, "Request id", requestId), dry),
+  const label = (words, control) => make("label", {}, words, control);
+  $("parked-content").replaceChildren(groups, ...notSeen,
+    make("h3", {}, "Many at once"),
+    make("div", { className: "line" }, label("Code", code), label("Source", source), label("Request id", requestId), dry),
     warning,
-    make("div", { className: "line" }, again, make("label", {}, "Why drop", why), drop), whyNot, answer);
+    make("div", { className: "line" }, again, label("Why drop", why), drop), hint, answer);
+  choose();
 }
 
 $("look").addEventListener("click", (event) => lookAtParked(event.currentTarget));

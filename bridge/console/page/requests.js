@@ -1,54 +1,42 @@
-// The latest requests, and the story of each.
+// The latest requests as they come.
 
-import { ask } from "./asking.js";
-import { $, acting, clock, list, make, mark, moment, tell } from "./elements.js";
+import { addressOf, follow } from "./address.js";
+import { $, list, make, mark, tell, when } from "./elements.js";
 import { look } from "./looking.js";
 
 const SHOWN = 12;
 const STATES = {
   sent: ["sent", ""], accepted: ["accepted", ""], waits: ["waits", "wait"], unknown: ["in doubt", "wait"], parked: ["parked", "bad"],
   rejected: ["rejected", "bad"], succeeded: ["succeeded", "good"], changed: ["changed", ""],
+  // As the ledger calls them.
+  waiting: ["waits", "wait"], working: ["under way", ""], "in-doubt": ["in doubt", "wait"],
 };
 const seen = new Map();
 let showsAll = false;
 
-async function storyInto(box, requestId) {
-  try {
-    const story = await ask(`trace?${new URLSearchParams({ request_id: requestId })}`);
-    box.replaceChildren(make("p", {}, make("strong", {}, requestId), ` – ${story.stands}`),
-      ...story.errors.map((error) => make("p", { className: "problem" }, `${error.field}: ${error.problem}`)),
-      ...story.unread.map((words) => make("p", { className: "quiet" }, `Not read. ${words}`)),
-      make("ol", {}, ...story.steps.map((step) => make("li", {}, moment(step.at), make("span", {}, step.text)))));
-  } catch (failure) {
-    box.replaceChildren(make("p", {}, failure.message));
-  }
+export function tellState(element, name) {
+  const [words, level] = STATES[name] ?? [name, ""];
+  tell(element, words);
+  mark(element, level);
 }
 
-function requestRow(first) {
+export const storyLink = (requestId) => make("a", { href: addressOf(requestId), "aria-label": `Story of ${requestId}`,
+  on: { click: (event) => follow(event, requestId) } }, "Story");
+
+export function requestRow(first) {
   const state = make("span", { className: "state" }), what = make("p"), why = make("p", { className: "quiet" });
-  const box = make("div", { className: "story", hidden: true });
-  const button = make("button", { type: "button", className: "plain", "aria-expanded": "false", "aria-label": `Story of ${first.request_id}` }, "Story");
   const element = make("li", { "data-request": first.request_id },
-    make("div", { className: "row" }, state, make("div", {}, what, why), button), box);
-  let last = first, shown = "";
-  const tellStory = () => storyInto(box, last.request_id);
-  button.addEventListener("click", async () => {
-    box.hidden = !box.hidden;
-    button.setAttribute("aria-expanded", String(!box.hidden));
-    if (!box.hidden) await tellStory();
-  });
+    make("div", { className: "row" }, state, make("div", {}, what, why), storyLink(first.request_id)));
+  let shown = "";
   return { element, update: (now) => {
-    last = now;
     const text = JSON.stringify(now);
     if (text === shown) return;
     shown = text;
-    const [words, level] = STATES[now.state] ?? [now.state, ""];
-    tell(state, words);
-    mark(state, level);
+    tellState(state, now.state);
     what.replaceChildren(now.operation ? `${now.operation} ` : "", make("span", { className: "id" }, now.request_id));
     if (now.ticket_id) what.append(" → ticket ", ticketLink(now));
-    tell(why, [clock(now.at), now.helpdesk, now.source && `from ${now.source}`, now.code, now.message].filter(Boolean).join(" · "));
-    if (!box.hidden) tellStory();
+    const words = [when(now.at), now.helpdesk, now.source && `from ${now.source}`, now.reference && `reference ${now.reference}`, now.code, now.message];
+    tell(why, words.filter(Boolean).join(" · "));
   } };
 }
 
@@ -72,10 +60,3 @@ export function showRequests(requests) {
 }
 
 $("more").addEventListener("click", () => { showsAll = !showsAll; look(); });
-$("find").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const form = event.currentTarget;
-  const box = make("div", { className: "story", role: "status" }, make("p", {}, "Looking …"));
-  $("found").replaceChildren(box);
-  await acting(event.submitter ?? form.querySelector("button"), () => storyInto(box, form.request_id.value.trim()));
-});

@@ -1,0 +1,88 @@
+// Finds requests by what people know of them; the filters stand in the page’s address.
+
+import { FILTERS, go, requestIn } from "./address.js";
+import { ask } from "./asking.js";
+import { $, acting, clock, list, make, mark, many, tell } from "./elements.js";
+import { requestRow } from "./requests.js";
+
+// A gigabyte takes a minute.
+const PATIENCE_MS = 600_000;
+const form = $("filters"), button = form.querySelector("button.main");
+let shown = "";
+
+$("find").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const requestId = event.currentTarget.request_id;
+  requestId.value = requestIn(requestId.value.trim());
+  go({ requestId: requestId.value });
+  $("story").focus();
+});
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  shown = "";
+  const filled = FILTERS.map((name) => [name, form[name].value.trim()]).filter(([, words]) => words);
+  go({ filters: Object.fromEntries(filled) });
+  if (!filled.length) tell($("find-answer"), "Fill in at least one field.");
+});
+$("latest").addEventListener("click", () => go({ filters: {} }));
+
+export function offerHelpdesks(desks) {
+  form.helpdesk.replaceChildren(new Option("any", ""), ...(desks ?? []).map((one) => new Option(one.title, one.name)));
+}
+
+export async function showFilters(filters, isAsked) {
+  const text = JSON.stringify(filters), isFiltered = text !== "{}";
+  $("found").hidden = !isFiltered;
+  $("newest").hidden = isFiltered;
+  if (text === shown) return;
+  shown = text;
+  for (const name of FILTERS) form[name].value = filters[name] ?? "";
+  tell($("find-answer"), "");
+  clearProblems();
+  if (!isFiltered) return;
+  $("finding").open = true;
+  list($("found-list"), [], (one) => one.request_id, requestRow);
+  const find = () => search(filters, isAsked, () => shown === text);
+  // Who has come by an address has the focus where the page begins.
+  await (isAsked ? acting(button, find) : find());
+}
+
+async function search(filters, isAsked, isWanted) {
+  const answer = $("find-answer");
+  const say = (words, level = "") => { if (isWanted()) { mark(answer, level); tell(answer, words); } };
+  try {
+    say("Looking what it costs …");
+    const price = await ask("price", {});
+    if (price.is_worth_saying && !isAsked) {
+      say(`Find reads ${price.words}: press it if that is meant.`, "wait");
+      return;
+    }
+    say(price.is_worth_saying ? `Reading ${price.words} …` : "Reading …");
+    const most = filters.most ? { most: Number(filters.most) } : {};
+    const { requests, may_be_more: more } = await ask("find", { ...filters, ...most }, PATIENCE_MS);
+    if (!isWanted()) return;
+    list($("found-list"), requests, (one) => one.request_id, requestRow);
+    say(`${requests.length ? `${many(requests.length, "request")} at ${clock(Date.now() / 1000)}.` : "No such request."}${
+      more ? " There may be more: raise Most." : ""} Read: ${price.is_worth_saying ? price.words : "the whole ledger, less than 1 MB"}.`);
+  } catch (failure) {
+    if (isWanted()) say([failure.message, ...showProblems(failure.errors ?? [])].join("; "), "bad");
+  }
+}
+
+function showProblems(errors) {
+  for (const { field, problem } of errors) {
+    const label = form[field].closest("label");
+    label.classList.add("wrong");
+    form[field].setAttribute("aria-invalid", "true");
+    label.append(make("span", { className: "problem" }, problem));
+  }
+  return errors.map(({ field, problem }) => `${field}: ${problem}`);
+}
+
+function clearProblems() {
+  for (const label of form.querySelectorAll(".wrong")) {
+    label.classList.remove("wrong");
+    label.querySelector("input, select").removeAttribute("aria-invalid");
+    label.querySelector(".problem").remove();
+  }
+}

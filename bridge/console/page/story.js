@@ -1,0 +1,88 @@
+// A request’s story at its own address.
+
+import { addressOf, go } from "./address.js";
+import { ask } from "./asking.js";
+import { closeCopies, hasCopies, isCorrecting, showCopies } from "./copies.js";
+import { $, acting, done, make, many, moment, tell } from "./elements.js";
+import { tellState } from "./requests.js";
+
+// What is read of the dead-letter queue without being asked: each look reads all of it.
+const MOST_LOOKED_AT = 100;
+// In these, and where nothing is known of it, a copy may be parked.
+const MAY_BE_PARKED = ["", "rejected", "parked"];
+let shown = "", cameFrom = null, last = "", parked = 0, parkedBefore = 0;
+
+export function openStory(requestId) {
+  if (requestId === shown) return;
+  if (!shown) cameFrom = document.activeElement;
+  shown = requestId;
+  last = "";
+  closeCopies();
+  $("story").hidden = !requestId;
+  if (!requestId) {
+    (cameFrom?.isConnected && cameFrom !== document.body ? cameFrom : $("requests")).focus();
+    return;
+  }
+  $("story-title").replaceChildren("Request ", make("span", { className: "id" }, requestId));
+  $("story-content").replaceChildren(make("p", {}, "Looking …"));
+  $("story-state").hidden = true;
+  $("story").focus();
+  tellStory();
+}
+
+// What has just been seen of the stack: the open story goes on.
+export function showStory(now) {
+  parked = now.queues?.parked ?? 0;
+  if (!shown) return;
+  const text = JSON.stringify(now.requests.find((one) => one.request_id === shown) ?? "");
+  const isNew = last && text !== last;
+  last = text;
+  if (isNew || (parked > parkedBefore && !$("story-copies").hidden && !hasCopies())) tellStory();
+}
+
+async function tellStory() {
+  const requestId = shown;
+  try {
+    const story = await ask(`trace?${new URLSearchParams({ request_id: requestId })}`);
+    if (requestId !== shown) return;
+    $("story-state").hidden = !story.state;
+    tellState($("story-state"), story.state);
+    $("story-content").replaceChildren(make("p", {}, story.stands),
+      ...story.errors.map((error) => make("p", { className: "problem" }, `${error.field}: ${error.problem}`)),
+      ...story.unread.map((words) => make("p", { className: "quiet" }, `Not read. ${words}`)),
+      make("ol", {}, ...story.steps.map((step) => make("li", {}, moment(step.at), make("span", {}, step.text)))));
+    $("story-share").replaceChildren(
+      shared(addressOf(requestId), "Copy link", "At the end of the address of any console of this stack, or in its field Request id:"),
+      shared(story.command, "Copy command", "In a terminal:"));
+    if (!isCorrecting()) await offerCopies(story);
+  } catch (failure) {
+    if (requestId === shown) $("story-content").replaceChildren(make("p", {}, failure.message));
+  }
+}
+
+function offerCopies(story) {
+  parkedBefore = parked;
+  $("story-copies").hidden = !MAY_BE_PARKED.includes(story.state);
+  if ($("story-copies").hidden) return closeCopies();
+  const told = [story.stands, ...story.errors.map((error) => `${error.field}: ${error.problem}`)];
+  const find = () => showCopies(shown, told, tellStory);
+  if (parked <= MOST_LOOKED_AT) return find();
+  const button = make("button", { type: "button", on: { click: () => acting(button, find) } }, "Look for its copy");
+  $("story-copies").replaceChildren(make("p", { className: "quiet" }, `${many(parked, "copy", "copies")} are parked, and all are read to find it.`), button);
+}
+
+function shared(text, words, hint) {
+  const code = make("code", {}, text);
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(text);
+      done("Copied.");
+    } catch {
+      getSelection().selectAllChildren(code);
+      done("This browser does not let the page copy. It is selected: press Ctrl+C.");
+    }
+  };
+  return make("p", {}, make("span", { className: "quiet" }, hint), " ", code, " ", make("button", { type: "button", className: "plain", on: { click: copy } }, words));
+}
+
+$("story-close").addEventListener("click", () => go({ requestId: "" }));
