@@ -11,7 +11,7 @@ function saidIn(address) {
 // A request’s id, as it is or in an address that somebody has sent.
 export const requestIn = (text) => (text.includes("#") && saidIn(text)?.get("request")) || text;
 
-const written = (names) => `#${String(new URLSearchParams(names)).replaceAll("%3A", ":").replaceAll("%2F", "/")}`;
+const written = (names) => `#${String(new URLSearchParams(names)).replaceAll("%3A", ":").replaceAll("%2F", "/").replaceAll("%7E", "~")}`;
 export const addressOf = (requestId) => written({ request: requestId });
 
 function given(said) {

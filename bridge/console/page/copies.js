@@ -10,7 +10,8 @@ const box = $("story-copies");
 let round = 0;
 
 export const hasCopies = () => Boolean(box.querySelector(".card"));
-export const isCorrecting = () => Boolean(box.querySelector("textarea"));
+// A person corrects one, or says why it is dropped.
+export const isInUse = () => [...box.querySelectorAll("textarea, input")].some((field) => field.value);
 
 export function closeCopies() {
   round += 1;

@@ -2,13 +2,13 @@
 
 import { addressOf, go } from "./address.js";
 import { ask } from "./asking.js";
-import { closeCopies, hasCopies, isCorrecting, showCopies } from "./copies.js";
-import { $, acting, done, make, many, moment, tell } from "./elements.js";
+import { closeCopies, hasCopies, isInUse, showCopies } from "./copies.js";
+import { $, acting, done, make, moment } from "./elements.js";
 import { tellState } from "./requests.js";
 
 // What is read of the dead-letter queue without being asked: each look reads all of it.
 const MOST_LOOKED_AT = 100;
-// In these, and where nothing is known of it, a copy may be parked.
+// Where a copy is likely. One that has used the id of another request is parked whatever became of that one.
 const MAY_BE_PARKED = ["", "rejected", "parked"];
 let shown = "", cameFrom = null, last = "", parked = 0, parkedBefore = 0;
 
@@ -54,7 +54,7 @@ async function tellStory() {
     $("story-share").replaceChildren(
       shared(addressOf(requestId), "Copy link", "At the end of the address of any console of this stack, or in its field Request id:"),
       shared(story.command, "Copy command", "In a terminal:"));
-    if (!isCorrecting()) await offerCopies(story);
+    if (!isInUse()) await offerCopies(story);
   } catch (failure) {
     if (requestId === shown) $("story-content").replaceChildren(make("p", {}, failure.message));
   }
@@ -62,13 +62,14 @@ async function tellStory() {
 
 function offerCopies(story) {
   parkedBefore = parked;
-  $("story-copies").hidden = !MAY_BE_PARKED.includes(story.state);
+  const mayBeParked = MAY_BE_PARKED.includes(story.state);
+  $("story-copies").hidden = !mayBeParked && !parked;
   if ($("story-copies").hidden) return closeCopies();
   const told = [story.stands, ...story.errors.map((error) => `${error.field}: ${error.problem}`)];
   const find = () => showCopies(shown, told, tellStory);
-  if (parked <= MOST_LOOKED_AT) return find();
-  const button = make("button", { type: "button", on: { click: () => acting(button, find) } }, "Look for its copy");
-  $("story-copies").replaceChildren(make("p", { className: "quiet" }, `${many(parked, "copy", "copies")} are parked, and all are read to find it.`), button);
+  if (mayBeParked && parked <= MOST_LOOKED_AT) return find();
+  const button = make("button", { type: "button", on: { click: () => acting(button, find) } }, "Look for a copy");
+  $("story-copies").replaceChildren(make("p", { className: "quiet" }, `${parked} parked: all are read to find a copy of this request.`), button);
 }
 
 function shared(text, words, hint) {
