@@ -18,6 +18,7 @@ from bridge.local import folder
 from bridge.local.helpdesks import HELPDESKS
 from bridge.local.state import StateFolder
 from bridge.operating.operations import Operations, ParkedCopy, Selection, age
+from bridge.operating.parked import in_words
 from bridge.operating.words import clock_time
 from bridge.plain import plain, plain_lines
 from bridge.progress import at_work
@@ -159,23 +160,16 @@ def parked(state_dir: Path, stack: str | None, as_json: bool) -> None:
       bridge parked
       bridge parked --stack ticket-bridge --json
     """
-    listing = operations_on(state_dir, stack).parked()
+    operations = operations_on(state_dir, stack)
+    listing = operations.parked()
     if listing.hidden:
         click.echo(listing.hidden, err=True)
     if as_json:
         for copy in listing.copies:
             click.echo(_as_object(copy))
         return
-    if not listing.about:
-        click.echo("Nothing is parked.")
-    for code, count in Counter(copy.code for copy, _ in listing.entries).most_common():
-        click.echo(plain(f"{count:6}  {code}"))
-        for copy, copies in [entry for entry in listing.entries if entry[0].code == code][:5]:
-            click.echo(f"        {_line(copy)}" + (f"  ({copies} copies)" if copies > 1 else ""))
-            for why in copy.why:
-                click.echo(plain(f"            {why}"))
-        if count > 5:
-            click.echo(f"        … and {count - 5} more (--json lists all)")
+    for line in in_words(listing, operations.target.command):
+        click.echo(line)
 
 
 @click.command(cls=StackCommand)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from bridge.errors import BridgeError
 from bridge.operating.interventions import Interventions
 from bridge.operating.story import StoryReader
-from bridge.operating.words import Outage, outage_in
+from bridge.operating.words import Outage, outage_in, refused_keys
 from bridge.stacks import queues
 from helpdesk.errors import RejectedError
 from helpdesk.intake.envelopes import unwrap
@@ -267,7 +267,7 @@ class Operations:
     def _receive(
         self, queue_url: str, most: float, copies: dict[str, ParkedCopy], pool: ThreadPoolExecutor
     ) -> Listing:
-        """Fills `copies` with every copy once, by its message's id; each is hidden from others for a while."""
+        """Fills `copies` with every copy once, by its message's id; each is hidden for a while."""
         about, empties = queues.count(self.target.sqs, queue_url), 0
 
         def receive(_: int) -> None:
@@ -475,6 +475,11 @@ class Operations:
         """The helpdesks that are not called now, and why."""
         found = (outage_in(name, self.gate(name).read()) for name in self.helpdesks)
         return [outage for outage in found if outage]
+
+    def refused_keys(self) -> list[str]:
+        """A sentence for each key of an operation that a helpdesk refuses."""
+        gates = ((name, self.gate(name).read()) for name in self.helpdesks)
+        return [sentence for name, state in gates for sentence in refused_keys(name, state.refused)]
 
     def waiting(self) -> int:
         """About how many requests are in the queue."""

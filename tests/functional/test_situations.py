@@ -1,0 +1,112 @@
+"""What `bridge doctor` says of helpdesks that are not called, and the words for what is parked."""
+
+import io
+import json
+import time
+from types import SimpleNamespace
+from typing import Any, cast
+
+import boto3
+import pytest
+
+from bridge.checks.stack import Examined, outages
+from bridge.operating.operations import Listing, Operations, ParkedCopy
+from bridge.operating.parked import in_words
+from bridge.simulators.faults import Fault, FaultRule
+from bridge.simulators.kapture.account import KaptureSimulator
+from tests.deployment import Deployment
+
+ADD = {"operation": "add", "request_id": "order-1", "ticket": {"title": "Parcel"}}
+
+
+def _into_cloudwatch(log: io.StringIO) -> None:
+    """What the functions of these tests have logged, where those of a stack log it."""
+    logs, name = boto3.client("logs"), "/aws/lambda/ticket-bridge-ticket-queue"
+    logs.create_log_group(logGroupName=name)
+    logs.create_log_stream(logGroupName=name, logStreamName="one")
+    now = int(time.time() * 1000)
+    lines: Any = [{"timestamp": now, "message": line} for line in log.getvalue().splitlines()]
+    logs.put_log_events(logGroupName=name, logStreamName="one", logEvents=lines)
+
+
+@pytest.mark.parametrize(
+    ("fault", "what", "why", "change"),
+    [
+        pytest.param(
+            Fault(status=429),
+            "Kapture answers 429, too many calls (since ",
+            "Kapture answered 429 (too many calls). ",
+            "Nothing to do now. If it comes again: KaptureBudget in bridge.toml, below what kapture allows"
+            " (now no limit), then bridge deploy",
+            id="too_many_calls",
+        ),
+        pytest.param(
+            Fault(status=429, headers={"Retry-After": "120"}),
+            "Kapture asked us to wait until ",
+            "Kapture answered 429 (too many calls). ",
+            "Nothing to do now. If it comes again: KaptureBudget in bridge.toml, ",
+            id="too_many_calls_with_a_time",
+        ),
+        pytest.param(
+            Fault(status=502),
+            "Kapture is down (closed since ",
+            "Kapture answered 502. ",
+            "Nothing to do. To follow it: bridge logs ticket-queue --stack ticket-bridge",
+            id="down",
+        ),
+    ],
+)
+def test_doctor_says_why_a_helpdesk_is_not_called_and_what_helps(
+    deployment: Deployment,
+    kapture: KaptureSimulator,
+    operations: Operations,
+    log: io.StringIO,
+    fault: Fault,
+    what: str,
+    why: str,
+    change: str,
+) -> None:
+    kapture.faults.add(FaultRule(operation="*", fault=fault))
+    deployment.send(ADD)
+    deployment.consume()
+    _into_cloudwatch(log)
+    settings = deployment.parts.settings
+    stack = cast("Examined", SimpleNamespace(target=operations.target, settings=settings))
+
+    (finding,) = outages(stack)
+
+    assert finding.what.startswith(what)
+    assert finding.why == f"{why}Requests are accepted; none is lost."
+    assert finding.change.startswith(change)
+
+
+def _copy(request_id: str, code: str, source: str, why: str) -> ParkedCopy:
+    attributes = {"request_id": request_id, "code": code, "source": source, "operation": "add"}
+    return ParkedCopy("{}", attributes | {"why": json.dumps({"message": why})}, "handle", request_id, 1e9)
+
+
+def test_a_thousand_parked_copies_are_told_by_code_and_reason_with_the_command_against_each() -> None:
+    copies = [_copy(f"a-{number}", "expired", "shop", "no answer") for number in range(600)]
+    copies += [_copy(f"b-{number}", "refused_by_helpdesk", "crm", "no queue") for number in range(300)]
+    copies += [_copy(f"b-{number}", "refused_by_helpdesk", "crm", "no queue") for number in range(50)]
+    copies += [_copy(f"c-{number}", "outcome_unknown", "shop", f"lost {number % 9}") for number in range(50)]
+
+    lines = list(in_words(Listing(tuple(copies), 1000), lambda text: f"bridge {text} --stack s"))
+
+    assert lines[0] == "950 requests are parked in 1000 copies, the oldest since 2001-09-09 01:46:40Z."
+    assert lines[1:4] == ["   600  expired", "   300  refused_by_helpdesk", "    50  outcome_unknown"]
+    assert "expired, since 2001-09-09 01:46:40Z, from shop (600):" in lines
+    assert "   600  add a-0, add a-1, add a-2, add a-3, add a-4, …" in lines
+    assert "  bridge redrive --code expired --stack s" in lines
+    assert "  bridge redrive --request-id c-0 --stack s" in lines
+    assert "bridge redrive --code outcome_unknown" not in "\n".join(lines)
+    assert lines[-4].endswith("for 6 other reasons: --json lists all")
+    assert len(lines) < 30
+
+
+def test_what_a_sender_has_named_cannot_run_in_the_shell_of_who_copies_the_line() -> None:
+    copies = (_copy("$(reboot)\x1b[31m", "crashed", "shop", ""),)
+
+    lines = "\n".join(in_words(Listing(copies, 1), lambda text: f"bridge {text}"))
+
+    assert "bridge redrive --request-id '$(reboot)\\x1b[31m'" in lines
