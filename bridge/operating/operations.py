@@ -336,12 +336,21 @@ class Operations:
 
     def _free(self, copy: ParkedCopy) -> None:
         """Lets a request that has ended be carried out anew; it would be answered with its old end."""
+        self._forget_refusal(copy.request_id)
         request = self._request_in(copy)
         # One that cannot be read never came as far as the ledger.
         receipt = self.ledger.receipt(request.request_id) if request else None
         # One that used another's id has no claim to that one's item.
         if request and receipt and receipt.ended and receipt.fingerprint == fingerprint(request):
             self.ledger.reopen(receipt, "redriven")
+
+    def _forget_refusal(self, request_id: str) -> None:
+        """Deletes the receipt of a request that was refused before its first claim: it is tried anew.
+
+        A get that succeeds leaves no receipt of its own, so this one would still say that it was refused.
+        """
+        if refusal := self.ledger.rejection(request_id):
+            self.target.table.delete(refusal.claim.key)
 
     # ── a corrected request ──────────────────────────────────────────────────────────────────────────────
 
@@ -409,6 +418,7 @@ class Operations:
         correction = Correction(request.request_id, is_same=request.request_id == copy.request_id)
         # First, as its call may begin at once.
         self._note(copy.request_id, correction)
+        self._forget_refusal(correction.request_id)
         self._put_into_queue(request.request_id, request.source, request.helpdesk, queued(request))
         return correction
 

@@ -2,7 +2,10 @@
 
 import io
 import json
+import re
 import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,18 +13,24 @@ import boto3
 import pytest
 
 from bridge.checks.stack import Examined, outages
+from bridge.commands.doctor import form_secrets
 from bridge.operating.operations import Listing, Operations, ParkedCopy
 from bridge.operating.parked import in_words
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture.account import KaptureSimulator
 from tests.deployment import Deployment
 
+FORM = """\
+service: json
+verify: {scheme: path}
+request: {operation: add, ticket: {title: answers.title}}
+"""
 ADD = {"operation": "add", "request_id": "order-1", "ticket": {"title": "Parcel"}}
 
 
-def _into_cloudwatch(log: io.StringIO) -> None:
-    """What the functions of these tests have logged, where those of a stack log it."""
-    logs, name = boto3.client("logs"), "/aws/lambda/ticket-bridge-ticket-queue"
+def _into_cloudwatch(log: io.StringIO, function: str) -> None:
+    """What a function of these tests has logged, where that of a stack logs it."""
+    logs, name = boto3.client("logs"), f"/aws/lambda/ticket-bridge-{function}"
     logs.create_log_group(logGroupName=name)
     logs.create_log_stream(logGroupName=name, logStreamName="one")
     now = int(time.time() * 1000)
@@ -69,7 +78,7 @@ def test_doctor_says_why_a_helpdesk_is_not_called_and_what_helps(
     kapture.faults.add(FaultRule(operation="*", fault=fault))
     deployment.send(ADD)
     deployment.consume()
-    _into_cloudwatch(log)
+    _into_cloudwatch(log, "ticket-queue")
     settings = deployment.parts.settings
     stack = cast("Examined", SimpleNamespace(target=operations.target, settings=settings))
 
@@ -78,6 +87,56 @@ def test_doctor_says_why_a_helpdesk_is_not_called_and_what_helps(
     assert finding.what.startswith(what)
     assert finding.why == f"{why}Requests are accepted; none is lost."
     assert finding.change.startswith(change)
+
+
+def test_doctor_names_a_form_without_a_secret_also_far_from_its_folder(
+    deployment: Deployment,
+    operations: Operations,
+    log: io.StringIO,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    forms = tmp_path / "forms"
+    forms.mkdir()
+    for name in ("lost", "other"):
+        (forms / f"{name}.yaml").write_text(FORM)
+    deployment.deploy_forms(forms, tmp_path / "forms.json")
+    monkeypatch.setenv("BRIDGE_FOLDER", str(tmp_path / "elsewhere"))
+    for _ in range(3):
+        assert deployment.form("lost", {"title": "a"}, path_secret="a-secret-of-16-bytes").status == 401
+    _into_cloudwatch(log, "form-intake")
+
+    (finding,) = form_secrets(Examined(operations.target))
+    deployment.put_form_secret("lost", "a-secret-of-16-bytes")
+
+    assert re.fullmatch(r"The form lost has no secret\. Submissions refused since [\d:]+Z: 3\.", finding.what)
+    assert finding.change.startswith(
+        "aws secretsmanager create-secret --name ticket-bridge/forms/lost --secret-string "
+    )
+    assert list(form_secrets(Examined(operations.target))) == []
+
+
+def test_doctor_names_a_form_whose_secret_holds_the_dots_of_the_line_that_was_copied(
+    deployment: Deployment, operations: Operations, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BRIDGE_FOLDER", str(tmp_path))
+    deployment.put_form_secret("returns", "...")
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    line = {
+        "level": "WARNING",
+        "message": "submission refused",
+        "form": "returns",
+        "code": "secret_too_short",
+    }
+    line["timestamp"] = later.strftime("%Y-%m-%d %H:%M:%S,000%z")
+    _into_cloudwatch(io.StringIO(json.dumps(line)), "form-intake")
+
+    (finding,) = form_secrets(Examined(operations.target))
+
+    assert finding.what.startswith("The secret of the form returns cannot be used: ")
+    assert finding.change.startswith(
+        "aws secretsmanager put-secret-value --secret-id ticket-bridge/forms/returns "
+    )
 
 
 def _copy(request_id: str, code: str, source: str, why: str) -> ParkedCopy:
