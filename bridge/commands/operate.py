@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
@@ -18,7 +19,7 @@ from bridge.local import folder
 from bridge.local.helpdesks import HELPDESKS
 from bridge.local.state import StateFolder
 from bridge.operating.operations import Operations, ParkedCopy, Selection, age
-from bridge.operating.parked import in_words
+from bridge.operating.parked import by_code, in_words
 from bridge.operating.words import clock_time
 from bridge.plain import plain, plain_lines
 from bridge.progress import at_work
@@ -27,9 +28,11 @@ from bridge.stacks.target import STACK_VARIABLE, Target
 from helpdesk.errors import HelpdeskError, RejectedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
+# More copies are counted, and not shown line by line.
+_MOST_LINES = 20
 _as_json = click.option(
     "--json", "as_json", is_flag=True, help="One object in a line for each copy, with its body."
 )
@@ -188,8 +191,9 @@ def redrive(state_dir: Path, stack: str | None, selection: Selection, dry_run: b
       bridge redrive --code expired --dry-run
       bridge redrive --request-id order-1001
     """
-    shown = _Shown(as_json)
-    listing = operations_on(state_dir, stack).redrive(selection, report=shown, dry_run=dry_run)
+    shown, operations = _Shown(as_json), operations_on(state_dir, stack)
+    with shown.told_to_the_end("" if dry_run else "sent again"):
+        listing = operations.redrive(selection, report=shown, dry_run=dry_run)
     if listing.hidden:
         click.echo(listing.hidden, err=True)
     for risky, count in Counter(copy.code for copy in listing.copies if selection.leaves_out(copy)).items():
@@ -216,8 +220,9 @@ def drop(state_dir: Path, stack: str | None, selection: Selection, why: str | No
       bridge drop --request-id order-1001
       bridge drop --request-id order-1001 --why "the shop has sent it again as order-1001a"
     """
-    shown = _Shown(as_json)
-    listing = operations_on(state_dir, stack).drop(selection, why or "", report=shown, dry_run=not why)
+    shown, operations = _Shown(as_json), operations_on(state_dir, stack)
+    with shown.told_to_the_end("dropped" if why else ""):
+        listing = operations.drop(selection, why or "", report=shown, dry_run=not why)
     if listing.hidden:
         click.echo(listing.hidden, err=True)
     if not as_json:
@@ -357,15 +362,37 @@ COMMANDS = (parked, redrive, drop, edit, pause, resume, trace)
 
 
 class _Shown:
-    """Shows each copy that it gets, and counts them."""
+    """Shows the first copies that it gets, and all of them as counts by their code."""
 
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
-        self.count = 0
+        self._copies: list[ParkedCopy] = []
+
+    @property
+    def count(self) -> int:
+        return len(self._copies)
 
     def __call__(self, copy: ParkedCopy) -> None:
-        self.count += 1
-        click.echo(_as_object(copy) if self._as_json else _line(copy))
+        self._copies.append(copy)
+        if self._as_json:
+            click.echo(_as_object(copy))
+        elif self.count <= _MOST_LINES:
+            click.echo(_line(copy))
+
+    @contextmanager
+    def told_to_the_end(self, done: str) -> Iterator[None]:
+        """Sums up what the block has shown; where it is interrupted, how far it came, if it acts."""
+        try:
+            yield
+        except BaseException:
+            if done:
+                words = f"Ended early: at least {self.count} {done}; the others stay parked."
+                click.echo(words, err=True)
+            raise
+        if self.count > _MOST_LINES and not self._as_json:
+            click.echo(f"… and {self.count - _MOST_LINES} more. All of them:")
+            for line in by_code(self._copies):
+                click.echo(line)
 
 
 def _as_object(copy: ParkedCopy) -> str:

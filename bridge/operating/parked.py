@@ -23,7 +23,7 @@ _SENDER = ("The sender is wrong. Correct it and let it send again, then drop the
 _REFUSED = ("The helpdesk refuses them, in its words above. Mend what they name, then:", _REDRIVE)
 _MAY_EXIST = ("Their tickets may exist. Look at the helpdesk: send what is not there, drop what is there:",)
 # What there is to do, and the commands for it; docs/operate.md says more.
-_ADVICE: dict[str, tuple[str, ...]] = {
+ADVICE: dict[str, tuple[str, ...]] = {
     "not_json": _SENDER,
     "invalid_request": (*_SENDER, "edit {id}"),
     "refused_by_helpdesk": _REFUSED,
@@ -83,7 +83,7 @@ def _of_code(code: str, copies: Sequence[ParkedCopy], command: Callable[[str], s
     if len(reasons) > _MOST_REASONS:
         left = sum(count for _, count in reasons[_MOST_REASONS:])
         yield f"{left:6}  for {len(reasons) - _MOST_REASONS} other reasons: --json lists all"
-    words, *commands = _ADVICE.get(code, _OF_OTHERS)
+    words, *commands = ADVICE.get(code, _OF_OTHERS)
     yield f"  {words}"
     for text in commands:
         yield plain(f"  {command(text.format(code=shlex.quote(code), id=shlex.quote(copies[0].request_id)))}")

@@ -11,11 +11,14 @@ from typing import Any, cast
 
 import boto3
 import pytest
+from click.testing import CliRunner
 
 from bridge.checks.stack import Examined, outages
+from bridge.commands import operate
 from bridge.commands.doctor import form_secrets
+from bridge.local.state import PROJECT
 from bridge.operating.operations import Listing, Operations, ParkedCopy
-from bridge.operating.parked import in_words
+from bridge.operating.parked import ADVICE, in_words
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture.account import KaptureSimulator
 from tests.deployment import Deployment
@@ -161,6 +164,36 @@ def test_a_thousand_parked_copies_are_told_by_code_and_reason_with_the_command_a
     assert "bridge redrive --code outcome_unknown" not in "\n".join(lines)
     assert lines[-4].endswith("for 6 other reasons: --json lists all")
     assert len(lines) < 30
+
+
+def test_every_code_of_the_runbook_has_its_command() -> None:
+    runbook = (PROJECT / "docs" / "operate.md").read_text().split("### dead-letters")[1].split("###")[0]
+    rows = [row.split("|")[1] for row in runbook.splitlines() if row.startswith("| `")]
+
+    assert {code for row in rows for code in re.findall(r"`(\w+)`", row)} == {*ADVICE}
+
+
+def test_many_copies_that_would_be_sent_are_counted_and_those_that_an_interrupted_redrive_left_are_spoken_of(
+    deployment: Deployment, operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operate, "operations_on", lambda *_: operations)
+    for number in range(45):
+        code: Any = {"DataType": "String", "StringValue": "expired" if number % 3 else "conflict"}
+        deployment.sqs.send_message(
+            QueueUrl=deployment.dead_letter_queue,
+            MessageBody=json.dumps({**ADD, "request_id": f"r-{number}"}),
+            MessageAttributes={"code": code},
+        )
+
+    shown = CliRunner(mix_stderr=False).invoke(operate.redrive, ["--all", "--dry-run"])
+    operations.target.__dict__["requests_queue_url"] = f"{deployment.requests}-gone"
+    failed = CliRunner(mix_stderr=False).invoke(operate.redrive, ["--all"])
+
+    lines = shown.stdout.splitlines()
+    assert lines[-4:] == ["… and 25 more. All of them:", "    30  expired", "    15  conflict", lines[-1]]
+    assert lines[-1].startswith("45 would be sent again")
+    assert "Ended early: at least 0 sent again; the others stay parked." in failed.stderr
+    assert len(operations.parked().copies) == 45
 
 
 def test_what_a_sender_has_named_cannot_run_in_the_shell_of_who_copies_the_line() -> None:
