@@ -209,6 +209,8 @@ def status(state_dir: Path, as_json: bool) -> None:
         operations = Operations(target.local(running, state_dir))
         for outage in operations.outages():
             click.echo(outage.sentence(operations.waiting()))
+        for sentence in operations.refused_keys():
+            click.echo(sentence)
 
 
 @bridge.command()

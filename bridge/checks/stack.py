@@ -5,28 +5,32 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import requests
+from botocore.exceptions import BotoCoreError, ClientError
 from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has no types
 
 from bridge.generate import sources
 from bridge.local import folder
 from bridge.local.helpdesks import HELPDESKS
+from bridge.operating import words
+from bridge.operating.log_lines import read_warnings
 from bridge.operating.words import PAUSED, Outage, near_time, outage_in
 from bridge.stacks import deployment
 from bridge.stacks.alarms import Alarm, alarms
 from bridge.stacks.queues import OWN_QUEUES, count
 from helpdesk.settings import Settings, load_settings
-from helpdesk.store.gate import TOKEN_REFUSED, Budget, Gate, RefusedKey
+from helpdesk.store.gate import ASKED_TO_WAIT, KEY_MISSING, OUTAGE, TOKEN_REFUSED, Budget, Gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from bridge.stacks.target import Target
+    from helpdesk.store.gate import RefusedKey
 
 # As many records of a batch are carried out at a time (BatchSize and THREADS).
 _BATCH = 25
@@ -39,6 +43,8 @@ _USUAL_CALL_S = 1.0
 _DRIFT_S = 120.0
 _DEAD_LETTERS = "dead-letters"
 _OLDEST = "oldest-request"
+# A call is logged when its batch has ended: within this time of the moment at which it closed the gate.
+_LOGGED_WITHIN_S = 60.0
 # A request that waits is tried again within this time.
 _USUAL_WAIT_S = 900.0
 _ACCEPTED = {200, 400, 404, 422}
@@ -185,8 +191,9 @@ def raised_alarms(stack: Examined) -> Iterator[Finding]:
             meaning, _, first = alarm.description.partition(" First: ")
             what = f"The alarm {alarm.name} has been raised since {near_time(alarm.since)}."
             if alarm.name == _DEAD_LETTERS:
-                what += f" Requests parked: {stack.dead_letter_queue['ApproximateNumberOfMessages']}."
-            change = f"First: {first.removesuffix('.')}"
+                parked = count(stack.target.sqs, stack.target.dead_letter_queue_url)
+                what += f" Requests parked: {parked}."
+            change = first.removesuffix(".")
             if first.startswith("bridge doctor") and "--probe" not in first:
                 change = f"docs/operate.md, {alarm.name}; what is found below may say more"
             yield Finding(what, meaning, change)
@@ -207,7 +214,8 @@ def queues(stack: Examined) -> Iterator[Finding]:
         waiting = count(stack.target.sqs, stack.target.requests_queue_url)
         yield Finding(
             f"A request has waited for {oldest_s / 60:.0f} minutes. Requests in the queue: {waiting}.",
-            "Each is tried again within 15 minutes, so something lasts. It may be among what is found here.",
+            "Each is tried again within 15 minutes, so something lasts, or it ended just now."
+            " What lasts may be among what is found here.",
             stack.target.command("requests --state waiting"),
         )
 
@@ -393,16 +401,11 @@ def _drift(formation: Any, stack: str) -> Iterator[Finding]:
 
 
 def tokens(stack: Examined) -> Iterator[Finding]:
-    """Whether each helpdesk takes our keys: by one harmless call, and by what its gate knows of them."""
+    """Whether each helpdesk can be asked, by one harmless call, where the gate's checks do not say it."""
     for name in stack.settings.helpdesks:
         # Whether there is such a ticket does not matter.
         reply = stack.call(f"/tickets/1?helpdesk={name}")
-        refused = Gate(stack.target.table, name, Budget()).read().refused
-        # All in one secret: who puts one key after the other loses the first.
-        keys = json.dumps(dict.fromkeys(("token", *sorted(refused)), "..."))
-        put = _put_secret(stack, name, keys)
-        yield from (_refused_key(name, operation, key, put) for operation, key in sorted(refused.items()))
-        if reply.status in _ACCEPTED or "get" in refused or _outage(stack, name):
+        if reply.status in _ACCEPTED or "get" in _refused(stack, name) or _outage(stack, name):
             continue
         code = reply.body.get("code", f"HTTP {reply.status}")
         yield Finding(
@@ -414,25 +417,35 @@ def tokens(stack: Examined) -> Iterator[Finding]:
         )
 
 
-def _refused_key(helpdesk: str, operation: str, key: RefusedKey, put: str) -> Finding:
-    since = near_time(key.since)
-    if key.is_replaced:
-        what = (
-            f"{helpdesk} refused our key for {operation}; the secret has changed since, and is not tried yet."
+def refused_keys(stack: Examined) -> Iterator[Finding]:
+    """The keys that a helpdesk refuses, as its gate knows them; after the call of `tokens`."""
+    for name in stack.target.helpdesks:
+        refused = _refused(stack, name)
+        if not refused:
+            continue
+        waiting = count(stack.target.sqs, stack.target.requests_queue_url)
+        without = [_WITHOUT[operation] for operation in sorted(refused)]
+        if len(refused) < len(_WITHOUT):
+            without.append("Other operations go on.")
+        yield Finding(
+            " ".join([*words.refused_keys(name, refused), f"Requests in the queue: {waiting}."]),
+            " ".join(without),
+            # All in one secret: who puts one key after the other loses the first.
+            _put_secret(stack, name, refused),
         )
-    elif key.code == "key_missing":
-        what = f"The secret of {helpdesk} holds no key for {operation}."
-    else:
-        what = f"{helpdesk} refuses our key for {operation} since {since}: {key.code}."
-    return Finding(what, _WITHOUT[operation], put)
 
 
+def _refused(stack: Examined, helpdesk: str) -> Mapping[str, RefusedKey]:
+    return Gate(stack.target.table, helpdesk, Budget()).read().refused
+
+
+_NO_KEYS: Mapping[str, RefusedKey] = {}
 _WITHOUT = {
-    "add": "Adds wait; other operations go on.",
-    "update": "Updates wait; other operations go on.",
-    "get": "Gets, the watch and callbacks wait; other operations go on.",
+    "add": "Adds wait.",
+    "update": "Updates wait.",
+    "get": "Gets, the watch and callbacks wait.",
     "pull": "A lost answer cannot be looked up, so its request is parked for a person in the end."
-    " The daily audit is off. Other operations go on.",
+    " The daily audit is off.",
 }
 
 
@@ -442,23 +455,75 @@ def outages(stack: Examined) -> Iterator[Finding]:
         outage = _outage(stack, name)
         if outage is None:
             continue
-        change = f"Nothing to do. To follow it: {stack.target.command('logs ticket-queue')}"
-        if outage.reason == PAUSED:
-            change = stack.target.command(f"resume --helpdesk {name}")
-        elif outage.reason == TOKEN_REFUSED:
-            change = _put_secret(stack, name)
+        outage = replace(outage, cause=_cause(stack, outage))
         waiting = count(stack.target.sqs, stack.target.requests_queue_url)
-        yield Finding(outage.sentence(waiting), "Requests are accepted; none is lost.", change)
+        why = "Requests are accepted; none is lost."
+        if outage.cause:
+            why = f"{words.reason(outage.cause, name)}. {why}"
+        yield Finding(outage.sentence(waiting), why, _against(stack, outage))
 
 
 def _outage(stack: Examined, helpdesk: str) -> Outage | None:
     return outage_in(helpdesk, Gate(stack.target.table, helpdesk, Budget()).read())
 
 
-def _put_secret(stack: Examined, helpdesk: str, secret: str = "") -> str:
+def _cause(stack: Examined, outage: Outage) -> str:
+    """The code of the call that closed the gate, as the log has it; empty where it is not known."""
+    if outage.reason not in (OUTAGE, ASKED_TO_WAIT):
+        return ""
+    since, until = outage.since - _LOGGED_WITHIN_S, outage.since + _LOGGED_WITHIN_S
+    try:
+        for _, fields in read_warnings(
+            stack.target, "ticket-queue", since=since, until=until, helpdesk=outage.helpdesk
+        ):
+            code = str(fields.get("code"))
+            if code in words.OF_AN_OUTAGE or code.startswith("http_"):
+                return code
+    except (BotoCoreError, ClientError):
+        # The outage itself is known without the right to read logs.
+        return ""
+    return ""
+
+
+def _against(stack: Examined, outage: Outage) -> str:
+    """What there is to do about an outage."""
+    if outage.reason == PAUSED:
+        return stack.target.command(f"resume --helpdesk {outage.helpdesk}")
+    if outage.reason == TOKEN_REFUSED:
+        return _put_secret(stack, outage.helpdesk)
+    if outage.cause == words.RATE_LIMITED:
+        parameter = f"{words.title(outage.helpdesk)}Budget"
+        settings = stack.settings.accounts[outage.helpdesk]
+        allowed = (
+            f"{settings.budget} calls in {settings.budget_period_s:g} s" if settings.budget else "no limit"
+        )
+        return (
+            f"Nothing to do now. If it comes again: {parameter} in bridge.toml, below what {outage.helpdesk}"
+            f" allows (now {allowed}), then bridge deploy"
+        )
+    return f"Nothing to do. To follow it: {stack.target.command('logs ticket-queue')}"
+
+
+def _put_secret(stack: Examined, helpdesk: str, refused: Mapping[str, RefusedKey] = _NO_KEYS) -> str:
     arn = stack.settings.accounts[helpdesk].secret_arn
-    text = secret or next(desk.secret_shape for desk in HELPDESKS if desk.name == helpdesk)
+    shape = next(desk.credentials for desk in HELPDESKS if desk.name == helpdesk)
+    names = _names_in(stack, arn)
+    if not {*names} & {*shape, *_WITHOUT}:
+        # These credentials may not read it, or nothing in it is a key.
+        names = [*shape, *sorted(refused)]
+    names += [operation for operation, key in sorted(refused.items()) if key.code == KEY_MISSING]
+    text = json.dumps(dict.fromkeys(names, "..."))
     return stack.target.aws(f"secretsmanager put-secret-value --secret-id {arn} --secret-string '{text}'")
+
+
+def _names_in(stack: Examined, arn: str) -> list[str]:
+    """The names of what a secret holds: it is put as a whole, and who leaves out a name loses its key."""
+    try:
+        text = stack.target.secretsmanager.get_secret_value(SecretId=arn)["SecretString"]
+        held = json.loads(text)
+    except (BotoCoreError, ClientError, ValueError):
+        return []
+    return list(held) if isinstance(held, dict) else []
 
 
 _OF_THE_SECRET = {"token_refused", "login_page", "secret_malformed"}
@@ -471,6 +536,7 @@ CHECKS: tuple[Callable[[Examined], Iterator[Finding]], ...] = (
     raised_alarms,
     queues,
     tokens,
+    refused_keys,
     outages,
     times,
     memory,

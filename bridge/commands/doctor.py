@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +19,8 @@ from bridge.errors import BridgeError
 from bridge.generate import form_files
 from bridge.local import folder
 from bridge.local.state import StateFolder
+from bridge.operating.log_lines import read_warnings
+from bridge.operating.words import near_time
 from bridge.plain import plain
 from bridge.sending.form_signing import needs_secret
 from bridge.stacks import target
@@ -31,6 +35,11 @@ if TYPE_CHECKING:
     from bridge.local.state import Stack
 
 FINDINGS_STATUS = 1
+# Why a submission is refused although its sender may have done nothing wrong.
+_OF_ITS_SECRET = {"no_secret", "secret_unreadable", "secret_malformed", "secret_too_short"}
+_LATELY_S = 3600.0
+# By then a function has read a secret that has changed.
+_READ_AGAIN_S = 10.0
 _NO_STACK = Finding(
     "No stack was looked at: none is named, and none runs on this machine.",
     "So nobody knows whether requests are carried out. The form files alone were looked at.",
@@ -51,27 +60,53 @@ def form_findings(forms: Path) -> Iterator[Finding]:
 
 
 def form_secrets(stack: Examined) -> Iterator[Finding]:
-    """Whether each form of this folder has its secret."""
-    own, secrets = folder.found(), stack.client("secretsmanager")
-    if own is None or stack.target.endpoint_url:
+    """Whether each form has a secret that works: those of this folder, and those that the log knows."""
+    if stack.target.endpoint_url:
         # On a local stack, bridge send puts them itself.
         return
-    for form in map(form_files.read, form_files.files(own.forms)):
-        name = f"{stack.target.name}/forms/{form.name}"
-        if not needs_secret(form):
+    own, refused = folder.found(), _refused_submissions(stack)
+    forms = map(form_files.read, form_files.files(own.forms)) if own else ()
+    for form in sorted({form.name for form in forms if needs_secret(form)} | refused.keys()):
+        name = f"{stack.target.name}/forms/{form}"
+        what, command, usable_since = _secret_state(stack, form, name)
+        lost = [at for at in refused.get(form, ()) if at > usable_since]
+        if usable_since and not lost:
             continue
-        make = f'create-secret --name {name} --secret-string \'{{"secrets": ["..."]}}\''
-        try:
-            if "DeletedDate" not in secrets.describe_secret(SecretId=name):
-                continue
-            make = f"restore-secret --secret-id {name}"
-        except secrets.exceptions.ResourceNotFoundException:
-            pass
+        counted = f" Submissions refused since {near_time(lost[0])}: {len(lost)}." if lost else ""
+        answer = "503" if usable_since else "401 (no_secret)"
         yield Finding(
-            f"The form {form.name} has no secret.",
-            "Each of its submissions is refused with 401 (no_secret).",
-            stack.target.aws(f"secretsmanager {make}"),
+            f"{what}{counted}",
+            f"Each of its submissions is refused with {answer}.",
+            stack.target.aws(f"secretsmanager {command}"),
         )
+
+
+def _secret_state(stack: Examined, form: str, name: str) -> tuple[str, str, float]:
+    """What would be wrong with the secret of a form, what to do then, and since when it can be used, or 0."""
+    secrets, text = stack.client("secretsmanager"), """--secret-string '{"secrets": ["..."]}'"""
+    try:
+        secret = secrets.describe_secret(SecretId=name)
+    except secrets.exceptions.ResourceNotFoundException:
+        return f"The form {form} has no secret.", f"create-secret --name {name} {text}", 0.0
+    if "DeletedDate" in secret:
+        return f"The form {form} has no secret.", f"restore-secret --secret-id {name}", 0.0
+    what = f"The secret of the form {form} cannot be used: it is unreadable, malformed or too short."
+    changed_at = secret["LastChangedDate"].timestamp() + _READ_AGAIN_S
+    return what, f"put-secret-value --secret-id {name} {text}", changed_at
+
+
+def _refused_submissions(stack: Examined) -> dict[str, list[float]]:
+    """When a form's submissions were refused lately because of its own secret, by the form's name."""
+    refused: dict[str, list[float]] = {}
+    since = time.time() - _LATELY_S
+    with suppress(BotoCoreError, ClientError):
+        # Without the right to read logs, the forms of this folder are looked at all the same.
+        for at, fields in read_warnings(
+            stack.target, "form-intake", since=since, message="submission refused"
+        ):
+            if fields.get("code") in _OF_ITS_SECRET:
+                refused.setdefault(str(fields.get("form")), []).append(at)
+    return refused
 
 
 def stack_findings(stack: Examined) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial, wraps
 from pathlib import Path
@@ -19,6 +20,7 @@ from bridge.local import folder
 from bridge.local.helpdesks import HELPDESKS
 from bridge.local.state import StateFolder
 from bridge.operating.operations import Listing, Operations, ParkedCopy, Selection, age
+from bridge.operating.parked import by_code, in_words
 from bridge.operating.words import clock_time
 from bridge.plain import plain, plain_lines
 from bridge.progress import at_work
@@ -27,9 +29,11 @@ from bridge.stacks.target import STACK_VARIABLE, Target
 from helpdesk.errors import HelpdeskError, RejectedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
+# More copies are counted, and not shown line by line.
+_MOST_LINES = 20
 _as_json = click.option(
     "--json", "as_json", is_flag=True, help="One object in a line for each copy, with its body."
 )
@@ -162,23 +166,16 @@ def parked(state_dir: Path, stack: str | None, as_json: bool) -> None:
       bridge parked
       bridge parked --stack ticket-bridge --json
     """
-    listing = operations_on(state_dir, stack).parked()
+    operations = operations_on(state_dir, stack)
+    listing = operations.parked()
     if listing.hidden:
         click.echo(listing.hidden, err=True)
     if as_json:
         for copy in listing.copies:
             click.echo(_as_object(copy))
         return
-    if not listing.about:
-        click.echo("Nothing is parked.")
-    for code, count in Counter(copy.code for copy, _ in listing.entries).most_common():
-        click.echo(plain(f"{count:6}  {code}"))
-        for copy, copies in [entry for entry in listing.entries if entry[0].code == code][:5]:
-            click.echo(f"        {_line(copy)}" + (f"  ({copies} copies)" if copies > 1 else ""))
-            for why in copy.why:
-                click.echo(plain(f"            {why}"))
-        if count > 5:
-            click.echo(f"        … and {count - 5} more (--json lists all)")
+    for line in in_words(listing, operations.target.command):
+        click.echo(line)
 
 
 @click.command(cls=TalkingCommand)
@@ -258,26 +255,21 @@ def _carry_out(
 ) -> None:
     """Shows the copies that are meant. Where that is agreed, acts on exactly these, and says so as `done`."""
     acts_at_once = yes and not dry_run
-    copies: list[ParkedCopy] = []
-
-    def show(copy: ParkedCopy) -> None:
-        copies.append(copy)
-        click.echo(_as_object(copy) if as_json else _line(copy))
-
-    with at_work("Asking the stack"):
-        listing = act(selection, report=show, dry_run=not acts_at_once)
+    shown = _Shown(as_json)
+    with at_work("Asking the stack"), shown.told_to_the_end(done if acts_at_once else ""):
+        listing = act(selection, report=shown, dry_run=not acts_at_once)
     if listing.hidden:
         click.echo(listing.hidden, err=True)
     note(listing)
     if not acts_at_once:
-        click.echo(f"{len(copies)} would be {done}.", err=as_json)
-        if dry_run or not copies:
+        click.echo(f"{shown.count} would be {done}.", err=as_json)
+        if dry_run or not shown.count:
             return
         consent.ask(f"Shall they be {done}?", f"Nothing is {done}.")
-        shown, copies = replace(selection, message_ids=frozenset(copy.message_id for copy in copies)), []
-        with at_work("At work"):
-            act(shown, report=copies.append, dry_run=False)
-    click.echo(f"{len(copies)} {done}.", err=as_json)
+        agreed, shown = replace(selection, message_ids=shown.message_ids), _Shown(as_json, only_counts=True)
+        with at_work("At work"), shown.told_to_the_end(done):
+            act(agreed, report=shown, dry_run=False)
+    click.echo(f"{shown.count} {done}.", err=as_json)
 
 
 @click.command(cls=TalkingCommand)
@@ -417,6 +409,47 @@ def trace(state_dir: Path, stack: str | None, as_json: bool, request_id: str) ->
 
 
 COMMANDS = (parked, redrive, drop, edit, pause, resume, trace)
+
+
+class _Shown:
+    """Shows the first copies that it gets, and all of them as counts by their code; or only counts them."""
+
+    def __init__(self, as_json: bool, *, only_counts: bool = False) -> None:
+        self._as_json = as_json
+        self._only_counts = only_counts
+        self._copies: list[ParkedCopy] = []
+
+    @property
+    def count(self) -> int:
+        return len(self._copies)
+
+    @property
+    def message_ids(self) -> frozenset[str]:
+        return frozenset(copy.message_id for copy in self._copies)
+
+    def __call__(self, copy: ParkedCopy) -> None:
+        self._copies.append(copy)
+        if self._only_counts:
+            return
+        if self._as_json:
+            click.echo(_as_object(copy))
+        elif self.count <= _MOST_LINES:
+            click.echo(_line(copy))
+
+    @contextmanager
+    def told_to_the_end(self, done: str) -> Iterator[None]:
+        """Sums up what the block has shown; where it is interrupted, how far it came, if it acts."""
+        try:
+            yield
+        except BaseException:
+            if done:
+                words = f"Ended early: at least {self.count} {done}; the others stay parked."
+                click.echo(words, err=True)
+            raise
+        if self.count > _MOST_LINES and not (self._as_json or self._only_counts):
+            click.echo(f"… and {self.count - _MOST_LINES} more. All of them:")
+            for line in by_code(self._copies):
+                click.echo(line)
 
 
 def _as_object(copy: ParkedCopy) -> str:

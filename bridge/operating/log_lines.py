@@ -25,13 +25,19 @@ class LogLine:
 
 def log_line(event: Any) -> LogLine | None:
     """The line in an event of CloudWatch Logs; None where it is about no request."""
+    fields = _fields_in(event)
+    if not isinstance(fields.get("request_id"), str):
+        return None
+    return LogLine(_time_of(fields, event), fields["request_id"], str(fields.get("message", "")), fields)
+
+
+def _fields_in(event: Any) -> dict[str, Any]:
+    """The fields of a line that a function has logged; of any other line none."""
     try:
         fields = json.loads(event["message"])
     except ValueError:
-        return None
-    if not isinstance(fields, dict) or not isinstance(fields.get("request_id"), str):
-        return None
-    return LogLine(_time_of(fields, event), fields["request_id"], str(fields.get("message", "")), fields)
+        return {}
+    return fields if isinstance(fields, dict) else {}
 
 
 def _time_of(fields: dict[str, Any], event: Any) -> float:
@@ -43,12 +49,23 @@ def _time_of(fields: dict[str, Any], event: Any) -> float:
 
 
 def read_events(
-    target: Target, function: str, *, since: float = 0.0, request_id: str | None = None
+    target: Target,
+    function: str,
+    *,
+    since: float = 0.0,
+    until: float | None = None,
+    **fields: str | None,
 ) -> Iterator[Any]:
-    """What a function has logged since a moment, as CloudWatch has it. Raises what botocore raises."""
+    """What a function has logged since a moment, as CloudWatch has it: lines with these fields, if any.
+
+    Raises what botocore raises.
+    """
     arguments: dict[str, Any] = {"logGroupName": target.log_group(function), "startTime": int(since * 1000)}
-    if request_id:
-        arguments["filterPattern"] = f"{{ $.request_id = {json.dumps(request_id)} }}"
+    if until is not None:
+        arguments["endTime"] = int(until * 1000)
+    meant = [f"($.{name} = {json.dumps(value)})" for name, value in fields.items() if value is not None]
+    if meant:
+        arguments["filterPattern"] = f"{{ {' && '.join(meant)} }}"
     try:
         # A page may be empty and have others behind it.
         for page in target.logs.get_paginator("filter_log_events").paginate(**arguments):
@@ -56,6 +73,18 @@ def read_events(
     except target.logs.exceptions.ResourceNotFoundException:
         # A function that never ran has no log yet.
         return
+
+
+def read_warnings(
+    target: Target, function: str, *, since: float, until: float | None = None, **fields: str
+) -> Iterator[tuple[float, dict[str, Any]]]:
+    """A function's warnings with these fields: when each was logged, and all of its fields."""
+    fields["level"] = "WARNING"
+    for event in read_events(target, function, since=since, until=until, **fields):
+        found = _fields_in(event)
+        # Not everything that stands in for CloudWatch selects by fields.
+        if fields.items() <= found.items():
+            yield _time_of(found, event), found
 
 
 def read_lines(target: Target, function: str, *, request_id: str) -> Iterator[LogLine]:

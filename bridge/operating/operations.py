@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property, partial
+from itertools import batched
 from typing import TYPE_CHECKING, Any, cast
 
 from bridge.errors import BridgeError
 from bridge.operating.interventions import Interventions
 from bridge.operating.story import StoryReader
-from bridge.operating.words import Outage, outage_in
+from bridge.operating.words import Outage, outage_in, refused_keys
 from bridge.stacks import queues
 from helpdesk.errors import RejectedError
 from helpdesk.intake.envelopes import unwrap
@@ -25,7 +27,7 @@ from helpdesk.store.gate import Budget, Gate
 from helpdesk.store.ledger import Ledger, fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
@@ -42,6 +44,9 @@ _PEEK_S = 120
 MAY_HAVE_HAPPENED = ("outcome_unknown", "crashed")
 # So many in a row say that nothing more is to be had, where there should be.
 _EMPTY_ANSWERS = 3
+# Each call is a way to AWS and back: a thousand copies one after the other would take minutes, and those that
+# were read first would be shown to others meanwhile.
+_CALLS_AT_ONCE = 8
 # With the marks of a correction it must still be an id.
 _LONGEST_OLD_ID = LONGEST_ID - 9
 # What a message without attributes is from, unless it says so itself.
@@ -125,7 +130,7 @@ class Listing:
             return ""
         return (
             f"{len(self.copies)} of about {self.about} could be seen: somebody else may be looking at"
-            " the rest. Look again in two minutes."
+            " the rest, or SQS still counts what is gone. Look again in two minutes."
         )
 
 
@@ -194,17 +199,14 @@ class Operations:
 
     def parked(self) -> Listing:
         """What can be seen of the dead-letter queue; it stays there."""
-        queue_url = self.target.dead_letter_queue_url
-        listing = self._taken(queue_url)
-        self._put_back(queue_url, listing.copies)
-        return listing
+        return self._take(lambda _: False, lambda _: None, lambda _: None, dry_run=True)
 
     def redrive(
         self, selection: Selection, *, report: Callable[[ParkedCopy], None], dry_run: bool
     ) -> Listing:
         """Sends parked requests through the queue again, by the same ledger; returns all that were parked.
 
-        `report` gets each that is sent, or would be.
+        `report` gets each that was sent, or would be. Whatever ends it early, the others stay parked.
         """
         return self._take(selection.sends, self._send_again, report, dry_run=dry_run)
 
@@ -213,9 +215,10 @@ class Operations:
     ) -> Listing:
         """Deletes parked copies for good, and remembers who did it and why; returns all that were parked.
 
-        `report` gets each that is dropped, or would be.
+        `report` gets each that was dropped, or would be. Whatever ends it early, the others stay parked.
         """
-        return self._take(selection.has, partial(self._drop, f"dropped: {why}"), report, dry_run=dry_run)
+        words = "" if dry_run else f"{self.target.operator} dropped: {why}"
+        return self._take(selection.has, partial(self._drop, words), report, dry_run=dry_run)
 
     def take_out(
         self,
@@ -248,26 +251,37 @@ class Operations:
         dry_run: bool,
         queue_url: str | None = None,
         most: float = math.inf,
+        in_order: bool = False,
     ) -> Listing:
+        """Acts on the copies that are meant, several at once unless it has to be `in_order`."""
         queue_url = queue_url or self.target.dead_letter_queue_url
-        listing = self._taken(queue_url, most)
-        kept = {copy.message_id: copy for copy in listing.copies}
+        copies: dict[str, ParkedCopy] = {}
+        pool = ThreadPoolExecutor(_CALLS_AT_ONCE)
+
+        def take(copy: ParkedCopy) -> ParkedCopy:
+            if not dry_run:
+                act(copy)
+                del copies[copy.message_id]
+            return copy
+
         try:
-            for copy in filter(is_meant, listing.copies):
+            listing = self._receive(queue_url, most, copies, pool)
+            each = map if dry_run or in_order else pool.map
+            for copy in each(take, filter(is_meant, listing.copies)):
                 report(copy)
-                if not dry_run:
-                    act(copy)
-                    del kept[copy.message_id]
         finally:
-            self._put_back(queue_url, tuple(kept.values()))
+            # What has begun ends; nothing else begins.
+            pool.shutdown(cancel_futures=True)
+            self._put_back(queue_url, copies.values())
         return listing
 
-    def _taken(self, queue_url: str, most: float = math.inf) -> Listing:
-        """Every copy once, hidden from others for a while."""
+    def _receive(
+        self, queue_url: str, most: float, copies: dict[str, ParkedCopy], pool: ThreadPoolExecutor
+    ) -> Listing:
+        """Fills `copies` with every copy once, by its message's id; each is hidden for a while."""
         about, empties = queues.count(self.target.sqs, queue_url), 0
-        copies: dict[str, ParkedCopy] = {}
-        # An answer may be empty while there are messages; the count is an estimate, but a hint to try again.
-        while len(copies) < most and empties < (1 if len(copies) >= about else _EMPTY_ANSWERS):
+
+        def receive(_: int) -> None:
             messages = self.target.sqs.receive_message(
                 QueueUrl=queue_url,
                 MaxNumberOfMessages=10,
@@ -276,25 +290,35 @@ class Operations:
                 VisibilityTimeout=_PEEK_S,
                 WaitTimeSeconds=self._wait_s,
             ).get("Messages", [])
-            before = len(copies)
             # One that comes a second time has a new handle, and only that is valid.
-            copies |= {message["MessageId"]: _copy_in(message) for message in messages}
+            copies.update({message["MessageId"]: _copy_in(message) for message in messages})
+
+        # An answer may be empty while there are messages; the count is an estimate, but a hint to try again.
+        while len(copies) < most and empties < (1 if len(copies) >= about else _EMPTY_ANSWERS):
+            before, missing = len(copies), min(most, about) - len(copies)
+            calls = max(1, min(_CALLS_AT_ONCE, math.ceil(missing / 10)))
+            list(pool.map(receive, range(calls)))
             empties = 0 if len(copies) > before else empties + 1
         return Listing(tuple(copies.values()), max(about, len(copies)))
 
-    def _put_back(self, queue_url: str, copies: Sequence[ParkedCopy]) -> None:
-        for start in range(0, len(copies), 10):
-            # Those that fail are visible already, or will be when _PEEK_S is over: nothing has to be done.
+    def _put_back(self, queue_url: str, copies: Iterable[ParkedCopy]) -> None:
+        """Shows the copies to others again. Where that fails SQS does it, when _PEEK_S is over."""
+
+        def show(some: Sequence[ParkedCopy]) -> None:
+            # Those that fail are visible already, or will be.
             self.target.sqs.change_message_visibility_batch(
                 QueueUrl=queue_url,
                 Entries=[
                     {"Id": str(place), "ReceiptHandle": copy.receipt_handle, "VisibilityTimeout": 0}
-                    for place, copy in enumerate(copies[start : start + 10])
+                    for place, copy in enumerate(some)
                 ],
             )
 
+        with ThreadPoolExecutor(_CALLS_AT_ONCE) as pool:
+            list(pool.map(show, batched(copies, 10, strict=False)))
+
     def _drop(self, words: str, copy: ParkedCopy) -> None:
-        self.interventions.note(copy.request_id, f"{self.target.operator} {words}")
+        self.interventions.note(copy.request_id, words)
         self._delete(copy)
 
     def _delete(self, copy: ParkedCopy, queue_url: str | None = None) -> None:
@@ -323,12 +347,21 @@ class Operations:
 
     def _free(self, copy: ParkedCopy) -> None:
         """Lets a request that has ended be carried out anew; it would be answered with its old end."""
+        self._forget_refusal(copy.request_id)
         request = self._request_in(copy)
         # One that cannot be read never came as far as the ledger.
         receipt = self.ledger.receipt(request.request_id) if request else None
         # One that used another's id has no claim to that one's item.
         if request and receipt and receipt.ended and receipt.fingerprint == fingerprint(request):
             self.ledger.reopen(receipt, "redriven")
+
+    def _forget_refusal(self, request_id: str) -> None:
+        """Deletes the receipt of a request that was refused before its first claim: it is tried anew.
+
+        A get that succeeds leaves no receipt of its own, so this one would still say that it was refused.
+        """
+        if refusal := self.ledger.rejection(request_id):
+            self.target.table.delete(refusal.claim.key)
 
     # ── a corrected request ──────────────────────────────────────────────────────────────────────────────
 
@@ -370,6 +403,7 @@ class Operations:
             send_once,
             lambda _: None,
             dry_run=False,
+            in_order=True,
         )
         if not corrections:
             raise BridgeError(f"Request {parked.request_id} is no longer parked: somebody else was quicker")
@@ -401,6 +435,7 @@ class Operations:
         correction = Correction(request.request_id, is_same=request.request_id == copy.request_id)
         # First, as its call may begin at once.
         self._note(copy, correction)
+        self._forget_refusal(correction.request_id)
         self._put_into_queue(request.request_id, request.source, request.helpdesk, queued(request))
         return correction
 
@@ -469,6 +504,11 @@ class Operations:
         """The helpdesks that are not called now, and why."""
         found = (outage_in(name, self.gate(name).read()) for name in self.helpdesks)
         return [outage for outage in found if outage]
+
+    def refused_keys(self) -> list[str]:
+        """A sentence for each key of an operation that a helpdesk refuses."""
+        gates = ((name, self.gate(name).read()) for name in self.helpdesks)
+        return [sentence for name, state in gates for sentence in refused_keys(name, state.refused)]
 
     def waiting(self) -> int:
         """About how many requests are in the queue."""

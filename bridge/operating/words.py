@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from helpdesk.store.gate import ASKED_TO_WAIT, OUTAGE, OVER_BUDGET, TOKEN_REFUSED
+from helpdesk.store.gate import ASKED_TO_WAIT, KEY_MISSING, OUTAGE, OVER_BUDGET, TOKEN_REFUSED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
-    from helpdesk.store.gate import GateState
+    from helpdesk.store.gate import GateState, RefusedKey
     from helpdesk.store.ledger import Receipt
 
 # What people call a state, and the attributes of the ledger that say so.
@@ -25,6 +25,8 @@ STATES = {
     "parked": {"state": "done", "kind": "parked"},
 }
 PAUSED = "paused"
+# The helpdesk has answered 429.
+RATE_LIMITED = "rate_limited"
 _CLOSED = {
     TOKEN_REFUSED: "token refused",
     OUTAGE: "it is down",
@@ -35,9 +37,9 @@ _WAITS = {
     PAUSED: "{0} is paused",
     OVER_BUDGET: "the budget of calls to {0} is used up",
     TOKEN_REFUSED: "{0} refused the token",
-    "key_missing": "the secret of {0} has no key for it",
+    KEY_MISSING: "the secret of {0} has no key for it",
     "login_page": "{0} asked us to log in",
-    "rate_limited": "{0} answered 429 (too many calls)",
+    RATE_LIMITED: "{0} answered 429 (too many calls)",
     "helpdesk_down": "{0} answered 503 and asked us to wait",
     "in_doubt": "it is in doubt, and is searched for",
     "in_flight": "another run makes its call",
@@ -61,6 +63,18 @@ _LOST = {
     "connection_lost": "The connection broke before {0} answered",
     "helpdesk_failed": "{0} answered that it has failed",
     "crashed": "Our function died during the call to {0}",
+}
+# What closes a gate, beside an answer that says so itself (http_...).
+OF_AN_OUTAGE = {
+    RATE_LIMITED,
+    "helpdesk_down",
+    "connect_timeout",
+    "connect_refused",
+    "dns_failure",
+    "tls_failure",
+    "read_timeout",
+    "connection_lost",
+    "helpdesk_failed",
 }
 # The helpdesk has read the request and refused it.
 _REFUSED = {"refused_by_helpdesk", "not_found", "conflict", "too_large"}
@@ -100,12 +114,16 @@ def near_time(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Outage:
-    """A helpdesk that is not called. `since` is 0 where it is not known: of a pause."""
+    """A helpdesk that is not called. `since` is 0 where it is not known: of a pause.
+
+    `cause` is the code of the call that closed its gate, if that is known.
+    """
 
     helpdesk: str
     reason: str
     since: float
     next_try_at: float
+    cause: str = ""
 
     @property
     def short(self) -> str:
@@ -127,6 +145,8 @@ class Outage:
             return f"{name} asked us to wait until {at(self.next_try_at)}. {wait}; nothing to do."
         is_due = self.next_try_at <= time.time()
         tried = "its next try is due" if is_due else f"it is tried again at {at(self.next_try_at)}"
+        if self.cause == RATE_LIMITED:
+            return f"{name} answers 429, too many calls (since {at(self.since)}). {wait}: {tried}."
         return f"{name} is down (closed since {at(self.since)}). {wait}; nothing to do: {tried}."
 
 
@@ -137,6 +157,18 @@ def outage_in(helpdesk: str, state: GateState) -> Outage | None:
     if not state.closed:
         return None
     return Outage(helpdesk, state.reason or OUTAGE, state.closed_at, state.next_probe_at)
+
+
+def refused_keys(helpdesk: str, refused: Mapping[str, RefusedKey]) -> Iterator[str]:
+    """A sentence for each key that the helpdesk does not take, by the names of their operations."""
+    name = title(helpdesk)
+    for operation, key in sorted(refused.items()):
+        if key.is_replaced:
+            yield f"{name} refused our key for {operation}; the secret has changed since: not tried yet."
+        elif key.code == KEY_MISSING:
+            yield f"The secret of {name} holds no key for {operation}."
+        else:
+            yield f"{name} refuses our key for {operation} since {near_time(key.since)}: {key.code}."
 
 
 # ── the steps of a request ───────────────────────────────────────────────────────────────────────────────

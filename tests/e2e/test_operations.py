@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,11 @@ import requests
 from click.testing import CliRunner
 
 from bridge import cli
+from bridge.local.sam import STACK_NAME
 from bridge.local.state import PROJECT
+from bridge.operating.log_lines import read_events
+from bridge.operating.operations import Operations
+from bridge.stacks.target import FUNCTIONS, local
 from tests.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -108,6 +113,51 @@ def test_what_somebody_else_looks_at_is_told_and_not_forgotten(
     result = CliRunner(mix_stderr=False).invoke(cli.bridge, ["parked", "--state-dir", str(state.root)])
     assert "     1  undelivered" in result.stdout
     assert "of about" not in result.stderr
+
+
+def test_a_person_is_forgotten_in_a_stack_that_is_named(
+    stack: Stack,
+    aws: Clients,
+    outcomes_queue: OutcomesQueue,
+    nothing_parked: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As if it were in an AWS account: queues, ledger and logs hold nothing of her afterwards."""
+    word = f"canary{uuid.uuid4().hex[:8]}"
+    email = f"{word}@example.com"
+    ticket = {"title": f"Parcel of {word}", "requester": {"email": email, "name": word}}
+    added: dict[str, Any] = {
+        "operation": "add",
+        "request_id": f"of-{uuid.uuid4()}",
+        "reference": email,
+        "ticket": ticket,
+    }
+    wrong = {**added, "request_id": f"of-{uuid.uuid4()}", "ticket": {**ticket, "titel": word}}
+    for body, outcome in ((added, "succeeded"), (wrong, "rejected")):
+        aws.sqs.send_message(QueueUrl=stack.requests_queue_url, MessageBody=json.dumps(body))
+        assert _outcome(outcomes_queue, body["request_id"])["data"]["outcome"] == outcome
+    monkeypatch.setenv("AWS_ENDPOINT_URL", stack.endpoint_url)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", stack.region)
+    arguments = ["forget", "--email", email.upper(), "--stack", STACK_NAME, "--yes", "--json"]
+    assert _places_that_hold(word, stack, aws) == {"dead-letter queue", "ledger"}
+
+    result = CliRunner(mix_stderr=False).invoke(cli.bridge, arguments, catch_exceptions=False)
+
+    report = json.loads(result.stdout)
+    assert _places_that_hold(word, stack, aws) == set()
+    assert [line for line in report["removed"] if line.startswith("dead-letter queue: ")] == [
+        f"dead-letter queue: add {wrong['request_id']} from unknown, invalid_request"
+    ]
+    assert any(line.startswith("Kapture: ticket ") for line in report["elsewhere"])
+
+
+def _places_that_hold(word: str, stack: Stack, aws: Clients) -> set[str]:
+    target = local(stack)
+    messages = Operations(target).parked().copies
+    items = aws.dynamodb.scan(TableName=stack.ledger_table)["Items"]
+    lines = [event for function in FUNCTIONS for event in read_events(target, function)]
+    held = {"dead-letter queue": messages, "ledger": items, "logs": lines}
+    return {place for place, texts in held.items() if word in str(texts).lower()}
 
 
 def test_the_story_of_an_ordinary_and_of_a_doubled_request(

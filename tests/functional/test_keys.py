@@ -9,7 +9,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from bridge.checks.stack import Examined, Reply, tokens
+from bridge.checks.stack import Examined, Reply, refused_keys, tokens
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture.account import KaptureSimulator
 from bridge.stacks.target import Target
@@ -363,20 +363,36 @@ class _Stack:
         return Reply(answer.status, answer.body)
 
 
-def test_doctor_names_each_operation_whose_key_is_refused(
+def test_doctor_names_each_operation_whose_key_is_refused_and_the_whole_secret_to_put(
     deployment: Deployment, kapture: KaptureSimulator
 ) -> None:
     _takes(kapture, KEYS | {"get": "another"})
     _put(deployment, {name: key for name, key in KEYS.items() if name != "update"})
     assert _ended(deployment, ADD, _update("1")) == ["ticket.added"]
+    stack = cast("Examined", _Stack(deployment))
 
-    get, update = tokens(cast("Examined", _Stack(deployment)))
+    assert list(tokens(stack)) == []
+    (finding,) = refused_keys(stack)
 
-    assert get.what.startswith("kapture refuses our key for get since ")
-    assert update.what == "The secret of kapture holds no key for update."
-    assert update.change.startswith("aws secretsmanager put-secret-value --secret-id ")
-    assert update.change.endswith("""'{"token": "...", "get": "...", "update": "..."}'""")
-    assert get.change == update.change
+    get, update = finding.what.split(": token_refused. ")
+    assert get.startswith("Kapture refuses our key for get since ")
+    assert update == "The secret of Kapture holds no key for update. Requests in the queue: 1."
+    assert finding.change.startswith("aws secretsmanager put-secret-value --secret-id ")
+    assert finding.change.endswith("""'{"add": "...", "get": "...", "pull": "...", "update": "..."}'""")
+
+
+def test_doctor_names_a_refused_token_as_the_gate_knows_it_and_asks_for_no_more_than_the_token(
+    deployment: Deployment, kapture: KaptureSimulator
+) -> None:
+    _takes(kapture, dict.fromkeys(KEYS, "another"))
+    _put(deployment, {"token": "withdrawn"})
+    assert _ended(deployment, ADD) == []
+
+    (finding,) = refused_keys(cast("Examined", _Stack(deployment)))
+
+    assert finding.what.startswith("Kapture refuses our key for add since ")
+    assert finding.what.endswith(" Requests in the queue: 1.")
+    assert finding.change.endswith(""" '{"token": "..."}'""")
 
 
 def test_a_changed_secret_clears_the_alarm_of_an_add_key_without_any_request(

@@ -1,6 +1,7 @@
 """The dead-letter queue is listed whole, although SQS answers from a sample of its servers."""
 
 import json
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -22,17 +23,24 @@ class Servers:
 
     def __init__(self, sqs: Any, *finds: int) -> None:
         self._sqs = sqs
-        self._finds = list(finds)
+        self._finds = iter(finds)
+        self._one_at_a_time = threading.Lock()
         self.put_back: list[int] = []
+        self.before_send: Callable[[], object] = lambda: None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sqs, name)
 
     def receive_message(self, **arguments: Any) -> Any:
-        finds = self._finds.pop(0) if self._finds else 10
+        with self._one_at_a_time:
+            finds = next(self._finds, 10)
         if not arguments.pop("WaitTimeSeconds", 0) or not finds:
             return {}
         return self._sqs.receive_message(**arguments | {"MaxNumberOfMessages": finds})
+
+    def send_message(self, **arguments: Any) -> Any:
+        self.before_send()
+        return self._sqs.send_message(**arguments)
 
     def change_message_visibility_batch(self, **arguments: Any) -> Any:
         self.put_back.append(len(arguments["Entries"]))
@@ -99,7 +107,7 @@ def test_all_that_was_looked_at_is_shown_again_at_once(deployment: Deployment, s
     for _ in range(3):
         assert _ids(operations.parked().copies) == sorted(parked)
 
-    assert servers.put_back == [10, 4] * 3
+    assert sorted(servers.put_back) == [4, 4, 4, 10, 10, 10]
 
 
 def test_a_copy_that_comes_twice_is_listed_once(deployment: Deployment, sampled: Sampled) -> None:
@@ -133,10 +141,10 @@ def test_a_redrive_finds_all_and_puts_the_others_back(deployment: Deployment, sa
     assert _ids(operations.parked().copies) == sorted(set(parked) - {"order-13"})
 
 
-def test_what_was_not_sent_is_shown_again_when_a_redrive_fails(
+def test_a_redrive_that_is_interrupted_loses_nothing_and_hides_nothing(
     deployment: Deployment, sampled: Sampled
 ) -> None:
-    parked = _park(deployment, 4)
+    parked = _park(deployment, 24)
     operations, _ = sampled()
 
     def stopped(_: ParkedCopy) -> None:
@@ -145,7 +153,22 @@ def test_what_was_not_sent_is_shown_again_when_a_redrive_fails(
     with pytest.raises(KeyboardInterrupt):
         operations.redrive(ALL, report=stopped, dry_run=False)
 
-    assert _ids(operations.parked().copies) == sorted(parked)
+    sent = deployment.drain(deployment.requests)
+    ids = [message["MessageAttributes"]["request_id"]["StringValue"] for message in sent]
+    assert ids
+    assert sorted([*ids, *_ids(operations.parked().copies)]) == sorted(parked)
+
+
+def test_copies_are_sent_several_at_a_time(deployment: Deployment, sampled: Sampled) -> None:
+    """One after the other, a thousand take longer than they stay hidden from others."""
+    _park(deployment, 4)
+    operations, servers = sampled()
+    both = threading.Barrier(2, timeout=10)
+    servers.before_send = both.wait
+
+    operations.redrive(ALL, report=lambda _: None, dry_run=False)
+
+    assert operations.parked().copies == ()
 
 
 def test_what_somebody_else_looks_at_is_told_as_not_seen(deployment: Deployment, sampled: Sampled) -> None:

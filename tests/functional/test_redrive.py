@@ -22,10 +22,10 @@ def _adds(kapture: KaptureSimulator) -> int:
     return sum(call.operation == "add" for call in kapture.calls)
 
 
-def _refuse_once(kapture: KaptureSimulator) -> None:
+def _refuse_once(kapture: KaptureSimulator, operation: str = "add") -> None:
     kapture.faults.add(
         FaultRule(
-            operation="add",
+            operation=operation,
             times=1,
             fault=Fault(status=400, body='{"message": "no such queue", "status": "failed"}'),
         )
@@ -132,3 +132,27 @@ def test_what_was_given_up_is_carried_out_when_it_is_redriven(
         assert copy.code == "expired"
         assert [event["type"] for event in deployment.outcomes()] == ["ticket.added"]
         assert len(kapture.tickets_as_json()) == 1
+
+
+def test_a_get_that_was_refused_and_succeeds_when_it_is_redriven_is_no_longer_called_rejected(
+    deployment: Deployment, kapture: KaptureSimulator, operations: Operations
+) -> None:
+    ticket_id = _ticket_of(deployment)
+    _refuse_once(kapture, "get")
+    deployment.send({"operation": "get", "request_id": "read-1", "ticket_ids": [ticket_id]})
+    deployment.consume()
+    assert deployment.call("GET", "/requests/read-1").body["state"] == "rejected"
+
+    _redriven(operations)
+    deployment.consume()
+
+    assert deployment.outcomes()[-1]["type"] == "ticket.retrieved"
+    assert deployment.call("GET", "/requests/read-1").status == 404
+    assert "rejected" not in operations.trace("read-1").stands
+
+
+def _ticket_of(deployment: Deployment) -> str:
+    deployment.send(ADD)
+    deployment.consume()
+    ticket_id: str = deployment.outcomes()[-1]["data"]["ticket_id"]
+    return ticket_id

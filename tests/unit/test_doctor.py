@@ -83,7 +83,7 @@ def test_a_right_that_is_missing_costs_one_line_of_the_report() -> None:
 
     (finding,) = stack_findings(Examined(target))
 
-    assert finding.what.startswith("Not checked: raised alarms, queues, tokens, outages, ")
+    assert finding.what.startswith("Not checked: raised alarms, queues, tokens, refused keys, outages, ")
     assert finding.what.count(",") == len(CHECKS)
     assert finding.what.endswith(". These credentials may not do sqs:Any.")
 
