@@ -3,16 +3,12 @@
 import os
 from collections import Counter
 from collections.abc import Generator
-from functools import cache
 from typing import Any
 
-import botocore.session
-import moto.core.responses
-import moto.sqs.models
 import pytest
-from botocore.loaders import create_loader
-from moto.dynamodb.parsing.expressions import UpdateExpressionParser  # type: ignore[attr-defined]  # untyped
 from xdist.scheduler.loadscope import LoadScopeScheduling  # type: ignore[import-untyped]  # no types
+
+from tests import quick_moto
 
 _ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",
@@ -27,18 +23,7 @@ _ENVIRONMENT = {
 _FOREIGN = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
 
 
-# Each test has sessions of its own, and each would look for the SDK's models and parse them again.
-botocore.session.create_loader = cache(create_loader)
-
-
-# Moto works these out anew for every call, always to the same end: a third of a call's time.
-_SAME_EACH_TIME: tuple[tuple[Any, str], ...] = (
-    (moto.core.responses, "method_names_from_class"),
-    (moto.sqs.models, "camelcase_to_underscores"),
-    (UpdateExpressionParser, "make"),
-)
-for _place, _name in _SAME_EACH_TIME:
-    setattr(_place, _name, cache(getattr(_place, _name)))
+quick_moto.apply()
 
 
 # What is costly to set up and shared by the tests of a module: a built layer, a deployed stack.
