@@ -26,20 +26,52 @@ _FOREIGN = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_CA_BUND
 quick_moto.apply()
 
 
+_DEPLOYED = "tests/e2e/"
 # What is costly to set up and shared by the tests of a module: a built layer, a deployed stack.
-_TOGETHER = ("tests/e2e/", "tests/functional/test_artifacts.py", "tests/functional/test_roles.py")
+_TOGETHER = (_DEPLOYED, "tests/functional/test_artifacts.py", "tests/functional/test_roles.py")
+# The longest first, so that all workers end at the same time. Others follow as they are found.
+_LONGEST = (
+    "tests/e2e/test_upgrade.py",
+    "tests/e2e/test_local_stack.py",
+    "tests/e2e/test_smoke.py",
+    "tests/e2e/test_second_deployment.py",
+    "tests/e2e/test_console.py",
+    "tests/e2e/test_documented.py",
+    "tests/e2e/test_first_hour.py",
+    _DEPLOYED,
+)
+# Each has a stack of its own. The others begin with what needs none.
+_STACKS = 2
 
 
 class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # as above
-    """Gives a worker such a module whole, and other tests one by one."""
+    """Gives a worker such a module whole, and other tests one by one; few workers get what is deployed."""
 
     def _split_scope(self, nodeid: str) -> str:
         return nodeid.partition("::")[0] if nodeid.startswith(_TOGETHER) else nodeid
 
+    def _assign_work_unit(self, node: Any) -> None:
+        if node not in self.nodes[:_STACKS]:
+            without = (scope for scope in self.workqueue if not scope.startswith(_DEPLOYED))
+            if first := next(without, None):
+                self.workqueue.move_to_end(first, last=False)
+        super()._assign_work_unit(node)
+
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling:
     """Which test goes to which worker."""
+    config.option.loadscopereorder = False
     return _Scheduling(config, log)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """More than there are processors: many a test waits for a time-out, or for the stack."""
+    return (os.process_cpu_count() or 1) * 3 // 2
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In which order they run."""
+    items.sort(key=lambda item: [item.nodeid.startswith(name) for name in _LONGEST], reverse=True)
 
 
 @pytest.hookimpl(wrapper=True)

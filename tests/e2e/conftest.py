@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bridge.local.state import Stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def state() -> Iterator[StateFolder]:
     """The state folder of the stack of these tests, beside that of a developer's own stack.
 
@@ -33,7 +33,7 @@ def state() -> Iterator[StateFolder]:
     local_stack.down(folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(state: StateFolder) -> Stack:
     """The running stack: every value of stack.json. It ticks for `each_minute` from now on."""
     started = local_stack.up(state, report=print)
@@ -72,7 +72,7 @@ def _schedule(stack: Stack) -> None:
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def aws(stack: Stack) -> Clients:
     """AWS clients that talk to the stack."""
     return Clients(stack.endpoint_url)
@@ -85,13 +85,13 @@ def nothing_parked(stack: Stack, aws: Clients) -> Iterator[None]:
     aws.sqs.purge_queue(QueueUrl=stack.dead_letter_queue_url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def triggers(stack: Stack) -> Triggers:
     """Sends requests in all the ways in which they reach the stack."""
     return Triggers(stack)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def outcomes_queue(stack: Stack) -> OutcomesQueue:
     """The outcomes of the stack that no test has read yet."""
     return OutcomesQueue(stack)
