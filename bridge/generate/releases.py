@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has no types
-
 from bridge.generate import sources
 from bridge.local.state import PROJECT
 
@@ -24,7 +22,7 @@ _WITHOUT_DUTIES = {"Added", "Fixed"}
 
 def installed() -> str:
     """The release that a deployment from here makes."""
-    release: str = yaml_helper.yaml_parse(sources.TEMPLATE.read_text())["Outputs"][OUTPUT]["Value"]
+    release: str = sources.shipped()["Outputs"][OUTPUT]["Value"]
     return release
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,21 +25,28 @@ def template(folder: Folder | None) -> str:
     return schedules.written(TEMPLATE.read_text(), schedules.read_all(folder.schedules) if folder else {})
 
 
+@cache
+def shipped() -> dict[str, Any]:
+    """The template as it is shipped, for reading only: a command asks for many parts of it."""
+    parsed: dict[str, Any] = yaml_helper.yaml_parse(TEMPLATE.read_text())
+    return parsed
+
+
 def parameters() -> dict[str, dict[str, Any]]:
     """The template's parameters, in its own order."""
-    known: dict[str, dict[str, Any]] = yaml_helper.yaml_parse(TEMPLATE.read_text())["Parameters"]
+    known: dict[str, dict[str, Any]] = shipped()["Parameters"]
     return known
 
 
 def groups() -> list[tuple[str, list[str]]]:
     """The titles under which parameters belong together, and their names."""
-    interface = yaml_helper.yaml_parse(TEMPLATE.read_text())["Metadata"]["AWS::CloudFormation::Interface"]
+    interface = shipped()["Metadata"]["AWS::CloudFormation::Interface"]
     return [(group["Label"]["default"], group["Parameters"]) for group in interface["ParameterGroups"]]
 
 
 def variables() -> dict[str, str | None]:
     """The environment of every function: the parameter of each variable, None for what is made or derived."""
-    parsed = yaml_helper.yaml_parse(TEMPLATE.read_text())
+    parsed = shipped()
     environment = parsed["Globals"]["Function"]["Environment"]["Variables"]
     return {
         variable: value["Ref"] if value.get("Ref") in parsed["Parameters"] else None

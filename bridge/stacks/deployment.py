@@ -11,6 +11,7 @@ from samtranslator import yaml_helper  # type: ignore[import-untyped]  # it has 
 from bridge.errors import BridgeError
 from bridge.generate import releases
 from bridge.local import processes, sam
+from bridge.local.state import write_json
 from bridge.stacks.target import is_elsewhere
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ class Plan:
         modified = [change for change in functions if change.action == "modify"]
         if modified:
             properties = sorted({name for change in modified for name in change.properties})
-            yield f"{_VERBS['modify']:10}  {len(modified)} functions: {', '.join(map(_property, properties))}"
+            what = modified[0].name if len(modified) == 1 else f"{len(modified)} functions"
+            yield f"{_VERBS['modify']:10}  {what}: {', '.join(map(_property, properties))}"
         for action in ("add", "modify"):
             others = [
                 change
@@ -238,6 +240,10 @@ def plan(
 ) -> Plan:
     """Makes the change set of what was built, and executes nothing. Raises BridgeError."""
     before = running_parameters(formation, site.stack)
+    path = sam.built(state, site) / "template.yaml"
+    template = yaml_helper.yaml_parse(path.read_text())
+    # JSON is YAML as well, and the SAM CLI parses the template seven times.
+    write_json(path, template)
     made = sam.change_set(state, sam.start_change_set(state, site, parameters))
     if made is None:
         return Plan(before is None, None)
@@ -246,7 +252,6 @@ def plan(
     while token := page.get("NextToken"):
         page = formation.describe_change_set(ChangeSetName=made, StackName=site.stack, NextToken=token)
         changes += page["Changes"]
-    template = yaml_helper.yaml_parse((sam.built(state, site) / "template.yaml").read_text())
     after = {entry["ParameterKey"]: entry["ParameterValue"] for entry in description.get("Parameters", [])}
     listed = {change.name: change for change in (_change(entry["ResourceChange"]) for entry in changes)}
     gone = []

@@ -35,7 +35,7 @@ class Artifact:
 def build_functions(folder: Path) -> Path:
     """The code of the functions."""
     folder.mkdir(parents=True)
-    _make(FUNCTIONS, "build-Function", folder)
+    _make(FUNCTIONS, "build-FormIntakeFunction", folder)
     return folder
 
 

@@ -97,7 +97,7 @@ def test_a_plan_says_what_is_lost_first_and_names_no_more_than_changes() -> None
     assert list(planned.lines()) == [
         "removed     RequestsQueue (queue): it is deleted, with what it holds",
         "setting     KaptureBudget: 0 -> 600",
-        "changed     1 functions: settings",
+        "changed     WatchFunction: settings",
     ]
 
 
