@@ -47,10 +47,17 @@ bench: setup ## Time and count this application beside a plain handler; options 
 scale: setup ## Simulate the queue and its workers at 1 to 10,000 requests a second, with the bill
 	@exec python -m tests.bench.scale
 
-lint: setup ## Lint, types and template
+lint: setup ## Lint, types and template, side by side
+	@$(MAKE) --no-print-directory --jobs lint-code lint-types lint-template
+
+lint-code:
 	ruff check .
 	ruff format --check .
+
+lint-types:
 	mypy
+
+lint-template:
 	AWS_DEFAULT_REGION=us-east-1 sam validate --lint
 
 scan: setup ## Public scanners of the template and of the deployed packages; each needs the network
@@ -76,4 +83,4 @@ lock: setup ## Resolve the dependencies again, to the newest that fit
 clean: ## Remove what was built
 	rm -rf .venv .aws-sam .bridge build dist .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup demo up down test soak protocol year bench scale lint scan format contracts dist lock clean
+.PHONY: help setup demo up down test soak protocol year bench scale lint lint-code lint-types lint-template scan format contracts dist lock clean

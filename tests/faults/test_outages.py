@@ -127,7 +127,7 @@ WAITS: dict[str, Callable[[World, str], Asked]] = {
 def test_what_can_never_be_carried_out_ends_before_sqs_takes_it(why: str, helpdesk: str) -> None:
     world = _world(f"never: {why} at {helpdesk}", **OFTEN)
     asked = WAITS[why](world, helpdesk)
-    world.tick("resolve_doubts", 10 * _MINUTE_S, world.began_at + 14 * _DAY_S)
+    world.tick("resolve_doubts", 30 * _MINUTE_S, world.began_at + 14 * _DAY_S)
 
     world.run(14 * _DAY_S)
 
