@@ -166,6 +166,12 @@ def test_no_setting_of_the_functions_is_out_of_an_operators_reach() -> None:
         ('AlarmTopicArn = "alarms"', "AlarmTopicArn: the ARN of an SNS topic: 'alarms'"),
         ('PermissionsBoundaryArn = "b"', "PermissionsBoundaryArn: the ARN of an IAM policy: 'b'"),
         ('Helpdesks = "zendesk"', "Helpdesks: names of helpdesks"),
+        (
+            'Helpdesks = "kapture,socialboards,kapture"',
+            "names of helpdesks that there are, each once",
+        ),
+        ('Helpdesks = "kapture,"', "Helpdesks: names of helpdesks"),
+        ('KaptureUrl = ""', "KaptureUrl: scheme and host only"),
         ('KaptureUrl = "https://acme.kapturecrm.com/api"', "KaptureUrl: scheme and host only"),
         ('KaptureUrl = "https://evil.example"', "KaptureUrl: must be https on a host of KAPTURE_HOSTS"),
         ('KaptureZone = "Mars/Base"', "KaptureZone: is no IANA time zone"),

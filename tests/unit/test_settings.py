@@ -105,7 +105,6 @@ def test_one_error_names_every_bad_variable() -> None:
         ("socialboards", {"LEDGER_TABLE", "SOCIALBOARDS_SECRET_ARN"}),
         ("kapture,socialboards", {"LEDGER_TABLE", "KAPTURE_URL", "SOCIALBOARDS_SECRET_ARN"}),
         ("kapture,zendesk", {"LEDGER_TABLE", "KAPTURE_URL", "HELPDESKS"}),
-        ("kapture,kapture", {"LEDGER_TABLE", "KAPTURE_URL", "HELPDESKS"}),
         (",", {"LEDGER_TABLE", "HELPDESKS"}),
     ],
 )

@@ -10,12 +10,15 @@ import tomllib
 from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import botocore.session
 import pytest
 from botocore import xform_name
 
+from helpdesk.clients.port import ClientParts, HelpdeskClient
+from helpdesk.clients.registered import module_of, settings_of
+from helpdesk.http.callbacks import Reading
 from helpdesk.models import HelpdeskName
 
 ROOT = Path(__file__).parents[2]
@@ -261,18 +264,27 @@ def test_everything_agrees_on_the_python_version() -> None:
 
 @pytest.mark.parametrize("helpdesk", get_args(HelpdeskName))
 def test_a_helpdesks_words_stay_in_its_modules(helpdesk: str) -> None:
-    words, helpdesks = _words_of(helpdesk), get_args(HelpdeskName)
-    found = {
-        place: matches
-        for module in MODULES + HANDLERS
-        if (matches := words.findall(module.read_text()))
-        and not any(name in (place := _place_of(module)) for name in helpdesks)
-    }
+    words, names = _words_of(helpdesk), get_args(HelpdeskName)
+    neutral = [path for path in MODULES + HANDLERS if not any(name in _place_of(path) for name in names)]
 
-    assert found == {}
+    assert {path.name: found for path in neutral if (found := words.findall(path.read_text()))} == {}
     # Else nothing would be found anywhere.
     client = LAYER / "helpdesk/clients" / helpdesk / "client.py"
     assert words.search(client.read_text()) or helpdesk not in WORDS_BESIDES
+
+
+@pytest.mark.parametrize("helpdesk", get_args(HelpdeskName))
+def test_what_is_found_by_a_helpdesks_name_has_the_types_that_its_callers_expect(helpdesk: str) -> None:
+    """Mypy does not see through the names; it holds each function to the types that it states."""
+
+    def stated(function: object) -> list[object]:
+        return list(get_type_hints(function).values())
+
+    callback = module_of(helpdesk, "callback")
+    expected = [ClientParts, settings_of(helpdesk), HelpdeskClient]
+    assert stated(module_of(helpdesk, "client").client) == expected
+    assert stated(callback.ticket_ids_in) == stated(Reading.ticket_ids_in)
+    assert stated(callback.address_check_in) == stated(Reading.address_check_in)
 
 
 # Private words that the field's own have replaced; the table of words is in docs/architecture.md.

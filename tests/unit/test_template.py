@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -334,7 +335,8 @@ def test_every_exception_of_a_scanner_is_argued() -> None:
 def test_the_template_holds_what_a_helpdesk_needs(desk: LocalHelpdesk) -> None:
     of_callbacks = functions()["CallbacksFunction"]["Environment"]["Variables"]
 
-    assert re.fullmatch(PARAMETERS["Helpdesks"]["AllowedPattern"], desk.name)
+    for served in (desk.name, *map(",".join, permutations(get_args(HelpdeskName)))):
+        assert re.fullmatch(PARAMETERS["Helpdesks"]["AllowedPattern"], served)
     assert desk.url_parameter in dict(sources.groups())[desk.title]
     assert {desk.secret_output, f"{desk.callback_secret}Arn"} <= TEMPLATE["Outputs"].keys()
     assert desk.callback_secret in json.dumps(of_callbacks[f"{desk.name.upper()}_CALLBACK_SECRET_ARN"])

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import cached_property, partial
 
 from helpdesk.clients.markers import Markers
-from helpdesk.clients.port import HelpdeskClient
+from helpdesk.clients.port import ClientParts, HelpdeskClient
 from helpdesk.clients.registered import module_of
 from helpdesk.clients.secrets import Secret, marker_keys_in
 from helpdesk.clients.settings import HelpdeskSettings
@@ -23,8 +23,10 @@ class Parts(BaseParts):
     @cached_property
     def helpdesk_clients(self) -> dict[str, HelpdeskClient]:
         """A client of each helpdesk, by the helpdesk's name."""
+        # Said for mypy, which does not see through `module_of`.
+        parts: ClientParts = self
         return {
-            name: module_of(name, "client").client(self, settings)
+            name: module_of(name, "client").client(parts, settings)
             for name, settings in self.settings.accounts.items()
         }
 

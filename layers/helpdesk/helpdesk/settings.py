@@ -5,18 +5,10 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Annotated, NamedTuple, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    SkipValidation,
-    ValidationError,
-    ValidationInfo,
-)
+from pydantic import AfterValidator, Field, SkipValidation, ValidationError, ValidationInfo
 
 from helpdesk.clients.registered import settings_of
-from helpdesk.clients.settings import READ_NAMES, HelpdeskSettings, names
+from helpdesk.clients.settings import READ_NAMES, BaseSettings, HelpdeskSettings, names
 from helpdesk.errors import SettingsError
 from helpdesk.models import HelpdeskName, Source
 
@@ -27,27 +19,14 @@ def _served(name: str, info: ValidationInfo) -> str:
     return name
 
 
-def _each_once(served: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(served)) < len(served):
-        raise ValueError("name each helpdesk once")
-    return served
-
-
 _Minutes = AfterValidator(lambda minutes: minutes * 60)
 _Hours = AfterValidator(lambda hours: hours * 3600)
 
 
-class Settings(BaseModel):
-    """The settings of a function. Names, ARNs and URLs have no default: a missing one must not be guessed."""
+class Settings(BaseSettings, alias_generator=str.upper):
+    """The settings of a function."""
 
-    # Else an error would quote the whole environment.
-    model_config = ConfigDict(
-        frozen=True, str_min_length=1, hide_input_in_errors=True, alias_generator=str.upper
-    )
-
-    helpdesks: Annotated[
-        tuple[HelpdeskName, ...], READ_NAMES, AfterValidator(_each_once), Field(min_length=1)
-    ] = ("kapture",)
+    helpdesks: Annotated[tuple[HelpdeskName, ...], READ_NAMES, Field(min_length=1)] = ("kapture",)
     default_helpdesk: Annotated[HelpdeskName, AfterValidator(_served)] = Field(
         default_factory=lambda settings: settings["helpdesks"][0]
     )
@@ -114,7 +93,7 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     return settings
 
 
-def _validated[M: BaseModel](
+def _validated[M: BaseSettings](
     model: type[M], variables: Mapping[str, object], problems: list[str]
 ) -> M | None:
     """The settings; None where some are wrong, which `problems` then names."""

@@ -43,13 +43,19 @@ def names(text: Any) -> Any:
 Zone = Annotated[ZoneInfo, PlainValidator(_zone)]
 READ_JSON = BeforeValidator(_json_object)
 READ_NAMES = BeforeValidator(names)
+# The field that holds a ticket's marker.
+MarkerField = Annotated[str, Field(pattern=r"^(details|title|off|extra:[A-Za-z0-9_-]+)$")]
 
 
-class HelpdeskSettings(BaseModel):
-    """How to reach one account. Names, ARNs and URLs have no default: a missing one must not be guessed."""
+class BaseSettings(BaseModel):
+    """Names, ARNs and URLs have no default: a missing one must not be guessed."""
 
     # Else an error would quote the whole environment.
     model_config = ConfigDict(frozen=True, str_min_length=1, hide_input_in_errors=True)
+
+
+class HelpdeskSettings(BaseSettings):
+    """How to reach one account."""
 
     # What a person puts into its secret.
     secret_keys: ClassVar[tuple[str, ...]] = ("token",)
@@ -63,8 +69,7 @@ class HelpdeskSettings(BaseModel):
     # The most calls to the whole account in any period of this length; 0 means no limit.
     budget: Annotated[int, Field(ge=0)] = 0
     budget_period_s: Annotated[float, Field(ge=1)] = 60
-    # The field that holds a ticket's marker.
-    marker_field: Annotated[str, Field(pattern=r"^(details|title|off|extra:[A-Za-z0-9_-]+)$")] = "details"
+    marker_field: MarkerField = "details"
 
     @field_validator("url")
     @classmethod

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field
 
-from helpdesk.clients.settings import READ_JSON, READ_NAMES, HelpdeskSettings, Zone
+from helpdesk.clients.settings import READ_JSON, READ_NAMES, HelpdeskSettings, MarkerField, Zone
 
 
 class KaptureSettings(HelpdeskSettings, alias_generator=lambda name: f"KAPTURE_{name.upper()}"):
@@ -44,6 +44,4 @@ class KaptureSettings(HelpdeskSettings, alias_generator=lambda name: f"KAPTURE_{
     # Tickets of one page of a pull; 0 pulls all at once, as accounts without pagination want it.
     pull_limit: Annotated[int, Field(ge=0)] = 0
     # Its variable is older than other helpdesks.
-    marker_field: Annotated[
-        str, Field(alias="MARKER_FIELD", pattern=r"^(details|title|off|extra:[A-Za-z0-9_-]+)$")
-    ] = "details"
+    marker_field: Annotated[MarkerField, Field(alias="MARKER_FIELD")] = "details"
