@@ -495,7 +495,7 @@ def _describe(state: StateFolder, running: Stack, *, as_json: bool) -> None:
     click.echo(f"requests       {running.requests_queue_url}")
     click.echo(f"outcomes       {running.outcomes_queue_url}")
     for desk in HELPDESKS:
-        click.echo(f"{desk.title:<15}{desk.url_in(running)}")
+        click.echo(f"{desk.title:<15}{running.urls[desk.name]}")
     click.echo(f"everything     {state.stack_file}")
     click.echo(f"logs           {state.logs}")
     click.echo(f'for a shell    eval "$({here.command("env")})"')

@@ -222,7 +222,7 @@ def tickets_table(stack: Stack) -> Table:
     table = Table("helpdesk", "ticket id", "title", "e-mail", "state", "comments", box=box.SIMPLE_HEAD)
     counts = []
     for desk in HELPDESKS:
-        tickets = desk.control(stack, "GET", "tickets")
+        tickets = desk.control(stack.urls, "GET", "tickets")
         counts.append(f"{desk.title} {len(tickets)}")
         for ticket in tickets:
             comments = "; ".join(" ".join(comment.split()) for comment in ticket["comments"])

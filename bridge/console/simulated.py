@@ -85,7 +85,7 @@ def do(local: Local, helpdesk: str, what: str) -> str:
 
 
 def _token_in_secret(desk: LocalHelpdesk, local: Local) -> Any:
-    content = local.aws.secretsmanager.get_secret_value(SecretId=desk.secret_in(local.stack))
+    content = local.aws.secretsmanager.get_secret_value(SecretId=local.stack.secret_arns[desk.name])
     return json.loads(content["SecretString"]).get(next(iter(desk.credentials)))
 
 
@@ -109,7 +109,7 @@ def _shown(desk: LocalHelpdesk, local: Local) -> dict[str, Any]:
     return {
         "name": desk.name,
         "title": desk.title,
-        "url": desk.url_in(local.stack),
+        "url": local.stack.urls[desk.name],
         "count": len(tickets),
         "tickets": [_row(ticket) for ticket in reversed(tickets[-_SHOWN:])],
         "faults": rules,
@@ -134,6 +134,6 @@ def _row(ticket: Mapping[str, Any]) -> dict[str, Any]:
 
 def _call(desk: LocalHelpdesk, local: Local, method: str, path: str, content: Any = None) -> Any:
     try:
-        return desk.control(local.stack, method, path, content)
+        return desk.control(local.stack.urls, method, path, content)
     except requests.RequestException as error:
         raise BridgeError(f"{desk.title}'s simulator does not answer: {error}") from error

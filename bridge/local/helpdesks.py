@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import requests
 
@@ -18,15 +18,6 @@ if TYPE_CHECKING:
 _CONTROL_S = 5.0
 # Its secret has the name of a time in which there was no other.
 _FIRST = "kapture"
-
-
-class _Addresses(Protocol):
-    """What a stack knows of its helpdesks."""
-
-    @property
-    def urls(self) -> Mapping[str, str]: ...
-    @property
-    def secret_arns(self) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True)
@@ -113,24 +104,19 @@ class LocalHelpdesk:
         options = {**self.credentials, **wish.credentials, **wish.manner}
         return [part for key, value in options.items() for part in (f"--{key.replace('_', '-')}", value)]
 
-    def url_in(self, stack: _Addresses) -> str:
-        """Where it answers."""
-        return stack.urls[self.name]
+    def control(self, urls: Mapping[str, str], method: str, path: str, content: Any = None) -> Any:
+        """A call of its simulator's control interface. Raises RequestException, also where it is refused.
 
-    def control(self, stack: _Addresses, method: str, path: str, content: Any = None) -> Any:
-        """A call of its simulator's control interface. Raises RequestException, also where it is refused."""
+        `urls` are a stack's addresses by helpdesk.
+        """
         with requests.Session() as session:
             # Neither a proxy nor a .netrc of the user's.
             session.trust_env = False
             response = session.request(
-                method, f"{self.url_in(stack)}/_control/{path}", json=content, timeout=_CONTROL_S
+                method, f"{urls[self.name]}/_control/{path}", json=content, timeout=_CONTROL_S
             )
         response.raise_for_status()
         return response.json()
-
-    def secret_in(self, stack: _Addresses) -> str:
-        """The ARN of the secret that holds its credentials."""
-        return stack.secret_arns[self.name]
 
 
 HELPDESKS = tuple(LocalHelpdesk(name) for name in get_args(HelpdeskName))

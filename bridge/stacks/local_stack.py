@@ -285,7 +285,7 @@ def _give_credentials(aws: emulator.Clients, stack: Stack, server: _Server, *, a
     desk, wished = server.helpdesk, server.wish.credentials
     if not (anew or wished):
         return
-    secret = desk.secret_in(stack)
+    secret = stack.secret_arns[desk.name]
     before: Mapping[str, str] = (
         desk.credentials
         if anew
@@ -295,7 +295,7 @@ def _give_credentials(aws: emulator.Clients, stack: Stack, server: _Server, *, a
     aws.secretsmanager.put_secret_value(SecretId=secret, SecretString=json.dumps(keys))
     if server.is_simulated and not server.starts and wished:
         (token,) = wished.values()
-        desk.control(stack, "PUT", "token", {"token": token})
+        desk.control(stack.urls, "PUT", "token", {"token": token})
 
 
 def _ready_file(state: StateFolder, name: str) -> Path:

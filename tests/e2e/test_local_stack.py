@@ -97,8 +97,8 @@ def test_values_work_with_a_plain_boto3_client(stack: Stack, monkeypatch: pytest
     assert boto3.client("events").describe_event_bus(Name=stack.event_bus_name)["Arn"]
     assert boto3.client("dynamodb").describe_table(TableName=stack.ledger_table)["Table"]
     for helpdesk in HELPDESKS:
-        secret = boto3.client("secretsmanager").get_secret_value(SecretId=helpdesk.secret_in(stack))
-        assert secret["ARN"] == helpdesk.secret_in(stack)
+        secret = boto3.client("secretsmanager").get_secret_value(SecretId=stack.secret_arns[helpdesk.name])
+        assert secret["ARN"] == stack.secret_arns[helpdesk.name]
         assert json.loads(secret["SecretString"]) == helpdesk.credentials
 
 
@@ -231,7 +231,7 @@ def test_demo_under_the_roles_of_the_template_is_as_expected_and_plain_text(own:
 
 
 def _servers(stack: Stack) -> list[str]:
-    return [stack.endpoint_url, stack.console_url, *(helpdesk.url_in(stack) for helpdesk in HELPDESKS)]
+    return [stack.endpoint_url, stack.console_url, *(stack.urls[helpdesk.name] for helpdesk in HELPDESKS)]
 
 
 def _environment(own: StateFolder, changes: dict[str, str]) -> dict[str, str]:

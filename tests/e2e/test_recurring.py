@@ -67,7 +67,7 @@ def add(aws: Clients, stack: Stack, helpdesk: LocalHelpdesk, title: str) -> str:
     aws.sqs.send_message(QueueUrl=stack.requests_queue_url, MessageBody=json.dumps(body))
 
     def made() -> list[str]:
-        stored = requests.get(f"{helpdesk.url_in(stack)}/_control/tickets", timeout=10).json()
+        stored = requests.get(f"{stack.urls[helpdesk.name]}/_control/tickets", timeout=10).json()
         return [str(ticket["ticket_id"]) for ticket in stored if ticket["title"] == title]
 
     [ticket_id] = until(made)
@@ -90,7 +90,7 @@ def test_a_change_at_the_helpdesk_is_told_once_by_callback_and_watch_together(
     with variables(aws, "watch", WATCH_MINUTES="0.001"):
         until(lambda: invoke(aws, "watch").get("looked"))
         changed = requests.put(
-            f"{helpdesk.url_in(stack)}/_control/tickets/{ticket_id}",
+            f"{stack.urls[helpdesk.name]}/_control/tickets/{ticket_id}",
             json={"state": STATES[helpdesk.name]},
             timeout=10,
         )
@@ -111,7 +111,7 @@ def test_the_audit_names_what_the_helpdesk_and_the_ledger_do_not_agree_about(
 ) -> None:
     helpdesk = HELPDESKS[0]
     deleted, copied, forgotten = (add(aws, stack, helpdesk, f"audited-{number}") for number in range(3))
-    control = f"{helpdesk.url_in(stack)}/_control/tickets"
+    control = f"{stack.urls[helpdesk.name]}/_control/tickets"
     requests.delete(f"{control}/{deleted}", timeout=10).raise_for_status()
     copy = requests.post(f"{control}/{copied}/copy", timeout=10).json()["ticket_id"]
     dynamodb = target.local(stack).dynamodb
@@ -138,7 +138,7 @@ def test_a_recurring_request_makes_one_ticket_however_often_a_tick_comes(stack: 
     helpdesk = HELPDESKS[0]
 
     def made() -> list[Any]:
-        stored = requests.get(f"{helpdesk.url_in(stack)}/_control/tickets", timeout=10).json()
+        stored = requests.get(f"{stack.urls[helpdesk.name]}/_control/tickets", timeout=10).json()
         return [ticket for ticket in stored if ticket["title"] == "Each minute"]
 
     until(made, seconds=120)

@@ -127,14 +127,14 @@ class Upgraded:
 
     def fault(self, *rules: Mapping[str, Any]) -> None:
         """What Kapture's calls suffer from now on."""
-        KAPTURE.control(self.local, "DELETE", "faults")
-        KAPTURE.control(self.local, "POST", "faults", list(rules))
+        KAPTURE.control(self.local.urls, "DELETE", "faults")
+        KAPTURE.control(self.local.urls, "POST", "faults", list(rules))
 
     def tickets(self) -> dict[str, list[str]]:
         """The tickets at the helpdesks, by the requests that have made them."""
         made: dict[str, list[str]] = {_title(request_id): [] for request_id in ADDS}
         for desk in HELPDESKS:
-            for ticket in desk.control(self.local, "GET", "tickets"):
+            for ticket in desk.control(self.local.urls, "GET", "tickets"):
                 # Other tests leave tickets of theirs.
                 made.get(ticket["title"], []).append(str(ticket["ticket_id"]))
         return {request_id: made[_title(request_id)] for request_id in ADDS}
@@ -237,7 +237,7 @@ def previous(stack: Stack, aws: Clients, tmp_path_factory: pytest.TempPathFactor
     _deploy_previous(upgraded, tmp_path_factory.mktemp("previous"))
     yield upgraded
     aws.sqs.delete_queue(QueueUrl=upgraded.listener)
-    KAPTURE.control(stack, "DELETE", "faults")
+    KAPTURE.control(stack.urls, "DELETE", "faults")
     aws.cloudformation.delete_stack(StackName=NAME)
 
 
@@ -300,7 +300,7 @@ def test_an_upgrade_loses_nothing_and_does_nothing_twice(upgraded: Upgraded) -> 
     assert upgraded.operations.gate("socialboards").read().paused
 
     after = len(upgraded.events)
-    KAPTURE.control(upgraded.local, "DELETE", "faults")
+    KAPTURE.control(upgraded.local.urls, "DELETE", "faults")
     assert _run("resume", "--stack", NAME, "--helpdesk", "socialboards").exit_code == 0
     assert "1 sent again" in _run("redrive", "--stack", NAME, "--request-id", "refused", "--yes").output
     ended = upgraded.ended(
