@@ -29,7 +29,7 @@ quick_moto.apply()
 _DEPLOYED = "tests/e2e/"
 # What is costly to set up and shared by the tests of a module: a built layer or wheel, a deployed stack.
 _TOGETHER = (_DEPLOYED, *(f"tests/functional/test_{name}.py" for name in ("artifacts", "roles", "wheel")))
-# The longest first, so that all workers end at the same time. Others follow as they are found.
+# The longest first, so that all workers end at the same time. The others keep their order.
 _LONGEST = (
     "tests/e2e/test_upgrade.py",
     "tests/e2e/test_local_stack.py",

@@ -101,7 +101,7 @@ def _answer(call: Callable[..., Any], asked: dict[str, Any]) -> Any:
 def _plain(value: Any) -> Any:
     """Equal for equal items: sets have no order, and numbers many spellings."""
     if isinstance(value, list):
-        return [_plain(one) for one in value]
+        return [_plain(part) for part in value]
     if not isinstance(value, dict):
         return value
     if set(value) == {"N"}:
@@ -156,7 +156,7 @@ def _any_update(chance: random.Random) -> dict[str, Any]:
     value = chance.choice(list(values))
     attribute = "a" if value == ":n" else "b"
     # Moto breaks where two kinds are compared.
-    simple = [f"{one} {sign} {value}" for sign in ("=", "<", "<=", ">", ">=") for one in (attribute, "c")]
+    simple = [f"{name} {sign} {value}" for sign in ("=", "<", "<=", ">", ">=") for name in (attribute, "c")]
     simple += [f"{attribute} IN ({value}, {value})", "attribute_exists(a)", "attribute_not_exists(b)"]
     condition = " AND ".join(chance.sample(simple, 2)) + " OR (NOT " + chance.choice(simple) + ")"
     change = chance.choice(

@@ -116,8 +116,8 @@ def test_a_ticket_that_comes_back_to_an_earlier_state_has_changed_again(
     deployment: Deployment, account: Account, ticket_id: str
 ) -> None:
     ids = []
-    one, other = account.states
-    for sub_status in (one, other, one):
+    first, second = account.states
+    for sub_status in (first, second, first):
         change(deployment, ticket_id, sub_status)
         call_back(deployment, account, account.callback(ticket_id))
         (event,) = deployment.outcomes()
@@ -130,15 +130,15 @@ def test_a_ticket_that_comes_back_to_an_earlier_state_has_changed_again(
 def test_a_look_that_is_overtaken_by_a_newer_one_is_made_again(
     deployment: Deployment, account: Account, ticket_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, other = account.states
-    account.simulator.change_by_hand(ticket_id, one)
+    first, second = account.states
+    account.simulator.change_by_hand(ticket_id, first)
     helpdesks = deployment.parts.helpdesks
     get = helpdesks.get
 
     def overtaken(*arguments: Any) -> Any:
         monkeypatch.setattr(helpdesks, "get", get)
         older = get(*arguments)
-        account.simulator.change_by_hand(ticket_id, other)
+        account.simulator.change_by_hand(ticket_id, second)
         call_back(deployment, account, account.callback(ticket_id))
         return older
 
@@ -147,7 +147,7 @@ def test_a_look_that_is_overtaken_by_a_newer_one_is_made_again(
 
     assert (answer.status, answer.body["changed"]) == (200, False)
     told = [event["data"]["ticket"]["sub_status"]["key"] for event in deployment.outcomes()]
-    assert told == [other]
+    assert told == [second]
 
 
 def test_a_change_that_the_topic_did_not_take_is_told_by_the_next_callback(

@@ -501,7 +501,7 @@ def test_a_list_of_links_in_jotforms_answers_is_text_unless_the_form_file_says_t
     answer = deployment.form("jotform", body, content_type=URLENCODED, secret=SECRET)
     (request,) = queued(deployment)
     assert answer.status == 202
-    assert [one["url"] for one in request["ticket"]["attachments"]] == ["https://www.jotform.com/a.pdf"]
+    assert [file["url"] for file in request["ticket"]["attachments"]] == ["https://www.jotform.com/a.pdf"]
     assert request["ticket"]["details"] == "https://evil.example/a"
 
 

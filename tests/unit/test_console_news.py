@@ -70,7 +70,7 @@ def test_only_the_latest_requests_are_kept_the_latest_first() -> None:
     shown = requests.as_json()
 
     assert len(shown) == 100
-    assert [one["request_id"] for one in shown[:2]] == ["r-499", "r-498"]
+    assert [request["request_id"] for request in shown[:2]] == ["r-499", "r-498"]
 
 
 class _Receipt(NamedTuple):

@@ -96,13 +96,13 @@ class _Reader:
         parts = [self._both()]
         while self._took("OR"):
             parts.append(self._both())
-        return parts[0] if len(parts) == 1 else lambda item, values: any(one(item, values) for one in parts)
+        return parts[0] if len(parts) == 1 else lambda item, values: any(part(item, values) for part in parts)
 
     def _both(self) -> Condition:
         parts = [self._one()]
         while self._took("AND"):
             parts.append(self._one())
-        return parts[0] if len(parts) == 1 else lambda item, values: all(one(item, values) for one in parts)
+        return parts[0] if len(parts) == 1 else lambda item, values: all(part(item, values) for part in parts)
 
     def _one(self) -> Condition:
         if self._took("NOT"):
@@ -138,13 +138,13 @@ class _Reader:
         ordered = _ORDERED[sign]
 
         def compared(item: Item, values: Mapping[str, Value]) -> bool:
-            one, other = left(item, values), right(item, values)
-            if one is None or other is None or one.keys() != other.keys():
+            first, second = left(item, values), right(item, values)
+            if first is None or second is None or first.keys() != second.keys():
                 return False
-            [kind] = one
+            [kind] = first
             if kind not in ("N", "S"):
                 raise NotSpokenError(f"{sign} of {kind}")
-            return ordered(_plain(one), _plain(other))
+            return ordered(_plain(first), _plain(second))
 
         return compared
 
@@ -291,11 +291,11 @@ def _plain(value: Value) -> Any:
     return Decimal(content) if kind == "N" else content.encode() if kind == "S" else content
 
 
-def _equal(one: Value | None, other: Value | None) -> bool:
-    if one is None or other is None or one.keys() != other.keys():
+def _equal(first: Value | None, second: Value | None) -> bool:
+    if first is None or second is None or first.keys() != second.keys():
         return False
-    [kind] = one
-    return set(one["SS"]) == set(other["SS"]) if kind == "SS" else bool(_plain(one) == _plain(other))
+    [kind] = first
+    return set(first["SS"]) == set(second["SS"]) if kind == "SS" else bool(_plain(first) == _plain(second))
 
 
 def _sum(old: Value | None, added: Value) -> Value:

@@ -43,7 +43,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.judge:
         return _judge(options.schedules, options.families)
-    mutants = [Mutant(**one) for one in tomllib.loads(_LISTED.read_text())["mutant"]]
+    mutants = [Mutant(**listed) for listed in tomllib.loads(_LISTED.read_text())["mutant"]]
     chosen = [mutant for mutant in mutants if not options.names or mutant.name in options.names]
     runs = ["--judge", "--schedules", str(options.schedules), "--families", options.families]
     with ThreadPoolExecutor(2) as two:

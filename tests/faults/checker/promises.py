@@ -88,14 +88,14 @@ def _is_out_of_date(world: World, asked: Asked, code: str | None) -> bool:
     if any(what.startswith(f"ticket#{asked.helpdesk}#") for what in world.mishaps.struck):
         # That a newer one was refused could not be remembered.
         return True
-    newer = (one for one in world.asked.values() if _is_newer(one, asked))
+    newer = (later for later in world.asked.values() if _is_newer(later, asked))
     happened = {state.number for state in world.states[asked.helpdesk]}
-    return any(one.number in happened or _commented(world, one) for one in newer)
+    return any(later.number in happened or _commented(world, later) for later in newer)
 
 
-def _is_newer(one: Asked, other: Asked) -> bool:
-    same = (one.helpdesk, one.target) == (other.helpdesk, other.target)
-    return same and one.occurred_at is not None and one.occurred_at > (other.occurred_at or 0)
+def _is_newer(asked: Asked, other: Asked) -> bool:
+    same = (asked.helpdesk, asked.target) == (other.helpdesk, other.target)
+    return same and asked.occurred_at is not None and asked.occurred_at > (other.occurred_at or 0)
 
 
 def _commented(world: World, asked: Asked) -> int:
@@ -111,7 +111,7 @@ def _carried_out(world: World, asked: Asked, ticket_id: str | None) -> Iterator[
             yield f"{asked.name} succeeded as {ticket_id}, and its tickets are {mine}"
     if asked.operation == "update":
         meant = [ticket.ticket_id for ticket in tickets if ticket.title == asked.target]
-        changed = {one.ticket_id for one in world.states[asked.helpdesk] if one.number == asked.number}
+        changed = {state.ticket_id for state in world.states[asked.helpdesk] if state.number == asked.number}
         if not changed:
             yield f"{asked.name} succeeded without having been carried out"
         if ticket_id not in meant:
@@ -181,9 +181,9 @@ def _spared(world: World) -> Iterator[str]:
         calls = [call for call in world.arrived[helpdesk] if call.operation != "token"]
         probes = sorted(call.at for call in calls if call.closed_s > _UNDER_WAY_S)
         # One get may take two calls.
-        for one, other in zip(probes, probes[2:], strict=False):
-            if other - one < _FIRST_PROBE_S:
-                yield f"{helpdesk}, whose gate was closed, got three calls in {other - one:.1f} s"
+        for before, after in zip(probes, probes[2:], strict=False):
+            if after - before < _FIRST_PROBE_S:
+                yield f"{helpdesk}, whose gate was closed, got three calls in {after - before:.1f} s"
                 break
         for call in calls:
             text = _text_of(call)
@@ -204,10 +204,9 @@ def _by_their_keys(world: World) -> Iterator[str]:
             calls = world.arrived[outage.helpdesk]
             refused = sorted(call.at for call in calls if (call.operation, call.kind) == (operation, TOKEN))
             tries = [at for at in refused if at > refused[0] + _UNDER_WAY_S]
-            for one, other in pairwise(tries):
-                if other - one < _FIRST_PROBE_S:
-                    yield f"{outage.helpdesk} refuses our key, and got two {operation} in {other - one:.1f} s"
-                    break
+            gap_s = min((after - before for before, after in pairwise(tries)), default=_FIRST_PROBE_S)
+            if gap_s < _FIRST_PROBE_S:
+                yield f"{outage.helpdesk} refuses our key, and got two {operation} in {gap_s:.1f} s"
         for asked in world.asked.values():
             is_free = outage.operations and asked.operation not in outage.operations
             is_during = asked.helpdesk == outage.helpdesk and outage.begins < asked.at < outage.ends
@@ -232,9 +231,11 @@ def _in_time(world: World) -> Iterator[str]:
     """What an outage has kept waiting is done soon after it, and little of it was ever in doubt."""
     for outage in world.mishaps.outages:
         mine = [
-            one for one in world.asked.values() if one.helpdesk == outage.helpdesk and one.at < outage.ends
+            asked
+            for asked in world.asked.values()
+            if asked.helpdesk == outage.helpdesk and asked.at < outage.ends
         ]
-        in_doubt = [one for one in mine if one.was_in_doubt]
+        in_doubt = [asked for asked in mine if asked.was_in_doubt]
         if len(in_doubt) > world.most_in_doubt:
             yield f"{len(in_doubt)} of {len(mine)} requests came into doubt: {in_doubt[-1].name} as well"
         for asked in mine:
@@ -253,12 +254,12 @@ def _changes_told(world: World) -> Iterator[str]:
             if len(states) > 1:
                 yield f"{helpdesk} {ticket_id}: change {number} is told as {sorted(states)}"
         told = [state for _, states in sorted(by_number.items()) for state in sorted(states)]
-        was = [state_of(helpdesk, one.number) for one in _states(world, helpdesk, ticket_id)]
-        for one, other in pairwise(told):
-            if one == other:
-                yield f"{helpdesk} {ticket_id}: {one} is told twice, as two changes"
+        was = [state_of(helpdesk, state.number) for state in _states(world, helpdesk, ticket_id)]
+        for before, after in pairwise(told):
+            if before == after:
+                yield f"{helpdesk} {ticket_id}: {after} is told twice, as two changes"
         rest = iter(was)
-        if not all(one in rest for one in told):
+        if not all(state in rest for state in told):
             yield f"{helpdesk} {ticket_id}: told {told}, and was {was}"
     for helpdesk, ticket_id in world.watched:
         been = _states(world, helpdesk, ticket_id)
@@ -273,7 +274,7 @@ def _number_of(event: dict[str, Any]) -> int:
 
 
 def _states(world: World, helpdesk: str, ticket_id: str) -> list[State]:
-    return [one for one in world.states[helpdesk] if one.ticket_id == ticket_id]
+    return [state for state in world.states[helpdesk] if state.ticket_id == ticket_id]
 
 
 def _state_in(helpdesk: str, event: dict[str, Any]) -> str:
