@@ -215,8 +215,8 @@ def _is_over(stack: Examined, alarm: Alarm) -> bool:
     with suppress(HelpdeskError):
         # Without the right to read gates the alarm is told as it is.
         gates = {name: _gate(stack, name) for name in stack.target.helpdesks}
-        outages = (outage_in(name, gate) for name, gate in gates.items())
-        reasons = {outage.reason for outage in outages if outage}
+        closed = (outage_in(name, gate) for name, gate in gates.items())
+        reasons = {outage.reason for outage in closed if outage}
         reasons |= {TOKEN_REFUSED for gate in gates.values() if gate.refused}
         # A pause hides what else holds.
         return not reasons & {PAUSED, *_OF_GATES[alarm.name]}

@@ -104,7 +104,8 @@ def smoke(
 
 def _bench(measured: Target, as_json: bool) -> None:
     try:
-        shown = batched_writes.measure(measured)
+        with at_work("Measuring"):
+            shown = batched_writes.measure(measured)
     except (BotoCoreError, ClientError) as error:
         raise BridgeError(f"The measurement ended: {error}") from error
     for line in [json.dumps(asdict(shown))] if as_json else batched_writes.lines(shown):

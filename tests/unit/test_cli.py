@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.httpsession import URLLib3Session
 from click.testing import CliRunner
 
@@ -200,7 +201,7 @@ def test_a_page_of_a_proxy_in_the_place_of_an_answer_of_aws_is_told_in_a_line(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page: Any = SimpleNamespace(stream=lambda: [b"<html><br>Blocked"])
-    monkeypatch.setattr(URLLib3Session, "send", lambda *_: AWSResponse("", 403, {}, page))
+    monkeypatch.setattr(URLLib3Session, "send", lambda *_: AWSResponse("", 403, HTTPHeaders(), page))
     monkeypatch.setattr(progress, "PATIENCE_S", threading.TIMEOUT_MAX)
 
     finished = run("parked", "--stack", "production")
