@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from botocore.parsers import ResponseParserError
 
 from bridge.commands import (
     by_the_clock,
@@ -194,9 +195,9 @@ def down(state_dir: Path, as_json: bool) -> None:
 @operate.with_state_dir
 @_as_json
 def status(state_dir: Path, as_json: bool) -> None:
-    """Show what runs and where it answers.
+    """Show what runs on this machine and where it answers.
 
-    The status is 1 where no stack runs.
+    The status is 1 where no stack runs. How a deployed stack is: bridge doctor --stack NAME.
 
     \b
     Example:
@@ -204,9 +205,11 @@ def status(state_dir: Path, as_json: bool) -> None:
     """
     state = StateFolder(state_dir)
     running = state.read_stack()
+    operations = Operations(target.local(running, state_dir))
+    # Also where a variable names a deployed one.
+    operate.announce(operations.target)
     _describe(state, running, as_json=as_json)
     if not as_json:
-        operations = Operations(target.local(running, state_dir))
         for outage in operations.outages():
             click.echo(outage.sentence(operations.waiting()))
         for sentence in operations.refused_keys():
@@ -461,6 +464,9 @@ def main() -> None:
         click.echo(f"Error: {error}", err=True)
         # Else Python tries to write the rest once more at its end, and says so in its own way.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except ResponseParserError:
+        click.echo("Error: What answered is not AWS, but a proxy perhaps. Check HTTPS_PROXY.", err=True)
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -23,6 +24,7 @@ from bridge.operating.words import PAUSED, Outage, near_time, outage_in
 from bridge.stacks import deployment
 from bridge.stacks.alarms import Alarm, alarms
 from bridge.stacks.queues import OWN_QUEUES, count
+from helpdesk.errors import HelpdeskError
 from helpdesk.settings import Settings, load_settings
 from helpdesk.store.gate import ASKED_TO_WAIT, KEY_MISSING, OUTAGE, TOKEN_REFUSED, Budget, Gate
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from bridge.stacks.target import Target
-    from helpdesk.store.gate import RefusedKey
+    from helpdesk.store.gate import GateState, RefusedKey
 
 # As many records of a batch are carried out at a time (BatchSize and THREADS).
 _BATCH = 25
@@ -42,6 +44,8 @@ _BESIDE_THE_QUEUE = 5
 _USUAL_CALL_S = 1.0
 _DRIFT_S = 120.0
 _DEAD_LETTERS = "dead-letters"
+# Of an alarm about gates: why a helpdesk is not called while it holds.
+_OF_GATES = {"paused": {PAUSED}, "helpdesk-down": {OUTAGE, ASKED_TO_WAIT}, "token-refused": {TOKEN_REFUSED}}
 _OLDEST = "oldest-request"
 # A call is logged when its batch has ended: within this time of the moment at which it closed the gate.
 _LOGGED_WITHIN_S = 60.0
@@ -194,9 +198,29 @@ def raised_alarms(stack: Examined) -> Iterator[Finding]:
                 parked = count(stack.target.sqs, stack.target.dead_letter_queue_url)
                 what += f" Requests parked: {parked}."
             change = first.removesuffix(".")
-            if first.startswith("bridge doctor") and "--probe" not in first:
+            if _is_over(stack, alarm):
+                meaning = "What it was raised for is over. An alarm follows figures of the last minutes."
+                change = "Nothing to do: it clears by itself"
+            elif first.startswith("bridge doctor"):
                 change = f"docs/operate.md, {alarm.name}; what is found below may say more"
             yield Finding(what, meaning, change)
+
+
+def _is_over(stack: Examined, alarm: Alarm) -> bool:
+    """Whether what an alarm was raised for is gone; False where nobody can see that at once."""
+    if alarm.name == _DEAD_LETTERS:
+        return not count(stack.target.sqs, stack.target.dead_letter_queue_url)
+    if alarm.name not in _OF_GATES:
+        return False
+    with suppress(HelpdeskError):
+        # Without the right to read gates the alarm is told as it is.
+        gates = {name: _gate(stack, name) for name in stack.target.helpdesks}
+        closed = (outage_in(name, gate) for name, gate in gates.items())
+        reasons = {outage.reason for outage in closed if outage}
+        reasons |= {TOKEN_REFUSED for gate in gates.values() if gate.refused}
+        # A pause hides what else holds.
+        return not reasons & {PAUSED, *_OF_GATES[alarm.name]}
+    return False
 
 
 def queues(stack: Examined) -> Iterator[Finding]:
@@ -405,7 +429,8 @@ def tokens(stack: Examined) -> Iterator[Finding]:
     for name in stack.settings.helpdesks:
         # Whether there is such a ticket does not matter.
         reply = stack.call(f"/tickets/1?helpdesk={name}")
-        if reply.status in _ACCEPTED or "get" in _refused(stack, name) or _outage(stack, name):
+        gate = _gate(stack, name)
+        if reply.status in _ACCEPTED or "get" in gate.refused or outage_in(name, gate):
             continue
         code = reply.body.get("code", f"HTTP {reply.status}")
         yield Finding(
@@ -420,7 +445,7 @@ def tokens(stack: Examined) -> Iterator[Finding]:
 def refused_keys(stack: Examined) -> Iterator[Finding]:
     """The keys that a helpdesk refuses, as its gate knows them; after the call of `tokens`."""
     for name in stack.target.helpdesks:
-        refused = _refused(stack, name)
+        refused = _gate(stack, name).refused
         if not refused:
             continue
         waiting = count(stack.target.sqs, stack.target.requests_queue_url)
@@ -435,8 +460,8 @@ def refused_keys(stack: Examined) -> Iterator[Finding]:
         )
 
 
-def _refused(stack: Examined, helpdesk: str) -> Mapping[str, RefusedKey]:
-    return Gate(stack.target.table, helpdesk, Budget()).read().refused
+def _gate(stack: Examined, helpdesk: str) -> GateState:
+    return Gate(stack.target.table, helpdesk, Budget()).read()
 
 
 _NO_KEYS: Mapping[str, RefusedKey] = {}
@@ -452,7 +477,7 @@ _WITHOUT = {
 def outages(stack: Examined) -> Iterator[Finding]:
     """Whether each helpdesk is called; after the call of `tokens`, which may close or open a gate."""
     for name in stack.target.helpdesks:
-        outage = _outage(stack, name)
+        outage = outage_in(name, _gate(stack, name))
         if outage is None:
             continue
         outage = replace(outage, cause=_cause(stack, outage))
@@ -461,10 +486,6 @@ def outages(stack: Examined) -> Iterator[Finding]:
         if outage.cause:
             why = f"{words.reason(outage.cause, name)}. {why}"
         yield Finding(outage.sentence(waiting), why, _against(stack, outage))
-
-
-def _outage(stack: Examined, helpdesk: str) -> Outage | None:
-    return outage_in(helpdesk, Gate(stack.target.table, helpdesk, Budget()).read())
 
 
 def _cause(stack: Examined, outage: Outage) -> str:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from bridge.commands import consent
 from bridge.commands.doctor import examined_at, examined_on
-from bridge.commands.operate import HELPDESK, StackCommand, allow_endpoint, with_state_dir
+from bridge.commands.operate import HELPDESK, TalkingCommand, allow_endpoint, with_state_dir
 from bridge.errors import BridgeError
 from bridge.generate import sources
 from bridge.learning import facts
@@ -20,6 +20,7 @@ from bridge.learning.learner import LEARNERS, Account, Bounds, learn
 from bridge.learning.trial_ticket import TrialTicket
 from bridge.local import folder
 from bridge.plain import plain
+from bridge.progress import at_work
 from bridge.stacks import deployment
 from helpdesk.clients.markers import OFF
 from helpdesk.errors import SettingsError
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 _NOTHING_SENT = "Nothing was sent to the helpdesk."
 
 
-@click.command(cls=StackCommand, name="learn")
+@click.command(cls=TalkingCommand, name="learn")
 @click.argument("stage", required=False)
 @click.option(
     "--stack", metavar="NAME", help="A stack in the account of your usual credentials, instead of a STAGE."
@@ -95,13 +96,14 @@ def learn_command(
     """
     if stage and stack:
         raise click.UsageError("name a STAGE or --stack, and not both")
-    examined = examined_on(state_dir, stack) if stack else examined_at(stage, state_dir, endpoint)[2]
-    if examined is None:
-        raise BridgeError("No stack is running")
     own = folder.found()
     target = into or (own.root if own else Path.cwd())
     bounds = Bounds(wait_s=wait_s, rate=rate, more=_fields_in(ticket_file))
-    accounts = [_account(examined, name) for name in _served(examined, helpdesk)]
+    with at_work("Asking the stack"):
+        examined = examined_on(state_dir, stack) if stack else examined_at(stage, state_dir, endpoint)[2]
+        if examined is None:
+            raise BridgeError("No stack is running")
+        accounts = [_account(examined, name) for name in _served(examined, helpdesk)]
     for account in accounts:
         if not yes:
             ask(account, bounds)
@@ -134,7 +136,8 @@ def _learn(account: Account, bounds: Bounds, target: Path, *, as_json: bool) -> 
         click.echo(plain(f"{point.state:8} {name:18} {point.said}"), err=as_json)
 
     click.echo(plain(f"{account.helpdesk} at {account.settings.url}"), err=as_json)
-    learnt = learn(account, bounds, report)
+    with at_work("Asking the helpdesk"):
+        learnt = learn(account, bounds, report)
     file = target / facts.file_name(account.helpdesk)
     before = facts.read(file) if file.exists() else None
     facts.write(file, learnt)

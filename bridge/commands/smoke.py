@@ -15,10 +15,11 @@ from bridge.checks import batched_writes
 from bridge.checks.smoke import CHECKS, MANY, Smoke, run
 from bridge.commands import consent
 from bridge.commands.doctor import examined_at
-from bridge.commands.operate import StackCommand, allow_endpoint, with_state_dir
+from bridge.commands.operate import TalkingCommand, allow_endpoint, with_state_dir
 from bridge.errors import BridgeError
 from bridge.local import folder
 from bridge.plain import plain
+from bridge.progress import at_work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _NOT_TRIED = "Not tried: a second stack in the account, and the removal of one."
 
 
-@click.command(cls=StackCommand)
+@click.command(cls=TalkingCommand)
 @click.argument("stage", required=False)
 @click.option(
     "--only", "selected", multiple=True, type=click.Choice(list(CHECKS)), help="This check; may be repeated."
@@ -65,7 +66,8 @@ def smoke(
       bridge smoke prod --bench
     """
     own = folder.current()
-    name, local, stack = examined_at(stage, state_dir, endpoint)
+    with at_work("Asking the stack"):
+        name, local, stack = examined_at(stage, state_dir, endpoint)
     if bench:
         _bench(stack.target, as_json)
         return
@@ -79,7 +81,8 @@ def smoke(
     trial = Smoke(stack, own, local, f"smoke-{secrets.token_hex(4)}")
     results = []
     for check in selected or CHECKS:
-        results.append(run(trial, check))
+        with at_work(f"Trying {check}"):
+            results.append(run(trial, check))
         last = results[-1]
         line = f"{last.state:8} {check:13} {last.seconds:6.1f} s  {last.said}"
         click.echo(plain(line), err=as_json)
@@ -101,7 +104,8 @@ def smoke(
 
 def _bench(measured: Target, as_json: bool) -> None:
     try:
-        shown = batched_writes.measure(measured)
+        with at_work("Measuring"):
+            shown = batched_writes.measure(measured)
     except (BotoCoreError, ClientError) as error:
         raise BridgeError(f"The measurement ended: {error}") from error
     for line in [json.dumps(asdict(shown))] if as_json else batched_writes.lines(shown):

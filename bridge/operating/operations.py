@@ -217,7 +217,7 @@ class Operations:
 
         `report` gets each that was dropped, or would be. Whatever ends it early, the others stay parked.
         """
-        words = "" if dry_run else f"{self.target.operator} dropped: {why}"
+        words = "" if dry_run else f"{self.target.operator} dropped its parked copy: {why}"
         return self._take(selection.has, partial(self._drop, words), report, dry_run=dry_run)
 
     def take_out(
@@ -459,12 +459,16 @@ class Operations:
     def _note(self, copy: ParkedCopy, correction: Correction) -> None:
         who, request_id = self.target.operator, copy.request_id
         # The ledger forgets why it was rejected when the corrected request begins.
-        wrong = f"; was wrong: {', '.join(copy.wrong_fields)}" if copy.wrong_fields else ""
+        wrong = f" Wrong before: {', '.join(copy.wrong_fields)}." if copy.wrong_fields else ""
         if correction.is_same:
-            self.interventions.note(request_id, f"{who} edited: sent again{wrong}")
+            self.interventions.note(request_id, f"{who} corrected it and sent it again.{wrong}")
         else:
-            self.interventions.note(request_id, f"{who} edited: sent as {correction.request_id}{wrong}")
-            self.interventions.note(correction.request_id, f"{who} edited: made from {request_id}{wrong}")
+            self.interventions.note(
+                request_id, f"{who} sent a corrected copy as {correction.request_id}.{wrong}"
+            )
+            self.interventions.note(
+                correction.request_id, f"{who} made it as a corrected copy of {request_id}.{wrong}"
+            )
 
     def read(self, copy: ParkedCopy) -> tuple[Request | None, Identity]:
         """The request in a copy, None where it cannot be read; and who asked for what."""

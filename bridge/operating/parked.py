@@ -19,13 +19,17 @@ _MOST_IDS = 5
 _MOST_SOURCES = 3
 _DROP, _DROP_ONE = "drop --code {code} --why REASON", "drop --request-id {id} --why REASON"
 _REDRIVE, _REDRIVE_ONE = "redrive --code {code}", "redrive --request-id {id}"
-_SENDER = ("The sender is wrong. Correct it and let it send again, then drop these; or edit each:", _DROP)
+_SENDER = (
+    "The sender is wrong. Correct it and let it send again, then drop these; or edit each:",
+    _DROP,
+    "edit {id}",
+)
 _REFUSED = ("The helpdesk refuses them, in its words above. Mend what they name, then:", _REDRIVE)
 _MAY_EXIST = ("Their tickets may exist. Look at the helpdesk: send what is not there, drop what is there:",)
 # What there is to do, and the commands for it; docs/operate.md says more.
 ADVICE: dict[str, tuple[str, ...]] = {
     "not_json": _SENDER,
-    "invalid_request": (*_SENDER, "edit {id}"),
+    "invalid_request": _SENDER,
     "refused_by_helpdesk": _REFUSED,
     "not_found": _REFUSED,
     "conflict": _REFUSED,

@@ -221,7 +221,7 @@ def step(entry: str, helpdesk: str | None, operation: str | None, before: str) -
         case "rejected" if code in _REFUSED:
             return f"{name} refused it ({code})."
         case "rejected":
-            return f"Rejected ({code})."
+            return f"Ticket Bridge rejected it ({code})."
         case "unknown":
             return f"{lost(code, helpdesk, operation)}."
         case "parked":
@@ -236,7 +236,9 @@ def step(entry: str, helpdesk: str | None, operation: str | None, before: str) -
 def ended(outcome: str | None, code: str | None) -> str:
     """The log's line that an outcome was published."""
     state = "in doubt" if outcome == "unknown" else outcome
-    return f"Outcome published: {state}" + (f" ({code})." if code else ".")
+    # It is about a request that took the id of this one, which it leaves as it is.
+    whose = " of another request with this id" if code == "request_id_reused" else ""
+    return f"Outcome{whose} published: {state}" + (f" ({code})." if code else ".")
 
 
 def searched(fields: dict[str, object], helpdesk: str | None, *, markers_seen: bool) -> str:

@@ -261,7 +261,7 @@ def test_a_wrong_request_is_found_corrected_and_sent_and_another_one_dropped(
         expect(story).to_contain_text("Say why: it is remembered.")
         story.get_by_label("Why drop").fill("the shop has closed the ticket itself")
         story.get_by_role("button", name="Drop").click()
-        expect(story).to_contain_text("dropped: the shop has closed the ticket itself")
+        expect(story).to_contain_text("dropped its parked copy: the shop has closed the ticket itself")
         expect(story).to_contain_text("No copy of it is parked.")
         with judging_ten_seconds(stack, "dead-letters"):
             expect(needs).not_to_contain_text("dead-letters", timeout=60_000)
@@ -269,9 +269,9 @@ def test_a_wrong_request_is_found_corrected_and_sent_and_another_one_dropped(
         expect(cells).to_have_count(1)
 
     told = [_trace(state, request_id) for request_id in (wrong, dropped)]
-    assert "edited: sent again; was wrong: ticket.due_date" in told[0]
+    assert "corrected it and sent it again. Wrong before: ticket.due_date." in told[0]
     assert told[0].startswith(f"{wrong} at kapture: succeeded, ticket ")
-    assert "dropped: the shop has closed the ticket itself" in told[1]
+    assert "dropped its parked copy: the shop has closed the ticket itself" in told[1]
     assert "changes.sub_status: is required by kapture" in told[1]
 
 

@@ -130,7 +130,8 @@ def test_what_is_dropped_is_gone_and_the_story_says_why(ask: Ask, aws: Clients, 
     assert ask("drop", order | {"why": "a test", "dry_run": False})["count"] == 1
 
     assert order["request_id"] not in [copy["request_id"] for copy in ask("parked", {})["copies"]]
-    assert any(step["text"].endswith("dropped: a test") for step in ask("trace", **order)["steps"])
+    steps = [step["text"] for step in ask("trace", **order)["steps"]]
+    assert any(text.endswith("dropped its parked copy: a test") for text in steps)
 
 
 def test_a_simulator_is_told_to_fail_and_nothing_else_is(ask: Ask) -> None:

@@ -250,7 +250,7 @@ def test_what_changes_much_is_shown_and_done_only_where_that_is_agreed(
     dropped = run("drop", "--request-id", "ops-agreed", "--why", "a test", "--yes")
     assert (dropped.exit_code, dropped.stdout.splitlines()[-1]) == (0, "1 dropped.")
     assert "ops-agreed" not in run("parked").stdout
-    assert "dropped: a test" in run("trace", "ops-agreed").stdout
+    assert "dropped its parked copy: a test" in run("trace", "ops-agreed").stdout
 
 
 def test_a_parked_request_is_corrected_in_the_editor_and_becomes_its_ticket(
@@ -284,7 +284,7 @@ def test_a_parked_request_is_corrected_in_the_editor_and_becomes_its_ticket(
     assert "ticket.titel" in edited.stderr
     assert edited.stdout.endswith("ops-edited is sent again. See: bridge trace ops-edited\n")
     assert _outcome(outcomes_queue, "ops-edited")["type"] == "ticket.added"
-    assert "edited: sent again" in run("trace", "ops-edited").stdout
+    assert "corrected it and sent it again" in run("trace", "ops-edited").stdout
     assert "ops-edited" not in run("parked").stdout
 
 

@@ -63,7 +63,8 @@ def test_a_correction_names_each_wrong_field_and_is_then_sent_as_the_same_reques
     assert (sent["request_id"], sent["is_same"], sent["words"]) == ("o-17", True, "o-17 is sent again.")
     assert [ticket.title for ticket in kapture.tickets] == ["Parcel of Ana"]
     steps = [step["text"] for step in story(operations, "o-17")["steps"]]
-    assert any(text.endswith(" edited: sent again; was wrong: ticket.due_date") for text in steps)
+    noted = " corrected it and sent it again. Wrong before: ticket.due_date."
+    assert any(text.endswith(noted) for text in steps)
     with pytest.raises(BridgeError, match="Nothing is parked of request o-17"):
         _act(operations, "correct", **which, text=draft["text"])
 

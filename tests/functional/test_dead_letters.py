@@ -51,7 +51,7 @@ def test_a_dropped_request_is_gone_and_who_and_why_is_remembered(
     assert [copy.request_id for copy in shown] == ["order-1", "order-1"]
     assert [copy.request_id for copy in operations.parked().copies] == ["order-2"]
     (step,) = operations.trace("order-1").steps
-    assert step.text.endswith(" dropped: sent again by the shop")
+    assert step.text.endswith(" dropped its parked copy: sent again by the shop")
     assert "Ana" not in json.dumps(deployment.dynamodb.scan(TableName="ledger")["Items"])
 
 
@@ -111,7 +111,7 @@ def test_a_corrected_request_that_was_never_begun_stays_the_same_request(
     assert _titles(kapture) == ["Parcel"]
     assert operations.parked().copies == ()
     texts = [step.text for step in operations.trace("order-1").steps]
-    assert any("edited: sent again; was wrong: ticket.title" in text for text in texts)
+    assert any("corrected it and sent it again. Wrong before: ticket.title" in text for text in texts)
 
 
 def test_a_correction_is_checked_by_the_rules_of_its_helpdesk(
@@ -159,8 +159,8 @@ def test_what_used_the_id_of_another_request_is_sent_under_a_new_one_that_names_
 
     assert (new_id.startswith("order-1~"), is_same) == (True, False)
     assert _titles(kapture) == ["Parcel of Ana", "Another"]
-    assert f"sent as {new_id}" in str(operations.trace("order-1").steps)
-    assert "made from order-1" in str(operations.trace(new_id).steps)
+    assert f"sent a corrected copy as {new_id}." in str(operations.trace("order-1").steps)
+    assert "made it as a corrected copy of order-1." in str(operations.trace(new_id).steps)
 
 
 def test_a_correction_of_what_may_have_happened_is_another_request(

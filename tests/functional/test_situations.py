@@ -13,7 +13,7 @@ import boto3
 import pytest
 from click.testing import CliRunner
 
-from bridge.checks.stack import Examined, outages
+from bridge.checks.stack import Examined, outages, raised_alarms
 from bridge.commands import operate
 from bridge.commands.doctor import form_secrets
 from bridge.local.state import PROJECT
@@ -90,6 +90,32 @@ def test_doctor_says_why_a_helpdesk_is_not_called_and_what_helps(
     assert finding.what.startswith(what)
     assert finding.why == f"{why}Requests are accepted; none is lost."
     assert finding.change.startswith(change)
+
+
+@pytest.mark.parametrize("alarm", ["dead-letters", "paused"])
+def test_doctor_says_of_an_alarm_that_its_cause_is_gone(
+    deployment: Deployment, operations: Operations, alarm: str
+) -> None:
+    name, watch = f"ticket-bridge-{alarm}", operations.target.cloudwatch
+    watch.put_metric_alarm(
+        AlarmName=name,
+        AlarmDescription="Something. First: bridge look.",
+        EvaluationPeriods=1,
+        ComparisonOperator="GreaterThanThreshold",
+    )
+    watch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="a test")
+    deployment.send({"operation": "add", "request_id": "wrong"})
+    deployment.consume()
+    operations.gate("kapture").pause()
+
+    (held,) = raised_alarms(Examined(operations.target))
+    operations.gate("kapture").resume()
+    deployment.drain(deployment.dead_letter_queue)
+    (over,) = raised_alarms(Examined(operations.target))
+
+    assert (held.why, held.change) == ("Something.", "bridge look")
+    assert over.why.startswith("What it was raised for is over.")
+    assert over.change == "Nothing to do: it clears by itself"
 
 
 def test_doctor_names_a_form_without_a_secret_also_far_from_its_folder(
@@ -187,7 +213,7 @@ def test_many_copies_that_would_be_sent_are_counted_and_those_that_an_interrupte
 
     shown = CliRunner(mix_stderr=False).invoke(operate.redrive, ["--all", "--dry-run"])
     operations.target.__dict__["requests_queue_url"] = f"{deployment.requests}-gone"
-    failed = CliRunner(mix_stderr=False).invoke(operate.redrive, ["--all"])
+    failed = CliRunner(mix_stderr=False).invoke(operate.redrive, ["--all", "--yes"])
 
     lines = shown.stdout.splitlines()
     assert lines[-4:] == ["… and 25 more. All of them:", "    30  expired", "    15  conflict", lines[-1]]

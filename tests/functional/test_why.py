@@ -32,7 +32,7 @@ def test_a_wrong_message_names_each_field_wherever_it_is_looked_for(
     assert copy.why[:2] == ["the request is invalid", "ticket.title: is missing"]
     assert story.stands == "rejected (invalid_request: the request is invalid)"
     assert [error.field for error in story.errors] == ["ticket.title", due]
-    assert story.steps[-1].text == "Rejected (invalid_request)."
+    assert story.steps[-1].text == "Ticket Bridge rejected it (invalid_request)."
     assert "tomorrow" not in json.dumps([receipt, copy.attributes, story.stands])
 
 

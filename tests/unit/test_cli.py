@@ -10,10 +10,14 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
+from botocore.httpsession import URLLib3Session
 from click.testing import CliRunner
 
 from bridge import cli, progress
@@ -191,6 +195,19 @@ def test_what_is_missing_to_reach_a_deployed_stack_is_told(
 
     assert (finished.returncode, finished.stdout) == (1, "")
     assert finished.stderr == f"Error: The stack production cannot be read. {words}\n"
+
+
+def test_a_page_of_a_proxy_in_the_place_of_an_answer_of_aws_is_told_in_a_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page: Any = SimpleNamespace(stream=lambda: [b"<html><br>Blocked"])
+    monkeypatch.setattr(URLLib3Session, "send", lambda *_: AWSResponse("", 403, HTTPHeaders(), page))
+    monkeypatch.setattr(progress, "PATIENCE_S", threading.TIMEOUT_MAX)
+
+    finished = run("parked", "--stack", "production")
+
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert finished.stderr == "Error: What answered is not AWS, but a proxy perhaps. Check HTTPS_PROXY.\n"
 
 
 def test_a_wrong_command_line_has_a_status_of_its_own(run: Run) -> None:
