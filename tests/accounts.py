@@ -43,6 +43,8 @@ class Account(ABC):
     gets: ClassVar[str]
     # The call that lists tickets: by it doubts are looked up, and at some helpdesks several tickets are read.
     lists: ClassVar[str]
+    # Whether one call reads many tickets.
+    reads_many: ClassVar[bool] = True
     # The account's own address, for which nothing answers in a test.
     address: ClassVar[str]
     # Values of sub_status, the one of a new ticket, and an id that no ticket has.
@@ -50,7 +52,7 @@ class Account(ABC):
     first_state: ClassVar[str]
     unknown_id: ClassVar[str] = "1"
     # A body that says of itself, with status 200, that the request is refused: "no such queue"; and the same
-    # in another case.
+    # in another case, where the helpdesk has one.
     refusal: ClassVar[str]
     refusal_capitalised: ClassVar[str]
     # Whether a comment whose answer was lost can be looked up; where not, it is parked.

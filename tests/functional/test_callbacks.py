@@ -382,7 +382,7 @@ def test_nothing_of_a_callback_or_its_ticket_is_logged(
 def test_a_helpdesk_that_cannot_be_asked_is_no_success(
     deployment: Deployment, account: Account, ticket_id: str, fault: Fault
 ) -> None:
-    account.simulator.faults.add(FaultRule(operation="get", times=1, fault=fault))
+    account.simulator.faults.add(FaultRule(operation=account.gets, times=1, fault=fault))
 
     answer = call_back(deployment, account, account.callback(ticket_id))
 
@@ -393,7 +393,7 @@ def test_a_helpdesk_that_cannot_be_asked_is_no_success(
 
 def test_a_closed_gate_spares_the_helpdesk(deployment: Deployment, account: Account, ticket_id: str) -> None:
     account.simulator.faults.add(
-        FaultRule(operation="get", times=1, fault=Fault(status=429, headers={"Retry-After": "60"}))
+        FaultRule(operation=account.gets, times=1, fault=Fault(status=429, headers={"Retry-After": "60"}))
     )
     call_back(deployment, account, account.callback(ticket_id))
     before = len(account.simulator.calls)

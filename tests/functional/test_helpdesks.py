@@ -185,6 +185,19 @@ def test_raw_fields_come_where_they_are_asked_for(story: Story) -> None:
     assert event["ticket"]["raw"]
 
 
+@pytest.mark.parametrize("written", ["x/../{}", "{}/../{}", "{}?x=1", "{}#x", "%2e%2e/{}"])
+def test_an_id_that_would_lead_elsewhere_in_a_path_reaches_no_ticket(story: Story, written: str) -> None:
+    made = story.make("first")
+    ticket_id = written.replace("{}", made.ticket_id)
+    change = {"sub_status": story.account.states[0]}
+    story.send({"operation": "get", "request_id": "get", "ticket_ids": [ticket_id]})
+    story.send({"operation": "update", "request_id": "change", "ticket_id": ticket_id, "changes": change})
+
+    outcomes = [story.events(request_id)[-1]["outcome"] for request_id in ("get", "change")]
+    assert outcomes == ["rejected", "rejected"]
+    assert story.account.tickets() == [made]
+
+
 @in_each_manner()
 def test_ids_that_do_not_exist_are_named_beside_the_tickets_that_do(story: Story) -> None:
     first, second = story.make("first"), story.make("second")

@@ -43,7 +43,7 @@ class HelpdeskClient(Protocol):
 
     @property
     def get_limit(self) -> int:
-        """The most tickets of one get."""
+        """The most tickets that one HTTP call reads: no get is for more, and budget and watch count by it."""
 
     @property
     def updates_in_steps(self) -> bool:
