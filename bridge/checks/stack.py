@@ -18,13 +18,13 @@ from bridge.generate import sources
 from bridge.local import folder
 from bridge.local.helpdesks import HELPDESKS
 from bridge.operating import words
-from bridge.operating.log_lines import read_warnings
+from bridge.operating.log_lines import cause_of
 from bridge.operating.words import PAUSED, Outage, near_time, outage_in
 from bridge.stacks import deployment
 from bridge.stacks.alarms import Alarm, alarms
 from bridge.stacks.queues import OWN_QUEUES, count
 from helpdesk.settings import Settings, load_settings
-from helpdesk.store.gate import ASKED_TO_WAIT, KEY_MISSING, OUTAGE, TOKEN_REFUSED, Budget, Gate
+from helpdesk.store.gate import KEY_MISSING, TOKEN_REFUSED, Budget, Gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -43,8 +43,6 @@ _USUAL_CALL_S = 1.0
 _DRIFT_S = 120.0
 _DEAD_LETTERS = "dead-letters"
 _OLDEST = "oldest-request"
-# A call is logged when its batch has ended: within this time of the moment at which it closed the gate.
-_LOGGED_WITHIN_S = 60.0
 # A request that waits is tried again within this time.
 _USUAL_WAIT_S = 900.0
 _ACCEPTED = {200, 400, 404, 422}
@@ -192,7 +190,8 @@ def raised_alarms(stack: Examined) -> Iterator[Finding]:
             what = f"The alarm {alarm.name} has been raised since {near_time(alarm.since)}."
             if alarm.name == _DEAD_LETTERS:
                 parked = count(stack.target.sqs, stack.target.dead_letter_queue_url)
-                what += f" Requests parked: {parked}."
+                left = f"Requests parked: {parked}." if parked else "Nothing is parked: it has yet to clear."
+                what += f" {left}"
             change = first.removesuffix(".")
             if first.startswith("bridge doctor") and "--probe" not in first:
                 change = f"docs/operate.md, {alarm.name}; what is found below may say more"
@@ -455,7 +454,7 @@ def outages(stack: Examined) -> Iterator[Finding]:
         outage = _outage(stack, name)
         if outage is None:
             continue
-        outage = replace(outage, cause=_cause(stack, outage))
+        outage = replace(outage, cause=cause_of(stack.target, outage))
         waiting = count(stack.target.sqs, stack.target.requests_queue_url)
         why = "Requests are accepted; none is lost."
         if outage.cause:
@@ -465,24 +464,6 @@ def outages(stack: Examined) -> Iterator[Finding]:
 
 def _outage(stack: Examined, helpdesk: str) -> Outage | None:
     return outage_in(helpdesk, Gate(stack.target.table, helpdesk, Budget()).read())
-
-
-def _cause(stack: Examined, outage: Outage) -> str:
-    """The code of the call that closed the gate, as the log has it; empty where it is not known."""
-    if outage.reason not in (OUTAGE, ASKED_TO_WAIT):
-        return ""
-    since, until = outage.since - _LOGGED_WITHIN_S, outage.since + _LOGGED_WITHIN_S
-    try:
-        for _, fields in read_warnings(
-            stack.target, "ticket-queue", since=since, until=until, helpdesk=outage.helpdesk
-        ):
-            code = str(fields.get("code"))
-            if code in words.OF_AN_OUTAGE or code.startswith("http_"):
-                return code
-    except (BotoCoreError, ClientError):
-        # The outage itself is known without the right to read logs.
-        return ""
-    return ""
 
 
 def _against(stack: Examined, outage: Outage) -> str:

@@ -182,11 +182,11 @@ def test_a_pause_is_seen_holds_requests_and_is_taken_back(page: Page) -> None:
         expect(page.locator("#needs")).to_contain_text("Kapture is paused")
         request_id = _new_id()
         _send_add(page, request_id, "waits for the end of a pause")
-        expect(_row(page, request_id)).to_contain_text("waits")
+        expect(_row(page, request_id)).to_contain_text("waiting")
         expect(_row(page, request_id)).to_contain_text("paused")
     finally:
         page.get_by_role("button", name="Resume Kapture").click()
-    expect(kapture.locator(".state")).to_have_text("working")
+    expect(kapture.locator(".state")).to_have_text("works")
     expect(page.locator("#needs")).not_to_contain_text("Kapture is paused")
 
 
@@ -297,7 +297,7 @@ def test_a_refused_token_is_told_at_the_top_until_it_is_taken_again(page: Page) 
         expect(simulator).to_contain_text("no fault is switched on")
         helpdesk.get_by_role("button", name="Resume Socialboards").click()
     # The request that has waited goes first.
-    expect(helpdesk.locator(".state")).to_have_text(re.compile("working|answers again"))
+    expect(helpdesk.locator(".state")).to_have_text(re.compile("works|answers again"))
     expect(page.locator("#needs")).not_to_contain_text("Socialboards refuses")
 
 
@@ -485,8 +485,8 @@ TRIED = KAPTURE | {"state": "trial", "words": "Kapture answers again."}
 @pytest.mark.parametrize(
     ("differs", "headline", "chip"),
     [
-        ({}, "Everything works", "working"),
-        (RAISED, "It works again; an alarm has yet to clear", "working"),
+        ({}, "Everything works", "works"),
+        (RAISED, "It works again; an alarm has yet to clear", "works"),
         (
             RAISED | {"helpdesks": [KAPTURE | {"state": "paused", "words": "Kapture is paused."}]},
             "Not everything works: 1 thing needs a person",
@@ -534,7 +534,7 @@ def test_what_an_action_says_comes_with_a_look_that_began_after_it(started: Brow
     paused = CALM | {"helpdesks": [KAPTURE | {"state": "paused", "words": "Kapture is paused."}]}
     with _shown(started, tmp_path, CALM) as page:
         chip, done = page.locator("[data-helpdesk] .state"), page.locator("#done")
-        expect(chip).to_have_text("working")
+        expect(chip).to_have_text("works")
         page.route("**/api/pause", lambda route: route.fulfill(json={"words": "kapture is paused"}))
         with page.expect_request("**/api/now"):
             page.route("**/api/now", lambda route: held.append(route))  # noqa: PLW0108 - it needs a function
@@ -686,7 +686,7 @@ def test_a_deployed_stack_is_shown_with_the_operators_credentials(
         page.get_by_label("Request id (the same").fill(request_id)
         send = page.get_by_role("button", name="Send", exact=True)
         send.click()
-        expect(page.locator("#try-answer")).to_contain_text("Say first that it may be real.")
+        expect(page.locator("#try-answer")).to_contain_text("Tick first that what you send is real.")
 
         page.get_by_label("what I send is real").check()
         send.click()

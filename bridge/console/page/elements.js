@@ -13,6 +13,13 @@ export function make(name, properties = {}, ...children) {
   return element;
 }
 
+export const bad = (words) => make("p", { className: "answer", "data-level": "bad" }, words);
+export const quiet = (words) => make("p", { className: "quiet" }, words);
+export const button = (words, press, properties = {}) => make("button",
+  { type: "button", on: { click: (event) => press(event.currentTarget) }, ...properties }, words);
+// It is remembered for as long as the ledger keeps the request.
+export const whyDrop = () => make("input", { name: "why", autocomplete: "off", placeholder: "no words of customers", maxLength: 200 });
+
 export function tell(element, words) {
   // What is not changed is not read out again, and keeps a person's selection.
   if (element.textContent !== words) element.textContent = words;

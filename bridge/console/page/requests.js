@@ -6,10 +6,10 @@ import { look } from "./looking.js";
 
 const SHOWN = 12;
 const STATES = {
-  sent: ["sent", ""], accepted: ["accepted", ""], waits: ["waits", "wait"], unknown: ["in doubt", "wait"], parked: ["parked", "bad"],
+  sent: ["sent", ""], accepted: ["accepted", ""], waits: ["waiting", "wait"], unknown: ["in doubt", "wait"], parked: ["parked", "bad"],
   rejected: ["rejected", "bad"], succeeded: ["succeeded", "good"], changed: ["changed", ""],
   // As the ledger calls them.
-  waiting: ["waits", "wait"], working: ["under way", ""], "in-doubt": ["in doubt", "wait"],
+  waiting: ["waiting", "wait"], working: ["working", ""], "in-doubt": ["in doubt", "wait"],
 };
 const seen = new Map();
 let showsAll = false;

@@ -1,6 +1,6 @@
 // The simulated helpdesks of a local stack, and their faults.
 
-import { $, list, make, many, tell } from "./elements.js";
+import { $, button, list, make, many, tell } from "./elements.js";
 import { doing } from "./looking.js";
 
 let switches = [];
@@ -13,14 +13,14 @@ export function showSimulators(simulators) {
   list($("simulator-list"), simulators, (one) => one.name, (desk) => {
     const count = make("span", { className: "quiet" }), faults = make("ul"), none = make("p", { className: "quiet" }, "It works: no fault is switched on.");
     const body = make("tbody");
-    const button = (what, words) => make("button", { type: "button", on: { click: (event) => doing(event.currentTarget, "simulate", { helpdesk: desk.name, what }) } }, words);
+    const does = (what, words) => button(words, (pressed) => doing(pressed, "simulate", { helpdesk: desk.name, what }));
     const table = make("table", {}, make("thead", {}, make("tr", {}, ...["Ticket", "Title", "E-mail", "State", "Comments"].map((one) => make("th", { scope: "col" }, one)))), body);
-    const revoke = button("revoke", "Refuse the token"), accept = button("accept", "Take the token again");
+    const revoke = does("revoke", "Refuse the token"), accept = does("accept", "Take the token again");
     const scroll = make("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": `Tickets of ${desk.title}` }, table);
     const element = make("div", { className: "card", "data-simulator": desk.name },
       make("div", { className: "head" }, make("h3", {}, desk.title), count), none, faults,
-      make("div", { className: "switches", role: "group", "aria-label": `Faults of ${desk.title}` }, button("clear", "Work again"),
-        ...switches.map((one) => button(one.name, one.label)), revoke, accept), scroll);
+      make("div", { className: "switches", role: "group", "aria-label": `Faults of ${desk.title}` }, does("clear", "Work again"),
+        ...switches.map(({ name, label }) => does(name, label)), revoke, accept), scroll);
     return { element, update: (now) => {
       tell(count, `${many(now.count, "ticket")}${now.count > now.tickets.length ? `, the latest ${now.tickets.length} shown` : ""}`);
       const failing = now.faults.map((one) => `${one.label} (${many(one.hits, "call")} so far)`);
