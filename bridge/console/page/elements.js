@@ -58,7 +58,7 @@ export function when(seconds) {
   return date.toDateString() === new Date().toDateString() ? clock(seconds) : `${date.toLocaleDateString("sv")} ${clock(seconds)}`;
 }
 export const moment = (seconds) => make("time", { dateTime: new Date(seconds * 1000).toISOString() }, when(seconds));
-export const many = (count, one, more = `${one}s`) => `${count} ${count === 1 ? one : more}`;
+export const many = (count, noun, nouns = `${noun}s`) => `${count} ${count === 1 ? noun : nouns}`;
 
 export async function acting(button, act) {
   button.disabled = true;

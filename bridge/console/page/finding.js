@@ -25,10 +25,6 @@ form.addEventListener("submit", (event) => {
 });
 $("latest").addEventListener("click", () => go({ filters: {} }));
 
-export function offerHelpdesks(desks) {
-  form.helpdesk.replaceChildren(new Option("any", ""), ...(desks ?? []).map((one) => new Option(one.title, one.name)));
-}
-
 export async function showFilters(filters, isAsked) {
   const text = JSON.stringify(filters), isFiltered = text !== "{}";
   $("found").hidden = !isFiltered;
@@ -40,7 +36,7 @@ export async function showFilters(filters, isAsked) {
   clearProblems(form);
   if (!isFiltered) return;
   $("finding").open = true;
-  list($("found-list"), [], (one) => one.request_id, requestRow);
+  list($("found-list"), [], (request) => request.request_id, requestRow);
   const find = () => search(filters, isAsked, () => shown === text);
   // Who has come by an address has the focus where the page begins.
   await (isAsked ? acting(button, find) : find());
@@ -60,7 +56,7 @@ async function search(filters, isAsked, isWanted) {
     const most = filters.most ? { most: Number(filters.most) } : {};
     const { requests, may_be_more: more } = await ask("find", { ...filters, ...most });
     if (!isWanted()) return;
-    list($("found-list"), requests, (one) => one.request_id, requestRow);
+    list($("found-list"), requests, (request) => request.request_id, requestRow);
     const count = requests.length ? `${many(requests.length, "request")} at ${clock(Date.now() / 1000)}.` : "No such request.";
     say([count, more && "There may be more: raise Most.", price.is_high && `Read: ${price.words}.`].filter(Boolean).join(" "));
   } catch (failure) {

@@ -43,7 +43,7 @@ export function showHelpdesks(now) {
     } };
   });
   for (const choice of document.querySelectorAll(".helpdesk-choice")) {
-    const isOther = choice.options.length !== desks.length;
-    if (now.helpdesks && isOther) choice.replaceChildren(...desks.map((desk) => new Option(desk.title, desk.name)));
+    const any = [...choice.options].filter((option) => !option.value), isOther = choice.options.length - any.length !== desks.length;
+    if (now.helpdesks && isOther) choice.replaceChildren(...any, ...desks.map((desk) => new Option(desk.title, desk.name)));
   }
 }

@@ -6,7 +6,7 @@ import { look } from "./looking.js";
 import { storyLink } from "./requests.js";
 
 const MOST_SHOWN = 100;
-const FIRST_DRY = "First a dry run: only what it has shown is sent again or dropped.";
+const FIRST_DRY = "First a dry run: only what it has counted is sent again or dropped.";
 
 export async function lookAtParked(pressed) {
   await acting(pressed, async () => {

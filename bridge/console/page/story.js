@@ -34,7 +34,7 @@ export function openStory(requestId) {
 export function showStory(now) {
   parked = now.queues?.parked ?? 0;
   if (!shown) return;
-  const text = JSON.stringify(now.requests.find((one) => one.request_id === shown) ?? "");
+  const text = JSON.stringify(now.requests.find((request) => request.request_id === shown) ?? "");
   const isNew = last && text !== last;
   last = text;
   if (isNew || (parked > parkedBefore && !$("story-copies").hidden && !hasCopies())) tellStory();

@@ -11,9 +11,9 @@ let forms = [];
 function chooseOperation() {
   const chosen = tryForm.operation.value;
   for (const name of ["add", "update", "get", "form"]) {
-    for (const one of tryForm.querySelectorAll(`.for-${name}`)) one.hidden = name !== chosen;
+    for (const part of tryForm.querySelectorAll(`.for-${name}`)) part.hidden = name !== chosen;
   }
-  for (const one of tryForm.querySelectorAll(".for-request")) one.hidden = chosen === "form";
+  for (const part of tryForm.querySelectorAll(".for-request")) part.hidden = chosen === "form";
 }
 
 function requestOf(fields) {
@@ -67,13 +67,13 @@ tryForm.addEventListener("submit", async (event) => {
 });
 
 function fillSubmission() {
-  tryForm.submission.value = forms.find((one) => one.form === tryForm.form.value)?.body ?? "";
+  tryForm.submission.value = forms.find(({ form }) => form === tryForm.form.value)?.body ?? "";
 }
 
 export function offerForms(offered) {
   const before = tryForm.form.value;
   forms = offered;
-  tryForm.form.replaceChildren(...forms.map((one) => new Option(one.form, one.form)));
+  tryForm.form.replaceChildren(...forms.map(({ form }) => new Option(form, form)));
   if (before) tryForm.form.value = before;
   fillSubmission();
 }
