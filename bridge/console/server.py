@@ -184,7 +184,10 @@ def _acting(model: type[BaseModel], act: Callable[[Any], Any]) -> Handler:
             wanted = model.model_validate_json(await request.read())
         except ValidationError as error:
             problems = [
-                {"field": ".".join(map(str, problem["loc"])), "problem": problem["msg"]}
+                {
+                    "field": ".".join(map(str, problem["loc"])),
+                    "problem": problem["msg"].replace("Input should", "must"),
+                }
                 for problem in error.errors(include_url=False, include_input=False)
             ]
             words = "That was not understood, and nothing is done"

@@ -110,15 +110,6 @@ def test_a_submitted_form_becomes_a_ticket_before_ones_eyes(page: Page) -> None:
     expect(page.locator("#news")).to_contain_text(f"{request_id} succeeded")
 
 
-def test_requests_of_others_and_their_ends_appear_by_themselves(
-    page: Page, aws: Clients, stack: Stack
-) -> None:
-    request_id = _park(aws, stack)
-
-    expect(_row(page, request_id)).to_contain_text("rejected")
-    expect(_row(page, request_id)).to_contain_text("sub_status")
-
-
 def test_a_story_has_an_address_that_a_colleagues_console_understands(
     page: Page, started: Browser, state: StateFolder
 ) -> None:
