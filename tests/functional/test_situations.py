@@ -191,7 +191,7 @@ def test_many_copies_that_would_be_sent_are_counted_and_those_that_an_interrupte
 
     shown = CliRunner(mix_stderr=False).invoke(operate.redrive, ["--all", "--dry-run"])
     operations.target.__dict__["requests_queue_url"] = f"{deployment.requests}-gone"
-    failed = CliRunner(mix_stderr=False).invoke(operate.redrive, ["--all"])
+    failed = CliRunner(mix_stderr=False).invoke(operate.redrive, ["--all", "--yes"])
 
     lines = shown.stdout.splitlines()
     assert lines[-4:] == ["… and 25 more. All of them:", "    30  expired", "    15  conflict", lines[-1]]
