@@ -19,7 +19,7 @@ from bridge.generate import sources
 from bridge.local import folder
 from bridge.local.helpdesks import HELPDESKS
 from bridge.operating import words
-from bridge.operating.log_lines import read_warnings
+from bridge.operating.log_lines import cause_of
 from bridge.operating.words import PAUSED, Outage, near_time, outage_in
 from bridge.stacks import deployment
 from bridge.stacks.alarms import Alarm, alarms
@@ -47,8 +47,6 @@ _DEAD_LETTERS = "dead-letters"
 # Of an alarm about gates: why a helpdesk is not called while it holds.
 _OF_GATES = {"paused": {PAUSED}, "helpdesk-down": {OUTAGE, ASKED_TO_WAIT}, "token-refused": {TOKEN_REFUSED}}
 _OLDEST = "oldest-request"
-# A call is logged when its batch has ended: within this time of the moment at which it closed the gate.
-_LOGGED_WITHIN_S = 60.0
 # A request that waits is tried again within this time.
 _USUAL_WAIT_S = 900.0
 _ACCEPTED = {200, 400, 404, 422}
@@ -480,30 +478,12 @@ def outages(stack: Examined) -> Iterator[Finding]:
         outage = outage_in(name, _gate(stack, name))
         if outage is None:
             continue
-        outage = replace(outage, cause=_cause(stack, outage))
+        outage = replace(outage, cause=cause_of(stack.target, outage))
         waiting = count(stack.target.sqs, stack.target.requests_queue_url)
         why = "Requests are accepted; none is lost."
         if outage.cause:
             why = f"{words.reason(outage.cause, name)}. {why}"
         yield Finding(outage.sentence(waiting), why, _against(stack, outage))
-
-
-def _cause(stack: Examined, outage: Outage) -> str:
-    """The code of the call that closed the gate, as the log has it; empty where it is not known."""
-    if outage.reason not in (OUTAGE, ASKED_TO_WAIT):
-        return ""
-    since, until = outage.since - _LOGGED_WITHIN_S, outage.since + _LOGGED_WITHIN_S
-    try:
-        for _, fields in read_warnings(
-            stack.target, "ticket-queue", since=since, until=until, helpdesk=outage.helpdesk
-        ):
-            code = str(fields.get("code"))
-            if code in words.OF_AN_OUTAGE or code.startswith("http_"):
-                return code
-    except (BotoCoreError, ClientError):
-        # The outage itself is known without the right to read logs.
-        return ""
-    return ""
 
 
 def _against(stack: Examined, outage: Outage) -> str:

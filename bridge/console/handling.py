@@ -19,12 +19,18 @@ from bridge.operating import finding
 from bridge.operating.finding import WORTH_SAYING, Search
 from bridge.operating.operations import Selection
 from bridge.operating.words import STATES
+from bridge.plain import plain
+from bridge.stacks import queues
 from helpdesk.errors import FieldProblem, RejectedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bridge.operating.operations import Listing, Operations, ParkedCopy
+
+
+# Each search reads the dead-letter queue too, and hides its copies from others meanwhile.
+_MANY_PARKED = 100
 
 
 class Act(BaseModel, ABC):
@@ -39,16 +45,20 @@ class Act(BaseModel, ABC):
 
 def story(operations: Operations, request_id: str) -> dict[str, Any]:
     """The story of a request, `at` in seconds since the epoch; and the command that tells it anywhere."""
-    command = operations.target.command(f"trace {shlex.quote(request_id)}")
+    command = operations.target.command(f"trace {shlex.quote(plain(request_id))}")
     return {**asdict(operations.trace(request_id)), "command": command}
 
 
 class Price(Act):
-    """What finding costs."""
+    """What finding costs, and whether that is so much that a person says first that it is meant."""
 
     def on(self, operations: Operations) -> dict[str, Any]:
-        price = finding.price(operations.target)
-        return {"is_worth_saying": price[0] > WORTH_SAYING, "words": finding.price_in_words(*price)}
+        size, dollars = finding.price(operations.target)
+        parked = queues.count(operations.target.sqs, operations.target.dead_letter_queue_url)
+        return {
+            "is_high": size > WORTH_SAYING or parked > _MANY_PARKED,
+            "words": f"{finding.price_in_words(size, dollars)}, and {parked} parked",
+        }
 
 
 class Find(Act):
@@ -60,7 +70,7 @@ class Find(Act):
     helpdesk: str | None = None
     state: str | None = None
     since: str | None = None
-    most: int = Field(100, ge=1)
+    most: int = Field(100, ge=1, le=1000)
 
     def on(self, operations: Operations) -> dict[str, Any]:
         found = finding.find(operations, self._search(operations), self.most)
@@ -135,6 +145,8 @@ class Redrive(Act):
     code: str | None = None
     source: str | None = None
     request_id: str | None = None
+    # Those that a dry run has shown; what is parked meanwhile stays.
+    message_ids: list[str] | None = None
 
     def on(self, operations: Operations) -> dict[str, Any]:
         listed: list[ParkedCopy] = []
@@ -144,14 +156,16 @@ class Redrive(Act):
 
     @property
     def _selection(self) -> Selection:
-        return Selection(self.code, self.source, self.request_id)
+        seen = None if self.message_ids is None else frozenset(self.message_ids)
+        return Selection(self.code, self.source, self.request_id, seen)
 
     def _acted_on(self, copies: Sequence[ParkedCopy], listing: Listing) -> dict[str, Any]:
+        meant = [copy for copy in listing.copies if self._selection.has(copy)]
         return {
             "count": len(copies),
-            "dry_run": self.dry_run,
             "copies": [_without_body(copy) for copy in copies],
-            "left_out": sum(self._selection.leaves_out(copy) for copy in listing.copies),
+            "message_ids": [copy.message_id for copy in meant],
+            "left_out": sum(map(self._selection.leaves_out, meant)),
             "hidden": listing.hidden,
         }
 

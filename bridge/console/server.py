@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from aiohttp import web
 from botocore.exceptions import BotoCoreError, ClientError
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
 from bridge.console.connection import LocalConnection
 from bridge.console.guard import Guard
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler, Middleware
 
-    from bridge.console.handling import Act
 
 _PAGE = Path(__file__).parent / "page"
 _KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
@@ -46,6 +45,10 @@ class _Posted(BaseModel):
 
 class _Gate(_Posted):
     helpdesk: str
+
+
+class _Request(RootModel[dict[str, Any]]):
+    pass
 
 
 class _Submission(_Posted):
@@ -78,15 +81,22 @@ class Server:
                 web.get(f"{below}/api/series", self._series),
                 web.get(f"{below}/api/choices", self._choices),
                 web.get(f"{below}/api/trace", self._trace),
-                *(web.post(f"{below}/api/{name}", self._acting(act)) for name, act in ACTS.items()),
-                web.post(f"{below}/api/pause", self._pause),
-                web.post(f"{below}/api/resume", self._resume),
-                web.post(f"{below}/api/requests", self._send),
-                web.post(f"{below}/api/submissions", self._submit),
-                web.post(f"{below}/api/simulate", self._simulate),
+                *(web.post(f"{below}/api/{name}", _acting(*act)) for name, act in self._acts().items()),
             ]
         )
         return app
+
+    def _acts(self) -> dict[str, tuple[type[BaseModel], Callable[[Any], Any]]]:
+        """What is posted to each address, and what is done with it."""
+        console = self._console
+        return {
+            **{name: (act, console.handle) for name, act in ACTS.items()},
+            "pause": (_Gate, lambda posted: console.pause(posted.helpdesk)),
+            "resume": (_Gate, lambda posted: console.resume(posted.helpdesk)),
+            "requests": (_Request, lambda posted: console.send(posted.root)),
+            "submissions": (_Submission, lambda posted: console.submit(posted.form, posted.body)),
+            "simulate": (_Simulate, lambda posted: console.simulate(posted.helpdesk, posted.what)),
+        }
 
     def _after_actions(self) -> Middleware:
         """After an action nobody gets a look that began before it."""
@@ -126,35 +136,6 @@ class Server:
     async def _trace(self, request: web.Request) -> web.Response:
         request_id = request.query.get("request_id", "")
         return await _answer(lambda: self._console.story(request_id))
-
-    def _acting(self, act: type[Act]) -> Handler:
-        async def posted(request: web.Request) -> web.Response:
-            wanted = await _body_as(act, request)
-            return await _answer(lambda: self._console.handle(wanted))
-
-        return posted
-
-    async def _pause(self, request: web.Request) -> web.Response:
-        posted = await _body_as(_Gate, request)
-        return await _answer(lambda: {"words": self._console.pause(posted.helpdesk)})
-
-    async def _resume(self, request: web.Request) -> web.Response:
-        posted = await _body_as(_Gate, request)
-        return await _answer(lambda: {"words": self._console.resume(posted.helpdesk)})
-
-    async def _send(self, request: web.Request) -> web.Response:
-        body = await _json_of(request)
-        if not isinstance(body, dict):
-            raise web.HTTPBadRequest(reason="a request is a JSON object")
-        return await _answer(lambda: self._console.send(body))
-
-    async def _submit(self, request: web.Request) -> web.Response:
-        posted = await _body_as(_Submission, request)
-        return await _answer(lambda: self._console.submit(posted.form, posted.body))
-
-    async def _simulate(self, request: web.Request) -> web.Response:
-        posted = await _body_as(_Simulate, request)
-        return await _answer(lambda: {"words": self._console.simulate(posted.helpdesk, posted.what)})
 
 
 def serve(
@@ -197,18 +178,23 @@ async def _apart(call: Callable[[], Any]) -> Any:
     return await asyncio.wrap_future(answer)
 
 
-async def _body_as[ModelT: BaseModel](model: type[ModelT], request: web.Request) -> ModelT:
-    try:
-        return model.model_validate(await _json_of(request))
-    except ValidationError as error:
-        raise web.HTTPBadRequest(reason="what was asked is not complete") from error
+def _acting(model: type[BaseModel], act: Callable[[Any], Any]) -> Handler:
+    async def posted(request: web.Request) -> web.Response:
+        try:
+            wanted = model.model_validate_json(await request.read())
+        except ValidationError as error:
+            problems = [
+                {
+                    "field": ".".join(map(str, problem["loc"])),
+                    "problem": problem["msg"].replace("Input should", "must"),
+                }
+                for problem in error.errors(include_url=False, include_input=False)
+            ]
+            words = "That was not understood, and nothing is done"
+            return web.json_response({"error": words, "errors": problems}, status=400)
+        return await _answer(lambda: act(wanted))
 
-
-async def _json_of(request: web.Request) -> Any:
-    try:
-        return await request.json()
-    except ValueError as error:
-        raise web.HTTPBadRequest(reason="what was asked is no JSON") from error
+    return posted
 
 
 @click.command()

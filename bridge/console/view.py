@@ -16,7 +16,7 @@ from bridge.console import handling, simulated, trying
 from bridge.console.news import LogNews, News, Receipts, Requests, TopicNews
 from bridge.console.series import Series
 from bridge.errors import BridgeError
-from bridge.operating.words import outage_in
+from bridge.operating.words import title
 from bridge.stacks import queues
 from bridge.stacks.alarms import alarms
 from bridge.stacks.target import words_of
@@ -117,15 +117,16 @@ class Console:
 
     # ── what is done ─────────────────────────────────────────────────────────────────────────────────────
 
-    def pause(self, helpdesk: str) -> str:
+    def pause(self, helpdesk: str) -> dict[str, Any]:
         """Stop calling a helpdesk; says what holds now."""
         self._gate(helpdesk).pause()
-        return f"{helpdesk} is paused: requests are still accepted, and wait."
+        return {"words": f"{title(helpdesk)} is paused: requests are still accepted, and wait."}
 
-    def resume(self, helpdesk: str) -> str:
+    def resume(self, helpdesk: str) -> dict[str, Any]:
         """Call a helpdesk again; says what holds now."""
         self._gate(helpdesk).resume()
-        return f"{helpdesk} is called again. Waiting requests come back within 15 minutes."
+        words = f"{title(helpdesk)} is called again. Waiting requests come back within 15 minutes."
+        return {"words": words}
 
     def handle(self, act: Act) -> dict[str, Any]:
         """What came of an act. The rows of what is sent say so at once, and not how it ended before."""
@@ -157,12 +158,12 @@ class Console:
             "words": f"The submission was answered with {sent.status}; it is request {sent.request_id}.",
         }
 
-    def simulate(self, helpdesk: str, what: str) -> str:
+    def simulate(self, helpdesk: str, what: str) -> dict[str, Any]:
         """Make a simulated helpdesk fail, or work again; says what holds now."""
         on = self._reach()
         if on.local is None:
             raise BridgeError("Only the simulators of a local stack can be made to fail")
-        return simulated.do(on.local, helpdesk, what)
+        return {"words": simulated.do(on.local, helpdesk, what)}
 
     def close(self) -> None:
         """Leaves nothing behind in a stack that goes on."""
@@ -221,7 +222,7 @@ def _helpdesk(on: Connected, served: ServedHelpdesk, waiting: int | None) -> dic
         "name": served.name,
         "title": served.title,
         "state": _gate_word(state),
-        "words": _gate_words(served, state, waiting),
+        "words": _gate_words(on, served, state, waiting),
         "needs_token": state.closed and state.reason == TOKEN_REFUSED,
         "refused_keys": [name for name, key in sorted(state.refused.items()) if not key.is_replaced],
         "doubts": [doubt.identity.request_id for doubt in on.operations.doubts(served.name, _MOST_DOUBTS)],
@@ -241,9 +242,9 @@ def _gate_word(state: GateState) -> str:
     return "trial" if state.trial else "open"
 
 
-def _gate_words(served: ServedHelpdesk, state: GateState, waiting: int | None) -> str:
+def _gate_words(on: Connected, served: ServedHelpdesk, state: GateState, waiting: int | None) -> str:
     """Empty where it is called as usual. The page shows moments in the browser's own zone."""
-    if outage := outage_in(served.name, state):
+    if outage := on.operations.outage(served.name, state):
         return outage.sentence(waiting, _iso)
     if state.trial:
         return f"{served.title} answers again. The next request goes first, and the others follow it."

@@ -28,7 +28,7 @@ _DOLLARS_A_BYTE = 0.125e-6 / 8192
 WORTH_SAYING = 1_000_000
 # What people say of a moment.
 WHEN = "2h, 3d, or 2026-12-31T09:00:00Z"
-_AGO = re.compile(r"(\d+) ?(s|min|m|h|d)")
+_AGO = re.compile(r"(\d{1,6}) ?(s|min|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 

@@ -7,10 +7,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
+from bridge.operating.words import OF_AN_OUTAGE
+from helpdesk.store.gate import ASKED_TO_WAIT, OUTAGE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bridge.operating.words import Outage
     from bridge.stacks.target import Target
+
+# A call is logged when its batch has ended: within this time of the moment at which it closed the gate.
+_CLOSED_WITHIN_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,24 @@ def read_warnings(
         # Not everything that stands in for CloudWatch selects by fields.
         if fields.items() <= found.items():
             yield _time_of(found, event), found
+
+
+def cause_of(target: Target, outage: Outage) -> str:
+    """The code of the call that closed a helpdesk's gate, as the log has it; empty where it is not known."""
+    if outage.reason not in (OUTAGE, ASKED_TO_WAIT):
+        return ""
+    since, until = outage.since - _CLOSED_WITHIN_S, outage.since + _CLOSED_WITHIN_S
+    try:
+        for _, fields in read_warnings(
+            target, "ticket-queue", since=since, until=until, helpdesk=outage.helpdesk
+        ):
+            code = str(fields.get("code"))
+            if code in OF_AN_OUTAGE or code.startswith("http_"):
+                return code
+    except (BotoCoreError, ClientError):
+        # The outage itself is known without the right to read logs.
+        return ""
+    return ""
 
 
 def read_lines(target: Target, function: str, *, request_id: str) -> Iterator[LogLine]:

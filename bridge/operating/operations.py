@@ -6,7 +6,7 @@ import json
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cached_property, partial
 from itertools import batched
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from bridge.errors import BridgeError
 from bridge.operating.interventions import Interventions
+from bridge.operating.log_lines import cause_of
 from bridge.operating.story import StoryReader
 from bridge.operating.words import Outage, outage_in, refused_keys
 from bridge.stacks import queues
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from bridge.stacks.target import Target
     from helpdesk.models import Identity, Request
     from helpdesk.runtime.aws import Clients
+    from helpdesk.store.gate import GateState
     from helpdesk.store.ledger import Receipt
     from helpdesk.work.helpdesks import Helpdesks
 
@@ -51,6 +53,7 @@ _CALLS_AT_ONCE = 8
 _LONGEST_OLD_ID = LONGEST_ID - 9
 # What a message without attributes is from, unless it says so itself.
 _NO_SOURCE = "unknown"
+_LOGGED_WITHIN_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -187,6 +190,8 @@ class Operations:
         self._wait_s = wait_s
         self.ledger = Ledger(on.table, lease_s=0, keep_days=28)
         self.interventions = Interventions(on.table)
+        # By helpdesk and the moment at which its gate was closed.
+        self._causes: dict[tuple[str, float], str] = {}
 
     def audits(self, last: date, days: int) -> list[AuditReport]:
         """The reports of the last days up to one, oldest first."""
@@ -508,6 +513,20 @@ class Operations:
         """The helpdesks that are not called now, and why."""
         found = (outage_in(name, self.gate(name).read()) for name in self.helpdesks)
         return [outage for outage in found if outage]
+
+    def outage(self, helpdesk: str, state: GateState) -> Outage | None:
+        """Why a helpdesk with this gate is not called, with its cause; None where it is called."""
+        outage = outage_in(helpdesk, state)
+        if outage is None:
+            return None
+        closed = (helpdesk, outage.since)
+        if closed not in self._causes:
+            cause = cause_of(self.target, outage)
+            # A line may be in the log some time after it was written.
+            if not cause and time.time() < outage.since + _LOGGED_WITHIN_S:
+                return outage
+            self._causes[closed] = cause
+        return replace(outage, cause=self._causes[closed])
 
     def refused_keys(self) -> list[str]:
         """A sentence for each key of an operation that a helpdesk refuses."""

@@ -138,7 +138,7 @@ class Outage:
         known = {None: "Requests wait", 0: "No request waits", 1: "1 request waits"}
         wait = known.get(waiting, f"{waiting} requests wait")
         if self.reason == PAUSED:
-            return f"{name} is paused. {wait} until it is resumed."
+            return f"{name} is paused. {wait if waiting else 'New requests wait'} until it is resumed."
         if self.reason == TOKEN_REFUSED:
             return f"{name} refuses the token (closed since {at(self.since)}). {wait} for a valid token."
         if self.reason == ASKED_TO_WAIT:

@@ -97,9 +97,10 @@ def test_requests_are_found_by_the_filters_of_the_command(
     assert (ids(source="shop", state="rejected", since="2h"), ids(reference="r-17")) == (["o-17"], ["o-17"])
     assert ids(state="succeeded", helpdesk="kapture") == ["o-18"]
     assert _act(operations, "find", most=1)["may_be_more"]
-    assert not _act(operations, "price")["is_worth_saying"]
+    price = _act(operations, "price")
+    assert (price["is_high"], price["words"].endswith(", and 1 parked")) == (False, True)
     with pytest.raises(RejectedError) as refused:
-        ids(state="lost", helpdesk="elsewhere", since="yesterday")
+        ids(state="lost", helpdesk="elsewhere", since="99999999999d")
     assert [problem.field for problem in refused.value.problems] == ["helpdesk", "state", "since"]
 
 
@@ -110,8 +111,23 @@ def test_a_story_says_its_state_and_the_command_that_tells_it(
 
     assert (told["state"], told["errors"][0]["field"]) == ("rejected", "ticket.due_date")
     assert told["command"] == "bridge trace o-17 --stack ticket-bridge"
-    assert story(operations, "a;b")["command"] == "bridge trace 'a;b' --stack ticket-bridge"
-    assert story(operations, "a;b")["state"] == ""
+    odd = story(operations, "a;b*\x1b")
+    assert odd["command"] == r"bridge trace 'a;b*\x1b' --stack ticket-bridge"
+    assert (odd["state"], len(odd["unread"])) == ("", 1)
+
+
+@pytest.mark.parametrize("name", ["redrive", "drop"])
+def test_what_is_parked_after_a_dry_run_stays(
+    rejected: Deployment, operations: Operations, name: str
+) -> None:
+    shown = _act(operations, "redrive", dry_run=True)["message_ids"]
+    rejected.send({**WRONG, "request_id": "o-18"})
+    rejected.consume()
+
+    why = {"why": "a test"} if name == "drop" else {}
+    assert _act(operations, name, dry_run=False, message_ids=shown, **why)["count"] == 1
+
+    assert [copy.request_id for copy in operations.parked().copies] == ["o-18"]
 
 
 def test_what_may_have_made_its_ticket_is_left_out_unless_it_is_named(

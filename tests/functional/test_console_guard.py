@@ -90,11 +90,28 @@ def test_a_stack_that_does_not_run_is_told_in_words(url: str, guard: Guard) -> N
         assert "Start one with: bridge up" in answer.json()["error"]
 
 
-@pytest.mark.parametrize("body", ["{", "[]", '{"helpdesk": 1}', '{"helpdesk": "kapture", "more": 1}'])
-def test_what_is_asked_wrongly_is_refused(url: str, guard: Guard, body: str) -> None:
-    answer = requests.post(f"{url}api/pause", data=body, headers={TOKEN_HEADER: guard.token}, timeout=10)
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("pause", "{", ""),
+        ("pause", "[" * 100_000, ""),
+        ("pause", b"\xff", ""),
+        ("requests", "[]", ""),
+        ("pause", '{"helpdesk": 1}', "helpdesk"),
+        ("pause", '{"helpdesk": "kapture", "line\\nend": 1}', "line\nend"),
+        ("find", '{"most": 1001}', "most"),
+        ("draft", '{"request_id": "\\ud800"}', ""),
+    ],
+)
+def test_what_is_asked_wrongly_is_refused_by_its_field(
+    url: str, guard: Guard, path: str, body: str | bytes, field: str
+) -> None:
+    headers = {TOKEN_HEADER: guard.token, "Content-Type": "application/json; charset=none"}
 
-    assert (answer.status_code, list(answer.json())) == (400, ["error"])
+    answer = requests.post(f"{url}api/{path}", data=body, headers=headers, timeout=10)
+
+    assert answer.status_code == 400
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
 
 
 class _SlowConsole(Console):
@@ -112,8 +129,8 @@ class _SlowConsole(Console):
             assert self.released.wait(30)
         return {"look": look}
 
-    def pause(self, helpdesk: str) -> str:
-        return f"{helpdesk} is paused"
+    def pause(self, helpdesk: str) -> dict[str, Any]:
+        return {"words": f"{helpdesk} is paused"}
 
 
 def test_a_look_after_an_action_is_not_one_that_began_before_it(guard: Guard, tmp_path: Path) -> None:

@@ -90,6 +90,10 @@ def test_doctor_says_why_a_helpdesk_is_not_called_and_what_helps(
     assert finding.what.startswith(what)
     assert finding.why == f"{why}Requests are accepted; none is lost."
     assert finding.change.startswith(change)
+    # The console says the same.
+    outage = operations.outage("kapture", operations.gate("kapture").read())
+    assert outage is not None
+    assert outage.sentence(operations.waiting()) == finding.what
 
 
 @pytest.mark.parametrize("alarm", ["dead-letters", "paused"])

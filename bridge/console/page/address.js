@@ -14,9 +14,12 @@ export const requestIn = (text) => (text.includes("#") && saidIn(text)?.get("req
 const written = (names) => `#${String(new URLSearchParams(names)).replaceAll("%3A", ":").replaceAll("%2F", "/").replaceAll("%7E", "~")}`;
 export const addressOf = (requestId) => written({ request: requestId });
 
+// Longer ones are none.
+const LONGEST_ID = 128;
+
 function given(said) {
   const filters = Object.fromEntries(FILTERS.filter((name) => said.get(name)).map((name) => [name, said.get(name)]));
-  return { requestId: said.get("request") ?? "", filters };
+  return { requestId: (said.get("request") ?? "").slice(0, LONGEST_ID), filters };
 }
 
 // What is said now; `isAsked` means that a person has just asked for it on this page.

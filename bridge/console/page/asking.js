@@ -1,7 +1,8 @@
 // Asks the console’s server.
 
 const TOKEN = document.querySelector('meta[name="token"]').content;
-const PATIENCE_MS = 13_000;
+// The server answers a look within 10 seconds. A search or a redrive of much may take minutes, and goes on without us.
+const LOOK_MS = 13_000, PATIENCE_MS = 600_000;
 
 export class Failure extends Error {
   constructor(words, errors = []) {
@@ -10,8 +11,8 @@ export class Failure extends Error {
   }
 }
 
-export async function ask(path, content, patienceMs = PATIENCE_MS) {
-  const how = { signal: AbortSignal.timeout(patienceMs), cache: "no-store" };
+export async function ask(path, content) {
+  const how = { signal: AbortSignal.timeout(path === "now" ? LOOK_MS : PATIENCE_MS), cache: "no-store" };
   if (content !== undefined) {
     how.method = "POST";
     how.headers = { "Content-Type": "application/json", "X-Console-Token": TOKEN };

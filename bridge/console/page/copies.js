@@ -3,7 +3,7 @@
 import { go } from "./address.js";
 import { ask } from "./asking.js";
 import { correct } from "./correcting.js";
-import { $, acting, done, make, many } from "./elements.js";
+import { $, acting, bad, button, done, make, many, quiet, whyDrop } from "./elements.js";
 import { look } from "./looking.js";
 
 const box = $("story-copies");
@@ -25,19 +25,16 @@ export async function showCopies(requestId, told, changed) {
   try {
     const { copies, hidden } = await ask("parked", { request_id: requestId });
     if (mine !== round) return;
-    const none = make("p", { className: "quiet" }, "No copy of it is parked.");
-    box.replaceChildren(...copies.map((copy) => copyCard(copy, told, changed)), ...(copies.length ? [] : [none]),
-      ...(hidden ? [make("p", { className: "quiet" }, hidden)] : []));
+    const cards = copies.map((copy) => copyCard(copy, told, changed));
+    box.replaceChildren(...(cards.length ? cards : [quiet("No copy of it is parked.")]), ...(hidden ? [quiet(hidden)] : []));
   } catch (failure) {
-    if (mine === round) box.replaceChildren(make("p", { className: "answer", "data-level": "bad" }, failure.message));
+    if (mine === round) box.replaceChildren(bad(failure.message));
   }
 }
 
 function copyCard(copy, told, changed) {
   const meant = { request_id: copy.request_id, code: copy.code };
-  const answer = make("div", { role: "status" }), editor = make("div");
-  const why = make("input", { name: "why", autocomplete: "off", placeholder: "no words of customers", maxLength: 200 });
-  const button = (words, act) => make("button", { type: "button", on: { click: (event) => act(event.currentTarget) } }, words);
+  const answer = make("div", { role: "status" }), editor = make("div"), why = whyDrop();
   const act = (pressed, path, content, verb) => acting(pressed, async () => {
     try {
       const { count, hidden } = await ask(path, { ...meant, ...content, dry_run: false });
@@ -46,30 +43,30 @@ function copyCard(copy, told, changed) {
       await Promise.all([changed(), look()]);
       $("story").focus();
     } catch (failure) {
-      answer.replaceChildren(make("p", { className: "answer", "data-level": "bad" }, failure.message));
+      answer.replaceChildren(bad(failure.message));
     }
   });
   const drop = (pressed) => {
     if (why.value.trim()) return act(pressed, "drop", { why: why.value }, "dropped");
-    answer.replaceChildren(make("p", { className: "answer", "data-level": "bad" }, "Say why: it is remembered."));
+    answer.replaceChildren(bad("Say why: it is remembered."));
     why.focus();
   };
-  const edit = (pressed) => acting(pressed, async () => {
-    const sent = (correction) => {
-      done(correction.words);
-      closeCopies();
-      if (!correction.is_same) go({ requestId: correction.request_id });
-      return Promise.all([changed(), look()]);
-    };
+  const sent = (correction) => {
+    done(correction.words);
+    closeCopies();
+    if (!correction.is_same) go({ requestId: correction.request_id });
+    return Promise.all([changed(), look()]);
+  };
+  const edit = (pressed) => acting(pressed, () => {
     answer.replaceChildren();
-    await correct(editor, meant, { why: copy.why, sent, cancelled: () => pressed.focus() });
+    return correct(editor, meant, { why: copy.why, sent, cancelled: () => pressed.focus() });
   });
+  const facts = [copy.source && `from ${copy.source}`, many(Number(copy.attempts), "attempt"), copy.count > 1 && many(copy.count, "copy", "copies")];
   const untold = copy.why.filter((line) => !told.some((words) => words.includes(line)));
   return make("div", { className: "card", "data-code": copy.code },
-    make("p", {}, make("strong", {}, `Parked: ${copy.code}`), make("span", { className: "quiet" },
-      [copy.source && ` from ${copy.source}`, many(Number(copy.attempts), "attempt"), copy.count > 1 && many(copy.count, "copy", "copies")].filter(Boolean).join(" · "))),
+    make("p", {}, make("strong", {}, `Parked: ${copy.code}`), make("span", { className: "quiet" }, [" ", ...facts].filter(Boolean).join(" · "))),
     ...untold.map((line) => make("p", { className: "problem" }, line)),
-    ...(copy.may_have_happened ? [make("p", { className: "answer", "data-level": "bad" }, `${copy.code}: its ticket may exist. Look at the helpdesk first.`)] : []),
+    ...(copy.may_have_happened ? [bad(`${copy.code}: its ticket may exist. Look at the helpdesk first.`)] : []),
     make("div", { className: "line" }, button("Edit", edit), button("Send again", (pressed) => act(pressed, "redrive", {}, "sent again"))),
     editor,
     make("div", { className: "line" }, make("label", {}, "Why drop", why), button("Drop", drop)), answer);

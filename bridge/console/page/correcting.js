@@ -1,7 +1,7 @@
 // A parked request as text, which a person corrects and sends. It is fetched when it is opened, and kept nowhere.
 
 import { ask } from "./asking.js";
-import { acting, make, mark, tell } from "./elements.js";
+import { acting, button, make, mark, tell } from "./elements.js";
 
 let count = 0;
 
@@ -20,24 +20,23 @@ export async function correct(box, meant, { why, sent, cancelled }) {
   count += 1;
   const problems = make("ul", { className: "problems", id: `problems-${count}` });
   const text = make("textarea", { className: "code", rows: 14, spellcheck: false, autocomplete: "off", value: draft.text, "aria-describedby": problems.id });
-  const send = make("button", { type: "button", className: "main" }, "Check and send");
-  const cancel = make("button", { type: "button", on: { click: () => { box.replaceChildren(); cancelled(); } } }, "Cancel");
+  const cancel = button("Cancel", () => { box.replaceChildren(); cancelled(); });
   const wrong = (lines) => {
     problems.replaceChildren(...lines);
     problems.hidden = !lines.length;
     text.setAttribute("aria-invalid", String(lines.length > 0));
   };
-  const problemLine = ({ field, problem }) => make("li", {}, make("button", { type: "button", className: "plain", on: { click: () => select(text, field) } }, field), ` ${problem}`);
+  const problemLine = ({ field, problem }) => make("li", {}, button(field, () => select(text, field), { className: "plain" }), ` ${problem}`);
   wrong(why.map((line) => make("li", {}, line)));
-  send.addEventListener("click", () => acting(send, async () => {
+  const send = button("Check and send", () => acting(send, async () => {
     if (text.value === draft.text) return say("Nothing was changed, so nothing is sent.");
     try {
       await sent(await ask("correct", { ...meant, message_id: draft.message_id, text: text.value }));
     } catch (failure) {
-      wrong(failure.errors?.map(problemLine) ?? []);
-      say(failure.errors ? `Nothing is sent: ${failure.message}` : failure.message);
+      wrong(failure.errors.map(problemLine));
+      say(failure.errors.length ? `Nothing is sent: ${failure.message}` : failure.message);
     }
-  }));
+  }), { className: "main" });
   text.addEventListener("input", () => tell(answer, ""));
   box.replaceChildren(make("div", { className: "beside" }, make("label", {}, "The request, as JSON", text), problems), answer,
     make("div", { className: "line" }, send, cancel));

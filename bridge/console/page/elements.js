@@ -13,6 +13,13 @@ export function make(name, properties = {}, ...children) {
   return element;
 }
 
+export const bad = (words) => make("p", { className: "answer", "data-level": "bad" }, words);
+export const quiet = (words) => make("p", { className: "quiet" }, words);
+export const button = (words, press, properties = {}) => make("button",
+  { type: "button", on: { click: (event) => press(event.currentTarget) }, ...properties }, words);
+// It is remembered for as long as the ledger keeps the request.
+export const whyDrop = () => make("input", { name: "why", autocomplete: "off", placeholder: "no words of customers", maxLength: 200 });
+
 export function tell(element, words) {
   // What is not changed is not read out again, and keeps a person's selection.
   if (element.textContent !== words) element.textContent = words;
@@ -51,7 +58,7 @@ export function when(seconds) {
   return date.toDateString() === new Date().toDateString() ? clock(seconds) : `${date.toLocaleDateString("sv")} ${clock(seconds)}`;
 }
 export const moment = (seconds) => make("time", { dateTime: new Date(seconds * 1000).toISOString() }, when(seconds));
-export const many = (count, one, more = `${one}s`) => `${count} ${count === 1 ? one : more}`;
+export const many = (count, noun, nouns = `${noun}s`) => `${count} ${count === 1 ? noun : nouns}`;
 
 export async function acting(button, act) {
   button.disabled = true;

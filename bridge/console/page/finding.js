@@ -2,11 +2,10 @@
 
 import { FILTERS, go, requestIn } from "./address.js";
 import { ask } from "./asking.js";
-import { $, acting, clock, list, make, mark, many, tell } from "./elements.js";
+import { $, acting, clock, list, mark, many, tell } from "./elements.js";
+import { clearProblems, showProblems } from "./problems.js";
 import { requestRow } from "./requests.js";
 
-// A gigabyte takes a minute.
-const PATIENCE_MS = 600_000;
 const form = $("filters"), button = form.querySelector("button.main");
 let shown = "";
 
@@ -26,10 +25,6 @@ form.addEventListener("submit", (event) => {
 });
 $("latest").addEventListener("click", () => go({ filters: {} }));
 
-export function offerHelpdesks(desks) {
-  form.helpdesk.replaceChildren(new Option("any", ""), ...(desks ?? []).map((one) => new Option(one.title, one.name)));
-}
-
 export async function showFilters(filters, isAsked) {
   const text = JSON.stringify(filters), isFiltered = text !== "{}";
   $("found").hidden = !isFiltered;
@@ -38,10 +33,10 @@ export async function showFilters(filters, isAsked) {
   shown = text;
   for (const name of FILTERS) form[name].value = filters[name] ?? "";
   tell($("find-answer"), "");
-  clearProblems();
+  clearProblems(form);
   if (!isFiltered) return;
   $("finding").open = true;
-  list($("found-list"), [], (one) => one.request_id, requestRow);
+  list($("found-list"), [], (request) => request.request_id, requestRow);
   const find = () => search(filters, isAsked, () => shown === text);
   // Who has come by an address has the focus where the page begins.
   await (isAsked ? acting(button, find) : find());
@@ -53,36 +48,18 @@ async function search(filters, isAsked, isWanted) {
   try {
     say("Looking what it costs …");
     const price = await ask("price", {});
-    if (price.is_worth_saying && !isAsked) {
+    if (price.is_high && !isAsked) {
       say(`Find reads ${price.words}: press it if that is meant.`, "wait");
       return;
     }
-    say(price.is_worth_saying ? `Reading ${price.words} …` : "Reading …");
+    say(price.is_high ? `Reading ${price.words} …` : "Reading …");
     const most = filters.most ? { most: Number(filters.most) } : {};
-    const { requests, may_be_more: more } = await ask("find", { ...filters, ...most }, PATIENCE_MS);
+    const { requests, may_be_more: more } = await ask("find", { ...filters, ...most });
     if (!isWanted()) return;
-    list($("found-list"), requests, (one) => one.request_id, requestRow);
-    say(`${requests.length ? `${many(requests.length, "request")} at ${clock(Date.now() / 1000)}.` : "No such request."}${
-      more ? " There may be more: raise Most." : ""} Read: ${price.is_worth_saying ? price.words : "the whole ledger, less than 1 MB"}.`);
+    list($("found-list"), requests, (request) => request.request_id, requestRow);
+    const count = requests.length ? `${many(requests.length, "request")} at ${clock(Date.now() / 1000)}.` : "No such request.";
+    say([count, more && "There may be more: raise Most.", price.is_high && `Read: ${price.words}.`].filter(Boolean).join(" "));
   } catch (failure) {
-    if (isWanted()) say([failure.message, ...showProblems(failure.errors ?? [])].join("; "), "bad");
-  }
-}
-
-function showProblems(errors) {
-  for (const { field, problem } of errors) {
-    const label = form[field].closest("label");
-    label.classList.add("wrong");
-    form[field].setAttribute("aria-invalid", "true");
-    label.append(make("span", { className: "problem" }, problem));
-  }
-  return errors.map(({ field, problem }) => `${field}: ${problem}`);
-}
-
-function clearProblems() {
-  for (const label of form.querySelectorAll(".wrong")) {
-    label.classList.remove("wrong");
-    label.querySelector("input, select").removeAttribute("aria-invalid");
-    label.querySelector(".problem").remove();
+    if (isWanted()) say([failure.message, ...showProblems(form, failure.errors)].join("; "), "bad");
   }
 }

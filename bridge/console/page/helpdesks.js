@@ -1,6 +1,6 @@
 // The helpdesks: their gates and budgets.
 
-import { $, list, local, make, mark, tell } from "./elements.js";
+import { $, button, list, local, make, mark, tell } from "./elements.js";
 import { doing } from "./looking.js";
 
 // What is made to fail on purpose: its gate is open until a call has shown it.
@@ -14,7 +14,7 @@ function chip(now, desk) {
   if (desk.state === "closed") return ["not called", desk.needs_token ? "bad" : "wait"];
   if (desk.state === "trial") return ["answers again", "wait"];
   if (isMadeToFail(now, desk)) return ["made to fail", "wait"];
-  return desk.refused_keys.length ? ["works in part", "bad"] : ["working", "good"];
+  return desk.refused_keys.length ? ["works in part", "bad"] : ["works", "good"];
 }
 
 export function showHelpdesks(now) {
@@ -24,11 +24,10 @@ export function showHelpdesks(now) {
     const title = make("h3", {}, desk.title), state = make("span", { className: "state" }), words = make("p");
     const budget = make("p", { className: "quiet" });
     const meter = make("meter", { min: 0, "aria-label": `${desk.title}: calls of the budget` });
-    const button = make("button", { type: "button" });
     let path = "";
-    button.addEventListener("click", () => doing(button, path, { helpdesk: desk.name }));
+    const gate = button("", (pressed) => doing(pressed, path, { helpdesk: desk.name }));
     const element = make("div", { className: "card", "data-helpdesk": desk.name },
-      make("div", { className: "head" }, title, state), words, budget, meter, button);
+      make("div", { className: "head" }, title, state), words, budget, meter, gate);
     return { element, update: (latest) => {
       tell(state, latest.chip[0]);
       mark(state, latest.chip[1]);
@@ -40,11 +39,11 @@ export function showHelpdesks(now) {
       if (limit) Object.assign(meter, { max: limit, high: limit * 0.8, value: used });
       const isHeld = latest.state === "paused" || latest.state === "closed";
       path = isHeld ? "resume" : "pause";
-      tell(button, `${isHeld ? "Resume" : "Pause"} ${desk.title}`);
+      tell(gate, `${isHeld ? "Resume" : "Pause"} ${desk.title}`);
     } };
   });
   for (const choice of document.querySelectorAll(".helpdesk-choice")) {
-    const isOther = choice.options.length !== desks.length;
-    if (now.helpdesks && isOther) choice.replaceChildren(...desks.map((desk) => new Option(desk.title, desk.name)));
+    const any = [...choice.options].filter((option) => !option.value), isOther = choice.options.length - any.length !== desks.length;
+    if (now.helpdesks && isOther) choice.replaceChildren(...any, ...desks.map((desk) => new Option(desk.title, desk.name)));
   }
 }

@@ -4,7 +4,7 @@ import { Failure, ask } from "./asking.js";
 import { onAddress } from "./address.js";
 import { showAlarms } from "./alarms.js";
 import { $, clock, local, mark, tell } from "./elements.js";
-import { offerHelpdesks, showFilters } from "./finding.js";
+import { showFilters } from "./finding.js";
 import { showHelpdesks } from "./helpdesks.js";
 import { look, shows } from "./looking.js";
 import { startPlots } from "./plots.js";
@@ -22,14 +22,14 @@ async function showNow() {
     const now = await ask("now");
     document.body.classList.toggle("local", now.is_local);
     document.body.classList.toggle("deployed", !now.is_local);
-    for (const one of document.querySelectorAll(".only-local")) one.hidden = !now.is_local;
-    for (const one of document.querySelectorAll(".only-deployed")) one.hidden = now.is_local;
+    for (const part of document.querySelectorAll(".only-local")) part.hidden = !now.is_local;
+    for (const part of document.querySelectorAll(".only-deployed")) part.hidden = now.is_local;
+    showHelpdesks(now);
     if (!isReady) {
       const choices = await ask("choices");
       offerForms(choices.forms);
       offerSwitches(choices.switches);
       startPlots();
-      offerHelpdesks(now.helpdesks ?? []);
       onAddress(({ requestId, filters }, isAsked) => {
         openStory(requestId);
         showFilters(filters, isAsked);
@@ -37,7 +37,6 @@ async function showNow() {
       isReady = true;
     }
     tell($("where"), `${now.stack}, ${now.is_local ? "local stack" : `deployed in ${now.region}`} · seen at ${clock(now.at)}`);
-    showHelpdesks(now);
     showStatus(now);
     showRequests(now.requests);
     showStory(now);

@@ -6,10 +6,10 @@ import { look } from "./looking.js";
 
 const SHOWN = 12;
 const STATES = {
-  sent: ["sent", ""], accepted: ["accepted", ""], waits: ["waits", "wait"], unknown: ["in doubt", "wait"], parked: ["parked", "bad"],
+  sent: ["sent", ""], accepted: ["accepted", ""], waits: ["waiting", "wait"], unknown: ["in doubt", "wait"], parked: ["parked", "bad"],
   rejected: ["rejected", "bad"], succeeded: ["succeeded", "good"], changed: ["changed", ""],
   // As the ledger calls them.
-  waiting: ["waits", "wait"], working: ["under way", ""], "in-doubt": ["in doubt", "wait"],
+  waiting: ["waiting", "wait"], working: ["working", ""], "in-doubt": ["in doubt", "wait"],
 };
 const seen = new Map();
 let showsAll = false;
@@ -48,15 +48,15 @@ function ticketLink(now) {
 
 export function showRequests(requests) {
   $("no-requests").hidden = requests.length > 0;
-  list($("request-list"), showsAll ? requests : requests.slice(0, SHOWN), (one) => one.request_id, requestRow);
+  list($("request-list"), showsAll ? requests : requests.slice(0, SHOWN), (request) => request.request_id, requestRow);
   $("more").hidden = requests.length <= SHOWN;
   tell($("more"), showsAll ? `Show the latest ${SHOWN} only` : `Show all ${requests.length}`);
-  const ended = requests.filter((one) => seen.size && seen.get(one.request_id) !== one.state && STATES[one.state]?.[1]);
+  const ended = requests.filter((request) => seen.size && seen.get(request.request_id) !== request.state && STATES[request.state]?.[1]);
   if (ended.length) {
-    tell($("news"), ended.slice(0, 3).map((one) => `${one.request_id} ${STATES[one.state][0]}${one.ticket_id ? `, ticket ${one.ticket_id}` : ""}`).join(". "));
+    tell($("news"), ended.slice(0, 3).map((request) => `${request.request_id} ${STATES[request.state][0]}${request.ticket_id ? `, ticket ${request.ticket_id}` : ""}`).join(". "));
   }
   seen.set("", "");
-  for (const one of requests) seen.set(one.request_id, one.state);
+  for (const request of requests) seen.set(request.request_id, request.state);
 }
 
 $("more").addEventListener("click", () => { showsAll = !showsAll; look(); });

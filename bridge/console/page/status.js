@@ -1,6 +1,6 @@
 // Is it working? What needs a person stands at the top.
 
-import { $, list, local, make, many, mark, tell } from "./elements.js";
+import { $, button, list, local, make, many, mark, tell } from "./elements.js";
 import { isMadeToFail } from "./helpdesks.js";
 import { doing } from "./looking.js";
 import { lookAtParked } from "./parked.js";
@@ -124,7 +124,7 @@ export function showStatus(now) {
 function needRow(need) {
   const title = make("strong"), words = make("p"), alarm = make("p", { className: "quiet" });
   const element = make("li", {}, make("div", {}, title, words, alarm));
-  if (need.act) element.append(make("button", { type: "button", on: { click: (event) => need.do(event.currentTarget) } }, need.act));
+  if (need.act) element.append(button(need.act, need.do));
   return { element, update: (latest) => {
     mark(element, latest.level);
     tell(title, latest.title);

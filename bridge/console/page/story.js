@@ -3,7 +3,7 @@
 import { addressOf, go } from "./address.js";
 import { ask } from "./asking.js";
 import { closeCopies, hasCopies, isInUse, showCopies } from "./copies.js";
-import { $, acting, done, make, moment } from "./elements.js";
+import { $, acting, button, done, make, moment, quiet } from "./elements.js";
 import { tellState } from "./requests.js";
 
 // What is read of the dead-letter queue without being asked: each look reads all of it.
@@ -34,7 +34,7 @@ export function openStory(requestId) {
 export function showStory(now) {
   parked = now.queues?.parked ?? 0;
   if (!shown) return;
-  const text = JSON.stringify(now.requests.find((one) => one.request_id === shown) ?? "");
+  const text = JSON.stringify(now.requests.find((request) => request.request_id === shown) ?? "");
   const isNew = last && text !== last;
   last = text;
   if (isNew || (parked > parkedBefore && !$("story-copies").hidden && !hasCopies())) tellStory();
@@ -49,7 +49,7 @@ async function tellStory() {
     tellState($("story-state"), story.state);
     $("story-content").replaceChildren(make("p", {}, story.stands),
       ...story.errors.map((error) => make("p", { className: "problem" }, `${error.field}: ${error.problem}`)),
-      ...story.unread.map((words) => make("p", { className: "quiet" }, `Not read. ${words}`)),
+      ...story.unread.map((words) => quiet(`Not read. ${words}`)),
       make("ol", {}, ...story.steps.map((step) => make("li", {}, moment(step.at), make("span", {}, step.text)))));
     $("story-share").replaceChildren(
       shared(addressOf(requestId), "Copy link", "At the end of the address of any console of this stack, or in its field Request id:"),
@@ -68,8 +68,8 @@ function offerCopies(story) {
   const told = [story.stands, ...story.errors.map((error) => `${error.field}: ${error.problem}`)];
   const find = () => showCopies(shown, told, tellStory);
   if (mayBeParked && parked <= MOST_LOOKED_AT) return find();
-  const button = make("button", { type: "button", on: { click: () => acting(button, find) } }, "Look for a copy");
-  $("story-copies").replaceChildren(make("p", { className: "quiet" }, `${parked} parked: all are read to find a copy of this request.`), button);
+  $("story-copies").replaceChildren(quiet(`${parked} parked: all are read to find a copy of this request.`),
+    button("Look for a copy", (pressed) => acting(pressed, find)));
 }
 
 function shared(text, words, hint) {
@@ -83,7 +83,7 @@ function shared(text, words, hint) {
       done("This browser does not let the page copy. It is selected: press Ctrl+C.");
     }
   };
-  return make("p", {}, make("span", { className: "quiet" }, hint), " ", code, " ", make("button", { type: "button", className: "plain", on: { click: copy } }, words));
+  return make("p", {}, make("span", { className: "quiet" }, hint), " ", code, " ", button(words, copy, { className: "plain" }));
 }
 
 $("story-close").addEventListener("click", () => go({ requestId: "" }));

@@ -1,8 +1,9 @@
 // Sends a request or a form’s submission by hand.
 
 import { ask } from "./asking.js";
-import { $, acting, make, mark, tell } from "./elements.js";
+import { $, acting, mark, tell } from "./elements.js";
 import { look } from "./looking.js";
+import { clearProblems, showProblems } from "./problems.js";
 
 const tryForm = $("try");
 let forms = [];
@@ -10,9 +11,9 @@ let forms = [];
 function chooseOperation() {
   const chosen = tryForm.operation.value;
   for (const name of ["add", "update", "get", "form"]) {
-    for (const one of tryForm.querySelectorAll(`.for-${name}`)) one.hidden = name !== chosen;
+    for (const part of tryForm.querySelectorAll(`.for-${name}`)) part.hidden = name !== chosen;
   }
-  for (const one of tryForm.querySelectorAll(".for-request")) one.hidden = chosen === "form";
+  for (const part of tryForm.querySelectorAll(".for-request")) part.hidden = chosen === "form";
 }
 
 function requestOf(fields) {
@@ -20,43 +21,21 @@ function requestOf(fields) {
   const operation = fields.operation.value;
   const body = { operation, helpdesk: fields.helpdesk.value, request_id: text("request_id") };
   if (operation === "add") {
-    body.ticket = { title: text("title") ?? "", details: text("details") };
-    if (text("email")) body.ticket.requester = { email: text("email") };
+    const email = text("ticket.requester.email");
+    body.ticket = { title: text("ticket.title") ?? "", details: text("ticket.details"), requester: email && { email } };
   } else if (operation === "update") {
     body.ticket_id = text("ticket_id");
-    body.changes = { sub_status: text("sub_status"), comment: text("comment") };
+    body.changes = { sub_status: text("changes.sub_status"), comment: text("changes.comment") };
   } else {
     body.ticket_ids = text("ticket_ids") ?? [];
   }
   return body;
 }
 
-function showProblems(failure) {
-  const unplaced = [];
-  for (const { field, problem } of failure?.errors ?? []) {
-    const label = tryForm.querySelector(`[data-field="${CSS.escape(field)}"]`);
-    if (!label || label.hidden) { unplaced.push(`${field} ${problem}`); continue; }
-    label.classList.add("wrong");
-    const control = label.querySelector("input, textarea");
-    control.setAttribute("aria-invalid", "true");
-    label.append(make("span", { className: "problem" }, problem));
-  }
-  tryForm.querySelector(".wrong input, .wrong textarea")?.focus();
-  return [failure.message, ...unplaced].join("; ");
-}
-
-function clearProblems() {
-  for (const label of tryForm.querySelectorAll(".wrong")) {
-    label.classList.remove("wrong");
-    label.querySelector("input, textarea").removeAttribute("aria-invalid");
-    label.querySelector(".problem").remove();
-  }
-}
-
 tryForm.addEventListener("change", (event) => {
   if (event.target.name === "operation") {
     chooseOperation();
-    clearProblems();
+    clearProblems(tryForm);
     tell($("try-answer"), "");
   }
   if (event.target.name === "form") fillSubmission();
@@ -64,10 +43,10 @@ tryForm.addEventListener("change", (event) => {
 tryForm.addEventListener("submit", async (event) => {
   event.preventDefault();
   const answer = $("try-answer"), button = tryForm.querySelector("button.main");
-  clearProblems();
+  clearProblems(tryForm);
   if (!document.body.classList.contains("local") && !tryForm.real.checked) {
     mark(answer, "bad");
-    tell(answer, "Say first that it may be real.");
+    tell(answer, "Tick first that what you send is real.");
     tryForm.real.focus();
     return;
   }
@@ -81,20 +60,20 @@ tryForm.addEventListener("submit", async (event) => {
       if (isForm) offerForms((await ask("choices")).forms);
     } catch (failure) {
       mark(answer, "bad");
-      tell(answer, showProblems(failure));
+      tell(answer, [failure.message, ...showProblems(tryForm, failure.errors)].join("; "));
     }
   });
   await look();
 });
 
 function fillSubmission() {
-  tryForm.submission.value = forms.find((one) => one.form === tryForm.form.value)?.body ?? "";
+  tryForm.submission.value = forms.find(({ form }) => form === tryForm.form.value)?.body ?? "";
 }
 
 export function offerForms(offered) {
   const before = tryForm.form.value;
   forms = offered;
-  tryForm.form.replaceChildren(...forms.map((one) => new Option(one.form, one.form)));
+  tryForm.form.replaceChildren(...forms.map(({ form }) => new Option(form, form)));
   if (before) tryForm.form.value = before;
   fillSubmission();
 }
