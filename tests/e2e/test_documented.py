@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # end; edit opens an editor; a name means a stack in an account; one without its argument is only spoken of.
 ELSEWHERE = re.compile(
     r"bridge (up|demo|map|init|deploy|smoke|learn|remove|tail|edit)\b"
-    r"|--follow|--stack|bridge (trace|drop|forget)$"
+    r"|--follow|--stack|bridge (send|trace|drop|forget)$"
 )
 # test_first_hour.py runs those of its page.
 SHOWN = [
