@@ -39,10 +39,10 @@ def coverage(form: Form, submission: Submission) -> Coverage:
 
     answers = context["answers"]
     unused = []
-    urls = [file["url"] for file in submission.files]
+    files = [*(file["url"] for file in submission.files), *submission.left_behind]
     for text, group in _groups(answers):
-        if any(url in text for url in urls):
-            # A file is an answer as well.
+        if any(file in text for file in files):
+            # A file is an answer as well, and the ticket tells of one that was left behind.
             continue
         rest = {name: value for name, value in answers.items() if _root(name, answers) not in group}
         if is_unused("answers", rest):

@@ -72,6 +72,11 @@ def test_every_form_to_begin_with_comes_with_a_sample_that_fits(here: Path) -> N
     forms = {what: problems for what, problems in checked(here).items() if what.startswith("form ")}
     assert len(forms) == 8
     assert set(forms.values()) == {()}
+    # Who has never seen a note asks what is wrong with the form that came with the folder.
+    [contact] = [
+        result for result in folder_checks._forms(Folder(here)) if result.what.startswith("form contact")
+    ]
+    assert contact.notes == ()
 
 
 def test_a_form_to_begin_with_fits_socialboards_too(here: Path) -> None:
