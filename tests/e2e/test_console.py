@@ -483,6 +483,15 @@ HEADLINES: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "closed_and_nothing_waits": ({"helpdesks": [DOWN]}, "Kapture is not called; nothing to do", "not called"),
     "closed": ({"helpdesks": [DOWN], "queues": {"waiting": 3}}, "Requests wait; nothing to do", "not called"),
+    "closed_and_its_alarm": (
+        {
+            "helpdesks": [DOWN],
+            "queues": {"waiting": 3},
+            "alarms": [_alarm("helpdesk-down", "A helpdesk is down.", is_raised=True)],
+        },
+        "Requests wait; nothing to do",
+        "not called",
+    ),
     "probe_succeeded": (
         {"helpdesks": [TRIED], "queues": {"waiting": 3}},
         "Requests wait; nothing to do",

@@ -69,7 +69,7 @@ function addAlarm(now, needs, alarm) {
   const same = needs.find((need) => need.alarm === alarm.name);
   const words = `Alarm ${alarm.name}: ${alarm.description}`;
   if (same) {
-    Object.assign(same, { alarmWords: words }, same.isEnding ? {} : { level: "bad", mendsItself: false });
+    Object.assign(same, { alarmWords: words }, same.isEnding ? {} : { level: "bad" });
   } else if (HOLDS[alarm.name]?.(now) === false) {
     needs.push({ key: `over ${alarm.name}`, mendsItself: true, level: "wait", title: `Alarm ${alarm.name} has yet to clear`,
       words: "What it was raised for is over. It clears by itself." });
@@ -82,7 +82,7 @@ function headline(now, needs, level) {
   const forPeople = needs.filter((need) => !need.mendsItself).length;
   const things = many(forPeople, "thing needs", "things need");
   if (now.problems.length) return "Not everything can be read";
-  if (level === "bad") return `Not everything works: ${things} a person`;
+  if (level === "bad" && forPeople) return `Not everything works: ${things} a person`;
   if (now.helpdesks.some((desk) => desk.state === "paused")) return `Paused: ${things} a person`;
   if (forPeople) return `It works; ${things} a person`;
   const held = needs.filter((need) => need.waits);
