@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 
 def plain(text: str) -> str:
     """The text in one line; what is no letter or blank, such as the start of a colour, is written out."""
@@ -11,3 +13,9 @@ def plain(text: str) -> str:
 def plain_lines(text: str) -> str:
     """The same for each line of the text."""
     return "\n".join(plain(line) for line in text.split("\n"))
+
+
+def as_argument(text: str) -> str:
+    """The text as the last argument of a command to copy: one word, and no option."""
+    word = shlex.quote(plain(text))
+    return f"-- {word}" if text.startswith("-") else word

@@ -22,7 +22,7 @@ from bridge.local.state import StateFolder
 from bridge.operating.operations import Listing, Operations, ParkedCopy, Selection, age
 from bridge.operating.parked import by_code, in_words
 from bridge.operating.words import clock_time
-from bridge.plain import plain, plain_lines
+from bridge.plain import as_argument, plain, plain_lines
 from bridge.progress import at_work
 from bridge.stacks import target
 from bridge.stacks.target import STACK_VARIABLE, Target
@@ -326,7 +326,8 @@ def edit(
         click.echo(json.dumps(asdict(sent)))
         return
     as_what = "again" if sent.is_same else f"as a new request, {sent.request_id}"
-    click.echo(plain(f"{request_id} is sent {as_what}. See: bridge trace {sent.request_id}"))
+    trace = operations.target.command(f"trace {as_argument(sent.request_id)}")
+    click.echo(plain(f"{request_id} is sent {as_what}. See: {trace}"))
 
 
 def _edited(text: str) -> str | None:

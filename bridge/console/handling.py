@@ -7,7 +7,6 @@ is named in `sent`, for the list of the latest requests.
 
 from __future__ import annotations
 
-import shlex
 from abc import ABC, abstractmethod
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from bridge.operating import finding
 from bridge.operating.finding import WORTH_SAYING, Search
 from bridge.operating.operations import Selection
 from bridge.operating.words import STATES
-from bridge.plain import plain
+from bridge.plain import as_argument
 from bridge.stacks import queues
 from helpdesk.errors import FieldProblem, RejectedError
 
@@ -45,7 +44,7 @@ class Act(BaseModel, ABC):
 
 def story(operations: Operations, request_id: str) -> dict[str, Any]:
     """The story of a request, `at` in seconds since the epoch; and the command that tells it anywhere."""
-    command = operations.target.command(f"trace {shlex.quote(plain(request_id))}")
+    command = operations.target.command(f"trace {as_argument(request_id)}")
     return {**asdict(operations.trace(request_id)), "command": command}
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from bridge.operating.words import near_time
-from bridge.plain import plain
+from bridge.plain import as_argument, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ _REDRIVE, _REDRIVE_ONE = "redrive --code {code}", "redrive --request-id {id}"
 _SENDER = (
     "The sender is wrong. Correct it and let it send again, then drop these; or edit each:",
     _DROP,
-    "edit {id}",
+    "edit {last}",
 )
 _REFUSED = ("The helpdesk refuses them, in its words above. Mend what they name, then:", _REDRIVE)
 _MAY_EXIST = ("Their tickets may exist. Look at the helpdesk: send what is not there, drop what is there:",)
@@ -36,7 +36,7 @@ ADVICE: dict[str, tuple[str, ...]] = {
     "too_large": _REFUSED,
     "ticket_not_found": ("The helpdesk does not show these tickets. Drop them:", _DROP),
     "out_of_date": ("A newer update was made. Drop them:", _DROP),
-    "request_id_reused": ("The sender uses an id twice. Each gets an id of its own by:", "edit {id}"),
+    "request_id_reused": ("The sender uses an id twice. Each gets an id of its own by:", "edit {last}"),
     "unknown_reference": ("No ticket had the reference. When it has one:", _REDRIVE),
     "outcome_unknown": (*_MAY_EXIST, _REDRIVE_ONE, _DROP_ONE),
     "crashed": (*_MAY_EXIST, _REDRIVE_ONE, _DROP_ONE),
@@ -89,8 +89,10 @@ def _of_code(code: str, copies: Sequence[ParkedCopy], command: Callable[[str], s
         yield f"{left:6}  for {len(reasons) - _MOST_REASONS} other reasons: --json lists all"
     words, *commands = ADVICE.get(code, _OF_OTHERS)
     yield f"  {words}"
+    request_id = copies[0].request_id
+    named = {"code": shlex.quote(code), "id": shlex.quote(request_id), "last": as_argument(request_id)}
     for text in commands:
-        yield plain(f"  {command(text.format(code=shlex.quote(code), id=shlex.quote(copies[0].request_id)))}")
+        yield plain(f"  {command(text.format(**named))}")
 
 
 def _named(copy: ParkedCopy) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,10 @@ class Target:
 
     def command(self, words: str) -> str:
         """A command of ours that works on this stack wherever it is pasted."""
+        name, dashes, argument = words.partition(" -- ")
+        if dashes and " " not in name:
+            # What follows the dashes is no option, so ours stands before them.
+            return f"bridge {name} {self._option}".rstrip() + dashes + argument
         return f"bridge {words} {self._option}".rstrip()
 
     def aws(self, words: str) -> str:
@@ -101,7 +106,7 @@ class Target:
         is_usual = self.state_folder in ("", str(folder.default_state().absolute())) and not os.environ.get(
             STACK_VARIABLE
         )
-        return "" if is_usual else f"--state-dir {self.state_folder}"
+        return "" if is_usual else f"--state-dir {shlex.quote(self.state_folder)}"
 
     @cached_property
     def sqs(self) -> SQSClient:

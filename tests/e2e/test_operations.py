@@ -282,7 +282,7 @@ def test_a_parked_request_is_corrected_in_the_editor_and_becomes_its_ticket(
 
     assert edited.exit_code == 0, edited.output
     assert "ticket.titel" in edited.stderr
-    assert edited.stdout.endswith("ops-edited is sent again. See: bridge trace ops-edited\n")
+    assert "ops-edited is sent again. See: bridge trace ops-edited" in edited.stdout
     assert _outcome(outcomes_queue, "ops-edited")["type"] == "ticket.added"
     assert "corrected it and sent it again" in run("trace", "ops-edited").stdout
     assert "ops-edited" not in run("parked").stdout

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -232,3 +233,21 @@ def test_what_a_sender_has_named_cannot_run_in_the_shell_of_who_copies_the_line(
     lines = "\n".join(in_words(Listing(copies, 1), lambda text: f"bridge {text}"))
 
     assert "bridge redrive --request-id '$(reboot)\\x1b[31m'" in lines
+
+
+@pytest.mark.parametrize(
+    ("request_id", "line"),
+    [
+        ("order-1", "bridge edit order-1 --stack {}"),
+        ("a -- b", "bridge edit 'a -- b' --stack {}"),
+        ("--file=/etc/passwd", "bridge edit --stack {} -- --file=/etc/passwd"),
+    ],
+)
+def test_what_a_sender_has_named_is_no_option_of_the_line_that_is_copied(
+    operations: Operations, request_id: str, line: str
+) -> None:
+    copies = (_copy(request_id, "not_json", "shop", ""),)
+
+    lines = list(in_words(Listing(copies, 1), replace(operations.target, endpoint_url=None).command))
+
+    assert lines[-1].strip() == line.format(operations.target.name)
