@@ -286,11 +286,15 @@ def test_add(scene: Scene, named: Named) -> None:
 
     if named.end is End.SHUT:
         _assert_shut(scene)
-    for name in ("queued", "posted"):
+    names = ("queued", "posted")
+    # The first call that fails may close the gate before the other begins: that one waits instead.
+    tried = [name for name in names if named.end is not End.DOUBT or scene.types(name)]
+    assert tried
+    for name in tried:
         _assert_first(scene, named, name)
     scene.until_quiet()
-    for name in ("queued", "posted"):
-        _assert_last(scene, named, name, "ticket.added")
+    for name in names:
+        _assert_last(scene, named if name in tried else replace(named, end=End.HELD), name, "ticket.added")
         assert len(scene.tickets(name)) == (0 if named.end is End.NO else 1)
 
 
