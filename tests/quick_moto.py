@@ -11,7 +11,6 @@ from typing import Any
 import botocore.session
 import moto.core.models
 import moto.core.responses
-import moto.sqs.models
 from botocore import hooks
 from moto.core.serialize import AttributePickerContext, XFormedAttributePicker
 from moto.dynamodb.parsing import ast_nodes, expressions, validators
@@ -26,7 +25,6 @@ _CACHED: tuple[tuple[Any, str], ...] = (
     # Each test has sessions of its own, and each would look for the SDK's models and parse them again.
     (botocore.session, "create_loader"),
     (moto.core.responses, "method_names_from_class"),
-    (moto.sqs.models, "camelcase_to_underscores"),
 )
 
 
