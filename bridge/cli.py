@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import click
 from botocore.parsers import ResponseParserError
 
+from bridge import consent
 from bridge.commands import (
     by_the_clock,
-    consent,
     deploy,
     doctor,
     follow,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
+from bridge import consent
 from bridge.checks import folder as folder_checks
-from bridge.commands import consent
 from bridge.commands.operate import TalkingCommand, allow_endpoint, with_state_dir
 from bridge.errors import BridgeError
 from bridge.generate import form_files, releases, sources

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from bridge.commands import consent
+from bridge import consent
 from bridge.commands.operate import HELPDESK, TalkingCommand, on_a_stack, operations_on
 from bridge.local import folder
 from bridge.operating.forget import Forgetting, Report

@@ -10,7 +10,7 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
-from bridge.commands import consent
+from bridge import consent
 from bridge.commands.doctor import examined_at, examined_on
 from bridge.commands.operate import HELPDESK, TalkingCommand, allow_endpoint, with_state_dir
 from bridge.errors import BridgeError

@@ -14,7 +14,7 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 from click.core import ParameterSource
 
-from bridge.commands import consent
+from bridge import consent
 from bridge.errors import BridgeError
 from bridge.local import folder
 from bridge.local.helpdesks import HELPDESKS
@@ -325,9 +325,8 @@ def edit(
     if as_json:
         click.echo(json.dumps(asdict(sent)))
         return
-    as_what = "again" if sent.is_same else f"as a new request, {sent.request_id}"
     trace = operations.target.command(f"trace {as_argument(sent.request_id)}")
-    click.echo(plain(f"{request_id} is sent {as_what}. See: {trace}"))
+    click.echo(plain(f"{sent.in_words(request_id)} See: {trace}"))
 
 
 def _edited(text: str) -> str | None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
+from bridge import consent
 from bridge.checks import batched_writes
 from bridge.checks.smoke import CHECKS, MANY, Smoke, run
-from bridge.commands import consent
 from bridge.commands.doctor import examined_at
 from bridge.commands.operate import TalkingCommand, allow_endpoint, with_state_dir
 from bridge.errors import BridgeError

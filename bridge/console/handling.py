@@ -129,10 +129,9 @@ class Correct(Act):
     def on(self, operations: Operations) -> dict[str, Any]:
         draft = operations.draft(self.request_id, self.code, self.message_id)
         sent = operations.correct(draft, self.text)
-        as_what = "again" if sent.is_same else f"as a new request, {sent.request_id}"
         return {
             **asdict(sent),
-            "words": f"{self.request_id} is sent {as_what}.",
+            "words": sent.in_words(self.request_id),
             "sent": [_sent(draft.copy) | {"request_id": sent.request_id}],
         }
 

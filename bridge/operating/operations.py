@@ -180,6 +180,10 @@ class Correction:
     request_id: str
     is_same: bool
 
+    def in_words(self, parked_id: str) -> str:
+        """What became of the parked request."""
+        return f"{parked_id} is sent {'again' if self.is_same else f'as a new request, {self.request_id}'}."
+
 
 class Operations:
     """Works on one stack, with the same ledger and gate as its functions."""
