@@ -1,5 +1,8 @@
 """A redriven request is carried out anew, and one that has succeeded meanwhile is not."""
 
+import json
+from collections.abc import Callable
+
 import pytest
 from moto import mock_aws
 
@@ -134,8 +137,17 @@ def test_what_was_given_up_is_carried_out_when_it_is_redriven(
         assert len(kapture.tickets_as_json()) == 1
 
 
-def test_a_get_that_was_refused_and_succeeds_when_it_is_redriven_is_no_longer_called_rejected(
-    deployment: Deployment, kapture: KaptureSimulator, operations: Operations
+def _corrected(operations: Operations) -> None:
+    draft = operations.draft("read-1")
+    operations.correct(draft, json.dumps(json.loads(draft.text) | {"include": ["raw"]}))
+
+
+@pytest.mark.parametrize("send_again", [_redriven, _corrected])
+def test_a_get_that_was_refused_and_then_succeeds_is_no_longer_called_rejected(
+    deployment: Deployment,
+    kapture: KaptureSimulator,
+    operations: Operations,
+    send_again: Callable[[Operations], object],
 ) -> None:
     ticket_id = _ticket_of(deployment)
     _refuse_once(kapture, "get")
@@ -143,7 +155,7 @@ def test_a_get_that_was_refused_and_succeeds_when_it_is_redriven_is_no_longer_ca
     deployment.consume()
     assert deployment.call("GET", "/requests/read-1").body["state"] == "rejected"
 
-    _redriven(operations)
+    send_again(operations)
     deployment.consume()
 
     assert deployment.outcomes()[-1]["type"] == "ticket.retrieved"
