@@ -89,8 +89,6 @@ def _park(aws: Clients, stack: Stack) -> str:
 
 
 def test_a_submitted_form_becomes_a_ticket_before_ones_eyes(page: Page) -> None:
-    kapture = page.locator('[data-simulator="kapture"]')
-    before = kapture.get_by_role("row").count()
     page.get_by_label("Submit a form").check()
     page.locator("#try").get_by_role("combobox", name="Form").select_option("contact")
     submission = page.get_by_label("Submission, signed")
@@ -104,8 +102,8 @@ def test_a_submitted_form_becomes_a_ticket_before_ones_eyes(page: Page) -> None:
     request_id = answer.inner_text().rpartition(" ")[2].rstrip(".")
     expect(_row(page, request_id)).to_contain_text("succeeded")
     expect(_row(page, request_id)).to_contain_text("→ ticket")
-    expect(kapture.get_by_role("cell", name=title)).to_be_visible()
-    assert kapture.get_by_role("row").count() > before
+    # The table shows the latest fifty tickets: its length tells nothing once there are more.
+    expect(page.locator('[data-simulator="kapture"]').get_by_role("cell", name=title)).to_have_count(1)
     # Those who do not see it are told.
     expect(page.locator("#news")).to_contain_text(f"{request_id} succeeded")
 
