@@ -2,7 +2,7 @@
 
 request#, reference#, ticket#      ledger      requests, references, the updates of a ticket
 rejected#                          ledger      why a request was refused that was never claimed
-marker#, zone#                     ledger      what has been seen of a helpdesk: its markers, its zone
+marker#, zone#, lists#             ledger      what has been seen of a helpdesk: its markers, zone and lists
 gate#                              gate        the circuit breaker and the budget
 watch#, asked#                     watchlist   the tickets that are watched, and those that are to be
 proof#                             audits      the report of each day's audit
