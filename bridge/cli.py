@@ -30,7 +30,7 @@ from bridge.commands import (
 from bridge.commands import console as console_command
 from bridge.commands import folder as folder_commands
 from bridge.commands.demo import console, play
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, NotAwsError
 from bridge.learning import facts
 from bridge.local import emulator, folder
 from bridge.local.helpdesks import HELPDESKS, Wish
@@ -466,7 +466,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except ResponseParserError:
-        click.echo("Error: What answered is not AWS, but a proxy perhaps. Check HTTPS_PROXY.", err=True)
+        click.echo(f"Error: {NotAwsError()}", err=True)
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial, wraps
@@ -20,7 +19,7 @@ from bridge.local import folder
 from bridge.local.helpdesks import HELPDESKS
 from bridge.local.state import StateFolder
 from bridge.operating.operations import Listing, Operations, ParkedCopy, Selection, age
-from bridge.operating.parked import by_code, in_words
+from bridge.operating.parked import by_code, counted, in_words
 from bridge.operating.words import clock_time
 from bridge.plain import as_argument, plain, plain_lines
 from bridge.progress import at_work
@@ -203,10 +202,10 @@ def redrive(
 
 
 def _say_left_out(selection: Selection, listing: Listing) -> None:
-    for risky, count in Counter(copy.code for copy in listing.copies if selection.leaves_out(copy)).items():
-        words = (
-            f"{count} left out: {risky}, so the ticket may exist. Look at the helpdesk, then --code {risky}"
-        )
+    left_out = [copy for copy in listing.copies if selection.leaves_out(copy)]
+    for code in sorted({copy.code for copy in left_out}):
+        count = counted([copy for copy in left_out if copy.code == code])
+        words = f"{count} left out: {code}, so the ticket may exist. Look at the helpdesk, then --code {code}"
         click.echo(words, err=True)
 
 
@@ -262,14 +261,14 @@ def _carry_out(
         click.echo(listing.hidden, err=True)
     note(listing)
     if not acts_at_once:
-        click.echo(f"{shown.count} would be {done}.", err=as_json)
+        click.echo(f"{shown.counted} would be {done}.", err=as_json)
         if dry_run or not shown.count:
             return
         consent.ask(f"Shall they be {done}?", f"Nothing is {done}.")
         agreed, shown = replace(selection, message_ids=shown.message_ids), _Shown(as_json, only_counts=True)
         with at_work("At work"), shown.told_to_the_end(done):
             act(agreed, report=shown, dry_run=False)
-    click.echo(f"{shown.count} {done}.", err=as_json)
+    click.echo(f"{shown.counted} {done}.", err=as_json)
 
 
 @click.command(cls=TalkingCommand)
@@ -424,6 +423,10 @@ class _Shown:
         return len(self._copies)
 
     @property
+    def counted(self) -> str:
+        return counted(self._copies)
+
+    @property
     def message_ids(self) -> frozenset[str]:
         return frozenset(copy.message_id for copy in self._copies)
 
@@ -443,11 +446,11 @@ class _Shown:
             yield
         except BaseException:
             if done:
-                words = f"Ended early: at least {self.count} {done}; the others stay parked."
+                words = f"Ended early: at least {self.counted} {done}; the others stay parked."
                 click.echo(words, err=True)
             raise
         if self.count > _MOST_LINES and not (self._as_json or self._only_counts):
-            click.echo(f"… and {self.count - _MOST_LINES} more. All of them:")
+            click.echo(f"… and {self.count - _MOST_LINES} more copies. All of them:")
             for line in by_code(self._copies):
                 click.echo(line)
 

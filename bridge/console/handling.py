@@ -17,6 +17,7 @@ from bridge.errors import BridgeError
 from bridge.operating import finding
 from bridge.operating.finding import WORTH_SAYING, Search
 from bridge.operating.operations import Selection
+from bridge.operating.parked import count_requests, counted, entries_of
 from bridge.operating.words import STATES
 from bridge.plain import as_argument
 from bridge.stacks import queues
@@ -49,15 +50,14 @@ def story(operations: Operations, request_id: str) -> dict[str, Any]:
 
 
 class Price(Act):
-    """What finding costs, and whether that is so much that a person says first that it is meant."""
+    """What finding costs, where that is so much that a person says first that it is meant."""
 
     def on(self, operations: Operations) -> dict[str, Any]:
         size, dollars = finding.price(operations.target)
         parked = queues.count(operations.target.sqs, operations.target.dead_letter_queue_url)
-        return {
-            "is_high": size > WORTH_SAYING or parked > _MANY_PARKED,
-            "words": f"{finding.price_in_words(size, dollars)}, and {parked} parked",
-        }
+        words = [finding.price_in_words(size, dollars)] if size > WORTH_SAYING else []
+        words += [f"{parked} parked copies"] if parked > _MANY_PARKED else []
+        return {"is_high": bool(words), "words": " and ".join(words)}
 
 
 class Find(Act):
@@ -72,8 +72,14 @@ class Find(Act):
     most: int = Field(100, ge=1, le=1000)
 
     def on(self, operations: Operations) -> dict[str, Any]:
-        found = finding.find(operations, self._search(operations), self.most)
-        return {"requests": [asdict(request) for request in found], "may_be_more": len(found) == self.most}
+        search = self._search(operations)
+        found = finding.find(operations, search, self.most)
+        return {
+            "requests": [asdict(request) for request in found],
+            "may_be_more": len(found) == self.most,
+            # For the page's address: 2h is another moment for who opens it later.
+            "since": finding.in_utc(search.since) if self.since else None,
+        }
 
     def _search(self, operations: Operations) -> Search:
         # A name with a slip in it finds nothing, and says so nowhere.
@@ -102,7 +108,9 @@ class Parked(Act):
     def on(self, operations: Operations) -> dict[str, Any]:
         listing, selection = operations.parked(), Selection(request_id=self.request_id)
         copies = [
-            _without_body(copy) | {"count": count} for copy, count in listing.entries if selection.has(copy)
+            _without_body(copy) | {"count": count}
+            for copy, count in entries_of(listing.copies)
+            if selection.has(copy)
         ]
         return {"copies": copies, "hidden": listing.hidden}
 
@@ -160,10 +168,13 @@ class Redrive(Act):
     def _acted_on(self, copies: Sequence[ParkedCopy], listing: Listing) -> dict[str, Any]:
         meant = [copy for copy in listing.copies if self._selection.has(copy)]
         return {
-            "count": len(copies),
-            "copies": [_without_body(copy) for copy in copies],
+            "count": count_requests(copies),
+            "counted": counted(copies),
+            "copies": [_without_body(copy) | {"count": count} for copy, count in entries_of(copies)],
             "message_ids": [copy.message_id for copy in meant],
-            "left_out": sum(map(self._selection.leaves_out, meant)),
+            # Of all that are meant, which is what a drop would take.
+            "all": count_requests(meant),
+            "left_out": count_requests(filter(self._selection.leaves_out, meant)),
             "hidden": listing.hidden,
         }
 

@@ -17,7 +17,7 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, refuse_web_pages
 from bridge.local import processes
 from bridge.local.state import EMULATOR
 
@@ -107,11 +107,13 @@ def session() -> boto3.Session:
     """Makes clients that know nothing of the user's own AWS set-up."""
     bare = botocore.session.Session(session_vars=_NO_USER_SETTINGS)
     bare.set_default_client_config(_CONFIG)
-    return boto3.Session(
-        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-        region_name=REGION,
-        botocore_session=bare,
+    return refuse_web_pages(
+        boto3.Session(
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            region_name=REGION,
+            botocore_session=bare,
+        )
     )
 
 

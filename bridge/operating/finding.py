@@ -10,7 +10,7 @@ import heapq
 import re
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bridge.operating.words import STATES, state_of
@@ -71,6 +71,11 @@ def moment(words: str) -> float:
     if said is None or said.tzinfo is None:
         raise ValueError(f"{words} is neither 2h, 30min, 3d nor a moment as 2026-12-31T09:00:00Z")
     return said.timestamp()
+
+
+def in_utc(seconds: float) -> str:
+    """A moment as people may say it, so that it means the same later and elsewhere."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def price(target: Target) -> tuple[int, float]:

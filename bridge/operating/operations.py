@@ -119,14 +119,6 @@ class Listing:
     about: int
 
     @property
-    def entries(self) -> list[tuple[ParkedCopy, int]]:
-        """Each trouble once, and how many copies tell of it: a sender may send the same request again."""
-        by_trouble: dict[tuple[str, str], list[ParkedCopy]] = {}
-        for copy in self.copies:
-            by_trouble.setdefault((copy.request_id, copy.code), []).append(copy)
-        return [(alike[-1], len(alike)) for alike in by_trouble.values()]
-
-    @property
     def hidden(self) -> str:
         """What to say of those that could not be seen; empty where there are none."""
         if len(self.copies) == self.about:

@@ -10,7 +10,7 @@ from bridge.operating.words import near_time
 from bridge.plain import as_argument, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from bridge.operating.operations import Listing, ParkedCopy
 
@@ -55,22 +55,47 @@ def in_words(listing: Listing, command: Callable[[str], str]) -> Iterator[str]:
         yield "Nothing is parked."
     if not listing.copies:
         return
-    entries = [copy for copy, _ in listing.entries]
-    of_copies = f" in {len(listing.copies)} copies" if len(listing.copies) > len(entries) else ""
-    verb = "request is" if len(entries) == 1 else "requests are"
-    yield f"{len(entries)} {verb} parked{of_copies}, the oldest since {_since(listing.copies)}."
-    counts = by_code(entries)
-    yield from counts
+    verb = "is" if count_requests(listing.copies) == 1 else "are"
+    yield f"{counted(listing.copies)} {verb} parked, the oldest since {_since(listing.copies)}."
+    yield from by_code(listing.copies)
+    entries = [copy for copy, _ in entries_of(listing.copies)]
     for code, _ in Counter(copy.code for copy in entries).most_common():
         yield ""
         yield from _of_code(code, [copy for copy in entries if copy.code == code], command)
 
 
-def by_code(copies: Sequence[ParkedCopy]) -> list[str]:
-    """A line for each code, the most frequent first."""
+def entries_of(copies: Iterable[ParkedCopy]) -> list[tuple[ParkedCopy, int]]:
+    """Each trouble once, and how many copies tell of it: a sender may send the same request again."""
+    by_trouble: dict[tuple[str, str], list[ParkedCopy]] = {}
+    for copy in copies:
+        by_trouble.setdefault((copy.request_id, copy.code), []).append(copy)
+    return [(alike[-1], len(alike)) for alike in by_trouble.values()]
+
+
+def count_requests(copies: Iterable[ParkedCopy]) -> int:
+    """How many requests the copies are of."""
+    return len({copy.request_id for copy in copies})
+
+
+def counted(copies: Collection[ParkedCopy]) -> str:
+    """How many requests the copies are of, and how many copies where those are more."""
+    count = count_requests(copies)
+    return f"{count} request{'' if count == 1 else 's'}{_of_copies(count, copies)}"
+
+
+def by_code(copies: Iterable[ParkedCopy]) -> list[str]:
+    """A line for each code, with how many requests, the most frequent first."""
+    by_codes: dict[str, list[ParkedCopy]] = {}
+    for copy in copies:
+        by_codes.setdefault(copy.code, []).append(copy)
+    counts = Counter({code: count_requests(alike) for code, alike in by_codes.items()})
     return [
-        plain(f"{count:6}  {code}") for code, count in Counter(copy.code for copy in copies).most_common()
+        plain(f"{count:6}  {code}{_of_copies(count, by_codes[code])}") for code, count in counts.most_common()
     ]
+
+
+def _of_copies(requests: int, copies: Collection[ParkedCopy]) -> str:
+    return f" ({len(copies)} copies)" if len(copies) > requests else ""
 
 
 def _of_code(code: str, copies: Sequence[ParkedCopy], command: Callable[[str], str]) -> Iterator[str]:

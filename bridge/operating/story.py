@@ -71,13 +71,19 @@ class StoryReader:
         self._outages = outages
 
     def read(self, request_id: str) -> Story:
-        """The story of a request. A right that is missing makes it shorter, and is named in it."""
+        """The story of a request. A right that is missing makes it shorter, and is named in it.
+
+        Raises HelpdeskError where the ledger cannot be read and the logs know nothing.
+        """
         unread: list[str] = []
         lines = self._lines(request_id, unread)
         try:
             receipt = self._ledger.receipt(request_id) or self._ledger.rejection(request_id)
             by_hand = [Step(at, what) for at, what in self._interventions.of(request_id)]
         except HelpdeskError as error:
+            if not lines:
+                # Nothing can be said of it, and not that nothing is known.
+                raise
             unread.append(f"The ledger: {target.words_of(error)}")
             receipt, by_hand = None, []
         known = [line.fields["helpdesk"] for line in lines if line.fields.get("helpdesk")]

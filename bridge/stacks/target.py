@@ -25,7 +25,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, refuse_web_pages
 from bridge.local import emulator, folder
 from bridge.local.sam import STACK_NAME
 from helpdesk.store.table import Table
@@ -200,7 +200,7 @@ def account(stage: str, described: Stage, endpoint: str | None = None) -> boto3.
 
     Raises BridgeError.
     """
-    session = boto3.Session(profile_name=described.profile, region_name=described.region)
+    session = refuse_web_pages(boto3.Session(profile_name=described.profile, region_name=described.region))
     if session.region_name is None:
         raise BridgeError(f"No region is known: say it in {folder.NAME}, as region of the stage {stage}")
     address = session.client("cloudformation").meta.endpoint_url
@@ -227,7 +227,7 @@ def deployed(name: str, session: boto3.Session | None = None) -> Target:
     region = None
     try:
         # boto3 itself reads AWS_DEFAULT_REGION only; other SDKs, and people, set this one.
-        session = session or boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
+        session = session or refuse_web_pages(boto3.Session(region_name=os.environ.get("AWS_REGION") or None))
         region = session.region_name
         formation: CloudFormationClient = session.client("cloudformation")
         (stack,) = formation.describe_stacks(StackName=name)["Stacks"]

@@ -224,10 +224,13 @@ def test_a_wrong_request_is_found_corrected_and_sent_and_another_one_dropped(
 
         page.get_by_text("Find by source").click()
         page.get_by_label("Source", exact=True).first.fill(source)
+        page.get_by_label("Since").fill("2h")
         page.get_by_role("button", name="Find", exact=True).click()
         found = page.locator("#found")
         expect(found).to_contain_text("1 request at")
-        assert page.url.endswith(f"#source={source}")
+        # For who opens it later 2h would be another moment.
+        expect(page).to_have_url(re.compile(rf"#source={source}&since=20[\d-]+T[\d:]+Z$"))
+        expect(page.get_by_label("Since")).to_have_value("2h")
         found.get_by_role("link", name=f"Story of {wrong}").click()
         expect(story).to_contain_text("ticket.due_date: must be written out")
 

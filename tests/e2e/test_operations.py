@@ -88,9 +88,9 @@ def test_a_rejected_request_is_listed_redriven_and_traced(
     assert _outcome(outcomes_queue, "ops-1")["type"] == "ticket.rejected"
 
     assert "ops-1" in bridge("parked")
-    assert "1 would be sent again" in bridge("redrive", "--request-id", "ops-1", "--dry-run")
+    assert "1 request would be sent again" in bridge("redrive", "--request-id", "ops-1", "--dry-run")
     assert "ops-1" in bridge("parked"), "a dry run takes nothing away"
-    assert "1 sent again" in bridge("redrive", "--request-id", "ops-1", "--yes")
+    assert "1 request sent again" in bridge("redrive", "--request-id", "ops-1", "--yes")
     assert _outcome(outcomes_queue, "ops-1")["data"]["code"] == "invalid_request"
     assert "rejected" in bridge("trace", "ops-1")
 
@@ -240,15 +240,17 @@ def test_what_changes_much_is_shown_and_done_only_where_that_is_agreed(
 
         for result, status in ((unasked, 2), (refused, 1), (shown, 0)):
             assert (result.exit_code, "add ops-agreed" in result.stdout) == (status, True)
-            assert f"1 would be {verb}.\n" in result.stdout
+            assert f"1 request would be {verb}.\n" in result.stdout
         assert "add --yes" in unasked.stderr
         assert f"Nothing is {verb}." in refused.stderr
         assert "ops-agreed" in run("parked").stdout
 
-    assert run("redrive", "--request-id", "ops-agreed", answers="y\n").stdout.endswith("1 sent again.\n")
+    assert run("redrive", "--request-id", "ops-agreed", answers="y\n").stdout.endswith(
+        "1 request sent again.\n"
+    )
     assert _outcome(outcomes_queue, "ops-agreed")["type"] == "ticket.rejected"
     dropped = run("drop", "--request-id", "ops-agreed", "--why", "a test", "--yes")
-    assert (dropped.exit_code, dropped.stdout.splitlines()[-1]) == (0, "1 dropped.")
+    assert (dropped.exit_code, dropped.stdout.splitlines()[-1]) == (0, "1 request dropped.")
     assert "ops-agreed" not in run("parked").stdout
     assert "dropped its parked copy: a test" in run("trace", "ops-agreed").stdout
 

@@ -1,6 +1,7 @@
 """The console does what the command line does, and shows customers' words only to who has opened a copy."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -97,11 +98,23 @@ def test_requests_are_found_by_the_filters_of_the_command(
     assert (ids(source="shop", state="rejected", since="2h"), ids(reference="r-17")) == (["o-17"], ["o-17"])
     assert ids(state="succeeded", helpdesk="kapture") == ["o-18"]
     assert _act(operations, "find", most=1)["may_be_more"]
-    price = _act(operations, "price")
-    assert (price["is_high"], price["words"].endswith(", and 1 parked")) == (False, True)
+    since = _act(operations, "find", since="2h")["since"]
+    assert datetime.now(UTC) - datetime.fromisoformat(since) - timedelta(hours=2) < timedelta(minutes=5)
+    assert _act(operations, "find", since=since)["since"] == since
+    assert _act(operations, "price") == {"is_high": False, "words": ""}
     with pytest.raises(RejectedError) as refused:
         ids(state="lost", helpdesk="elsewhere", since="99999999999d")
     assert [problem.field for problem in refused.value.problems] == ["helpdesk", "state", "since"]
+
+
+def test_a_search_that_hides_many_parked_copies_from_others_has_its_price(
+    deployment: Deployment, operations: Operations
+) -> None:
+    for batch in range(11):
+        entries: Any = [{"Id": str(place), "MessageBody": f"{batch}-{place}"} for place in range(10)]
+        deployment.sqs.send_message_batch(QueueUrl=deployment.dead_letter_queue, Entries=entries)
+
+    assert _act(operations, "price") == {"is_high": True, "words": "110 parked copies"}
 
 
 def test_a_story_says_its_state_and_the_command_that_tells_it(
@@ -128,6 +141,21 @@ def test_what_is_parked_after_a_dry_run_stays(
     assert _act(operations, name, dry_run=False, message_ids=shown, **why)["count"] == 1
 
     assert [copy.request_id for copy in operations.parked().copies] == ["o-18"]
+
+
+def test_requests_are_counted_and_so_are_their_copies_where_those_are_more(
+    rejected: Deployment, operations: Operations
+) -> None:
+    for request_id in ("o-17", "o-18"):
+        rejected.send({**WRONG, "request_id": request_id})
+    rejected.consume()
+
+    listed = _act(operations, "redrive", dry_run=True)
+    dropped = _act(operations, "drop", dry_run=False, why="a test", message_ids=listed["message_ids"])
+
+    assert (listed["count"], listed["all"], listed["counted"]) == (2, 2, "2 requests (3 copies)")
+    assert sorted(copy["count"] for copy in listed["copies"]) == [1, 2]
+    assert dropped["counted"] == "2 requests (3 copies)"
 
 
 def test_what_may_have_made_its_ticket_is_left_out_unless_it_is_named(

@@ -7,6 +7,7 @@ import pytest
 
 from bridge.errors import BridgeError
 from bridge.operating.operations import Operations, ParkedCopy, Selection
+from bridge.operating.parked import entries_of
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture.account import KaptureSimulator
 from helpdesk.errors import RejectedError
@@ -91,7 +92,7 @@ def test_copies_of_one_trouble_are_one_entry(deployment: Deployment, operations:
     for code in ("expired", "expired", "invalid_request"):
         _park(deployment, "order-1", code)
 
-    entries = operations.parked().entries
+    entries = entries_of(operations.parked().copies)
 
     assert {copy.code: count for copy, count in entries} == {"expired": 2, "invalid_request": 1}
 

@@ -186,8 +186,9 @@ def test_a_thousand_parked_copies_are_told_by_code_and_reason_with_the_command_a
 
     lines = list(in_words(Listing(tuple(copies), 1000), lambda text: f"bridge {text} --stack s"))
 
-    assert lines[0] == "950 requests are parked in 1000 copies, the oldest since 2001-09-09 01:46:40Z."
-    assert lines[1:4] == ["   600  expired", "   300  refused_by_helpdesk", "    50  outcome_unknown"]
+    assert lines[0] == "950 requests (1000 copies) are parked, the oldest since 2001-09-09 01:46:40Z."
+    refused = "   300  refused_by_helpdesk (350 copies)"
+    assert lines[1:4] == ["   600  expired", refused, "    50  outcome_unknown"]
     assert "expired, since 2001-09-09 01:46:40Z, from shop (600):" in lines
     assert "   600  add a-0, add a-1, add a-2, add a-3, add a-4, …" in lines
     assert "  bridge redrive --code expired --stack s" in lines
@@ -221,9 +222,9 @@ def test_many_copies_that_would_be_sent_are_counted_and_those_that_an_interrupte
     failed = CliRunner(mix_stderr=False).invoke(operate.redrive, ["--all", "--yes"])
 
     lines = shown.stdout.splitlines()
-    assert lines[-4:] == ["… and 25 more. All of them:", "    30  expired", "    15  conflict", lines[-1]]
-    assert lines[-1].startswith("45 would be sent again")
-    assert "Ended early: at least 0 sent again; the others stay parked." in failed.stderr
+    assert lines[-4:-1] == ["… and 25 more copies. All of them:", "    30  expired", "    15  conflict"]
+    assert lines[-1] == "45 requests would be sent again."
+    assert "Ended early: at least 0 requests sent again; the others stay parked." in failed.stderr
     assert len(operations.parked().copies) == 45
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -21,7 +22,7 @@ from botocore.httpsession import URLLib3Session
 from click.testing import CliRunner
 
 from bridge import cli, progress
-from bridge.local.state import EMULATOR, PROJECT, StateFolder
+from bridge.local.state import EMULATOR, PROJECT, Stack, StateFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -197,17 +198,66 @@ def test_what_is_missing_to_reach_a_deployed_stack_is_told(
     assert finished.stderr == f"Error: The stack production cannot be read. {words}\n"
 
 
-def test_a_page_of_a_proxy_in_the_place_of_an_answer_of_aws_is_told_in_a_line(
-    run: Run, monkeypatch: pytest.MonkeyPatch
+NOT_AWS = "What answered is not AWS: a proxy perhaps. Check HTTPS_PROXY, AWS_ENDPOINT_URL and the network."
+
+
+@pytest.fixture
+def web_page(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, str, str], None]:
+    """Has a web page answer every call to AWS, with a status, a content type and a text."""
+
+    def answers(status: int, content_type: str, text: str) -> None:
+        page: Any = SimpleNamespace(stream=lambda: [text.encode()])
+        headers = HTTPHeaders()
+        headers["content-type"] = content_type
+        monkeypatch.setattr(URLLib3Session, "send", lambda *_: AWSResponse("", status, headers, page))
+        monkeypatch.setattr(progress, "PATIENCE_S", threading.TIMEOUT_MAX)
+
+    return answers
+
+
+def test_a_page_that_cannot_be_parsed_is_told_in_a_line(
+    run: Run, web_page: Callable[[int, str, str], None]
 ) -> None:
-    page: Any = SimpleNamespace(stream=lambda: [b"<html><br>Blocked"])
-    monkeypatch.setattr(URLLib3Session, "send", lambda *_: AWSResponse("", 403, HTTPHeaders(), page))
-    monkeypatch.setattr(progress, "PATIENCE_S", threading.TIMEOUT_MAX)
+    web_page(403, "", "<html><br>Blocked")
 
     finished = run("parked", "--stack", "production")
 
     assert (finished.returncode, finished.stdout) == (1, "")
-    assert finished.stderr == "Error: What answered is not AWS, but a proxy perhaps. Check HTTPS_PROXY.\n"
+    assert finished.stderr == f"Error: {NOT_AWS}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["parked", "--stack", "production"],
+        ["parked"],
+        ["redrive", "--all"],
+        ["pause"],
+        ["trace", "request-1"],
+        ["requests", "--state", "waiting"],
+        ["audit"],
+        ["logs", "ticket-queue"],
+        ["status"],
+    ],
+    ids=" ".join,
+)
+def test_the_login_page_of_a_proxy_is_told_in_a_line_and_believed_nowhere(
+    run: Run,
+    seeming: StateFolder,
+    web_page: Callable[[int, str, str], None],
+    arguments: list[str],
+) -> None:
+    names = dict.fromkeys(("kapture", "socialboards"), "name")
+    values: list[Any] = ["http://127.0.0.1:1", "us-east-1", *["name"] * 8, "kapture", names, names]
+    seeming.stack_file.write_text(json.dumps(Stack(*values).as_json()))
+    web_page(200, "text/html; charset=utf-8", "<html><body><form>Log in</form></body></html>")
+
+    finished = run(*arguments, state=seeming.root)
+
+    assert finished.returncode == 1
+    assert re.search(rf"^Error: .*{re.escape(NOT_AWS)}\n$", finished.stderr, re.MULTILINE)
+    assert "Traceback" not in finished.stderr
+    assert "paused" not in finished.stdout
 
 
 def test_a_wrong_command_line_has_a_status_of_its_own(run: Run) -> None:

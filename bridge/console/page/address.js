@@ -45,6 +45,12 @@ export function go({ requestId, filters }) {
   tellHere(true);
 }
 
+// Says the filters of this address in other words, without a step of the browser’s history.
+export function reword(filters) {
+  const { requestId } = given(saidIn(location.hash) ?? new URLSearchParams());
+  history.replaceState(null, "", written({ ...filters, ...(requestId && { request: requestId }) }));
+}
+
 // A link to a story: a click keeps the filters, and what is copied is the story’s own address.
 export function follow(event, requestId) {
   if (event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;

@@ -1,6 +1,6 @@
 // Finds requests by what people know of them; the filters stand in the page’s address.
 
-import { FILTERS, go, requestIn } from "./address.js";
+import { FILTERS, go, requestIn, reword } from "./address.js";
 import { ask } from "./asking.js";
 import { $, acting, clock, list, mark, many, tell } from "./elements.js";
 import { clearProblems, showProblems } from "./problems.js";
@@ -49,16 +49,21 @@ async function search(filters, isAsked, isWanted) {
     say("Looking what it costs …");
     const price = await ask("price", {});
     if (price.is_high && !isAsked) {
-      say(`Find reads ${price.words}: press it if that is meant.`, "wait");
+      say(`Find reads ${price.words}. Press it if that is meant.`, "wait");
       return;
     }
     say(price.is_high ? `Reading ${price.words} …` : "Reading …");
     const most = filters.most ? { most: Number(filters.most) } : {};
-    const { requests, may_be_more: more } = await ask("find", { ...filters, ...most });
+    const { requests, since, may_be_more: more } = await ask("find", { ...filters, ...most });
     if (!isWanted()) return;
     list($("found-list"), requests, (request) => request.request_id, requestRow);
     const count = requests.length ? `${many(requests.length, "request")} at ${clock(Date.now() / 1000)}.` : "No such request.";
     say([count, more && "There may be more: raise Most.", price.is_high && `Read: ${price.words}.`].filter(Boolean).join(" "));
+    // 2h stays in its field, and the address says the moment: it means the same to who gets it.
+    if (since) {
+      shown = JSON.stringify({ ...filters, since });
+      reword({ ...filters, since });
+    }
   } catch (failure) {
     if (isWanted()) say([failure.message, ...showProblems(form, failure.errors)].join("; "), "bad");
   }

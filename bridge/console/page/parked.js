@@ -30,6 +30,12 @@ const copyLines = (copies) => make("ul", { className: "rows" }, ...copies.slice(
 
 const each = (copies, name) => [...new Set(copies.map((copy) => copy[name]))].filter(Boolean).sort();
 
+// How many are of which code, where there are several.
+function codes(copies) {
+  const lines = each(copies, "code").map((code) => `${copies.filter((copy) => copy.code === code).length} ${code}`);
+  return lines.length > 1 ? `: ${lines.join(", ")}` : "";
+}
+
 function codeGroups(copies) {
   return each(copies, "code").map((code) => {
     const own = copies.filter((copy) => copy.code === code);
@@ -44,16 +50,19 @@ function showParked({ copies, hidden }) {
     copies = copies.filter((copy) => !gone.some((other) => isSame(copy, other)));
     groups.replaceChildren(...codeGroups(copies));
   };
+  const isShown = (other) => copies.some((copy) => isSame(copy, other));
   $("parked-content").replaceChildren(copies.length ? groups : make("p", {}, "Nothing is parked."),
-    ...(hidden ? [quiet(hidden)] : []), ...(copies.length ? new ManyAtOnce(copies, without).elements : []));
+    ...(hidden ? [quiet(hidden)] : []), ...(copies.length ? new ManyAtOnce(copies, without, isShown).elements : []));
 }
 
 const choice = (name, values) => make("select", { name }, new Option("any", ""), ...values.map((value) => new Option(value, value)));
 
-// Acts on what a dry run has shown, and on nothing else; `without` gets the copies that are gone.
+// Acts on what a dry run has counted, and on nothing else; `without` gets the copies that are gone.
 class ManyAtOnce {
-  constructor(copies, without) {
+  constructor(copies, without, isShown) {
     this.without = without;
+    // Whether a copy stands above, and need not be listed again.
+    this.isShown = isShown;
     this.code = choice("code", each(copies, "code"));
     this.source = choice("source", each(copies, "source"));
     this.requestId = make("input", { name: "request_id", autocomplete: "off", spellcheck: false, placeholder: "any" });
@@ -91,11 +100,11 @@ class ManyAtOnce {
     tell(this.hint, sent ? "" : because);
   }
 
-  async ask(pressed, path, content, done) {
+  async ask(pressed, path, content, done, isListed = () => true) {
     return acting(pressed, async () => {
       try {
-        const { copies, count, hidden, ...told } = await ask(path, content);
-        this.answer.replaceChildren(make("p", { className: "answer" }, `${many(count, "request")} ${done(count)}. ${hidden}`), copyLines(copies));
+        const { copies, count, counted, hidden, ...told } = await ask(path, content);
+        this.answer.replaceChildren(make("p", { className: "answer" }, `${counted} ${done(count)}${codes(copies)}. ${hidden}`), copyLines(copies.filter(isListed)));
         return { copies, count, ...told };
       } catch (failure) {
         this.answer.replaceChildren(bad(failure.message));
@@ -107,9 +116,9 @@ class ManyAtOnce {
   async dryRun() {
     this.forget();
     this.meant = { code: this.code.value || null, source: this.source.value || null, request_id: this.requestId.value.trim() || null };
-    const told = await this.ask(this.dry, "redrive", { ...this.meant, dry_run: true }, () => "would be sent again");
+    const told = await this.ask(this.dry, "redrive", { ...this.meant, dry_run: true }, () => "would be sent again", (copy) => !this.isShown(copy));
     if (!told) return;
-    const all = told.message_ids.length;
+    const all = told.all;
     this.meant.message_ids = told.message_ids;
     this.offer(told.count, all, all ? "These may have made their tickets: choose the code, or one request, to send them again." : "The dry run has found nothing.");
     tell(this.warning, [
