@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from bridge.simulators.faults import Fault, FaultRule
 from tests.faults.aws import AwsOnLoopback, Mishap
 from tests.faults.scene import Scene, add, get
+from tests.waiting import eventually, held
 
 # Powertools keeps one set of metrics a process; here several handlers share it.
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
@@ -74,12 +74,14 @@ def test_two_copies_in_one_batch_make_one_ticket(scene: Scene, fault: str) -> No
 
 @only("two-copies-in-flight")
 def test_copies_in_functions_that_run_side_by_side_make_one_ticket(scene: Scene, fault: str) -> None:
-    scene.helpdesk.faults.add(FaultRule(operation="add", times=1, fault=Fault(delay_before_s=0.3)))
     scene.deployment.send(*[add("copied")] * 4)
     records = scene.deployment.receive()
-    with ThreadPoolExecutor(4) as functions:
-        returned = list(functions.map(lambda record: scene.consume([record]), records))
-    assert sum(map(len, returned)) == 3
+    with ThreadPoolExecutor(4) as functions, held(scene.helpdesk, scene.account.adds) as call:
+        returned = [functions.submit(scene.consume, [record]) for record in records]
+        # One of the four is in its call; the others come back meanwhile.
+        eventually(lambda: sum(future.done() for future in returned) == 3)
+        call.release()
+    assert sum(len(future.result()) for future in returned) == 3
     scene.until_quiet()
 
     _assert_added_once(scene, "copied")
@@ -108,21 +110,13 @@ def test_an_older_update_never_overwrites_a_newer_one(scene: Scene, fault: str) 
 @contextmanager
 def _in_mid_call(scene: Scene, name: str) -> Iterator[list[dict[str, Any]]]:
     """While the block lasts, a function waits for the helpdesk to add the ticket; gives its records."""
-    arrived = Event()
-    perform = scene.helpdesk.perform
-
-    def slowly(call: Any) -> Any:
-        arrived.set()
-        return perform(call)
-
-    scene.helpdesk.perform = slowly  # type: ignore[method-assign]  # tells when the call has arrived
-    scene.helpdesk.faults.add(FaultRule(operation="add", match=name, times=1, fault=Fault(delay_after_s=1)))
     scene.deployment.send(add(name))
     records = scene.deployment.receive()
-    with ThreadPoolExecutor(1) as function:
+    with ThreadPoolExecutor(1) as function, held(scene.helpdesk, scene.account.adds) as call:
         returned = function.submit(scene.consume, records)
-        assert arrived.wait(10)
+        call.wait_for_arrival()
         yield records
+        call.release()
         assert returned.result() == []
     scene.is_read = False
 

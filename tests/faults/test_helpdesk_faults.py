@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from email.utils import formatdate
 from enum import Enum, auto
-from time import monotonic, sleep, time
+from time import time
 from typing import Any, NoReturn
 
 import pytest
@@ -26,6 +26,8 @@ from bridge.simulators.socialboards.account import MINT
 from tests.accounts import ACCOUNTS, Account, KaptureAccount, SocialboardsAccount, at
 from tests.deployment import Answer, Context
 from tests.faults.scene import Scene, add, get
+from tests.functional.scripted import a_port_that_refuses
+from tests.waiting import eventually
 
 # Powertools keeps one set of metrics a process; here the API and the consumer share it when both run.
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
@@ -87,9 +89,7 @@ def _address(scene: Scene, url: str) -> Iterator[None]:
 
 @contextmanager
 def _refusing(scene: Scene) -> Iterator[None]:
-    with socket.create_server(("127.0.0.1", 0)) as closed_soon:
-        port = closed_soon.getsockname()[1]
-    with _address(scene, f"http://127.0.0.1:{port}"):
+    with a_port_that_refuses() as port, _address(scene, f"http://127.0.0.1:{port}"):
         yield
 
 
@@ -168,6 +168,10 @@ def _slow_down(name: str, retry_after: str | None, *, status: int = 429, end: En
     return Named(name, end, Fault(status=status, headers=headers))
 
 
+def _in_an_hour(_: Account) -> Fault:
+    return Fault(status=429, headers={"Retry-After": formatdate(time() + 3600, usegmt=True)})
+
+
 def _mint(name: str, end: End, fault: Fault, way: Any = _anew) -> Named:
     return Named(f"mint-{name}", end, fault, way, accounts=[SocialboardsAccount], call=MINT)
 
@@ -224,8 +228,8 @@ FAULTS = [
         accounts=[KaptureAccount],
     ),
     _slow_down("429", None, end=End.HELD),
-    _slow_down("429-retry-after-seconds", "7"),
-    _slow_down("429-retry-after-http-date", formatdate(time() + 3600, usegmt=True)),
+    _slow_down("429-retry-after-seconds", "30"),
+    Named("429-retry-after-http-date", End.SHUT, _in_an_hour),
     _slow_down("429-retry-after-negative", "-5", end=End.HELD),
     _slow_down("429-retry-after-absurd", "99999999999"),
     _slow_down("503-with-retry-after", "30", status=503),
@@ -416,11 +420,8 @@ def _read(scene: Scene, ticket_id: str) -> Answer:
 
 
 def _consume_what_comes(scene: Scene) -> None:
-    until = monotonic() + 10
-    while not (records := scene.deployment.receive()):
-        assert monotonic() < until, "nothing came into the queue"
-        sleep(0.02)
-    scene.consume(records)
+    eventually(scene.deployment.waiting)
+    scene.consume()
 
 
 def _assert_shut(scene: Scene) -> None:
@@ -677,18 +678,11 @@ def test_an_add_that_is_made_only_after_we_gave_up_waiting_is_found(scene: Scene
     with _impatient(scene):
         scene.consume()
     scene.one_round()
-    _await(lambda: bool(scene.tickets("slow")))
+    eventually(lambda: scene.tickets("slow"))
     scene.until_quiet(rounds=20)
 
     assert scene.types("slow") == ["ticket.unknown", "ticket.added"]
     assert len(scene.tickets("slow")) == 1
-
-
-def _await(condition: Callable[[], bool]) -> None:
-    until = monotonic() + 10
-    while not condition():
-        assert monotonic() < until
-        sleep(0.02)
 
 
 def _vary_the_message_of_pulls(scene: Scene) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+# Nobody waits for so long, unless a test fails.
+_LONG_S = 30
 # Closing sends RST.
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 
@@ -74,6 +76,8 @@ class ScriptedServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.replies = list(replies)
         self.calls: list[Call] = []
+        # One for each of `calls`: a caller that gives up may be quicker than the server.
+        self.arrived = threading.Semaphore(0)
         self.connections = 0
         self.ended_connections = threading.Semaphore(0)
         self.stopping = threading.Event()
@@ -94,6 +98,7 @@ class ScriptedServer(ThreadingHTTPServer):
     def take(self, call: Call) -> Reply | Raw | Silence:
         with self.lock:
             self.calls.append(call)
+            self.arrived.release()
             return self.replies.pop(0) if self.replies else Reply(599, "no reply is left")
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -121,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
         match self.server.take(Call(self.command, self.path, headers, body)):
             case Reply() as reply:
                 if reply.together:
-                    reply.together.wait(5)
+                    reply.together.wait(_LONG_S)
                 self.send_response(reply.status)
                 for name, value in {"Content-Length": str(len(reply.content)), **reply.headers}.items():
                     self.send_header(name, value)
@@ -164,3 +169,11 @@ def scripted(*replies: Reply | Raw | Silence, tls: ssl.SSLContext | None = None)
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def a_port_that_refuses() -> Iterator[int]:
+    """A port on which nobody listens, kept from all others while the block lasts."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]

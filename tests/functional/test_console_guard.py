@@ -126,7 +126,7 @@ class _SlowConsole(Console):
         look = next(self._looks)
         if look == 1:
             self.began.set()
-            assert self.released.wait(30)
+            assert self.released.wait(120)
         return {"look": look}
 
     def pause(self, helpdesk: str) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def test_a_look_after_an_action_is_not_one_that_began_before_it(guard: Guard, tm
 
         before = threads.submit(look)
         try:
-            assert console.began.wait(10)
+            assert console.began.wait(60)
             headers = {TOKEN_HEADER: guard.token}
             requests.post(f"{api}/pause", json={"helpdesk": "kapture"}, headers=headers, timeout=10)
             after = look()

@@ -163,7 +163,7 @@ def test_copies_are_sent_several_at_a_time(deployment: Deployment, sampled: Samp
     """One after the other, a thousand take longer than they stay hidden from others."""
     _park(deployment, 4)
     operations, servers = sampled()
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=60)
     servers.before_send = both.wait
 
     operations.redrive(ALL, report=lambda _: None, dry_run=False)

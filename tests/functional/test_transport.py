@@ -15,17 +15,19 @@ import trustme
 
 from helpdesk.clients.transport import MAX_BODY_BYTES, Reply, Transport
 from helpdesk.errors import OutcomeUnknownError, UnavailableError
-from tests.functional.scripted import RESET, Raw, ScriptedServer, Silence, scripted
+from tests.functional.scripted import RESET, Raw, ScriptedServer, Silence, a_port_that_refuses, scripted
 from tests.functional.scripted import Reply as Answer
 
+# No test takes so long, unless it fails.
 LONG_S = 30.0
 
 
 def transport(url: str, **options: Any) -> Transport:
-    return Transport(url, **{"connect_timeout_s": 5, "read_timeout_s": 5, "connections": 10, **options})
+    limits = {"connect_timeout_s": LONG_S, "read_timeout_s": LONG_S}
+    return Transport(url, **{**limits, "connections": 10, **options})
 
 
-def send(over: Transport, *, seconds: float = LONG_S, **headers: str) -> Reply:
+def send(over: Transport, *, seconds: float = 2 * LONG_S, **headers: str) -> Reply:
     return over.send("POST", "/path", b"[1]", headers, time.monotonic() + seconds)
 
 
@@ -42,10 +44,25 @@ def in_doubt(over: Transport, **options: Any) -> str:
 
 
 @contextmanager
-def within(seconds: float) -> Iterator[None]:
+def in_time() -> Iterator[None]:
+    """A call that heeds its limits ends long before; one that does not takes longer."""
     began = time.monotonic()
     yield
-    assert time.monotonic() - began < seconds
+    assert time.monotonic() - began < LONG_S / 2
+
+
+class Clock:
+    """The monotonic clock, and what a test lets pass on top of it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.passed = 0.0
+        now = time.monotonic
+        monkeypatch.setattr(time, "monotonic", lambda: now() + self.passed)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
 
 
 def at_the_same_time(count: int, call: Callable[[], object]) -> list[object]:
@@ -108,10 +125,8 @@ def test_nothing_of_an_answer_is_kept_for_the_next_call() -> None:
 
 
 def test_a_refused_connection_is_unavailable() -> None:
-    with scripted() as server:
-        url = server.url
-
-    assert unavailable(transport(url)) == "connect_refused"
+    with a_port_that_refuses() as port:
+        assert unavailable(transport(f"http://127.0.0.1:{port}")) == "connect_refused"
 
 
 def test_an_unknown_name_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,15 +154,15 @@ def a_port_that_answers_nobody() -> Iterator[int]:
 
 
 def test_a_connection_that_does_not_come_about_is_unavailable() -> None:
-    with a_port_that_answers_nobody() as port, within(2):
+    with a_port_that_answers_nobody() as port, in_time():
         assert unavailable(transport(f"http://127.0.0.1:{port}", connect_timeout_s=0.2)) == "connect_timeout"
 
 
-def named(monkeypatch: pytest.MonkeyPatch, *ports: int, after_s: float = 0.0) -> str:
+def named(monkeypatch: pytest.MonkeyPatch, *ports: int, looked_up: Callable[[], None] = lambda: None) -> str:
     """The URL of a name that has an address for each of the ports."""
 
     def addresses(*_: Any, **__: Any) -> list[Any]:
-        time.sleep(after_s)
+        looked_up()
         return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port)) for port in ports]
 
     monkeypatch.setattr(socket, "getaddrinfo", addresses)
@@ -155,54 +170,61 @@ def named(monkeypatch: pytest.MonkeyPatch, *ports: int, after_s: float = 0.0) ->
 
 
 def test_all_addresses_of_a_name_share_one_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    with a_port_that_answers_nobody() as port, within(2):
-        url = named(monkeypatch, *[port] * 8)
+    with a_port_that_answers_nobody() as port, in_time():
+        url = named(monkeypatch, *[port] * 100)
         assert unavailable(transport(url, connect_timeout_s=0.5)) == "connect_timeout"
 
 
 def test_a_call_with_little_time_left_ends_in_time_whatever_addresses_are_silent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with a_port_that_answers_nobody() as port, within(2):
+    with a_port_that_answers_nobody() as port, in_time():
         url = named(monkeypatch, *[port] * 8)
-        assert unavailable(transport(url, connect_timeout_s=5), seconds=1.5) == "connect_timeout"
+        assert unavailable(transport(url), seconds=2) == "connect_timeout"
 
 
 def test_silent_addresses_leave_time_for_one_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     with a_port_that_answers_nobody() as silent, scripted(Answer(body="here")) as server:
-        port = int(server.url.rpartition(":")[2])
-        over = transport(named(monkeypatch, silent, silent, port), connect_timeout_s=4)
+        over = transport(named(monkeypatch, silent, silent, server.port), connect_timeout_s=4)
 
         assert send(over).body == b"here"
 
 
 def test_a_refused_address_leaves_all_time_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    with scripted() as gone:
-        refusing = int(gone.url.rpartition(":")[2])
-    with scripted(Answer(body="here")) as server:
-        port = int(server.url.rpartition(":")[2])
-
-        assert send(transport(named(monkeypatch, refusing, port))).body == b"here"
+    with a_port_that_refuses() as refusing, scripted(Answer(body="here")) as server:
+        assert send(transport(named(monkeypatch, refusing, server.port))).body == b"here"
 
 
-def test_a_name_that_is_looked_up_for_too_long_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_is_looked_up_for_too_long_is_not_called(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    def slowly() -> None:
+        clock.passed += LONG_S
+
     with scripted(Answer()) as server:
-        port = int(server.url.rpartition(":")[2])
-        over = transport(named(monkeypatch, port, after_s=0.4), connect_timeout_s=0.3)
+        over = transport(named(monkeypatch, server.port, looked_up=slowly))
 
         assert unavailable(over) == "connect_timeout"
         assert server.connections == 0
 
 
-def test_the_connection_and_its_handshake_share_one_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener, within(1.5):
-        url = named(monkeypatch, listener.getsockname()[1], after_s=0.7).replace("http:", "https:")
+def test_the_connection_and_its_handshake_share_one_time_out(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    def slowly() -> None:
+        clock.passed += LONG_S - 1
 
-        assert unavailable(transport(url, connect_timeout_s=1)) == "connect_timeout"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = named(monkeypatch, listener.getsockname()[1], looked_up=slowly).replace("http:", "https:")
+        began = time.monotonic()
+
+        assert unavailable(transport(url)) == "connect_timeout"
+        # Begun anew, the time-out would take as long once more.
+        assert time.monotonic() - began < 1.5 * LONG_S
 
 
 def test_a_handshake_that_is_not_answered_is_unavailable() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener, within(2):
+    with socket.create_server(("127.0.0.1", 0)) as listener, in_time():
         url = f"https://127.0.0.1:{listener.getsockname()[1]}"
 
         assert unavailable(transport(url, connect_timeout_s=0.2)) == "connect_timeout"
@@ -294,15 +316,18 @@ BROKEN = {
 
 @pytest.mark.parametrize("fault", LATE.values(), ids=LATE)
 def test_an_answer_that_is_not_whole_within_the_read_time_out_is_in_doubt(fault: Raw | Silence) -> None:
-    with scripted(fault) as server, within(2):
+    with scripted(fault) as server, in_time():
         assert in_doubt(transport(server.url, read_timeout_s=0.4)) == "read_timeout"
+        assert server.arrived.acquire(timeout=LONG_S)
         assert len(server.calls) == 1
 
 
 @pytest.mark.parametrize("fault", LATE.values(), ids=LATE)
 def test_an_answer_that_is_not_whole_by_the_deadline_is_in_doubt(fault: Raw | Silence) -> None:
-    with scripted(fault) as server, within(2):
-        assert in_doubt(transport(server.url, read_timeout_s=20), seconds=1.1) == "read_timeout"
+    with scripted(fault) as server, in_time():
+        # A call with less than a second left is not begun.
+        assert in_doubt(transport(server.url), seconds=2) == "read_timeout"
+        assert server.arrived.acquire(timeout=LONG_S)
         assert len(server.calls) == 1
 
 
@@ -352,7 +377,7 @@ def test_a_connection_that_the_server_has_closed_is_replaced() -> None:
     with scripted(closing, Answer(body="ok")) as server:
         over = transport(server.url)
         first = send(over)
-        assert server.ended_connections.acquire(timeout=5)
+        assert server.ended_connections.acquire(timeout=LONG_S)
 
         assert (first.body, send(over).body) == (b"ok", b"ok")
         assert server.connections == 2
@@ -363,12 +388,12 @@ def two_connections(server: ScriptedServer, over: Transport) -> None:
     at_the_same_time(2, lambda: send(over))
 
 
-def test_a_connection_idle_for_long_is_replaced_even_while_another_is_busy() -> None:
+def test_a_connection_idle_for_long_is_replaced_even_while_another_is_busy(clock: Clock) -> None:
     with scripted() as server:
-        over = transport(server.url, max_idle_s=0.3)
+        over = transport(server.url, max_idle_s=5 * LONG_S)
         two_connections(server, over)
-        began = time.monotonic()
-        while time.monotonic() - began < 0.35:
+        for _ in range(6):
+            clock.passed += LONG_S
             server.replies.append(Answer())
             send(over)
         assert server.connections == 2

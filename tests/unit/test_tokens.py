@@ -14,6 +14,22 @@ from helpdesk.clients.secrets import MintedToken, RefreshCredentials, Secret, re
 from helpdesk.errors import HelpdeskError, UnavailableError
 
 LATECOMERS = 5
+# No test waits for so long, unless it fails.
+LONG_S = 60
+
+_now = time.monotonic
+
+
+class _Clock:
+    """Tells how often it was read: whoever asks for a token reads it first."""
+
+    def __init__(self) -> None:
+        self.reads = threading.Semaphore(0)
+
+    def __call__(self) -> float:
+        now = _now()
+        self.reads.release()
+        return now
 
 
 class _Slow:
@@ -28,7 +44,7 @@ class _Slow:
     def __call__(self, *_: object, **__: object) -> Any:
         self.calls += 1
         self.called.set()
-        assert self.may_end.wait(10)
+        assert self.may_end.wait(LONG_S)
         return self._answer()
 
 
@@ -45,34 +61,37 @@ def refused() -> Any:
     raise UnavailableError("connect_refused", "no connection to the helpdesk")
 
 
-def secret_of[T](get: Callable[..., Any], parse: Callable[[str], T]) -> Secret[T]:
+def secret_of[T](get: Callable[..., Any], parse: Callable[[str], T], clock: Callable[[], float]) -> Secret[T]:
     client: Any = _Secrets(get)
-    return Secret(client, "arn", parse)
+    return Secret(client, "arn", parse, clock=clock)
 
 
-def codes_of_late_calls(slow: _Slow, call: Callable[[], object]) -> list[str]:
-    """What several calls end with that begin one after the other while the first is still waiting."""
-
-    def code() -> str:
-        with pytest.raises(HelpdeskError) as caught:
-            call()
-        return caught.value.code
-
+def results_of_late_calls[T](slow: _Slow, clock: _Clock, call: Callable[[], T]) -> list[T]:
+    """What several calls end with that begin while the first is still waiting."""
     with ThreadPoolExecutor(1 + LATECOMERS) as pool:
-        calls = [pool.submit(code)]
-        assert slow.called.wait(10)
+        calls = [pool.submit(call)]
+        assert slow.called.wait(LONG_S)
+        while clock.reads.acquire(blocking=False):
+            pass
+        calls += [pool.submit(call) for _ in range(LATECOMERS)]
         for _ in range(LATECOMERS):
-            calls.append(pool.submit(code))
-            time.sleep(0.01)
+            assert clock.reads.acquire(timeout=LONG_S)
         slow.may_end.set()
         return [call.result() for call in calls]
 
 
-def test_a_secret_that_cannot_be_read_is_asked_for_once_by_all_who_wait() -> None:
-    slow = _Slow(unreachable)
-    secret = secret_of(slow, kapture_keys_in)
+def code_of(call: Callable[[], object]) -> str:
+    with pytest.raises(HelpdeskError) as caught:
+        call()
+    return caught.value.code
 
-    assert codes_of_late_calls(slow, secret.current) == ["secret_unreadable"] * (1 + LATECOMERS)
+
+def test_a_secret_that_cannot_be_read_is_asked_for_once_by_all_who_wait() -> None:
+    slow, clock = _Slow(unreachable), _Clock()
+    secret = secret_of(slow, kapture_keys_in, clock)
+
+    codes = results_of_late_calls(slow, clock, lambda: code_of(secret.current))
+    assert codes == ["secret_unreadable"] * (1 + LATECOMERS)
     assert slow.calls == 1
 
     with pytest.raises(UnavailableError):
@@ -81,34 +100,25 @@ def test_a_secret_that_cannot_be_read_is_asked_for_once_by_all_who_wait() -> Non
 
 
 def test_a_version_that_cannot_be_read_is_asked_for_once_by_all_who_wait() -> None:
-    slow = _Slow(unreachable)
-    secret = secret_of(slow, kapture_keys_in)
+    slow, clock = _Slow(unreachable), _Clock()
+    secret = secret_of(slow, kapture_keys_in, clock)
 
-    with ThreadPoolExecutor(1 + LATECOMERS) as pool:
-        first = pool.submit(secret.version, fresh=True)
-        assert slow.called.wait(10)
-        late = [pool.submit(secret.version, fresh=True) for _ in range(LATECOMERS)]
-        time.sleep(0.05)
-        slow.may_end.set()
-
-        assert [call.result() for call in (first, *late)] == [None] * (1 + LATECOMERS)
+    versions = results_of_late_calls(slow, clock, lambda: secret.version(fresh=True))
+    assert versions == [None] * (1 + LATECOMERS)
     assert slow.calls == 1
 
 
-def test_an_access_token_that_cannot_be_minted_is_asked_for_once_by_all_who_wait() -> None:
-    slow = _Slow(refused)
+def test_an_access_token_that_cannot_be_minted_is_asked_for_once_by_all_who_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow, clock = _Slow(refused), _Clock()
     text = '{"refresh_token": "r", "client_id": "c"}'
     secret: Secret[RefreshCredentials] = secret_of(
-        lambda **_: {"VersionId": "1", "SecretString": text}, refresh_credentials_in
+        lambda **_: {"VersionId": "1", "SecretString": text}, refresh_credentials_in, _now
     )
     minted = MintedToken(secret, slow, lambda: None)
+    monkeypatch.setattr(time, "monotonic", clock)
 
-    def current() -> str:
-        return minted.current(time.monotonic() + 60)
-
-    assert codes_of_late_calls(slow, current) == ["connect_refused"] * (1 + LATECOMERS)
+    codes = results_of_late_calls(slow, clock, lambda: code_of(lambda: minted.current(_now() + LONG_S)))
+    assert codes == ["connect_refused"] * (1 + LATECOMERS)
     assert slow.calls == 1
-
-    with pytest.raises(UnavailableError):
-        current()
-    assert slow.calls == 2
