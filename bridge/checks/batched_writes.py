@@ -51,7 +51,7 @@ def measure(target: Target) -> Shown:
     """Measures in the account of a stack. Raises BotoCoreError or ClientError."""
     # What is throttled is to be seen, and not repeated.
     config = Config(max_pool_connections=TOGETHER, retries={"total_max_attempts": 1})
-    client = target.session.client("dynamodb", endpoint_url=target.endpoint_url, config=config)
+    client = target.client("dynamodb", config=config)
     return measure_with(client, f"{target.name}-bench-{secrets.token_hex(4)}", ROUNDS)
 
 

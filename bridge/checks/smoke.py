@@ -140,7 +140,7 @@ class Smoke:
 
     @property
     def _formation(self) -> Any:
-        return self.stack.client("cloudformation")
+        return self.stack.target.cloudformation
 
 
 def until(condition: Callable[[], bool], seconds: float, otherwise: Callable[[], str]) -> None:
@@ -154,7 +154,7 @@ def until(condition: Callable[[], bool], seconds: float, otherwise: Callable[[],
 
 def bus(smoke: Smoke) -> str:
     """An event on the bus becomes a ticket."""
-    answer = smoke.stack.client("events").put_events(
+    answer = smoke.stack.target.events.put_events(
         Entries=[
             {
                 "EventBusName": f"{smoke.stack.target.name}-requests",
@@ -190,7 +190,7 @@ def budget(smoke: Smoke) -> str:
 
 
 def _variable_of_all(smoke: Smoke, variable: str) -> dict[str, str]:
-    functions = smoke.stack.client("lambda")
+    functions = smoke.stack.target.lambda_
     names = [group.rpartition("/")[2] for group in smoke.stack.target.log_groups]
     return {
         name: functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"][variable]
@@ -200,7 +200,7 @@ def _variable_of_all(smoke: Smoke, variable: str) -> dict[str, str]:
 
 def refusals(smoke: Smoke) -> str:
     """No key, a wrong path, a wrong method and 7 MB are refused, each as problem+json."""
-    url, key = smoke.stack.api_url, {"x-api-key": smoke.stack.api_key}
+    url, key = smoke.stack.target.api_url, {"x-api-key": smoke.stack.api_key}
     as_json = {"Content-Type": "application/json"}
     calls: tuple[tuple[str, str, dict[str, str], bytes | None, int], ...] = (
         ("GET", f"{url}/tickets/1", {}, None, 403),
@@ -225,7 +225,7 @@ def waiting(smoke: Smoke) -> str:
         "Prefer": "wait=20",
     }
     body = {key: value for key, value in smoke.request("with/slash").items() if key != "operation"}
-    address = f"{smoke.stack.api_url}/tickets"
+    address = f"{smoke.stack.target.api_url}/tickets"
     response = smoke.stack.send("POST", address, headers, json.dumps(body).encode())
     seconds = time.monotonic() - began
     if response.status_code not in (201, 202) or seconds > 29:
@@ -233,7 +233,7 @@ def waiting(smoke: Smoke) -> str:
     (ticket,) = smoke.tickets(["with/slash"], _TICKET_S)
     # The emulator takes the quotes of a path away before it gives it to the function, and AWS does not.
     quoted = quote(body["request_id"], safe="")
-    receipt = f"{smoke.stack.api_url}/requests/{quote(quoted) if smoke.local else quoted}"
+    receipt = f"{smoke.stack.target.api_url}/requests/{quote(quoted) if smoke.local else quoted}"
     statuses = [
         smoke.stack.send("GET", shown, headers).status_code
         for shown in (urljoin(address, response.headers.get("location", "")), receipt)
@@ -258,7 +258,7 @@ def forms(smoke: Smoke) -> str:
         secret = _secret_of(smoke, form.name) if needs_secret(form) else ""
         signed = sign(form, secret, raw)
         headers = {"content-type": sample.send.content_type, **signed.headers}
-        response = smoke.stack.send("POST", smoke.stack.api_url + signed.path, headers, raw)
+        response = smoke.stack.send("POST", smoke.stack.target.api_url + signed.path, headers, raw)
         if response.status_code >= 400:
             raise FailedCheckError(f"{sample.name}: {response.status_code} {response.text[:200]}")
         smoke.made.append(f"a ticket of the form {form.name}")
@@ -275,7 +275,7 @@ def _secret_of(smoke: Smoke, form: str) -> str:
     if smoke.local:
         return Triggers(smoke.local).form_secret(form)
     name = f"{smoke.stack.target.name}/forms/{form}"
-    text = smoke.stack.client("secretsmanager").get_secret_value(SecretId=name)["SecretString"]
+    text = smoke.stack.target.secretsmanager.get_secret_value(SecretId=name)["SecretString"]
     return str(json.loads(text)["secrets"][0])
 
 
@@ -413,12 +413,12 @@ def schedule(smoke: Smoke) -> str:
     tick = f"{at:%Y-%m-%dT%H:%M:%SZ}"
     name = f"{smoke.run}-once"
     text = json.dumps(smoke.request(f"once-{SCHEDULED_TIME}"))
-    resource = smoke.stack.client("cloudformation").describe_stack_resource(
+    resource = smoke.stack.target.cloudformation.describe_stack_resource(
         StackName=smoke.stack.target.name, LogicalResourceId="ScheduleRole"
     )["StackResourceDetail"]["PhysicalResourceId"]
     arn = smoke.stack.queue["QueueArn"]
     partition, account = arn.split(":")[1], arn.split(":")[4]
-    smoke.stack.client("scheduler").create_schedule(
+    smoke.stack.target.scheduler.create_schedule(
         Name=name,
         ScheduleExpression=f"at({at:%Y-%m-%dT%H:%M:%S})",
         FlexibleTimeWindow={"Mode": "OFF"},

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import requests
 from botocore.exceptions import BotoCoreError, ClientError
@@ -24,6 +24,7 @@ from bridge.operating.words import PAUSED, Outage, near_time, outage_in
 from bridge.stacks import deployment
 from bridge.stacks.alarms import Alarm, alarms
 from bridge.stacks.queues import OWN_QUEUES, count
+from bridge.stacks.queues import subscriptions as subscribed
 from helpdesk.errors import HelpdeskError
 from helpdesk.settings import Settings, load_settings
 from helpdesk.store.gate import ASKED_TO_WAIT, KEY_MISSING, OUTAGE, TOKEN_REFUSED, Budget, Gate
@@ -83,20 +84,14 @@ class Examined:
         """What callers of the API show."""
         if self._api_key is not None:
             return self._api_key
-        key = self.client("apigateway").get_api_key(apiKey=self.target.api_key_id, includeValue=True)
+        key = self.target.apigateway.get_api_key(apiKey=self.target.api_key_id, includeValue=True)
         return str(key["value"])
-
-    @property
-    def api_url(self) -> str:
-        """Where the stack's API answers."""
-        return self.target.api_url
 
     @cached_property
     def consumer(self) -> Mapping[str, Any]:
         """The configuration of the function that carries requests out."""
         name = f"{self.target.name}-ticket-queue"
-        function: Mapping[str, Any] = self.client("lambda").get_function_configuration(FunctionName=name)
-        return function
+        return self.target.lambda_.get_function_configuration(FunctionName=name)
 
     @cached_property
     def settings(self) -> Settings:
@@ -121,19 +116,14 @@ class Examined:
     @cached_property
     def mapping(self) -> Mapping[str, Any]:
         """How the queue is read."""
-        mappings: list[Mapping[str, Any]] = self.client("lambda").list_event_source_mappings(
+        return self.target.lambda_.list_event_source_mappings(
             EventSourceArn=self.queue["QueueArn"], FunctionName=self.consumer["FunctionName"]
-        )["EventSourceMappings"]
-        return mappings[0]
+        )["EventSourceMappings"][0]
 
     @property
     def concurrency(self) -> int:
         """How many batches may run at a time."""
         return int(self.mapping["ScalingConfig"]["MaximumConcurrency"])
-
-    def client(self, service: Any) -> Any:
-        """A client of another service than the target's own."""
-        return self.target.session.client(service, endpoint_url=self.target.endpoint_url)
 
     def call_s(self, helpdesk: str) -> float:
         """How long a request takes on the average of the last day, in seconds."""
@@ -174,7 +164,7 @@ class Examined:
 
     def call(self, path: str) -> Reply:
         """One read of the stack's own API."""
-        response = self.send("GET", self.api_url + path, {"x-api-key": self.api_key})
+        response = self.send("GET", self.target.api_url + path, {"x-api-key": self.api_key})
         try:
             return Reply(response.status_code, response.json())
         except ValueError:
@@ -182,8 +172,7 @@ class Examined:
 
     def _attributes(self, url: str) -> Mapping[str, str]:
         response: Any = self.target.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
-        attributes: Mapping[str, str] = response["Attributes"]
-        return attributes
+        return cast("Mapping[str, str]", response["Attributes"])
 
 
 def raised_alarms(stack: Examined) -> Iterator[Finding]:
@@ -304,7 +293,7 @@ def reading(stack: Examined) -> Iterator[Finding]:
             "Requests are accepted and wait.",
             f"aws lambda update-event-source-mapping --uuid {stack.mapping['UUID']} --enabled",
         )
-    limit = stack.client("lambda").get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
+    limit = stack.target.lambda_.get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
     if stack.concurrency + _BESIDE_THE_QUEUE > limit:
         yield Finding(
             f"The queue may take {stack.concurrency} of the {limit} runs at a time that this account has.",
@@ -343,10 +332,7 @@ def load(stack: Examined) -> Iterator[Finding]:
 
 def subscriptions(stack: Examined) -> Iterator[Finding]:
     """Who gets outcomes, and whether they chose which."""
-    sns = stack.client("sns")
-    topic = stack.settings.outcomes_topic_arn
-    pages = sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
-    for subscription in (subscription for page in pages for subscription in page["Subscriptions"]):
+    for subscription in subscribed(stack.target, stack.settings.outcomes_topic_arn):
         endpoint, arn = subscription["Endpoint"], subscription["SubscriptionArn"]
         if endpoint.rpartition(":")[2].startswith(OWN_QUEUES):
             # The local stack's own, which get everything on purpose.
@@ -357,7 +343,7 @@ def subscriptions(stack: Examined) -> Iterator[Finding]:
                 "It gets no outcome.",
                 "Let it answer the confirmation that SNS has sent, or subscribe it again",
             )
-        elif not _filter_of(sns, arn):
+        elif not _filter_of(stack.target.sns, arn):
             yield Finding(
                 f"{endpoint} gets every outcome.",
                 "It gets those of other sources too, and each kind of event that is added one day.",
@@ -373,7 +359,7 @@ def _filter_of(sns: Any, subscription: str) -> Any:
 
 def template(stack: Examined) -> Iterator[Finding]:
     """Whether what is deployed is this version's template, with this folder's schedules, and as deployed."""
-    formation = stack.client("cloudformation")
+    formation = stack.target.cloudformation
     deployed = deployment.template_of(formation, stack.target.name)
     here = yaml_helper.yaml_parse(sources.template(folder.found()))
     other = [

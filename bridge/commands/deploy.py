@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from botocore.exceptions import BotoCoreError, ClientError
@@ -15,6 +15,7 @@ from bridge.commands.operate import TalkingCommand, allow_endpoint, with_state_d
 from bridge.errors import BridgeError
 from bridge.generate import form_files, releases, sources
 from bridge.local import emulator, emulator_gaps, folder
+from bridge.local.aws import AwsClients
 from bridge.local.helpdesks import HELPDESKS
 from bridge.local.sam import Site
 from bridge.local.state import StateFolder
@@ -42,8 +43,7 @@ class _Reached:
 
     site: Site
     state: StateFolder
-    formation: Any
-    secrets: Any
+    aws: AwsClients
     running: Mapping[str, str] | None
     # The release that runs, if any.
     release: str | None
@@ -54,7 +54,7 @@ class _Reached:
     def has_secret(self, name: str) -> bool:
         """Whether there is a secret of that name, as far as these credentials may look."""
         try:
-            self.secrets.describe_secret(SecretId=name)
+            self.aws.secretsmanager.describe_secret(SecretId=name)
         except ClientError as error:
             if error.response["Error"]["Code"] in ("ResourceNotFoundException", "AccessDeniedException"):
                 return False
@@ -117,11 +117,12 @@ def deploy(
                 template = sources.assemble(own, reached.state.root / "source")
                 deployment.build(reached.state, reached.site, template)
             with at_work("Asking CloudFormation what would change"):
-                planned = deployment.plan(reached.state, reached.site, reached.formation, reached.parameters)
+                formation = reached.aws.cloudformation
+                planned = deployment.plan(reached.state, reached.site, formation, reached.parameters)
             _show(reached, planned)
             if _goes_on(reached, planned, dry_run=dry_run, yes=yes, allowed=allowed):
                 with at_work("Deploying"):
-                    deployment.execute(reached.formation, reached.site, planned)
+                    deployment.execute(formation, reached.site, planned)
                 _say_what_comes_next(own, name, reached, planned)
 
 
@@ -130,7 +131,7 @@ def _goes_on(reached: _Reached, planned: Plan, *, dry_run: bool, yes: bool, allo
     if planned.is_empty:
         return False
     with ExitStack() as unless_agreed:
-        unless_agreed.callback(deployment.discard, reached.formation, reached.site, planned)
+        unless_agreed.callback(deployment.discard, reached.aws.cloudformation, reached.site, planned)
         if losses := planned.losses(allowed):
             flags = " ".join(f"--allow-loss {change.name}" for change in losses)
             what = ", ".join(f"the {change.precious} {change.name}" for change in losses)
@@ -149,15 +150,15 @@ def _reach(
 ) -> _Reached:
     if name == folder.LOCAL:
         state = StateFolder(state_dir)
-        site = local_stack.local_site(state.read_stack().endpoint_url)
-        clients = emulator.Clients(state.read_stack().endpoint_url)
-        formation, secrets = clients.cloudformation, clients.secretsmanager
+        aws: AwsClients = emulator.Clients(state.read_stack().endpoint_url)
+        site = local_stack.local_site(str(aws.endpoint_url))
         parameters = local_stack.settings_of(own) | given
-        running = deployment.running_parameters(formation, site.stack)
-        release = deployment.running_release(formation, site.stack)
-        return _Reached(site, state, formation, secrets, running, release, parameters, {})
+        running = deployment.running_parameters(aws.cloudformation, site.stack)
+        release = deployment.running_release(aws.cloudformation, site.stack)
+        return _Reached(site, state, aws, running, release, parameters, {})
     session = target.account(name, stage, endpoint)
-    formation, secrets = session.client("cloudformation"), session.client("secretsmanager")
+    aws = AwsClients(session)
+    formation = aws.cloudformation
     running = deployment.running_parameters(formation, stage.stack)
     parameters = own.config().parameters_of(stage) | given
     parameters, learnt = folder_checks.with_learnt(own, parameters, running)
@@ -169,7 +170,7 @@ def _reach(
         deployment.check_can_change(formation, site)
         release = deployment.running_release(formation, stage.stack)
     state = StateFolder(own.state / f"stage-{name}")
-    return _Reached(site, state, formation, secrets, running, release, parameters, learnt)
+    return _Reached(site, state, aws, running, release, parameters, learnt)
 
 
 def _named(given: Sequence[str]) -> dict[str, str]:
@@ -182,7 +183,7 @@ def _named(given: Sequence[str]) -> dict[str, str]:
 def _show(reached: _Reached, planned: Plan) -> None:
     site = reached.site
     what = "a new stack" if planned.is_new else f"an update{_of_release(reached.release)}"
-    address = str(reached.formation.meta.endpoint_url)
+    address = str(reached.aws.cloudformation.meta.endpoint_url)
     elsewhere = f" at {address}" if target.is_elsewhere(address) else ""
     click.echo(plain(f"{site.stack} in {site.region}{elsewhere}: {what}"))
     if planned.is_empty:
@@ -220,13 +221,12 @@ def _of_release(running: str | None) -> str:
 
 
 def _say_what_comes_next(own: Folder, name: str, reached: _Reached, planned: Plan) -> None:
-    (stack,) = reached.formation.describe_stacks(StackName=reached.site.stack)["Stacks"]
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
     if name == folder.LOCAL:
-        emulator_gaps.fill(emulator.Clients(str(reached.site.endpoint_url)), reached.site.stack)
+        emulator_gaps.fill(reached.aws, reached.site.stack)
     click.echo(f"{reached.site.stack} is {'made' if planned.is_new else 'updated'}.")
     if name == folder.LOCAL:
         return
+    outputs = target.outputs_of(reached.aws.cloudformation, reached.site.stack)
     steps = [*next_steps(own, reached.site, planned, reached.running, outputs, reached.has_secret)]
     if steps:
         click.echo("Next:")

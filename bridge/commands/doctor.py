@@ -83,7 +83,7 @@ def form_secrets(stack: Examined) -> Iterator[Finding]:
 
 def _secret_state(stack: Examined, form: str, name: str) -> tuple[str, str, float]:
     """What would be wrong with the secret of a form, what to do then, and since when it can be used, or 0."""
-    secrets, text = stack.client("secretsmanager"), """--secret-string '{"secrets": ["..."]}'"""
+    secrets, text = stack.target.secretsmanager, """--secret-string '{"secrets": ["..."]}'"""
     try:
         secret = secrets.describe_secret(SecretId=name)
     except secrets.exceptions.ResourceNotFoundException:

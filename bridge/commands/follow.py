@@ -11,6 +11,7 @@ import click
 import requests
 from botocore.exceptions import BotoCoreError, ClientError
 
+from bridge.calls import call
 from bridge.commands.operate import (
     HELPDESK,
     StackCommand,
@@ -179,19 +180,11 @@ def _check_address(url: str) -> None:
 
 def _forwarded(body: str, url: str) -> str:
     """What came of it. Each event is sent once."""
-    with requests.Session() as session:
-        # Neither a proxy nor a .netrc of the user's.
-        session.trust_env = False
-        try:
-            response = session.post(
-                url,
-                data=body.encode(),
-                headers={"Content-Type": "application/cloudevents+json; charset=utf-8"},
-                timeout=_FORWARD_S,
-                allow_redirects=False,
-            )
-        except requests.RequestException as error:
-            return f"not taken: {type(error).__name__}"
+    headers = {"Content-Type": "application/cloudevents+json; charset=utf-8"}
+    try:
+        response = call("POST", url, data=body.encode(), headers=headers, timeout=_FORWARD_S)
+    except requests.RequestException as error:
+        return f"not taken: {type(error).__name__}"
     return f"{'taken' if response.ok else 'not taken'}: HTTP {response.status_code}"
 
 

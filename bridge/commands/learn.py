@@ -191,8 +191,8 @@ def _account(stack: Examined, helpdesk: Any) -> Account:
     """The account as the stack has it. Raises what botocore raises."""
     settings = stack.settings
     configured = settings.accounts[helpdesk]
-    secret = stack.client("secretsmanager").get_secret_value(SecretId=configured.secret_arn)["SecretString"]
-    formation = stack.client("cloudformation")
+    secret = stack.target.secretsmanager.get_secret_value(SecretId=configured.secret_arn)["SecretString"]
+    formation = stack.target.cloudformation
     return Account(
         helpdesk=helpdesk,
         settings=configured,

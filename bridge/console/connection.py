@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from bridge.local.emulator import Clients
 from bridge.local.helpdesks import HELPDESKS, LocalHelpdesk
 from bridge.operating.operations import Operations
-from bridge.stacks import target
+from bridge.stacks import deployment, target
 from helpdesk.store.gate import Budget
 
 if TYPE_CHECKING:
@@ -52,19 +52,12 @@ class Connected:
         self.operations = Operations(reached)
         self._served: list[ServedHelpdesk] = []
         self._served_until = 0.0
-        # Threads may share clients, but not the making of them.
-        self._formation: Any = reached.session.client("cloudformation", endpoint_url=reached.endpoint_url)
-        _ = reached.sqs, reached.dynamodb, reached.cloudwatch, reached.logs
 
     @property
     def helpdesks(self) -> list[ServedHelpdesk]:
         """The served helpdesks, the default one first. Raises what botocore raises."""
         if time.monotonic() > self._served_until:
-            stack = self._formation.describe_stacks(StackName=self.target.name)["Stacks"][0]
-            given = {
-                parameter["ParameterKey"]: parameter.get("ParameterValue", "")
-                for parameter in stack.get("Parameters", [])
-            }
+            given = deployment.running_parameters(self.target.cloudformation, self.target.name) or {}
             self._served = [_served(name, given) for name in given.get("Helpdesks", "kapture").split(",")]
             self._served_until = time.monotonic() + _REMEMBERED_S
         return self._served

@@ -20,7 +20,7 @@ from bridge.stacks.queues import TopicQueue
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from bridge.local.emulator import Clients
+    from bridge.local.aws import AwsClients
     from bridge.stacks.target import Target
     from helpdesk.store.ledger import Ledger, Receipt
 
@@ -98,7 +98,7 @@ class LogNews:
 class TopicNews:
     """Reads the outcomes that a local stack publishes, from a queue that only this console reads."""
 
-    def __init__(self, aws: Clients, topic_arn: str) -> None:
+    def __init__(self, aws: AwsClients, topic_arn: str) -> None:
         self._queue = TopicQueue(aws, topic_arn, "console")
 
     def read(self) -> Iterator[News]:

@@ -5,31 +5,22 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import threading
 import time
-import urllib.error
-import urllib.request
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import boto3
 import botocore.session
+import requests
 from botocore.config import Config
 
+from bridge.calls import call
 from bridge.errors import BridgeError, refuse_web_pages
 from bridge.local import processes
+from bridge.local.aws import AwsClients
 from bridge.local.state import EMULATOR
 
 if TYPE_CHECKING:
-    from mypy_boto3_cloudformation import CloudFormationClient
-    from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_events import EventBridgeClient
-    from mypy_boto3_lambda import LambdaClient
-    from mypy_boto3_secretsmanager import SecretsManagerClient
-    from mypy_boto3_sns import SNSClient
-    from mypy_boto3_sqs import SQSClient
-
     from bridge.local.processes import Group
     from bridge.local.state import StateFolder
 
@@ -70,37 +61,13 @@ def start_ready(state: StateFolder, *, enforce_iam: bool = False) -> str:
     raise BridgeError(f"The emulator did not start. {state.end_of_log(EMULATOR)}")
 
 
-def _client(service: str) -> Any:
-    """A client of the service, made when it is first used."""
-    return cached_property(lambda clients: clients._made(service))
+class Clients(AwsClients):
+    """AWS clients that talk to the emulator."""
 
-
-class Clients:
-    """AWS clients that talk to the emulator, made when first used. May be used by several threads."""
+    endpoint_url: str
 
     def __init__(self, endpoint_url: str) -> None:
-        self.endpoint_url = endpoint_url
-        self.region = REGION
-        # A client may be shared by threads, but a session makes one at a time.
-        self._making = threading.Lock()
-        self._session = session()
-
-    def _made(self, service: Any) -> Any:
-        with self._making:
-            return self._session.client(service, endpoint_url=self.endpoint_url)
-
-    cloudformation: CloudFormationClient = _client("cloudformation")
-    lambda_: LambdaClient = _client("lambda")
-    sqs: SQSClient = _client("sqs")
-    sns: SNSClient = _client("sns")
-    events: EventBridgeClient = _client("events")
-    secretsmanager: SecretsManagerClient = _client("secretsmanager")
-    dynamodb: DynamoDBClient = _client("dynamodb")
-    # No type stubs are installed for these.
-    iam: Any = _client("iam")
-    s3: Any = _client("s3")
-    apigateway: Any = _client("apigateway")
-    scheduler: Any = _client("scheduler")
+        super().__init__(session(), endpoint_url)
 
 
 def session() -> boto3.Session:
@@ -161,15 +128,15 @@ def _environment(state: StateFolder, port: int) -> dict[str, str]:
 
 
 def _answers(group: Group, url: str) -> bool:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline and processes.exit_code(group) is None:
         processes.check_stop()
         try:
-            with opener.open(url, timeout=2):
-                return True
-        except (urllib.error.URLError, OSError):
+            call("GET", url, timeout=2).raise_for_status()
+        except requests.RequestException:
             time.sleep(0.05)
+        else:
+            return True
     return False
 
 

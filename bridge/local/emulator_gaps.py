@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bridge.local.emulator import Clients
+    from bridge.local.aws import AwsClients
 
 _ANY = "x-amazon-apigateway-any-method"
 _GATEWAY_RESPONSES = "x-amazon-apigateway-gateway-responses"
@@ -21,7 +21,7 @@ _BATCHED = {"sns:Publish", "sqs:SendMessage", "sqs:DeleteMessage", "sqs:ChangeMe
 _FUNCTION_OF_URI = re.compile(r"\$\{(?P<function>\w+)\.Arn\}")
 
 
-def fill(aws: Clients, stack_name: str) -> None:
+def fill(aws: AwsClients, stack_name: str) -> None:
     """Complete the deployed stack; doing it again changes nothing."""
     template: dict[str, Any] = aws.cloudformation.get_template(
         StackName=stack_name, TemplateStage="Processed"
@@ -43,7 +43,7 @@ def fill(aws: Clients, stack_name: str) -> None:
     _make_concurrency_a_number(aws)
 
 
-def _complete_role(aws: Clients, role: str) -> None:
+def _complete_role(aws: AwsClients, role: str) -> None:
     """A Ref of a secret gives its name and not its ARN; batch calls are actions of their own."""
     for name in aws.iam.list_role_policies(RoleName=role)["PolicyNames"]:
         policy = aws.iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
@@ -58,7 +58,7 @@ def _complete_role(aws: Clients, role: str) -> None:
         aws.iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(policy))
 
 
-def _let_items_expire(aws: Clients, table: str, specification: Mapping[str, Any]) -> None:
+def _let_items_expire(aws: AwsClients, table: str, specification: Mapping[str, Any]) -> None:
     """A table's time to live is left out."""
     life = aws.dynamodb.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
     if life["TimeToLiveStatus"] != "ENABLED":
@@ -68,7 +68,7 @@ def _let_items_expire(aws: Clients, table: str, specification: Mapping[str, Any]
         )
 
 
-def _make_secret_anew(aws: Clients, secret: str, generation: Mapping[str, Any]) -> None:
+def _make_secret_anew(aws: AwsClients, secret: str, generation: Mapping[str, Any]) -> None:
     """ExcludePunctuation is not heeded, which breaks a secret that stands in a path."""
     versions = aws.secretsmanager.describe_secret(SecretId=secret)["VersionIdsToStages"]
     if not generation.get("ExcludePunctuation") or len(versions) > 1:
@@ -80,13 +80,13 @@ def _make_secret_anew(aws: Clients, secret: str, generation: Mapping[str, Any]) 
     aws.secretsmanager.put_secret_value(SecretId=secret, SecretString=json.dumps(content))
 
 
-def _arn_of_secret(aws: Clients, name_or_arn: str) -> str:
+def _arn_of_secret(aws: AwsClients, name_or_arn: str) -> str:
     if ":" in name_or_arn:
         return name_or_arn
     return aws.secretsmanager.describe_secret(SecretId=name_or_arn)["ARN"]
 
 
-def _make_concurrency_a_number(aws: Clients) -> None:
+def _make_concurrency_a_number(aws: AwsClients) -> None:
     """A MaximumConcurrency that refers to a parameter stays text, which stops every poll of the queue."""
     for mapping in aws.lambda_.list_event_source_mappings()["EventSourceMappings"]:
         if "ScalingConfig" in mapping:
@@ -96,7 +96,7 @@ def _make_concurrency_a_number(aws: Clients) -> None:
             )
 
 
-def _complete_api(aws: Clients, api_id: str, body: Mapping[str, Any], ids: Mapping[str, str]) -> None:
+def _complete_api(aws: AwsClients, api_id: str, body: Mapping[str, Any], ids: Mapping[str, str]) -> None:
     """The import of an API skips methods that stand for every verb, and custom gateway responses."""
     resources = aws.apigateway.get_resources(restApiId=api_id, limit=500)["items"]
     by_path = {resource["path"]: resource for resource in resources}
@@ -120,7 +120,7 @@ def base_path(api_id: str, stage: str) -> str:
 
 
 def _put_any(
-    aws: Clients, api_id: str, resource_id: str, operation: Mapping[str, Any], ids: Mapping[str, str]
+    aws: AwsClients, api_id: str, resource_id: str, operation: Mapping[str, Any], ids: Mapping[str, str]
 ) -> None:
     wants_key = any("api_key" in requirement for requirement in operation.get("security", []))
     where = {"restApiId": api_id, "resourceId": resource_id, "httpMethod": "ANY"}
@@ -130,7 +130,7 @@ def _put_any(
     if match is None:
         raise ValueError(f"no function in {integration}")
     function = aws.lambda_.get_function(FunctionName=ids[match["function"]])["Configuration"]
-    service = f"arn:aws:apigateway:{aws.region}:lambda:path/2015-03-31/functions"
+    service = f"arn:aws:apigateway:{aws.session.region_name}:lambda:path/2015-03-31/functions"
     aws.apigateway.put_integration(
         **where,
         type="AWS_PROXY",

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, get_args
 
-import requests
-
+from bridge.calls import call
 from helpdesk.clients.registered import settings_of
 from helpdesk.models import HelpdeskName
 
@@ -109,12 +108,8 @@ class LocalHelpdesk:
 
         `urls` are a stack's addresses by helpdesk.
         """
-        with requests.Session() as session:
-            # Neither a proxy nor a .netrc of the user's.
-            session.trust_env = False
-            response = session.request(
-                method, f"{urls[self.name]}/_control/{path}", json=content, timeout=_CONTROL_S
-            )
+        url = f"{urls[self.name]}/_control/{path}"
+        response = call(method, url, json=content, timeout=_CONTROL_S)
         response.raise_for_status()
         return response.json()
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge.operating.words import title
-from bridge.stacks import target
+from bridge.stacks import queues, target
 from helpdesk.models import Operation
 from helpdesk.store.ledger import reference_key
 from helpdesk.store.table import ConditionError
@@ -247,10 +247,8 @@ class Forgetting:
 
     def _subscribers(self) -> str:
         try:
-            pages = self._operations.target.sns.get_paginator("list_subscriptions_by_topic").paginate(
-                TopicArn=self._operations.target.outcomes_topic_arn
-            )
-            endpoints = [each["Endpoint"] for page in pages for each in page["Subscriptions"]]
+            on = self._operations.target
+            endpoints = [each["Endpoint"] for each in queues.subscriptions(on, on.outcomes_topic_arn)]
         except (BotoCoreError, ClientError) as error:
             return f"not listed: {target.words_of(error)}"
         return ", ".join(endpoints) or "none now"

@@ -106,12 +106,9 @@ def read(formation: CloudFormationClient, stack: str) -> Removal:
     template = deployment.template_of(formation, stack)
     if not template["Resources"].keys() >= _OURS:
         raise BridgeError(f"{stack} is no stack of Ticket Bridge")
-    pages = formation.get_paginator("list_stack_resources").paginate(StackName=stack)
     resources = [
         Resource(summary["LogicalResourceId"], summary["ResourceType"], summary["PhysicalResourceId"])
-        for page in pages
-        for summary in page["StackResourceSummaries"]
-        if summary["ResourceStatus"] != "DELETE_COMPLETE"
+        for summary in deployment.resources(formation, stack)
     ]
     goes, stays = sorted_out(template, resources)
     return Removal(stack, described["StackId"], goes, stays, was_deployed=bool(described.get("Outputs")))

@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 import requests
 from botocore.exceptions import BotoCoreError, ClientError
 
+from bridge.calls import call
 from bridge.errors import BridgeError
 from bridge.generate import form_files
 from bridge.local import sam
@@ -142,17 +143,7 @@ class Triggers:
         return Sent(_request_id_of(response), response.status_code, response.text)
 
     def _call(self, method: str, path: str, headers: dict[str, str], data: bytes | None) -> requests.Response:
-        with requests.Session() as session:
-            # Neither a proxy nor a .netrc of the user's.
-            session.trust_env = False
-            return session.request(
-                method,
-                f"{self._stack.api_url}{path}",
-                headers=headers,
-                data=data,
-                timeout=API_SECONDS,
-                allow_redirects=False,
-            )
+        return call(method, f"{self._stack.api_url}{path}", headers=headers, data=data, timeout=API_SECONDS)
 
     def form_secret(self, form: str) -> str:
         """The form's newest secret; one is made where it has none, as its operator does."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bridge.stacks.target import Target
 
 
@@ -22,19 +24,22 @@ class Alarm:
     has_figures: bool = True
 
 
+def metric_alarms(target: Target) -> Iterator[Any]:
+    """Every alarm of the stack as CloudWatch has it."""
+    pages = target.cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{target.name}-")
+    return pages.search("MetricAlarms[]")
+
+
 def alarms(target: Target) -> list[Alarm]:
     """Every alarm of the stack, the raised ones first, then by name."""
-    prefix = f"{target.name}-"
-    pages = target.cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix=prefix)
     every = [
         Alarm(
-            alarm["AlarmName"].removeprefix(prefix),
+            alarm["AlarmName"].removeprefix(f"{target.name}-"),
             alarm["StateValue"] == "ALARM",
             target.as_here(alarm.get("AlarmDescription", "")),
             alarm["StateUpdatedTimestamp"].timestamp() if "StateUpdatedTimestamp" in alarm else 0.0,
             alarm["StateValue"] != "INSUFFICIENT_DATA",
         )
-        for page in pages
-        for alarm in page["MetricAlarms"]
+        for alarm in metric_alarms(target)
     ]
     return sorted(every, key=lambda alarm: (not alarm.is_raised, alarm.name))

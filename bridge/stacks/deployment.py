@@ -12,13 +12,14 @@ from bridge.errors import BridgeError
 from bridge.generate import releases
 from bridge.local import processes, sam
 from bridge.local.state import write_json
-from bridge.stacks.target import is_elsewhere
+from bridge.stacks.target import is_elsewhere, outputs_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from mypy_boto3_cloudformation.client import CloudFormationClient
+    from mypy_boto3_cloudformation.type_defs import StackResourceSummaryTypeDef
 
     from bridge.local.sam import Site
     from bridge.local.state import StateFolder
@@ -230,8 +231,7 @@ def template_of(formation: CloudFormationClient, stack: str) -> dict[str, Any]:
 
 def running_release(formation: CloudFormationClient, stack: str) -> str | None:
     """The release that a stack says it is; the first one did not say it. None where nothing was deployed."""
-    (described,) = formation.describe_stacks(StackName=stack)["Stacks"]
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
+    outputs = outputs_of(formation, stack)
     return outputs.get(releases.OUTPUT, releases.FIRST) if outputs else None
 
 
@@ -247,17 +247,18 @@ def plan(
     made = sam.change_set(state, sam.start_change_set(state, site, parameters))
     if made is None:
         return Plan(before is None, None)
-    description: Any = formation.describe_change_set(ChangeSetName=made, StackName=site.stack)
-    changes, page = list(description["Changes"]), description
-    while token := page.get("NextToken"):
-        page = formation.describe_change_set(ChangeSetName=made, StackName=site.stack, NextToken=token)
-        changes += page["Changes"]
+    pages = formation.get_paginator("describe_change_set").paginate(ChangeSetName=made, StackName=site.stack)
+    description: Any = pages.build_full_result()
     after = {entry["ParameterKey"]: entry["ParameterValue"] for entry in description.get("Parameters", [])}
-    listed = {change.name: change for change in (_change(entry["ResourceChange"]) for entry in changes)}
+    changes = [_change(entry["ResourceChange"]) for entry in description["Changes"]]
+    listed = {change.name: change for change in changes}
     gone = []
     if before is not None:
-        resources, deployed = _resources(formation, site.stack), template_of(formation, site.stack)
-        gone = removed(template, after, resources, deployed)
+        running = {
+            resource["LogicalResourceId"]: resource["ResourceType"]
+            for resource in resources(formation, site.stack)
+        }
+        gone = removed(template, after, running, template_of(formation, site.stack))
     lost = [change for change in gone if change.name not in listed]
     return Plan(
         is_new=before is None,
@@ -305,14 +306,11 @@ def wait(formation: CloudFormationClient, stack: str, is_over: Callable[[str], b
     return status
 
 
-def _resources(formation: CloudFormationClient, stack: str) -> dict[str, str]:
+def resources(formation: CloudFormationClient, stack: str) -> list[StackResourceSummaryTypeDef]:
+    """What a stack holds."""
     pages = formation.get_paginator("list_stack_resources").paginate(StackName=stack)
-    return {
-        resource["LogicalResourceId"]: resource["ResourceType"]
-        for page in pages
-        for resource in page["StackResourceSummaries"]
-        if resource["ResourceStatus"] != "DELETE_COMPLETE"
-    }
+    every = pages.search("StackResourceSummaries[]")
+    return [resource for resource in every if resource["ResourceStatus"] != "DELETE_COMPLETE"]
 
 
 def _status(formation: CloudFormationClient, stack: str) -> str:

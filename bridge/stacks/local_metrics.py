@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime
+from itertools import batched
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from bridge.errors import BridgeError
 from bridge.local.state import StateFolder
 from bridge.stacks import queues, target
+from bridge.stacks.alarms import metric_alarms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +57,7 @@ class LogReader:
             pages = self._logs.get_paginator("filter_log_events").paginate(
                 logGroupName=group["logGroupName"], startTime=since
             )
-            for event in (event for page in pages for event in page["events"]):
+            for event in pages.search("events[]"):
                 line = (group["logGroupName"], event["message"])
                 if line not in self._seen:
                     self._seen[line] = event["timestamp"]
@@ -89,8 +91,7 @@ def figures_in(line: str) -> Iterator[tuple[str, MetricDatumTypeDef]]:
 
 def zeros(stack: Target) -> Iterator[tuple[str, MetricDatumTypeDef]]:
     """A zero for each alarm that is not raised where no figures come."""
-    pages = stack.cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{stack.name}-")
-    for alarm in (alarm for page in pages for alarm in page["MetricAlarms"]):
+    for alarm in metric_alarms(stack):
         if alarm.get("TreatMissingData") == "notBreaching":
             yield (
                 alarm["Namespace"],
@@ -124,10 +125,8 @@ def put(stack: Target, figures: list[tuple[str, MetricDatumTypeDef]]) -> None:
     """Gives the figures to CloudWatch, which then judges its alarms."""
     for namespace in dict.fromkeys(namespace for namespace, _ in figures):
         mine = [figure for name, figure in figures if name == namespace]
-        for start in range(0, len(mine), _MOST_AT_ONCE):
-            stack.cloudwatch.put_metric_data(
-                Namespace=namespace, MetricData=mine[start : start + _MOST_AT_ONCE]
-            )
+        for some in batched(mine, _MOST_AT_ONCE, strict=False):
+            stack.cloudwatch.put_metric_data(Namespace=namespace, MetricData=some)
 
 
 @click.command()

@@ -22,6 +22,7 @@ from bridge.local.helpdesks import HELPDESKS, Wish
 from bridge.local.state import EMULATOR, Stack
 from bridge.stacks import deployment, local_metrics
 from bridge.stacks.queues import OWN_QUEUES, subscribe
+from bridge.stacks.target import outputs_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -132,6 +133,7 @@ def _up(
     console: bool,
 ) -> Stack:
     began = time.monotonic()
+    of_state = ("--state-dir", str(state.root))
 
     def done(step: str) -> None:
         processes.check_stop()
@@ -142,7 +144,10 @@ def _up(
     # The build needs nothing that runs, so everything else starts beside it.
     build = sam.start_build(state, site, sources.assemble(own, state.root / "source"))
     servers = [_server(state, desk, wishes[desk.name]) for desk in HELPDESKS]
-    page = (state.running(CONSOLE) or _start_console(state)) if console else None
+    page = None
+    if console:
+        # Its page says that the stack is not there yet, until it is.
+        page = state.running(CONSOLE) or _start_server(state, CONSOLE, "bridge.console.server", *of_state)
     if running is None:
         endpoint_url = emulator.start_ready(state, enforce_iam=enforce_iam)
         done(f"emulator (MiniStack) answers at {endpoint_url}, log {state.log(EMULATOR)}")
@@ -177,8 +182,7 @@ def _up(
             state.stop([server.simulator])
     state.write_stack(stack)
     if state.running(local_metrics.NAME) is None:
-        command = [sys.executable, "-m", local_metrics.__name__, "--state-dir", str(state.root)]
-        state.start(local_metrics.NAME, command, env=emulator.bare_environment(state), cwd=state.root)
+        _start(state, local_metrics.NAME, local_metrics.__name__, *of_state)
     done(f"ready, described in {state.stack_file}")
     return stack
 
@@ -247,20 +251,18 @@ def _running_stack(state: StateFolder) -> Stack | None:
 
 def start_simulator(state: StateFolder, desk: LocalHelpdesk, wish: Wish) -> Group:
     """Starts the helpdesk's simulator; `ready_url` waits for its address."""
-    ready_file = _ready_file(state, desk.simulator)
-    ready_file.unlink(missing_ok=True)
-    command = [sys.executable, "-m", desk.module, "--port", "0", "--ready-file", str(ready_file)]
-    command += desk.arguments(wish)
-    return state.start(desk.simulator, command, env=emulator.bare_environment(state), cwd=state.root)
+    return _start_server(state, desk.simulator, desk.module, *desk.arguments(wish))
 
 
-def _start_console(state: StateFolder) -> Group:
-    """Its page says that the stack is not there yet, until it is."""
-    ready_file = _ready_file(state, CONSOLE)
+def _start_server(state: StateFolder, name: str, module: str, *arguments: str) -> Group:
+    ready_file = _ready_file(state, name)
     ready_file.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "bridge.console.server", "--state-dir", str(state.root)]
-    command += ["--ready-file", str(ready_file)]
-    return state.start(CONSOLE, command, env=emulator.bare_environment(state), cwd=state.root)
+    return _start(state, name, module, "--ready-file", str(ready_file), *arguments)
+
+
+def _start(state: StateFolder, name: str, module: str, *arguments: str) -> Group:
+    command = [sys.executable, "-m", module, *arguments]
+    return state.start(name, command, env=emulator.bare_environment(state), cwd=state.root)
 
 
 def ready_url(state: StateFolder, name: str, server: Group | None) -> str:
@@ -268,12 +270,10 @@ def ready_url(state: StateFolder, name: str, server: Group | None) -> str:
     deadline = time.monotonic() + READY_SECONDS
     while server and processes.members(server) and time.monotonic() < deadline:
         processes.check_stop()
-        try:
-            url: str = json.loads(_ready_file(state, name).read_text())["url"]
-        except (FileNotFoundError, json.JSONDecodeError):
-            time.sleep(0.05)
-        else:
-            return url
+        # It appears whole or not at all.
+        if _ready_file(state, name).exists():
+            return str(json.loads(_ready_file(state, name).read_text())["url"])
+        time.sleep(0.05)
     raise BridgeError(f"The {name} did not start. {state.end_of_log(name)}")
 
 
@@ -305,8 +305,7 @@ def _ready_file(state: StateFolder, name: str) -> Path:
 def _describe(
     aws: emulator.Clients, outcomes_queue_url: str, urls: Mapping[str, str], console_url: str
 ) -> Stack:
-    described = aws.cloudformation.describe_stacks(StackName=sam.STACK_NAME)["Stacks"][0]
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
+    outputs = outputs_of(aws.cloudformation, sam.STACK_NAME)
     try:
         # On AWS the output is the ARN; the emulator's Ref of a secret is its name.
         secrets = {

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from mypy_boto3_sns.type_defs import SubscriptionTypeDef
     from mypy_boto3_sqs.client import SQSClient
 
-    from bridge.local.emulator import Clients
-    from bridge.stacks.target import Target
+    from bridge.local.aws import AwsClients
 
 # Queues of the tools, which are no part of the stack, begin so.
 OWN_QUEUES = "bridge-"
@@ -33,7 +33,7 @@ class TopicQueue:
 
     def __init__(
         self,
-        aws: Clients | Target,
+        aws: AwsClients,
         topic_arn: str,
         name: str,
         filter_policy: Mapping[str, Sequence[str]] | None = None,
@@ -77,13 +77,14 @@ class TopicQueue:
         self._sqs.delete_queue(QueueUrl=self._url)
 
 
-def remove_left_behind(aws: Target, topic_arn: str, name: str) -> int:
+def remove_left_behind(aws: AwsClients, topic_arn: str, name: str) -> int:
     """Removes the queues and subscriptions of tools that were killed; returns how many queues."""
     # First: each of these queues that is alive is listed afterwards.
     subscribed, stale = dict(_subscribed(aws, topic_arn)), time.time() - _STALE_S
     alive, dead = set(), []
     pages = aws.sqs.get_paginator("list_queues").paginate(QueueNamePrefix=f"{OWN_QUEUES}{name}-")
-    for url in (url for page in pages for url in page.get("QueueUrls", [])):
+    # A page without queues has no list of them.
+    for url in filter(None, pages.search("QueueUrls[]")):
         said_at = float(aws.sqs.list_queue_tags(QueueUrl=url).get("Tags", {}).get(_ALIVE, 0))
         if said_at < stale:
             dead.append(url)
@@ -99,15 +100,20 @@ def remove_left_behind(aws: Target, topic_arn: str, name: str) -> int:
     return len(dead)
 
 
-def _subscribed(aws: Target, topic_arn: str) -> Iterator[tuple[str, str]]:
-    pages = aws.sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic_arn)
-    for subscription in (subscription for page in pages for subscription in page["Subscriptions"]):
+def _subscribed(aws: AwsClients, topic_arn: str) -> Iterator[tuple[str, str]]:
+    for subscription in subscriptions(aws, topic_arn):
         if subscription["Protocol"] == "sqs":
             yield subscription["Endpoint"].rpartition(":")[2], subscription["SubscriptionArn"]
 
 
+def subscriptions(aws: AwsClients, topic_arn: str) -> Iterator[SubscriptionTypeDef]:
+    """Every subscription of the topic."""
+    pages = aws.sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic_arn)
+    return pages.search("Subscriptions[]")
+
+
 def subscribe(
-    aws: Clients | Target,
+    aws: AwsClients,
     *,
     queue_url: str,
     topic_arn: str,
@@ -134,7 +140,7 @@ def subscribe(
     )["SubscriptionArn"]
 
 
-def _allow(aws: Clients | Target, queue_url: str, queue: dict[Any, str], topic_arn: str) -> None:
+def _allow(aws: AwsClients, queue_url: str, queue: dict[Any, str], topic_arn: str) -> None:
     policy = json.loads(queue.get("Policy") or '{"Version": "2012-10-17", "Statement": []}')
     statement = {
         "Effect": "Allow",
@@ -150,28 +156,17 @@ def _allow(aws: Clients | Target, queue_url: str, queue: dict[Any, str], topic_a
 
 def take(sqs: SQSClient, queue_url: str, wait_s: int = 0) -> list[str]:
     """The bodies of up to ten messages, which are deleted; waits that long for the first."""
-    messages = sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=wait_s).get(
-        "Messages", []
-    )
+    answer = sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=wait_s)
+    messages = answer.get("Messages", [])
     if messages:
-        sqs.delete_message_batch(
-            QueueUrl=queue_url,
-            Entries=[
-                {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"]}
-                for number, message in enumerate(messages)
-            ],
-        )
+        handles = [message["ReceiptHandle"] for message in messages]
+        entries: Any = [{"Id": str(place), "ReceiptHandle": handle} for place, handle in enumerate(handles)]
+        sqs.delete_message_batch(QueueUrl=queue_url, Entries=entries)
     return [message["Body"] for message in messages]
 
 
 def count(sqs: SQSClient, queue_url: str) -> int:
     """About how many messages are in the queue, hidden and delayed ones too."""
-    attributes: Any = sqs.get_queue_attributes(
-        QueueUrl=queue_url,
-        AttributeNames=[
-            "ApproximateNumberOfMessages",
-            "ApproximateNumberOfMessagesNotVisible",
-            "ApproximateNumberOfMessagesDelayed",
-        ],
-    )["Attributes"]
-    return sum(map(int, attributes.values()))
+    names: Any = [f"ApproximateNumberOfMessages{which}" for which in ("", "NotVisible", "Delayed")]
+    answer = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)
+    return sum(map(int, answer["Attributes"].values()))

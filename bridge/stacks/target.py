@@ -8,7 +8,7 @@ import re
 import shlex
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import boto3
@@ -27,6 +27,7 @@ from botocore.exceptions import (
 
 from bridge.errors import BridgeError, refuse_web_pages
 from bridge.local import emulator, folder
+from bridge.local.aws import AwsClients
 from bridge.local.sam import STACK_NAME
 from helpdesk.store.table import Table
 
@@ -34,12 +35,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mypy_boto3_cloudformation.client import CloudFormationClient
-    from mypy_boto3_cloudwatch.client import CloudWatchClient
-    from mypy_boto3_dynamodb.client import DynamoDBClient
-    from mypy_boto3_logs.client import CloudWatchLogsClient
-    from mypy_boto3_secretsmanager.client import SecretsManagerClient
-    from mypy_boto3_sns.client import SNSClient
-    from mypy_boto3_sqs.client import SQSClient
 
     from bridge.local.folder import Stage
     from bridge.local.state import Stack
@@ -58,7 +53,7 @@ FUNCTIONS = (
 
 
 @dataclass(frozen=True)
-class Target:
+class Target(AwsClients):
     """Names and clients of one stack."""
 
     session: boto3.Session
@@ -109,22 +104,9 @@ class Target:
         return "" if is_usual else f"--state-dir {shlex.quote(self.state_folder)}"
 
     @cached_property
-    def sqs(self) -> SQSClient:
-        return self.session.client("sqs", endpoint_url=self.endpoint_url)
-
-    @cached_property
-    def sns(self) -> SNSClient:
-        return self.session.client("sns", endpoint_url=self.endpoint_url)
-
-    @cached_property
-    def secretsmanager(self) -> SecretsManagerClient:
-        return self.session.client("secretsmanager", endpoint_url=self.endpoint_url)
-
-    @cached_property
     def environment(self) -> dict[str, str]:
         """The settings of the function that carries requests out."""
-        functions = self.session.client("lambda", endpoint_url=self.endpoint_url)
-        configuration = functions.get_function_configuration(FunctionName=f"{self.name}-ticket-queue")
+        configuration = self.lambda_.get_function_configuration(FunctionName=f"{self.name}-ticket-queue")
         return dict(configuration["Environment"]["Variables"])
 
     @property
@@ -145,30 +127,17 @@ class Target:
             return f"user {os.getuid()}"
 
     @cached_property
-    def dynamodb(self) -> DynamoDBClient:
-        return self.session.client("dynamodb", endpoint_url=self.endpoint_url)
-
-    @cached_property
     def table(self) -> Table:
         return Table(self.dynamodb, self.ledger_table)
 
-    @cached_property
-    def cloudwatch(self) -> CloudWatchClient:
-        return self.session.client("cloudwatch", endpoint_url=self.endpoint_url)
-
     def schedule(self, name: str) -> tuple[str, str, str] | None:
         """State, expression and zone of a schedule in the account; None where there is none."""
-        scheduler = self.session.client("scheduler", endpoint_url=self.endpoint_url)
         try:
-            schedule = scheduler.get_schedule(Name=name)
-        except scheduler.exceptions.ResourceNotFoundException:
+            schedule = self.scheduler.get_schedule(Name=name)
+        except self.scheduler.exceptions.ResourceNotFoundException:
             return None
         zone = schedule.get("ScheduleExpressionTimezone", "UTC")
         return schedule["State"], schedule["ScheduleExpression"], zone
-
-    @cached_property
-    def logs(self) -> CloudWatchLogsClient:
-        return self.session.client("logs", endpoint_url=self.endpoint_url)
 
     @property
     def log_groups(self) -> list[str]:
@@ -213,6 +182,12 @@ def account(stage: str, described: Stage, endpoint: str | None = None) -> boto3.
     return session
 
 
+def outputs_of(formation: CloudFormationClient, name: str) -> dict[str, str]:
+    """The outputs of a stack. Raises what botocore raises."""
+    (stack,) = formation.describe_stacks(StackName=name)["Stacks"]
+    return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+
+
 def is_elsewhere(address: str) -> bool:
     """Whether an address of CloudFormation is none of AWS."""
     return "amazonaws." not in address
@@ -229,17 +204,13 @@ def deployed(name: str, session: boto3.Session | None = None) -> Target:
         # boto3 itself reads AWS_DEFAULT_REGION only; other SDKs, and people, set this one.
         session = session or refuse_web_pages(boto3.Session(region_name=os.environ.get("AWS_REGION") or None))
         region = session.region_name
-        formation: CloudFormationClient = session.client("cloudformation")
-        (stack,) = formation.describe_stacks(StackName=name)["Stacks"]
+        outputs = outputs_of(session.client("cloudformation"), name)
     except (BotoCoreError, ClientError, ValueError) as error:
         if "does not exist" in str(error):
             words = f"No stack {name} in {region}. Check --stack, AWS_REGION, AWS_PROFILE."
             raise BridgeError(words) from error
         # An empty region is a ValueError.
         raise BridgeError(f"The stack {name} cannot be read. {words_of(error)}") from error
-    outputs: dict[str, Any] = {
-        output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])
-    }
     try:
         return Target(
             session=session,

@@ -77,7 +77,7 @@ def _sender(aws: Clients, account: str, policy: dict[str, Any] | None) -> Any:
     iam = boto3.client(
         "iam",
         endpoint_url=aws.endpoint_url,
-        region_name=aws.region,
+        region_name=aws.session.region_name,
         aws_access_key_id=account,
         aws_secret_access_key="test",
     )
@@ -89,7 +89,7 @@ def _sender(aws: Clients, account: str, policy: dict[str, Any] | None) -> Any:
     return boto3.client(
         "sqs",
         endpoint_url=aws.endpoint_url,
-        region_name=aws.region,
+        region_name=aws.session.region_name,
         aws_access_key_id=key["AccessKeyId"],
         aws_secret_access_key=key["SecretAccessKey"],
     )

@@ -39,9 +39,8 @@ def test_a_failed_check_prints_no_secret(error: Exception) -> None:
     def send(*_: object) -> None:
         raise error
 
-    smoke: Any = SimpleNamespace(
-        made=[], stack=SimpleNamespace(api_url="https://api", api_key="key", send=send)
-    )
+    target = SimpleNamespace(api_url="https://api")
+    smoke: Any = SimpleNamespace(made=[], stack=SimpleNamespace(target=target, api_key="key", send=send))
 
     result = run(smoke, "refusals")
 
@@ -52,7 +51,7 @@ def test_a_failed_check_prints_no_secret(error: Exception) -> None:
 def test_a_form_that_verifies_nobody_is_tried_without_a_secret_whatever_its_file_ends_with(
     tmp_path: Path,
 ) -> None:
-    def no_secret(_: str) -> Any:
+    def no_secret(**_: str) -> Any:
         raise AssertionError("a secret is asked for")
 
     sent: list[str] = []
@@ -67,7 +66,10 @@ def test_a_form_that_verifies_nobody_is_tried_without_a_secret_whatever_its_file
     becomes = {"operation": "add", "ticket": {"title": "t"}}
     sample = {"send": {"form": "open", "body": {"title": "t"}}, "becomes": becomes}
     (tmp_path / "samples" / "form_add_open.json").write_text(json.dumps(sample))
-    stack = SimpleNamespace(api_url="https://api", client=no_secret, send=send)
+    target = SimpleNamespace(
+        api_url="https://api", secretsmanager=SimpleNamespace(get_secret_value=no_secret)
+    )
+    stack = SimpleNamespace(target=target, send=send)
     smoke: Any = SimpleNamespace(made=[], own=Folder(tmp_path), local=None, stack=stack)
 
     result = run(smoke, "forms")
