@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, tzinfo
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,11 @@ class Clock:
     def let_pass(self, seconds: float) -> None:
         """For the handlers' own parts; the ages of messages are counted from here as well."""
         self.passed += seconds
+
+    def pass_until_noon(self, zone: tzinfo) -> None:
+        """Until the next noon of the zone: no day begins during a test."""
+        now = datetime.fromtimestamp(self(), zone)
+        self.let_pass((now.replace(hour=12, minute=0) - now).total_seconds() % 86400)
 
 
 @dataclass(frozen=True)

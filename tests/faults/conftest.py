@@ -12,7 +12,7 @@ from tests.faults.aws import AwsOnLoopback
 from tests.faults.scene import Scene
 
 # What the layer waits for by itself passes on the scene's clock.
-_VARIABLES = {"CONNECT_TIMEOUT_S": "0.5", "SETTLE_AFTER_S": "0"}
+_VARIABLES = {"SETTLE_AFTER_S": "0"}
 
 
 @pytest.fixture

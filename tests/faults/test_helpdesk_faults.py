@@ -121,14 +121,17 @@ def _full(scene: Scene) -> Iterator[None]:
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
+        scene.deployment.set(CONNECT_TIMEOUT_S="0.5")
         with _address(scene, f"http://127.0.0.1:{listener.getsockname()[1]}"):
             yield
+        scene.deployment.set(CONNECT_TIMEOUT_S="3")
 
 
 @contextmanager
 def _impatient(scene: Scene) -> Iterator[None]:
-    """Answers are waited for much less long than they take."""
-    scene.deployment.set(READ_TIMEOUT_S="0.5")
+    """Answers are waited for much less long than they take; a token, which comes in time, a little longer."""
+    mints = isinstance(scene.account, SocialboardsAccount)
+    scene.deployment.set(READ_TIMEOUT_S="1.5" if mints else "0.5")
     yield
     scene.deployment.set(READ_TIMEOUT_S="15")
 
@@ -185,7 +188,7 @@ FAULTS = [
     Named("read-timeout-before-commit", End.DOUBT, Fault(delay_after_s=30, status=503), _impatient),
     Named("reset-after-commit", End.DOUBT, Fault(reset="after")),
     Named("reset-before-commit", End.DOUBT, Fault(reset="before")),
-    Named("slow-drip-body", End.DOUBT, Fault(drip=Drip(chunk_bytes=1, interval_s=0.1)), _impatient),
+    Named("slow-drip-body", End.DOUBT, Fault(drip=Drip(chunk_bytes=1, interval_s=0.5)), _impatient),
     *_after_and_before(500),
     *_after_and_before(502),
     *_after_and_before(504),
@@ -672,7 +675,7 @@ def test_a_ticket_that_shows_late_is_found_and_not_made_again(scene: Scene, faul
 def test_an_add_that_is_made_only_after_we_gave_up_waiting_is_found(scene: Scene, fault: str) -> None:
     scene.make("earlier")
     scene.deployment.set(SETTLE_AFTER_S="900")
-    late = Fault(delay_before_s=2)
+    late = Fault(delay_before_s=3)
     scene.helpdesk.faults.add(FaultRule(operation=scene.account.adds, match="slow", times=1, fault=late))
     scene.deployment.send(add("slow"))
     with _impatient(scene):

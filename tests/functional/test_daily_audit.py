@@ -75,8 +75,7 @@ def scene(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, clock
         secret = deployment.secrets.create_secret(Name=account.name, SecretString=account.credentials())
         deployment.set(**account.variables(url, secret["ARN"]))
         # It is noon there, and the stack is not new: the day before has been audited.
-        now = datetime.fromtimestamp(clock(), ZoneInfo("Asia/Kolkata"))
-        clock.let_pass((now.replace(hour=12, minute=0) - now).total_seconds() % DAY_S)
+        clock.pass_until_noon(ZoneInfo("Asia/Kolkata"))
         scene = Scene(deployment, account, clock)
         scene.reports(days=0)
         yield scene

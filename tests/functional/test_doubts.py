@@ -164,8 +164,12 @@ def test_while_the_zone_is_contradicted_nothing_counts_as_absent(
 def test_a_day_that_cannot_be_listed_does_not_stand_before_the_others(
     deployment: Deployment, kapture: KaptureSimulator
 ) -> None:
+    clock = Clock()
+    clock.pass_until_noon(kapture.zone)
+    kapture.clock = deployment.clock = clock
+    deployment.restart()
     _with_a_marker_back(deployment)
-    tomorrow = (datetime.now(kapture.zone) + timedelta(days=1)).date()
+    tomorrow = (datetime.fromtimestamp(clock(), kapture.zone) + timedelta(days=1)).date()
     kapture.faults.add(FaultRule(operation="pull", match=str(tomorrow), fault=Fault(status=500)))
     kapture.faults.add(FaultRule(operation="add", times=1, fault=Fault(reset="before")))
     deployment.send(ADD)

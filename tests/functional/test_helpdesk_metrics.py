@@ -1,6 +1,7 @@
 """The metrics that functions record: what alarms and dashboard show."""
 
 import json
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from helpdesk.store.gate import Budget, Gate
 from helpdesk.store.table import Table
 from tests.deployment import Clock, Deployment
 from tests.functional.conftest import TOKEN
+from tests.functional.scripted import Reply, scripted
 
 STACK = "ticket-bridge"
 ADD = {"operation": "add", "ticket": {"title": "counted"}}
@@ -53,13 +55,16 @@ def logged(capsys: pytest.CaptureFixture[str]) -> Callable[[], HelpdeskMetrics]:
 
 
 def test_each_end_and_wait_is_counted_for_its_helpdesk_in_one_line(
-    deployment: Deployment, kapture: KaptureSimulator, capsys: pytest.CaptureFixture[str]
+    deployment: Deployment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kapture.faults.add(FaultRule(match="lost", fault=Fault(reset="after")))
-    kapture.faults.add(FaultRule(match="busy", fault=Fault(status=429)))
-    deployment.send(ADD, ADD, {"operation": "add"})
-    deployment.send(*({**ADD, "ticket": {"title": title}} for title in ("lost", "busy")))
-    deployment.consume()
+    # None is answered before all have come: a failure would hold back those that come later.
+    together = threading.Barrier(4)
+    added = Reply(body={"status": "success", "ticket_id": "1"}, together=together)
+    lost, busy = Reply(500, together=together), Reply(429, together=together)
+    with scripted(added, added, lost, busy) as helpdesk:
+        deployment.set(KAPTURE_URL=helpdesk.url)
+        deployment.send({"operation": "add"}, *[ADD] * 4)
+        deployment.consume()
 
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
     (line,) = [line for line in lines if "helpdesk" in line]
@@ -177,15 +182,18 @@ def test_a_pause_is_told_and_not_probed(
 
 
 def test_doubts_are_told_with_their_number_and_the_age_of_the_oldest(
-    deployment: Deployment, kapture: KaptureSimulator, logged: Callable[[], HelpdeskMetrics], clock: Clock
+    deployment: Deployment, logged: Callable[[], HelpdeskMetrics], clock: Clock
 ) -> None:
-    kapture.faults.add(FaultRule(operation="add", fault=Fault(status=500)))
-    kapture.faults.add(FaultRule(operation="pull", fault=Fault(status=500)))
-    deployment.send(ADD, ADD)
-    deployment.consume()
-    logged()
-    clock.let_pass(300)
-    deployment.resolve_doubts()
+    # The first answer comes when both have been asked for: it would hold back what comes later.
+    lost = Reply(500, together=threading.Barrier(2))
+    with scripted(lost, lost) as helpdesk:
+        deployment.set(KAPTURE_URL=helpdesk.url)
+        deployment.send(ADD, ADD)
+        deployment.consume()
+        logged()
+        clock.let_pass(300)
+        # It shows no list either.
+        deployment.resolve_doubts()
 
     figures = logged()
     assert figures[("kapture",)]["InDoubt"] == [2]

@@ -360,9 +360,10 @@ def test_an_add_whose_answer_was_lost_is_said_looked_up_and_made_once(story: Sto
 
 def test_an_answer_that_drips_longer_than_is_waited_is_a_doubt(story: Story) -> None:
     story.make("shows-that-markers-come-back")
-    story.deployment.set(READ_TIMEOUT_S="0.5")
-    story.breaks(story.account.adds, Fault(drip=Drip(chunk_bytes=1, interval_s=0.1)))
+    story.deployment.set(READ_TIMEOUT_S="1")
+    story.breaks(story.account.adds, Fault(drip=Drip(chunk_bytes=1, interval_s=0.5)))
     story.send(add("lost"))
+    story.deployment.set(READ_TIMEOUT_S="15")
     story.until_quiet()
 
     assert story.types("lost") == ["ticket.unknown", "ticket.added"]

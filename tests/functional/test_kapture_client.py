@@ -97,18 +97,20 @@ class Secrets:
         return {"SecretString": given, "VersionId": str(self.reads)}
 
 
-def client(url: str, *tokens: str | Exception, read_timeout_s: float = 5, **settings: Any) -> Kapture:
+def client(url: str, *tokens: str | Exception, read_timeout_s: float = LONG_S, **settings: Any) -> Kapture:
     return client_of(url, Secrets(list(tokens) or [TOKEN]), read_timeout_s, **settings)
 
 
-def client_of(url: str, secrets: Any, read_timeout_s: float = 5, **settings: Any) -> Kapture:
-    transport = Transport(url, connect_timeout_s=2, read_timeout_s=read_timeout_s, connections=10, tls=NO_TLS)
+def client_of(url: str, secrets: Any, read_timeout_s: float = LONG_S, **settings: Any) -> Kapture:
+    transport = Transport(
+        url, connect_timeout_s=LONG_S, read_timeout_s=read_timeout_s, connections=10, tls=NO_TLS
+    )
     kapture = KaptureSettings.model_validate({"url": url, "secret_arn": "arn"} | settings, by_name=True)
     return Kapture(transport, Secret(secrets, "arn", kapture_keys_in), kapture)
 
 
 def soon() -> float:
-    return time.monotonic() + 20
+    return time.monotonic() + LONG_S
 
 
 CALLS: dict[str, Callable[[Kapture], object]] = {
@@ -514,7 +516,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_an_answer_is_understood_and_the_call_made_once(server: ScriptedServer, case: Case) -> None:
     server.replies.append(case.reply)
-    read_timeout_s = 0.3 if case.code == "read_timeout" else 5
+    read_timeout_s = 0.5 if case.code == "read_timeout" else LONG_S
 
     with pytest.raises(case.error) as caught:
         CALLS["add"](client(server.url, read_timeout_s=read_timeout_s))
@@ -523,6 +525,7 @@ def test_an_answer_is_understood_and_the_call_made_once(server: ScriptedServer, 
     assert type(error) is case.error
     assert error.code == case.code
     assert case.message in (None, error.message)
+    assert server.arrived.acquire(timeout=LONG_S)
     assert len(server.calls) == 1
     if isinstance(error, UnavailableError):
         assert error.retry_after == case.retry_after

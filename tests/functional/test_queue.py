@@ -33,9 +33,11 @@ def test_a_mixed_batch_ends_as_each_of_its_records_deserves(
         *good,
         "{not json",
         {"operation": "add", "request_id": "untitled", "ticket": {"details": "no title"}},
-        {"operation": "add", "request_id": "busy", "ticket": {"title": "busy"}},
         {"operation": "add", "request_id": "refused", "ticket": {"title": "refused"}},
+        {"operation": "add", "request_id": "busy", "ticket": {"title": "busy"}},
     )
+    # One after the other, the last of which would hold back any that came later.
+    deployment.set(THREADS="1")
 
     returned = deployment.consume()
 
