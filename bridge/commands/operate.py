@@ -20,7 +20,7 @@ from bridge.local.helpdesks import HELPDESKS
 from bridge.local.state import StateFolder
 from bridge.operating.operations import Listing, Operations, ParkedCopy, Selection, age
 from bridge.operating.parked import by_code, counted, in_words
-from bridge.operating.words import clock_time
+from bridge.operating.words import clock_time, refused_keys
 from bridge.plain import as_argument, plain, plain_lines
 from bridge.progress import at_work
 from bridge.stacks import target
@@ -376,6 +376,9 @@ def resume(state_dir: Path, stack: str | None, helpdesk: str | None, as_json: bo
         click.echo(json.dumps({"helpdesk": helpdesk, "paused": False}))
         return
     click.echo(f"{helpdesk} is called again. Waiting requests come back within 15 minutes.")
+    # A key is tried again by the clock, and not by whoever resumes.
+    for sentence in refused_keys(helpdesk, operations.gate(helpdesk).read().refused):
+        click.echo(sentence)
 
 
 @click.command(cls=StackCommand)

@@ -302,7 +302,9 @@ def test_an_upgrade_loses_nothing_and_does_nothing_twice(upgraded: Upgraded) -> 
     after = len(upgraded.events)
     KAPTURE.control(upgraded.local.urls, "DELETE", "faults")
     assert _run("resume", "--stack", NAME, "--helpdesk", "socialboards").exit_code == 0
-    assert "1 request sent again" in _run("redrive", "--stack", NAME, "--request-id", "refused", "--yes").output
+    assert (
+        "1 request sent again" in _run("redrive", "--stack", NAME, "--request-id", "refused", "--yes").output
+    )
     ended = upgraded.ended(
         "succeeded",
         *(request_id for request_id in (*ADDS, "waits-for-its-ticket") if request_id != "done-too"),

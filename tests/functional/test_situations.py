@@ -49,7 +49,7 @@ def _into_cloudwatch(log: io.StringIO, function: str) -> None:
             Fault(status=429),
             "Kapture answers 429, too many calls (since ",
             "Kapture answered 429 (too many calls). ",
-            "Nothing to do now. If it comes again: KaptureBudget in bridge.toml, below what kapture allows"
+            "Nothing to do now. If it comes again: KaptureBudget in bridge.toml, below what Kapture allows"
             " (now no limit), then bridge deploy",
             id="too_many_calls",
         ),
