@@ -260,6 +260,9 @@ def _carry_out(
     if listing.hidden:
         click.echo(listing.hidden, err=True)
     note(listing)
+    if listing.copies and not any(map(selection.has, listing.copies)):
+        # A name with a slip in it finds nothing.
+        click.echo(f"{counted(listing.copies)} parked, and not meant: see `bridge parked`", err=True)
     if not acts_at_once:
         click.echo(f"{shown.counted} would be {done}.", err=as_json)
         if dry_run or not shown.count:

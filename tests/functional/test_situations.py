@@ -218,12 +218,15 @@ def test_many_copies_that_would_be_sent_are_counted_and_those_that_an_interrupte
         )
 
     shown = CliRunner(mix_stderr=False).invoke(operate.redrive, ["--all", "--dry-run"])
+    slip = CliRunner(mix_stderr=False).invoke(operate.redrive, ["--code", "expird", "--dry-run"])
     operations.target.__dict__["requests_queue_url"] = f"{deployment.requests}-gone"
     failed = CliRunner(mix_stderr=False).invoke(operate.redrive, ["--all", "--yes"])
 
     lines = shown.stdout.splitlines()
     assert lines[-4:-1] == ["… and 25 more copies. All of them:", "    30  expired", "    15  conflict"]
     assert lines[-1] == "45 requests would be sent again."
+    assert slip.stdout == "0 requests would be sent again.\n"
+    assert "45 requests parked, and not meant: see `bridge parked`" in slip.stderr
     assert "Ended early: at least 0 requests sent again; the others stay parked." in failed.stderr
     assert len(operations.parked().copies) == 45
 
