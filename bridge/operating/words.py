@@ -135,6 +135,8 @@ class Outage:
         """For the middle of a sentence."""
         if self.reason == PAUSED:
             return f"{title(self.helpdesk)} is paused"
+        if self.reason == OUTAGE and self.cause == RATE_LIMITED:
+            return f"{title(self.helpdesk)} is closed (it answers 429, too many calls)"
         return f"{title(self.helpdesk)} is closed ({_CLOSED.get(self.reason, self.reason)})"
 
     def sentence(

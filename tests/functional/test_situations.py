@@ -91,10 +91,12 @@ def test_doctor_says_why_a_helpdesk_is_not_called_and_what_helps(
     assert finding.what.startswith(what)
     assert finding.why == f"{why}Requests are accepted; none is lost."
     assert finding.change.startswith(change)
-    # The console says the same.
+    # The console says the same, and so does the status.
     outage = operations.outage("kapture", operations.gate("kapture").read())
     assert outage is not None
     assert outage.sentence(operations.waiting()) == finding.what
+    assert operations.outages() == [outage]
+    assert ("429" in outage.short) == finding.what.startswith("Kapture answers 429")
 
 
 @pytest.mark.parametrize("alarm", ["dead-letters", "paused"])
