@@ -211,7 +211,8 @@ def status(state_dir: Path, as_json: bool) -> None:
     _describe(state, running, as_json=as_json)
     if not as_json:
         for outage in operations.outages():
-            click.echo(outage.sentence(operations.waiting()))
+            is_only = len(operations.helpdesks) == 1
+            click.echo(outage.sentence(operations.waiting(), is_only=is_only))
         for sentence in operations.refused_keys():
             click.echo(sentence)
 

@@ -281,7 +281,7 @@ def memory(stack: Examined) -> Iterator[Finding]:
         yield Finding(
             "Items of the ledger do not expire.",
             "The table grows for ever, and so does its price.",
-            "template.yaml: LedgerTable, TimeToLiveSpecification on expires_at; then bridge deploy",
+            f"template.yaml: LedgerTable, TimeToLiveSpecification on expires_at; then {stack.target.deploy}",
         )
 
 
@@ -373,7 +373,7 @@ def template(stack: Examined) -> Iterator[Finding]:
             f"The deployed template is not the one of this version and folder: {', '.join(other[:10])}"
             + (f" and {len(other) - 10} more." if len(other) > 10 else "."),
             "Docs, alarms and checks speak of what is here.",
-            "bridge deploy, or install the version that is deployed",
+            f"{stack.target.deploy}, or install the version that is deployed",
         )
     if stack.target.endpoint_url is None:
         yield from _drift(formation, stack.target.name)
@@ -468,8 +468,9 @@ def outages(stack: Examined) -> Iterator[Finding]:
         waiting = count(stack.target.sqs, stack.target.requests_queue_url)
         why = "Requests are accepted; none is lost."
         if outage.cause:
-            why = f"{words.reason(outage.cause, name)}. {why}"
-        yield Finding(outage.sentence(waiting), why, _against(stack, outage))
+            why = f"{words.capital(words.reason(outage.cause, name))}. {why}"
+        is_only = len(stack.target.helpdesks) == 1
+        yield Finding(outage.sentence(waiting, is_only=is_only), why, _against(stack, outage))
 
 
 def _against(stack: Examined, outage: Outage) -> str:
@@ -485,8 +486,8 @@ def _against(stack: Examined, outage: Outage) -> str:
             f"{settings.budget} calls in {settings.budget_period_s:g} s" if settings.budget else "no limit"
         )
         return (
-            f"Nothing to do now. If it comes again: {parameter} in bridge.toml, below what {outage.helpdesk}"
-            f" allows (now {allowed}), then bridge deploy"
+            f"Nothing to do now. If it comes again: {parameter} in bridge.toml, below what"
+            f" {words.title(outage.helpdesk)} allows (now {allowed}), then {stack.target.deploy}"
         )
     return f"Nothing to do. To follow it: {stack.target.command('logs ticket-queue')}"
 

@@ -20,7 +20,7 @@ from bridge.local.helpdesks import HELPDESKS
 from bridge.local.state import StateFolder
 from bridge.operating.operations import Listing, Operations, ParkedCopy, Selection, age
 from bridge.operating.parked import by_code, counted, in_words
-from bridge.operating.words import clock_time
+from bridge.operating.words import clock_time, refused_keys
 from bridge.plain import as_argument, plain, plain_lines
 from bridge.progress import at_work
 from bridge.stacks import target
@@ -260,6 +260,9 @@ def _carry_out(
     if listing.hidden:
         click.echo(listing.hidden, err=True)
     note(listing)
+    if listing.copies and not any(map(selection.has, listing.copies)):
+        # A name with a slip in it finds nothing.
+        click.echo(f"{counted(listing.copies)} parked, and not meant: see `bridge parked`", err=True)
     if not acts_at_once:
         click.echo(f"{shown.counted} would be {done}.", err=as_json)
         if dry_run or not shown.count:
@@ -376,6 +379,9 @@ def resume(state_dir: Path, stack: str | None, helpdesk: str | None, as_json: bo
         click.echo(json.dumps({"helpdesk": helpdesk, "paused": False}))
         return
     click.echo(f"{helpdesk} is called again. Waiting requests come back within 15 minutes.")
+    # A key is tried again by the clock, and not by whoever resumes.
+    for sentence in refused_keys(helpdesk, operations.gate(helpdesk).read().refused):
+        click.echo(sentence)
 
 
 @click.command(cls=StackCommand)

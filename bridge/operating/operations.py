@@ -507,7 +507,7 @@ class Operations:
 
     def outages(self) -> list[Outage]:
         """The helpdesks that are not called now, and why."""
-        found = (outage_in(name, self.gate(name).read()) for name in self.helpdesks)
+        found = (self.outage(name, self.gate(name).read()) for name in self.helpdesks)
         return [outage for outage in found if outage]
 
     def outage(self, helpdesk: str, state: GateState) -> Outage | None:

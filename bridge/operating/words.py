@@ -60,9 +60,9 @@ _WAITS = {
 # How a call ended whose effect is not known.
 _LOST = {
     "read_timeout": "{0} did not answer in time",
-    "connection_lost": "The connection broke before {0} answered",
+    "connection_lost": "the connection broke before {0} answered",
     "helpdesk_failed": "{0} answered that it has failed",
-    "crashed": "Our function died during the call to {0}",
+    "crashed": "our function died during the call to {0}",
 }
 # What closes a gate, beside an answer that says so itself (http_...).
 OF_AN_OUTAGE = {
@@ -98,6 +98,11 @@ def title(helpdesk: str | None) -> str:
     return helpdesk.capitalize() if helpdesk else "the helpdesk"
 
 
+def capital(words: str) -> str:
+    """The words as the begin of a sentence."""
+    return words[:1].upper() + words[1:]
+
+
 def clock_time(seconds: float) -> str:
     """A moment in UTC, to the millisecond."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
@@ -130,15 +135,28 @@ class Outage:
         """For the middle of a sentence."""
         if self.reason == PAUSED:
             return f"{title(self.helpdesk)} is paused"
+        if self.reason == OUTAGE and self.cause == RATE_LIMITED:
+            return f"{title(self.helpdesk)} is closed (it answers 429, too many calls)"
         return f"{title(self.helpdesk)} is closed ({_CLOSED.get(self.reason, self.reason)})"
 
-    def sentence(self, waiting: int | None, at: Callable[[float], str] = near_time) -> str:
-        """What happens and what there is to do, beside so many requests that wait; None is not known."""
-        name = title(self.helpdesk)
+    def sentence(
+        self, waiting: int | None, at: Callable[[float], str] = near_time, *, is_only: bool = True
+    ) -> str:
+        """What happens and what there is to do, beside so many requests that wait; None is not known.
+
+        Unless it is the only helpdesk, those of others wait in the same queue.
+        """
+        if not is_only and waiting:
+            return f"{self._said('Its requests wait', at)} In the queue of all helpdesks: {waiting}."
+        if self.reason == PAUSED and not waiting:
+            return self._said("New requests wait", at)
         known = {None: "Requests wait", 0: "No request waits", 1: "1 request waits"}
-        wait = known.get(waiting, f"{waiting} requests wait")
+        return self._said(known.get(waiting, f"{waiting} requests wait"), at)
+
+    def _said(self, wait: str, at: Callable[[float], str]) -> str:
+        name = title(self.helpdesk)
         if self.reason == PAUSED:
-            return f"{name} is paused. {wait if waiting else 'New requests wait'} until it is resumed."
+            return f"{name} is paused. {wait} until it is resumed."
         if self.reason == TOKEN_REFUSED:
             return f"{name} refuses the token (closed since {at(self.since)}). {wait} for a valid token."
         if self.reason == ASKED_TO_WAIT:
@@ -195,7 +213,7 @@ def lost(code: str, helpdesk: str | None, operation: str | None) -> str:
         what = _LOST.get(code, f"{{0}} sent an answer that says neither success nor failure ({code})").format(
             name
         )
-    return f"{what}: {may_exist(operation)}"
+    return f"{capital(what)}: {may_exist(operation)}"
 
 
 def may_exist(operation: str | None) -> str:

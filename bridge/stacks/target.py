@@ -90,6 +90,11 @@ class Target(AwsClients):
         """A command of the AWS CLI that works on this stack."""
         return f'eval "$({self.command("env")})"; aws {words}' if self.endpoint_url else f"aws {words}"
 
+    @property
+    def deploy(self) -> str:
+        """The command that deploys the folder onto it."""
+        return self.command("deploy local") if self.endpoint_url else "bridge deploy"
+
     def as_here(self, words: str) -> str:
         """Words of the template, which name the stack as a deployed one, with what names this one."""
         return words.replace(f" --stack {self.name}", f" {self._option}".rstrip())

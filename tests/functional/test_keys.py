@@ -7,9 +7,12 @@ from typing import Any, cast
 
 import boto3
 import pytest
+from click.testing import CliRunner
 from moto import mock_aws
 
 from bridge.checks.stack import Examined, Reply, refused_keys, tokens
+from bridge.commands import operate
+from bridge.operating.operations import Operations
 from bridge.simulators.faults import Fault, FaultRule
 from bridge.simulators.kapture.account import KaptureSimulator
 from bridge.stacks.target import Target
@@ -382,7 +385,10 @@ def test_doctor_names_each_operation_whose_key_is_refused_and_the_whole_secret_t
 
 
 def test_doctor_names_a_refused_token_as_the_gate_knows_it_and_asks_for_no_more_than_the_token(
-    deployment: Deployment, kapture: KaptureSimulator
+    deployment: Deployment,
+    kapture: KaptureSimulator,
+    operations: Operations,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _takes(kapture, dict.fromkeys(KEYS, "another"))
     _put(deployment, {"token": "withdrawn"})
@@ -392,6 +398,10 @@ def test_doctor_names_a_refused_token_as_the_gate_knows_it_and_asks_for_no_more_
 
     assert finding.what.startswith("Kapture refuses our key for add since ")
     assert finding.what.endswith(" Requests in the queue: 1.")
+    # To resume does not make it take the key.
+    monkeypatch.setattr(operate, "operations_on", lambda *_: operations)
+    resumed = CliRunner().invoke(operate.resume, ["--helpdesk", "kapture"])
+    assert resumed.output.splitlines()[-1].startswith("Kapture refuses our key for add since ")
     assert finding.change.endswith(""" '{"token": "..."}'""")
 
 

@@ -49,7 +49,7 @@ def _into_cloudwatch(log: io.StringIO, function: str) -> None:
             Fault(status=429),
             "Kapture answers 429, too many calls (since ",
             "Kapture answered 429 (too many calls). ",
-            "Nothing to do now. If it comes again: KaptureBudget in bridge.toml, below what kapture allows"
+            "Nothing to do now. If it comes again: KaptureBudget in bridge.toml, below what Kapture allows"
             " (now no limit), then bridge deploy",
             id="too_many_calls",
         ),
@@ -91,10 +91,12 @@ def test_doctor_says_why_a_helpdesk_is_not_called_and_what_helps(
     assert finding.what.startswith(what)
     assert finding.why == f"{why}Requests are accepted; none is lost."
     assert finding.change.startswith(change)
-    # The console says the same.
+    # The console says the same, and so does the status.
     outage = operations.outage("kapture", operations.gate("kapture").read())
     assert outage is not None
     assert outage.sentence(operations.waiting()) == finding.what
+    assert operations.outages() == [outage]
+    assert ("429" in outage.short) == finding.what.startswith("Kapture answers 429")
 
 
 @pytest.mark.parametrize("alarm", ["dead-letters", "paused"])
@@ -218,12 +220,15 @@ def test_many_copies_that_would_be_sent_are_counted_and_those_that_an_interrupte
         )
 
     shown = CliRunner(mix_stderr=False).invoke(operate.redrive, ["--all", "--dry-run"])
+    slip = CliRunner(mix_stderr=False).invoke(operate.redrive, ["--code", "expird", "--dry-run"])
     operations.target.__dict__["requests_queue_url"] = f"{deployment.requests}-gone"
     failed = CliRunner(mix_stderr=False).invoke(operate.redrive, ["--all", "--yes"])
 
     lines = shown.stdout.splitlines()
     assert lines[-4:-1] == ["… and 25 more copies. All of them:", "    30  expired", "    15  conflict"]
     assert lines[-1] == "45 requests would be sent again."
+    assert slip.stdout == "0 requests would be sent again.\n"
+    assert "45 requests parked, and not meant: see `bridge parked`" in slip.stderr
     assert "Ended early: at least 0 requests sent again; the others stay parked." in failed.stderr
     assert len(operations.parked().copies) == 45
 

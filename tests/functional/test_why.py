@@ -116,6 +116,28 @@ def test_a_lost_answer_is_told_with_what_may_have_happened(
     ]
 
 
+def test_words_of_a_lost_call_stand_in_a_sentence_and_at_its_beginning() -> None:
+    said = words.step("released connection_lost", "kapture", "get", "")
+
+    assert said == "Nothing was done. It waits because the connection broke before Kapture answered."
+    assert words.lost("connection_lost", "kapture", "add").startswith("The connection broke before Kapture")
+
+
+def test_requests_in_a_queue_of_several_helpdesks_are_not_all_said_to_wait_for_this_one() -> None:
+    paused, down = (words.Outage("kapture", reason, 0.0, 0.0) for reason in (words.PAUSED, "outage"))
+
+    assert paused.sentence(6) == "Kapture is paused. 6 requests wait until it is resumed."
+    shared = " In the queue of all helpdesks: 6."
+    assert (
+        paused.sentence(6, is_only=False)
+        == f"Kapture is paused. Its requests wait until it is resumed.{shared}"
+    )
+    assert down.sentence(6, is_only=False).endswith(
+        f" Its requests wait; nothing to do: its next try is due.{shared}"
+    )
+    assert paused.sentence(0, is_only=False) == "Kapture is paused. New requests wait until it is resumed."
+
+
 def test_a_request_that_waits_says_for_what(
     deployment: Deployment, kapture: KaptureSimulator, operations: Operations
 ) -> None:

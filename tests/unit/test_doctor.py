@@ -109,6 +109,7 @@ def test_remedies_name_the_stack_that_was_looked_at() -> None:
     assert deployed.where == "Stack shop in eu-west-1"
     assert deployed.command("resume") == "bridge resume --stack shop"
     assert local.command("resume") == "bridge resume --state-dir /tmp/state"
+    assert (deployed.deploy, local.deploy) == ("bridge deploy", "bridge deploy local --state-dir /tmp/state")
     assert local.as_here("First: bridge parked --stack shop.") == (
         "First: bridge parked --state-dir /tmp/state."
     )

@@ -519,16 +519,28 @@ def test_a_field_in_both_spellings_is_refused_by_its_foreign_name() -> None:
 
 def test_an_invalid_request_keeps_as_much_of_its_identity_as_can_be_read() -> None:
     error = refused(
-        {"operation": "update", "request_id": 5, "source": "shop", "reference": "order-1", "changes": "x"}
+        {
+            "operation": "update",
+            "request_id": 5,
+            "helpdesk": "socialboards",
+            "source": "shop",
+            "reference": "order-1",
+            "changes": "x",
+        }
     )
 
     assert error.identity == Identity(
-        request_id="5", operation=Operation.UPDATE, helpdesk="kapture", source="shop", reference="order-1"
+        request_id="5",
+        operation=Operation.UPDATE,
+        helpdesk="socialboards",
+        source="shop",
+        reference="order-1",
     )
 
 
 def test_an_identity_that_is_itself_wrong_falls_back_to_the_triggers() -> None:
-    error = refused({"operation": "x", "request_id": "two words", "source": ["shop"], "reference": {}})
+    wrong = {"operation": "x", "request_id": "two words", "helpdesk": "other", "source": ["shop"]}
+    error = refused({**wrong, "reference": {}})
 
     assert error.identity == Identity(request_id="message-1", helpdesk="kapture", source="unknown")
 

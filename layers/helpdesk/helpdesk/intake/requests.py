@@ -9,7 +9,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from helpdesk.errors import FieldProblem, RejectedError
 from helpdesk.intake.envelopes import IDENTIFIER, SOURCE, fitting, unwrap
 from helpdesk.intake.kapture_spelling import to_neutral
-from helpdesk.models import REQUEST, Context, Identity, Operation, Request
+from helpdesk.models import REQUEST, Context, HelpdeskName, Identity, Operation, Request
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -54,6 +54,7 @@ _FORMS = {
 }
 
 _CONTEXT: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(Context)
+_HELPDESK: TypeAdapter[HelpdeskName] = TypeAdapter(HelpdeskName)
 
 
 class Defaults(NamedTuple):
@@ -141,7 +142,7 @@ def _identity(filled: Mapping[str, Any], defaults: Defaults) -> Identity:
     return Identity(
         request_id=fitting(IDENTIFIER, filled.get("request_id")) or defaults.request_id,
         operation=Operation(operation) if operation in list(Operation) else None,
-        helpdesk=defaults.helpdesk,
+        helpdesk=fitting(_HELPDESK, filled.get("helpdesk")) or defaults.helpdesk,
         source=fitting(SOURCE, filled.get("source")) or defaults.source,
         reference=fitting(IDENTIFIER, filled.get("reference")),
     )
