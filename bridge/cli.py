@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 # So many rows are shown before a CSV file is sent.
 _FIRST_ROWS = 3
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="As stack.json holds it, in one line.")
 
@@ -68,7 +67,7 @@ _like = click.option(
     "--like",
     "files",
     multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=operate.FILE,
     help="File of `bridge learn`: the simulator behaves as that account did. Once for each helpdesk.",
 )
 
@@ -236,26 +235,23 @@ def env(state_dir: Path) -> None:
 @bridge.command(cls=operate.TalkingCommand)
 @operate.with_state_dir
 @click.option("--ticket-id", metavar="ID", help="Stands for every {ticket_id:...} in the files.")
-@click.option("--csv", "rows", type=_FILE, help="Send each row of this file as a request.")
+@click.option("--csv", "rows", type=operate.FILE, help="Send each row of this file as a request.")
 @click.option(
-    "--map", "map_file", type=_FILE, help="What a row becomes: a file with the `request` of a form file."
+    "--map",
+    "map_file",
+    type=operate.FILE,
+    help="What a row becomes: a file with the `request` of a form file.",
 )
 @click.option(
     "--result",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Gets a line for each row.  [default: FILE.result.csv beside the CSV file]",
 )
-@click.option(
-    "--stack",
-    metavar="NAME",
-    envvar=target.STACK_VARIABLE,
-    callback=operate.named_stack,
-    help=f"With --csv: a deployed stack, instead of the local one.  [env: {target.STACK_VARIABLE}]",
-)
+@operate.stack_option("With --csv: a deployed stack, instead of the local one.", callback=operate.named_stack)
 @consent.assume_yes
 @consent.only_shows()
 @click.option("--json", "as_json", is_flag=True, help="One object for each of FILES; with --csv one in all.")
-@click.argument("files", nargs=-1, type=_FILE)
+@click.argument("files", nargs=-1, type=operate.FILE)
 def send(
     state_dir: Path,
     ticket_id: str | None,
@@ -386,7 +382,7 @@ def outcomes_command(state_dir: Path, follow: bool, as_json: bool) -> None:
 @operate.with_state_dir
 @click.option(
     "--events",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=operate.FOLDER,
     help="Folder of samples.  [default: all that come with the installation]",
 )
 @_like
@@ -434,14 +430,14 @@ def demo(
 for command in (
     *operate.COMMANDS,
     *follow.COMMANDS,
-    *forget.COMMANDS,
+    forget.forget,
     *by_the_clock.COMMANDS,
-    *mapping.COMMANDS,
-    *console_command.COMMANDS,
+    mapping.map_command,
+    console_command.console,
     *folder_commands.COMMANDS,
     *deploy.COMMANDS,
-    *smoke.COMMANDS,
-    *learn.COMMANDS,
+    smoke.smoke,
+    learn.learn_command,
     doctor.doctor,
 ):
     bridge.add_command(command)

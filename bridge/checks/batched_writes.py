@@ -102,13 +102,11 @@ class _Writes:
         return self._batch(text, [("second", key, lease) for key, lease in leases])[0]
 
     def leases(self, keys: Sequence[str]) -> list[str | None]:
-        items = (self._read(key) for key in keys)
-        return [item["lease"]["S"] if item else None for item in items]
-
-    def _read(self, key: str) -> Any:
-        return self._client.get_item(TableName=self._table, Key={"pk": {"S": key}}, ConsistentRead=True).get(
-            "Item"
-        )
+        answers = [
+            self._client.get_item(TableName=self._table, Key={"pk": {"S": key}}, ConsistentRead=True)
+            for key in keys
+        ]
+        return [answer["Item"]["lease"]["S"] if "Item" in answer else None for answer in answers]
 
     def _batch(self, text: str, values: Sequence[Sequence[str]]) -> tuple[list[str], float]:
         response = self._client.batch_execute_statement(

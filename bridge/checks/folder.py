@@ -57,7 +57,6 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
         return not self.problems
 
 
@@ -253,9 +252,7 @@ def _schedules(own: Folder) -> Iterator[Result]:
         yield Result("schedules", tuple(str(error).splitlines()))
         return
     for name, schedule in known.items():
-        times = schedule.next_times(datetime.now(UTC), _TICKS_SHOWN)
-        ahead = ", ".join(f"{moment:%a %Y-%m-%d %H:%M}" for moment in times)
-        when = ahead or schedules.every(schedule) or "never again"
+        when = schedules.in_words(schedule, schedule.next_times(datetime.now(UTC), _TICKS_SHOWN))
         state = "" if schedule.enabled else " (disabled)"
         yield Result(f"schedule {name}{state}: {when} {schedule.zone}")
 

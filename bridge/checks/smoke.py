@@ -16,17 +16,19 @@ from botocore.exceptions import BotoCoreError, ClientError
 from bridge.console.trying import with_new_id
 from bridge.errors import BridgeError
 from bridge.generate import form_files
+from bridge.generate.schedules import SCHEDULED_TIME
 from bridge.local import emulator, emulator_gaps
 from bridge.local.sam import Site
 from bridge.operating.operations import Operations, Selection
 from bridge.sending import samples
 from bridge.sending.form_signing import needs_secret, sign
 from bridge.sending.samples import FormSend
-from bridge.sending.triggers import SCHEDULED_TIME, Triggers
+from bridge.sending.triggers import Triggers
 from bridge.stacks import deployment
 from bridge.stacks.alarms import alarms
 from bridge.stacks.deployment import Plan
 from bridge.stacks.queues import TopicQueue
+from bridge.stacks.target import FUNCTIONS
 from helpdesk.store.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -65,7 +67,6 @@ class Smoke:
 
     @property
     def operations(self) -> Operations:
-        """What an operator does to the stack."""
         return Operations(self.stack.target)
 
     def request(self, name: str, **more: Any) -> dict[str, Any]:
@@ -80,7 +81,6 @@ class Smoke:
         }
 
     def send(self, bodies: Iterable[dict[str, Any]]) -> None:
-        """Into the queue."""
         for body in bodies:
             self.stack.target.sqs.send_message(
                 QueueUrl=self.stack.target.requests_queue_url, MessageBody=json.dumps(body)
@@ -105,7 +105,6 @@ class Smoke:
         return list(tickets.values())
 
     def parameters(self) -> dict[str, str]:
-        """The values with which the stack runs."""
         return deployment.running_parameters(self._formation, self.stack.target.name) or {}
 
     def deploy(self, name: str, value: str) -> None:
@@ -190,12 +189,11 @@ def budget(smoke: Smoke) -> str:
 
 
 def _variable_of_all(smoke: Smoke, variable: str) -> dict[str, str]:
-    functions = smoke.stack.target.lambda_
-    names = [group.rpartition("/")[2] for group in smoke.stack.target.log_groups]
-    return {
-        name: functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"][variable]
-        for name in names
-    }
+    target = smoke.stack.target
+    names = [f"{target.name}-{function}" for function in FUNCTIONS]
+    settings = [target.lambda_.get_function_configuration(FunctionName=name) for name in names]
+    values = [setting["Environment"]["Variables"][variable] for setting in settings]
+    return dict(zip(names, values, strict=True))
 
 
 def refusals(smoke: Smoke) -> str:
@@ -290,7 +288,7 @@ def figures(smoke: Smoke) -> str:
             Namespace="TicketBridge",
             Dimensions=[{"Name": "service", "Value": smoke.stack.target.name}],
         )
-        names.update(metric["MetricName"] for page in pages for metric in page["Metrics"])
+        names.update(pages.search("Metrics[].MetricName"))
         raised = [alarm.name for alarm in alarms(smoke.stack.target) if alarm.is_raised]
         return names >= _FIGURES and not raised
 

@@ -66,8 +66,6 @@ class Finding:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the API answered."""
-
     status: int
     body: Any
 
@@ -100,17 +98,14 @@ class Examined:
 
     @cached_property
     def queue(self) -> Mapping[str, str]:
-        """The attributes of the queue of requests."""
         return self._attributes(self.target.requests_queue_url)
 
     @cached_property
     def dead_letter_queue(self) -> Mapping[str, str]:
-        """The attributes of the dead-letter queue."""
         return self._attributes(self.target.dead_letter_queue_url)
 
     @cached_property
     def alarms(self) -> list[Alarm]:
-        """The stack's alarms."""
         return alarms(self.target)
 
     @cached_property
@@ -448,7 +443,6 @@ def _gate(stack: Examined, helpdesk: str) -> GateState:
     return Gate(stack.target.table, helpdesk, Budget()).read()
 
 
-_NO_KEYS: Mapping[str, RefusedKey] = {}
 _WITHOUT = {
     "add": "Adds wait.",
     "update": "Updates wait.",
@@ -492,7 +486,8 @@ def _against(stack: Examined, outage: Outage) -> str:
     return f"Nothing to do. To follow it: {stack.target.command('logs ticket-queue')}"
 
 
-def _put_secret(stack: Examined, helpdesk: str, refused: Mapping[str, RefusedKey] = _NO_KEYS) -> str:
+def _put_secret(stack: Examined, helpdesk: str, refused: Mapping[str, RefusedKey] | None = None) -> str:
+    refused = refused or {}
     arn = stack.settings.accounts[helpdesk].secret_arn
     shape = next(desk.credentials for desk in HELPDESKS if desk.name == helpdesk)
     names = _names_in(stack, arn)

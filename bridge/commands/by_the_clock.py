@@ -11,12 +11,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bridge.commands.operate import StackCommand, announce, on_a_stack, operations_on
-from bridge.generate.schedules import every, read_all
+from bridge.commands.operate import StackCommand, announce, on_a_stack, operations_on, stack_option
+from bridge.generate.schedules import in_words, read_all
 from bridge.local import folder
 from bridge.plain import plain
 from bridge.stacks import target
-from bridge.stacks.target import STACK_VARIABLE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,12 +86,7 @@ def _show_reports(reports: list[AuditReport]) -> None:
 
 
 @click.command(cls=StackCommand)
-@click.option(
-    "--stack",
-    metavar="NAME",
-    envvar=STACK_VARIABLE,
-    help=f"Compare with what is deployed in your AWS account.  [env: {STACK_VARIABLE}]",
-)
+@stack_option("Compare with what is deployed in your AWS account.")
 @click.option("--json", "as_json", is_flag=True, help="One object for each schedule.")
 def schedules(stack: str | None, as_json: bool) -> None:
     """Show the recurring requests, and when they come next.
@@ -118,8 +112,7 @@ def schedules(stack: str | None, as_json: bool) -> None:
             click.echo(json.dumps(shown | {"next": [moment.isoformat() for moment in times]}))
             continue
         click.echo(f"{name}  {state}  {schedule.description}")
-        ahead = ", ".join(f"{moment:%a %Y-%m-%d %H:%M}" for moment in times)
-        click.echo(f"    {schedule.schedule} {schedule.zone}; {ahead or every(schedule) or 'never again'}")
+        click.echo(f"    {schedule.schedule} {schedule.zone}; {in_words(schedule, times)}")
 
 
 def _state_of(deployed: target.Target | None, name: str, schedule: Schedule) -> str:

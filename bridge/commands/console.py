@@ -50,6 +50,3 @@ def console(state_dir: Path, stack: str | None, port: int) -> None:
         serve(shown, port=port, ready=lambda url: click.echo(f"{url}\nStop with Ctrl-C."))
     finally:
         shown.close()
-
-
-COMMANDS = (console,)

@@ -14,7 +14,7 @@ import requests
 from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge.checks.stack import CHECKS, Examined, Finding
-from bridge.commands.operate import announce, local_target, on_a_stack
+from bridge.commands.operate import FOLDER, announce, on_a_stack
 from bridge.errors import BridgeError
 from bridge.generate import form_files
 from bridge.local import folder
@@ -129,7 +129,7 @@ def stack_findings(stack: Examined) -> Iterator[Finding]:
 @on_a_stack
 @click.option(
     "--forms",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=FOLDER,
     help="Folder of the form files.  [default: forms beside bridge.toml]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Each finding as an object in a line.")
@@ -146,13 +146,16 @@ def doctor(state_dir: Path, stack: str | None, forms: Path | None, as_json: bool
       bridge doctor
       bridge doctor --stack ticket-bridge
     """
-    examined = examined_on(state_dir, stack)
     findings: list[Finding] = []
-    if examined:
+    try:
+        examined = examined_on(state_dir, stack)
+    except BridgeError:
+        if stack:
+            raise
+        findings.append(_NO_STACK)
+    else:
         announce(examined.target)
         findings += stack_findings(examined)
-    else:
-        findings.append(_NO_STACK)
     own = folder.found()
     findings += form_findings(forms or (own.forms if own else Path("forms")))
     for finding in findings:
@@ -164,15 +167,12 @@ def doctor(state_dir: Path, stack: str | None, forms: Path | None, as_json: bool
         click.echo("Nothing was found.")
 
 
-def examined_on(state_dir: Path, name: str | None, session: boto3.Session | None = None) -> Examined | None:
-    """The stack of that name, or the local one; None where none runs here. Raises BridgeError."""
+def examined_on(state_dir: Path, name: str | None, session: boto3.Session | None = None) -> Examined:
+    """The stack of that name, or the local one. Raises BridgeError where there is none."""
     if name:
         return Examined(target.deployed(name, session))
-    try:
-        running = StateFolder(state_dir).read_stack()
-    except BridgeError:
-        return None
-    return Examined(local_target(state_dir), running.api_key)
+    running = StateFolder(state_dir).read_stack()
+    return Examined(target.local(running, state_dir), running.api_key)
 
 
 def examined_at(
@@ -184,13 +184,6 @@ def examined_at(
     """
     name, described = folder.current().stage(stage)
     if name == folder.LOCAL:
-        local, examined = StateFolder(state_dir).read_stack(), examined_on(state_dir, None)
-    else:
-        session = target.account(name, described, endpoint)
-        local, examined = None, examined_on(state_dir, described.stack, session)
-    if examined is None:
-        raise BridgeError("No stack is running")
-    return name, local, examined
-
-
-COMMANDS = (doctor,)
+        return name, StateFolder(state_dir).read_stack(), examined_on(state_dir, None)
+    session = target.account(name, described, endpoint)
+    return name, None, examined_on(state_dir, described.stack, session)

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from bridge import consent
-from bridge.commands.operate import HELPDESK, TalkingCommand, on_a_stack, operations_on
+from bridge.commands.operate import FOLDER, HELPDESK, TalkingCommand, on_a_stack, operations_on
 from bridge.local import folder
 from bridge.operating.forget import Forgetting, Report
 from bridge.operating.person import Subject
@@ -29,7 +29,7 @@ from bridge.progress import at_work
     "--in",
     "folders",
     multiple=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=FOLDER,
     help="Look for files here too, for example beside CSV files. May be given more than once.",
 )
 @consent.assume_yes
@@ -103,6 +103,3 @@ def _show(report: Report, *, is_done: bool, as_json: bool) -> None:
             click.echo(f"{name}:")
         for line in lines:
             click.echo(plain(f"  {line}"))
-
-
-COMMANDS = (forget,)

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from bridge import consent
 from bridge.commands.doctor import examined_at, examined_on
-from bridge.commands.operate import HELPDESK, TalkingCommand, allow_endpoint, with_state_dir
+from bridge.commands.operate import FILE, FOLDER, HELPDESK, TalkingCommand, allow_endpoint, with_state_dir
 from bridge.errors import BridgeError
+from bridge.files import text_of, wrong_fields
 from bridge.generate import sources
 from bridge.learning import facts
 from bridge.learning.learner import LEARNERS, Account, Bounds, learn
@@ -44,7 +45,7 @@ _NOTHING_SENT = "Nothing was sent to the helpdesk."
 @click.option(
     "--ticket",
     "ticket_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
     help='JSON of fields that a ticket needs at this account: {"requester": {"email": "…"}, "extra": {…}}.',
 )
 @click.option(
@@ -61,7 +62,7 @@ _NOTHING_SENT = "Nothing was sent to the helpdesk."
 )
 @click.option(
     "--into",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=FOLDER,
     help="Folder of the file.  [default: that of bridge.toml]",
 )
 @consent.assume_yes
@@ -101,8 +102,6 @@ def learn_command(
     bounds = Bounds(wait_s=wait_s, rate=rate, more=_fields_in(ticket_file))
     with at_work("Asking the stack"):
         examined = examined_on(state_dir, stack) if stack else examined_at(stage, state_dir, endpoint)[2]
-        if examined is None:
-            raise BridgeError("No stack is running")
         accounts = [_account(examined, name) for name in _served(examined, helpdesk)]
     for account in accounts:
         if not yes:
@@ -208,7 +207,7 @@ def _fields_in(file: Path | None) -> Mapping[str, Any]:
     if file is None:
         return {}
     try:
-        fields = json.loads(file.read_text())
+        fields = json.loads(text_of(file))
     except ValueError as error:
         raise BridgeError(f"{file}: is no JSON: {error}") from error
     if not isinstance(fields, dict):
@@ -216,9 +215,5 @@ def _fields_in(file: Path | None) -> Mapping[str, Any]:
     try:
         _ = TrialTicket(OFF, fields).ticket
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, bad['loc']))}: {bad['msg']}" for bad in error.errors()]
-        raise BridgeError("\n".join(f"{file}: {problem}" for problem in problems)) from error
+        raise BridgeError("\n".join(f"{file}: {problem}" for problem in wrong_fields(error))) from error
     return fields
-
-
-COMMANDS = (learn_command,)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bridge.checks import folder as folder_checks
+from bridge.commands.operate import FILE
 from bridge.errors import BridgeError
 from bridge.generate import form_files
 from bridge.local import folder
@@ -34,7 +35,7 @@ def _forms(_context: click.Context, _argument: click.Parameter, begun: str) -> l
 
 @click.command(name="map")
 @click.argument("form", shell_complete=_forms)
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=FILE)
 @click.option("--content-type", help="Of a body in FILE.  [default: what the body looks like]")
 @click.option("--diff", is_flag=True, help="Show what differs from the form file as last committed.")
 @click.option("--answers", is_flag=True, help="Show the answers that expressions can name, and no request.")
@@ -79,9 +80,6 @@ def map_command(form: str, file: Path, content_type: str | None, diff: bool, ans
         raise BridgeError("the request is not valid:\n" + "\n".join(f"  {problem}" for problem in problems))
 
 
-COMMANDS = (map_command,)
-
-
 def _rules() -> dict[str, Rules]:
     own = folder.found()
     rules = folder_checks.rules(own) if own else {}
@@ -92,10 +90,7 @@ def _rules() -> dict[str, Rules]:
 
 
 def _saved(file: Path, content_type: str | None) -> tuple[str, bytes]:
-    try:
-        raw = file.read_bytes()
-    except OSError as error:
-        raise BridgeError(f"{file}: {error.strerror}") from error
+    raw = file.read_bytes()
     text = raw.decode(errors="replace").lstrip()
     if text.startswith("{") and content_type is None:
         try:

@@ -41,6 +41,8 @@ _gate_as_json = click.option(
 )
 # A name with a slip in it finds nothing, and says so nowhere.
 HELPDESK = click.Choice([desk.name for desk in HELPDESKS])
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _of_a_helpdesk = click.option(
     "--helpdesk", type=HELPDESK, help="Which one.  [default: the first that the stack serves]"
 )
@@ -74,35 +76,31 @@ def named_stack(context: click.Context, _option: click.Parameter, stack: str | N
     return None if said == ["state_dir"] else stack
 
 
-with_stack = click.option(
-    "--stack",
-    metavar="NAME",
-    envvar=STACK_VARIABLE,
-    callback=named_stack,
-    help="A stack deployed into the AWS account of your usual credentials, instead of the local one."
-    f"  [env: {STACK_VARIABLE}]",
-)
+def stack_option(words: str, **more: Any) -> Callable[[Callable[..., Any]], Any]:
+    """The option --stack, with these words of help."""
+    words = f"{words}  [env: {STACK_VARIABLE}]"
+    return click.option("--stack", metavar="NAME", envvar=STACK_VARIABLE, help=words, **more)
 
 
 def on_a_stack[F: Callable[..., Any]](command: F) -> F:
     """Adds the options that choose the stack, which `target_on` then reaches."""
-    return with_stack(with_state_dir(command))
+    words = "A stack deployed into the AWS account of your usual credentials, instead of the local one."
+    adds: Callable[[F], F] = stack_option(words, callback=named_stack)
+    return adds(with_state_dir(command))
 
 
 def target_on(state_dir: Path, stack: str | None) -> Target:
     """The chosen stack, which is named on standard error. Raises BridgeError where there is none."""
     try:
-        reached = target.deployed(stack) if stack else local_target(state_dir)
+        if stack:
+            reached = target.deployed(stack)
+        else:
+            reached = target.local(StateFolder(state_dir).read_stack(), state_dir)
     except BridgeError as error:
         hint = "" if stack else f"; for a deployed one: --stack NAME, or {STACK_VARIABLE}"
         raise BridgeError(f"{error}{hint}") from error
     announce(reached)
     return reached
-
-
-def local_target(state_dir: Path) -> Target:
-    """The local stack. Raises BridgeError where none runs."""
-    return target.local(StateFolder(state_dir).read_stack(), state_dir)
 
 
 def announce(reached: Target) -> None:

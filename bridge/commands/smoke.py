@@ -112,6 +112,3 @@ def _bench(measured: Target, as_json: bool) -> None:
         click.echo(line)
     if shown.problems:
         raise click.exceptions.Exit(1)
-
-
-COMMANDS = (smoke,)

@@ -77,7 +77,6 @@ class LocalConnection:
         self._last: Connected | None = None
 
     def connected(self) -> Connected:
-        """The stack that runs now."""
         stack = self._state.read_stack()
         last = self._last
         if last is None or last.local is None or last.local.stack != stack:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import threading
 import time
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from bridge.operating.log_lines import log_line
+from bridge.operating.log_lines import events_in, log_line
 from bridge.stacks.queues import TopicQueue
+from bridge.stacks.target import FUNCTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,19 +31,12 @@ _LATE_S = 30.0
 _PAGES = 3
 _ROUNDS = 20
 _KEPT = 100
-_PATTERN = " || ".join(
-    f'$.message = "{words}"'
-    for words in (
-        "request accepted",
-        "submission accepted",
-        "request waits",
-        "request ended",
-        "doubt looked up",
-    )
-)
+_MESSAGES = ("request accepted", "submission accepted", "request waits", "request ended", "doubt looked up")
+_PATTERN = "{ " + " || ".join(f'$.message = "{words}"' for words in _MESSAGES) + " }"
 _FINAL = ("succeeded", "rejected", "parked")
 # Between the log's line and the event of one end; a redrive takes longer, for it goes through the queue.
 _SAME_END_S = 1.0
+_OF_A_REQUEST = ("helpdesk", "operation", "source", "ticket_id", "ticket_url")
 _SETTLED = {"found": "succeeded", "absent": "waits", "parked": "parked"}
 
 
@@ -71,28 +65,13 @@ class LogNews:
     def read(self, target: Target) -> list[News]:
         """New steps, and some that were read before. Raises what botocore raises."""
         began = time.time()
-        steps = [news for group in target.log_groups for news in self._of(target, group)]
+        steps: list[News] = []
+        for function in FUNCTIONS:
+            # A very busy stack is shown in part rather than late.
+            events = events_in(target, function, self._since, most_pages=_PAGES, filterPattern=_PATTERN)
+            steps += [news for event in events for news in _logged(event)]
         self._since = began - _LATE_S
         return steps
-
-    def _of(self, target: Target, group: str) -> Iterator[News]:
-        arguments: dict[str, Any] = {
-            "logGroupName": group,
-            "startTime": int(self._since * 1000),
-            "filterPattern": f"{{ {_PATTERN} }}",
-        }
-        # A very busy stack is shown in part rather than late.
-        for _ in range(_PAGES):
-            try:
-                page: Any = target.logs.filter_log_events(**arguments)
-            except target.logs.exceptions.ResourceNotFoundException:
-                # A function that never ran has no log yet.
-                return
-            for event in page["events"]:
-                yield from _logged(event)
-            if not page.get("nextToken"):
-                return
-            arguments["nextToken"] = page["nextToken"]
 
 
 class TopicNews:
@@ -111,7 +90,6 @@ class TopicNews:
                 yield from published(body)
 
     def close(self) -> None:
-        """Removes the queue."""
         self._queue.close()
 
 
@@ -152,7 +130,6 @@ class Requests:
         self._taking = threading.Lock()
 
     def take(self, news: Iterable[News]) -> None:
-        """Take in steps, in any order."""
         steps = list(news)
         with self._taking:
             known = dict(self._known)
@@ -168,31 +145,18 @@ class Requests:
         return list(self._known.values())
 
     def as_json(self) -> list[dict[str, Any]]:
-        """The latest first."""
         return [asdict(step) for step in self.latest]
 
 
 def _joined(known: News, step: News) -> News:
     older, newer = sorted((known, step), key=lambda news: (news.at, news.state in _FINAL))
-    if older.state == newer.state:
-        # The log and the topic give different details of the same end, and its first moment stands. What ends
-        # so once more, after a redrive, is news.
-        details = {
-            field.name: getattr(newer, field.name)
-            if getattr(newer, field.name) is not None
-            else getattr(older, field.name)
-            for field in fields(News)
-        }
-        is_same_end = newer.state in _FINAL and newer.at - older.at < _SAME_END_S
-        return News(**details | {"at": older.at if is_same_end else newer.at})
-    return replace(
-        newer,
-        helpdesk=newer.helpdesk or older.helpdesk,
-        operation=newer.operation or older.operation,
-        source=newer.source or older.source,
-        ticket_id=newer.ticket_id or older.ticket_id,
-        ticket_url=newer.ticket_url or older.ticket_url,
-    )
+    is_same = older.state == newer.state
+    names = (*_OF_A_REQUEST, "code", "message") if is_same else _OF_A_REQUEST
+    lacking: dict[str, Any] = {name: getattr(older, name) for name in names if getattr(newer, name) is None}
+    # The log and the topic give different details of the same end, and its first moment stands. What ends so
+    # once more, after a redrive, is news.
+    is_same_end = is_same and newer.state in _FINAL and newer.at - older.at < _SAME_END_S
+    return replace(newer, **lacking, at=older.at if is_same_end else newer.at)
 
 
 def _logged(event: Any) -> Iterator[News]:
@@ -223,7 +187,7 @@ def published(body: str) -> Iterator[News]:
         return
     changed = event.get("type") == "ticket.changed"
     errors = [f"{error.get('field')}: {error.get('problem')}" for error in content.get("errors", [])]
-    names = ("helpdesk", "operation", "source", "ticket_id", "ticket_url", "code")
+    names = (*_OF_A_REQUEST, "code")
     yield News(
         at,
         request_id,

@@ -32,8 +32,6 @@ type Line = list[float | None]
 
 
 class Metric(NamedTuple):
-    """One metric in one statistic."""
-
     namespace: str
     name: str
     dimensions: tuple[tuple[str, str], ...]

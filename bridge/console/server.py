@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from aiohttp import web
 from botocore.exceptions import BotoCoreError, ClientError
-from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
+from pydantic import RootModel, ValidationError
 
 from bridge.console.connection import LocalConnection
 from bridge.console.guard import Guard
@@ -23,6 +23,7 @@ from bridge.console.handling import ACTS
 from bridge.console.view import Console
 from bridge.errors import BridgeError
 from bridge.local.state import StateFolder
+from bridge.simulators.faults import Posted
 from bridge.simulators.server import run_in_foreground
 from bridge.stacks.target import words_of
 from helpdesk.errors import HelpdeskError, RejectedError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiohttp.typedefs import Handler, Middleware
+    from pydantic import BaseModel
 
 
 _PAGE = Path(__file__).parent / "page"
@@ -39,11 +41,7 @@ _KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 _PATIENCE_S = 10.0
 
 
-class _Posted(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class _Gate(_Posted):
+class _Gate(Posted):
     helpdesk: str
 
 
@@ -51,12 +49,12 @@ class _Request(RootModel[dict[str, Any]]):
     pass
 
 
-class _Submission(_Posted):
+class _Submission(Posted):
     form: str
     body: str
 
 
-class _Simulate(_Posted):
+class _Simulate(Posted):
     helpdesk: str
     what: str
 

@@ -193,7 +193,6 @@ def audit_schema() -> dict[str, Any]:
 
 
 def openapi() -> dict[str, Any]:
-    """The document of the API."""
     generated = models_json_schema(
         [(AddRequest, "validation"), (UpdateRequest, "validation")],
         schema_generator=_Published,
@@ -358,7 +357,6 @@ def _text(document: Mapping[str, Any]) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Write the files, and name them."""
     folder = Path(arguments[0]) if arguments else ROOT
     for name, text in files().items():
         path = folder / name

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import yaml  # type: ignore[import-untyped]  # it has no types
 
 from bridge.errors import BridgeError
+from bridge.files import text_of
 from bridge.generate.coverage import Coverage, coverage
 from bridge.generate.form_models import plain_form
 from helpdesk.errors import RejectedError, SettingsError
@@ -68,11 +69,7 @@ def file_of(folder: Path, form: str) -> Path:
 
 def read(path: Path) -> Form:
     """The form in a file. Raises BridgeError naming file, line and field of all that is wrong."""
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise BridgeError(f"{path}: {error.strerror}") from error
-    return parse(path.stem, path.name, text)
+    return parse(path.stem, path.name, text_of(path))
 
 
 def parse(name: str, file: str, text: str) -> Form:

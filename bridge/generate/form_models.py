@@ -176,8 +176,6 @@ class Timestamp(_Part):
 
 
 class Hmac(_Part):
-    """An HMAC in a header."""
-
     scheme: Literal["hmac"] = "hmac"
     header: HeaderName
     algorithm: Literal["sha256", "sha1", "sha512"] = "sha256"
@@ -207,12 +205,6 @@ class Hmac(_Part):
         return timestamp
 
 
-class Known(_Part):
-    """A service's own scheme, by its name."""
-
-    scheme: Literal["typeform", "tally", "standard_webhooks"]
-
-
 class SecretHeader(_Part):
     """The secret itself in a header, for senders that cannot sign."""
 
@@ -221,39 +213,29 @@ class SecretHeader(_Part):
     prefix: str = ""
 
 
-class SecretPath(_Part):
-    """The secret as the last part of the path, for senders that cannot even set a header."""
+class Named(_Part):
+    """A scheme that needs no more than its name: a service's own; `path`, the secret as the last part of the
+    path, for senders that cannot even set a header; or `none`, so that anybody may send."""
 
-    scheme: Literal["path"]
-
-
-class Unverified(_Part):
-    """Anybody may send."""
-
-    scheme: Literal["none"]
+    scheme: Literal["typeform", "tally", "standard_webhooks", "path", "none"]
 
 
-_SCHEMES = ("hmac", "known", "header", "path", "none")
-_KNOWN = ("typeform", "tally", "standard_webhooks")
+_SCHEMES = ("hmac", "typeform", "tally", "standard_webhooks", "header", "path", "none")
 
 
 def _scheme_of(value: object) -> str | None:
     scheme = value.get("scheme") if isinstance(value, Mapping) else getattr(value, "scheme", None)
-    if scheme in _KNOWN:
-        return "known"
-    return scheme if scheme in _SCHEMES else None
+    if scheme in ("hmac", "header"):
+        return str(scheme)
+    return "named" if scheme in _SCHEMES else None
 
 
 type Scheme = Annotated[
-    Annotated[Hmac, Tag("hmac")]
-    | Annotated[Known, Tag("known")]
-    | Annotated[SecretHeader, Tag("header")]
-    | Annotated[SecretPath, Tag("path")]
-    | Annotated[Unverified, Tag("none")],
+    Annotated[Hmac, Tag("hmac")] | Annotated[SecretHeader, Tag("header")] | Annotated[Named, Tag("named")],
     Discriminator(
         _scheme_of,
         custom_error_type="no_scheme",
-        custom_error_message=f"scheme must be one of hmac, {', '.join(_KNOWN)}, header, path, none",
+        custom_error_message=f"scheme must be one of {', '.join(_SCHEMES)}",
     ),
 ]
 
@@ -278,8 +260,7 @@ _SCHEME_OF_SERVICE: dict[str, Hmac] = {
 
 def plain_scheme(scheme: Scheme) -> dict[str, Any] | str:
     """What the function reads of a scheme; of a service's own scheme the signature that it means."""
-    if isinstance(scheme, Known):
-        scheme = _SCHEME_OF_SERVICE[scheme.scheme]
+    scheme = _SCHEME_OF_SERVICE.get(scheme.scheme, scheme)
     return scheme.model_dump(exclude={"scheme"}) or scheme.scheme
 
 
@@ -296,8 +277,6 @@ class RequesterFields(_Part):
 
 
 class TicketFields(_Part):
-    """What a ticket is to hold."""
-
     title: Leaf
     details: Leaf | None = None
     due_date: Leaf | None = None
@@ -311,8 +290,6 @@ class TicketFields(_Part):
 
 
 class ChangesFields(_Part):
-    """What an update is to change."""
-
     sub_status: Leaf | None = None
     status: Leaf | None = None
     queue: Leaf | None = None
@@ -330,15 +307,11 @@ class _RequestFields(_Part):
 
 
 class AddFields(_RequestFields):
-    """A form that makes a ticket."""
-
     operation: Literal[Operation.ADD]
     ticket: TicketFields
 
 
 class UpdateFields(_RequestFields):
-    """A form that changes a ticket."""
-
     operation: Literal[Operation.UPDATE]
     ticket_id: Leaf | None = None
     changes: ChangesFields
@@ -363,8 +336,6 @@ class Limit(_Part):
 
 
 class FormFile(_Part):
-    """A form file."""
-
     description: str = ""
     service: Service
     verify: Scheme
@@ -415,7 +386,7 @@ _PROBLEMS = {
     "dict_type": "must hold keys",
 }
 # Steps that pydantic adds to a path where a value can be of several kinds.
-_TAGS = {"expression", "leaf", "block", "list", *KINDS, *_SCHEMES, *map(str, Operation)}
+_TAGS = {"expression", "leaf", "block", "list", *KINDS, *_SCHEMES, "named", *map(str, Operation)}
 
 
 def _place(steps: Iterable[str], lines: Lines) -> tuple[str, int]:

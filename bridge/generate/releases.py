@@ -27,7 +27,6 @@ def installed() -> str:
 
 
 def is_newer(release: str, than: str) -> bool:
-    """Whether a release came after another one."""
     return _order(release) > _order(than)
 
 

@@ -21,12 +21,13 @@ from pydantic import (
 )
 
 from bridge.errors import BridgeError
+from bridge.files import wrong_fields
 from helpdesk.clients.settings import Zone  # noqa: TC001 - pydantic reads it when the class is made
 from helpdesk.errors import RejectedError
 from helpdesk.intake.requests import Defaults, read_request
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 PLACEHOLDER = "{scheduled_time}"
@@ -124,12 +125,8 @@ def _read(path: Path) -> Schedule:
     except yaml.YAMLError as error:
         raise BridgeError(f"{path.name}: is no YAML: {error}") from error
     except ValidationError as error:
-        raise BridgeError(
-            "\n".join(
-                f"{path.name}: {'.'.join(map(str, bad['loc']))}: {bad['msg'].removeprefix('Value error, ')}"
-                for bad in error.errors(include_url=False, include_input=False)
-            )
-        ) from error
+        lines = [f"{path.name}: {problem}" for problem in wrong_fields(error)]
+        raise BridgeError("\n".join(lines)) from error
     sent = schedule.input(path.stem)
     if SCHEDULED_TIME not in json.loads(sent)["request_id"]:
         raise BridgeError(
@@ -191,7 +188,11 @@ def written(template: str, schedules: Mapping[str, Schedule]) -> str:
     return f"{before}{_BEGIN}\n{resources(schedules)}\n{_END}{after}"
 
 
-def every(schedule: Schedule) -> str:
-    """A rate in words; empty for other expressions."""
+def in_words(schedule: Schedule, times: Sequence[datetime]) -> str:
+    """When it comes, by its next times."""
+    if times:
+        return ", ".join(f"{moment:%a %Y-%m-%d %H:%M}" for moment in times)
     rate = _RATE.fullmatch(schedule.schedule)
-    return f"every {rate['value']} {rate['unit']}{'s' if rate['value'] != '1' else ''}" if rate else ""
+    if rate is None:
+        return "never again"
+    return f"every {rate['value']} {rate['unit']}{'s' if rate['value'] != '1' else ''}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue, ValidationError
 
 from bridge.errors import BridgeError
+from bridge.files import wrong_fields
 from helpdesk.models import HelpdeskName  # noqa: TC001  # pydantic reads it
 
 if TYPE_CHECKING:
@@ -84,13 +85,11 @@ def read(path: Path) -> Learnt:
     except OSError as error:
         raise BridgeError(f"{path}: {error.strerror}") from error
     except ValidationError as error:
-        problems = {".".join(map(str, bad["loc"])): bad["msg"] for bad in error.errors()}
-        lines = "\n".join(f"{path.name}: {at}: {what}" for at, what in problems.items())
+        lines = "\n".join(f"{path.name}: {problem}" for problem in wrong_fields(error))
         raise BridgeError(f"{lines}\nWrite it anew with: bridge learn") from error
 
 
 def write(path: Path, learnt: Learnt) -> None:
-    """Write the file."""
     path.write_text(learnt.model_dump_json(indent=2) + "\n")
 
 
@@ -108,6 +107,11 @@ def shown_after_s(learnt: Learnt) -> float:
     """After how long a get shows a new ticket; 0 where that is not known."""
     seconds = learnt.facts.get("shown_after_s.get")
     return float(seconds) if isinstance(seconds, int | float) else 0.0
+
+
+def listed(value: JsonValue) -> list[JsonValue]:
+    """A fact that is a list; empty for any other."""
+    return value if isinstance(value, list) else []
 
 
 def in_words(value: JsonValue) -> str:

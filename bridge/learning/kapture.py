@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from bridge.learning.facts import in_words
-from bridge.learning.run import Given, Questions, UnknownError, fate_of_text
+from bridge.learning.run import Given, Questions, UnknownError, fate_of_text, fields_of
 from helpdesk.clients.kapture.client import Kapture, kapture_keys_in
 from helpdesk.clients.secrets import Secret
 from helpdesk.errors import RejectedError, UnauthorizedError
@@ -73,8 +73,6 @@ def operation_of(_: str, path: str) -> str:
 
 
 class KaptureQuestions(Questions["KaptureSettings"]):
-    """The questions to a Kapture account."""
-
     names = frozenset(_KNOWN.split())
     words = _WORDS
 
@@ -89,7 +87,6 @@ class KaptureQuestions(Questions["KaptureSettings"]):
         self._day = _EMPTY_DAY
 
     def points(self) -> Iterator[tuple[str, Callable[[], str]]]:
-        """In their order."""
         yield "keys", self._keys
         yield "bodies of an add", self._add
         yield "shown after", self._show
@@ -153,7 +150,7 @@ class KaptureQuestions(Questions["KaptureSettings"]):
             case "add":
                 answer = self._run.ask(client.add, NewTicket.model_construct(title=""))
                 if answer.error is None:
-                    self._run.added(answer.value.ticket_id)
+                    self._run.tickets.append(answer.value.ticket_id)
                 return answer
             case "update":
                 changes = Changes(sub_status=_NO_SUB_STATUS)
@@ -177,7 +174,7 @@ class KaptureQuestions(Questions["KaptureSettings"]):
                 raise UnknownError(f"the key is refused ({answer.error.code})")
             if answer.error is None:
                 taken.append(form)
-                self._run.added(answer.value.ticket_id)
+                self._run.tickets.append(answer.value.ticket_id)
                 self._made_at = self._made_at or since
             elif not isinstance(answer.error, RejectedError):
                 raise UnknownError(f"a ticket may have been made without its answer ({answer.read_as})")
@@ -238,8 +235,11 @@ class KaptureQuestions(Questions["KaptureSettings"]):
         return f"times are printed at UTC{minutes / 60:+g} h"
 
     def _escaping(self) -> str:
+        if not self._shown:
+            raise UnknownError("no ticket was seen again")
+        raws = [ticket.raw for ticket in self._shown.values()]
         fates = {
-            name: {fate_of_text(*self._trial.texts[name], self._shown[way].raw) for way in self._ways()}
+            name: {fate_of_text(*self._trial.texts[name], raw) for raw in raws}
             for name in ("title", "details", "name")
         }
         texts = fates["title"] | fates["details"]
@@ -250,11 +250,6 @@ class KaptureQuestions(Questions["KaptureSettings"]):
             raise UnknownError("title and details come back as they were; the name was not seen")
         self._run.facts["escaped"] = escaped
         return {"all": "every text", "names": "names only", "none": "no text"}[escaped]
-
-    def _ways(self) -> list[str]:
-        if not self._shown:
-            raise UnknownError("no ticket was seen again")
-        return list(self._shown)
 
     # ── comments ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -373,7 +368,7 @@ class KaptureQuestions(Questions["KaptureSettings"]):
         return self._run.failures_in_words()
 
     def _ids(self) -> str:
-        """The most ids of a get, up to a hundred: ours stand first and last among ids that nobody has."""
+        """The most ids of a get, up to a hundred."""
         mine = self._run.tickets
         if "get" not in self._shown:
             raise UnknownError("no get shows our tickets")
@@ -382,25 +377,16 @@ class KaptureQuestions(Questions["KaptureSettings"]):
         facts["get.unknown_ids"] = "refused" if mixed.error else "left out"
         if mixed.error:
             raise UnknownError(f"a get with an unknown id among others is answered with {mixed.read_as}")
-        for number in _NUMBERS_OF_IDS:
-            first = mine[:-1][:1]
-            ids = [*first, *(str(place) for place in range(1, number - len(first))), mine[-1]]
-            answer = self._run.ask(self._client().get, ids, {})
-            if {ticket.ticket_id for ticket in answer.value or []} >= {mine[0], mine[-1]}:
-                facts["get.most_ids"] = number
-                return f"{number} of the numbers tried"
-            facts["failures.too_many_ids"] = answer.failure
+        if number := self._run.most_ids(self._client().get, _NUMBERS_OF_IDS):
+            return f"{number} of the numbers tried"
         facts["get.most_ids"] = 1
         return "a single one"
 
 
 def _keys_in(secret: str) -> dict[str, str]:
     """The keys that a secret holds, by their names."""
-    try:
-        fields = json.loads(secret)
-    except ValueError:
-        fields = None
-    if not isinstance(fields, dict):
+    fields = fields_of(secret)
+    if fields is None:
         return {"token": secret.strip()}
     return {name: key for name in ("token", *OPERATIONS) if isinstance(key := fields.get(name), str)}
 

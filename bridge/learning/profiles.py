@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bridge.learning.facts import listed
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -38,7 +40,7 @@ def manner_of(learnt: Learnt) -> Manner:
     keys = {
         operation: f"local-key-for-{operation}"
         for operation in _OPERATIONS
-        if _listed(learnt.facts.get(f"keys.{operation}")) == [operation]
+        if listed(learnt.facts.get(f"keys.{operation}")) == [operation]
     }
     closed = {operation: _NOBODYS for operation in _OPERATIONS if learnt.facts.get(f"keys.{operation}") == []}
     switches = _kapture(learnt.facts)
@@ -49,10 +51,10 @@ def manner_of(learnt: Learnt) -> Manner:
 
 def _kapture(facts: Facts) -> dict[str, Any]:
     switches = {"failure_status": _failure_status(facts), "escaped": facts.get("escaped")}
-    forms = [_listed(facts.get(name)) for name in ("bodies.add", "bodies.update") if name in facts]
+    forms = [listed(facts.get(name)) for name in ("bodies.add", "bodies.update") if name in facts]
     common = [form for form in ("list", "object") if forms and all(form in taken for taken in forms)]
     switches["body_form"] = common[0] if len(common) == 1 else None
-    switches["pull_message"] = "varying" if {"object", "text"} & {*_listed(facts.get("pull.forms"))} else None
+    switches["pull_message"] = "varying" if {"object", "text"} & {*listed(facts.get("pull.forms"))} else None
     switches["ignore_offset"] = _negated(facts.get("pull.offset_heeded"))
     switches["notes_returned"] = facts.get("comments_readable")
     most = facts.get("get.most_ids")
@@ -99,7 +101,3 @@ def _lag(facts: Facts, way: str) -> float | None:
 
 def _negated(value: JsonValue) -> bool | None:
     return not value if isinstance(value, bool) else None
-
-
-def _listed(value: JsonValue) -> list[JsonValue]:
-    return value if isinstance(value, list) else []

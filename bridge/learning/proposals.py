@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from bridge.learning.facts import Proposal
+from bridge.learning.facts import Proposal, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -88,7 +88,7 @@ def _usual(helpdesk: str, facts: Facts, running: Mapping[str, str]) -> Proposals
 
 def _bodies(facts: Facts, running: str) -> Proposals:
     taken = [facts[name] for name in ("bodies.add", "bodies.update") if name in facts]
-    both = [form for form in ("list", "object") if all(form in _listed(forms) for forms in taken)]
+    both = [form for form in ("list", "object") if all(form in listed(forms) for forms in taken)]
     if taken and both:
         form = running if running in both else both[0]
         yield "KaptureBodies", form, f"adds and updates are taken as {' and as '.join(both)}"
@@ -159,10 +159,6 @@ def _budget(facts: Facts, name: str) -> Proposals:
         why = f"a header states a limit of {min(figures):g}; of its period we know nothing, a minute is usual"
         yield name, str(calls), why
         yield f"{name}PeriodSeconds", str(_MINUTE_S), "the usual period of such a limit"
-
-
-def _listed(value: JsonValue) -> list[JsonValue]:
-    return value if isinstance(value, list) else []
 
 
 def _flag(value: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import time
 from dataclasses import dataclass
 from statistics import median
@@ -14,7 +15,7 @@ from helpdesk.clients.markers import last_marker
 from helpdesk.errors import HelpdeskError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from bridge.learning.recorder import Exchange, Recorder
     from bridge.learning.trial_ticket import TrialTicket
@@ -35,7 +36,6 @@ class Given:
         self._text = text
 
     def get_secret_value(self, **_: str) -> dict[str, str]:
-        """The text."""
         return {"SecretString": self._text, "VersionId": "given"}
 
 
@@ -45,7 +45,6 @@ class Once:
     marker = "tb-of-bridge-learn"
 
     def is_done(self, _: str) -> bool:
-        """No step is."""
         return False
 
     def mark_begun(self, _: str) -> None:
@@ -175,10 +174,6 @@ class Run:
             raise UnknownError(f"the helpdesk was not reached: {read_as}")
         return Answer(value, error, made)
 
-    def added(self, ticket_id: str) -> None:
-        """Remembers a test ticket."""
-        self.tickets.append(ticket_id)
-
     @property
     def ticket(self) -> str:
         """The first test ticket. Raises UnknownError where there is none."""
@@ -213,6 +208,19 @@ class Run:
             f"{way}: not within {self.wait_s:g} s" if seconds is None else f"{way}: {seconds:g} s"
             for way, seconds in times.items()
         )
+
+    def most_ids(self, get: Callable[..., Any], numbers: Sequence[int]) -> int | None:
+        """The most ids of a get, of these numbers: ours stand first and last among ids that nobody has."""
+        mine = self.tickets
+        first = mine[:-1][:1]
+        for number in numbers:
+            ids = [*first, *(str(place) for place in range(1, number - len(first))), mine[-1]]
+            answer = self.ask(get, ids, {})
+            if {ticket.ticket_id for ticket in answer.value or []} >= {mine[0], mine[-1]}:
+                self.facts["get.most_ids"] = number
+                return number
+            self.facts["failures.too_many_ids"] = answer.failure
+        return None
 
     def markers(self, trial: TrialTicket, raws: Mapping[str, Any]) -> str:
         """How each marker came back in each way."""
@@ -274,11 +282,19 @@ def _evidence(exchange: Exchange, read_as: str, questions: Questions[Any]) -> Ev
     )
 
 
+def fields_of(secret: str) -> dict[str, Any] | None:
+    """What a secret holds; None where it is no object."""
+    try:
+        fields = json.loads(secret)
+    except ValueError:
+        return None
+    return fields if isinstance(fields, dict) else None
+
+
 # ── texts that come back ─────────────────────────────────────────────────────────────────────────────────
 
 
 def texts_in(content: Any) -> Iterator[str]:
-    """Every text in JSON."""
     if isinstance(content, str):
         yield content
     elif isinstance(content, dict | list):

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bridge.learning.run import Given, Once, Questions, UnknownError, fate_of_text
+from bridge.learning.run import Given, Once, Questions, UnknownError, fate_of_text, fields_of
 from helpdesk.clients.secrets import MintedToken, Secret, refresh_credentials_in
 from helpdesk.clients.socialboards.client import Minter, Socialboards
 from helpdesk.errors import UnauthorizedError
@@ -46,8 +46,6 @@ def operation_of(method: str, path: str) -> str:
 
 
 class SocialboardsQuestions(Questions["SocialboardsSettings"]):
-    """The questions to a Socialboards account."""
-
     names = frozenset(_KNOWN.split())
     words = _WORDS
 
@@ -59,7 +57,6 @@ class SocialboardsQuestions(Questions["SocialboardsSettings"]):
         self._client = self._client_with(secret)
 
     def points(self) -> Iterator[tuple[str, Callable[[], str]]]:
-        """In their order."""
         yield "token", self._token
         yield "add", self._add
         yield "shown after", self._show
@@ -90,7 +87,7 @@ class SocialboardsQuestions(Questions["SocialboardsSettings"]):
         facts["keys.all"] = not isinstance(right.error, UnauthorizedError)
         reply = right.last.reply
         facts["pascal_case"] = isinstance(reply, dict) and "Data" in reply
-        wrong = json.dumps({**_fields_in(self._secret), "refresh_token": _WRONG_TOKEN})
+        wrong = json.dumps({**(fields_of(self._secret) or {}), "refresh_token": _WRONG_TOKEN})
         refused = self._run.ask(self._client_with(wrong).probe)
         facts["failures.wrong_key"] = refused.failure
         is_oauth = isinstance(refused.last.reply, dict) and "error" in refused.last.reply
@@ -109,7 +106,7 @@ class SocialboardsQuestions(Questions["SocialboardsSettings"]):
         answer = self._run.ask(self._client.add, ticket)
         if answer.error:
             raise UnknownError(f"no ticket was made ({answer.read_as})")
-        self._run.added(answer.value.ticket_id)
+        self._run.tickets.append(answer.value.ticket_id)
         self._made_at = since
         return "a ticket was made"
 
@@ -174,7 +171,7 @@ class SocialboardsQuestions(Questions["SocialboardsSettings"]):
         untitled = self._run.ask(client.add, NewTicket.model_construct(title=""))
         facts["failures.missing_field"] = untitled.failure
         if untitled.error is None:
-            self._run.added(untitled.value.ticket_id)
+            self._run.tickets.append(untitled.value.ticket_id)
         unknown = self._run.ask(client.get, [_NO_TICKET], {})
         facts["failures.unknown_id_of_get"] = unknown.failure
         targets = {"unknown_sub_status": (self._run.ticket, _NO_STATUS)}
@@ -188,31 +185,16 @@ class SocialboardsQuestions(Questions["SocialboardsSettings"]):
         return self._run.failures_in_words()
 
     def _ids(self) -> str:
-        """The most ids of a list: ours stands last among ids that nobody has."""
         if not self._shown:
             raise UnknownError("no ticket was seen again")
-        mine = self._run.ticket
-        for number in _NUMBERS_OF_IDS:
-            ids = [*(str(place) for place in range(1, number)), mine]
-            answer = self._run.ask(self._client.get, ids, {})
-            if any(ticket.ticket_id == mine for ticket in answer.value or []):
-                self._run.facts["get.most_ids"] = number
-                return f"{number} of the numbers tried"
-            self._run.facts["failures.too_many_ids"] = answer.failure
+        if number := self._run.most_ids(self._client.get, _NUMBERS_OF_IDS):
+            return f"{number} of the numbers tried"
         raise UnknownError("a list by ids does not show our ticket")
 
 
 def _is_no_such_call(exchange: Exchange) -> bool:
     """Whether a web server answered, and not the helpdesk."""
     return exchange.status in _NO_SUCH_CALL and not isinstance(exchange.reply, dict)
-
-
-def _fields_in(secret: str) -> dict[str, Any]:
-    try:
-        fields = json.loads(secret)
-    except ValueError:
-        return {}
-    return fields if isinstance(fields, dict) else {}
 
 
 def _parsed(comments: list[str] | None) -> Any:

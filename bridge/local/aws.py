@@ -38,7 +38,6 @@ class AwsClients:
         self.endpoint_url = endpoint_url
 
     def client(self, service: Any, **options: Any) -> Any:
-        """A new client."""
         with _making:
             return self.session.client(service, endpoint_url=self.endpoint_url, **options)
 

@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from bridge.errors import BridgeError
+from bridge.files import text_of
 from bridge.local.state import IS_CHECKOUT, PROJECT
 
 NAME = "bridge.toml"
@@ -82,12 +83,10 @@ class Folder:
 
     @property
     def forms(self) -> Path:
-        """The form files."""
         return self.root / "forms"
 
     @property
     def schedules(self) -> Path:
-        """The recurring requests."""
         return self.root / "schedules"
 
     @property
@@ -102,11 +101,7 @@ class Folder:
 
     def config(self) -> Config:
         """What bridge.toml says. Raises BridgeError that names all that is wrong."""
-        file = self.root / NAME
-        try:
-            return config_in(file.read_text())
-        except OSError as error:
-            raise BridgeError(f"{file}: {error.strerror}") from error
+        return config_in(text_of(self.root / NAME))
 
     def stage(self, name: str | None) -> tuple[str, Stage]:
         """The stage of that name, or the only one. Raises BridgeError, which names the file."""
@@ -139,7 +134,6 @@ def current() -> Folder:
 
 
 def default_state() -> Path:
-    """The state folder of the local stack."""
     folder = found()
     return folder.state if folder else Path.cwd() / ".bridge"
 

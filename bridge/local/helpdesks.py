@@ -60,7 +60,6 @@ class LocalHelpdesk:
 
     @property
     def url_parameter(self) -> str:
-        """The parameter that holds its address."""
         return f"{self.title}Url"
 
     @property
@@ -85,7 +84,6 @@ class LocalHelpdesk:
 
     @property
     def module(self) -> str:
-        """What Python runs as its simulator."""
         return f"bridge.simulators.{self.name}.account"
 
     @property

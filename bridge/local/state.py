@@ -67,7 +67,7 @@ class Stack:
 
     @classmethod
     def of_json(cls, content: Mapping[str, Any]) -> Stack:
-        """The stack that stack.json describes. Raises LookupError or TypeError."""
+        """The stack that stack.json describes. Raises LookupError, TypeError or ValueError."""
         rest = dict(content)
         urls = {desk.name: rest.pop(desk.url_key) for desk in HELPDESKS}
         secrets = {desk.name: rest.pop(desk.secret_key) for desk in HELPDESKS}
@@ -127,7 +127,6 @@ class StateFolder:
             ) from error
 
     def running(self, name: str) -> Group | None:
-        """The group of that name, if it runs."""
         groups = (group for group in self.groups() if group.name == name and processes.members(group))
         return next(groups, None)
 
@@ -155,11 +154,10 @@ class StateFolder:
         if not self.running(EMULATOR) or not self.stack_file.exists():
             raise BridgeError(f"No stack is running from {self.root}. Start one with: bridge up")
         try:
-            if isinstance(content, dict):
-                return Stack.of_json(content)
-        except (LookupError, TypeError) as error:
-            raise _broken(self.stack_file) from error
-        raise _broken(self.stack_file)
+            return Stack.of_json(content)
+        except (LookupError, TypeError, ValueError) as error:
+            why = f"{self.stack_file} is broken, or another version has written it"
+            raise BridgeError(f"{why}. Put it right with: bridge up") from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -201,18 +199,13 @@ class StateFolder:
         write_json(self._processes_file, [asdict(group) for group in groups])
 
 
-def _broken(path: Path) -> BridgeError:
-    return BridgeError(f"{path} is broken, or another version has written it. Put it right with: bridge up")
-
-
-def _read_json(path: Path) -> object:
+def _read_json(path: Path) -> Any:
     try:
-        content: object = json.loads(path.read_text())
+        return json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     except OSError as error:
         raise BridgeError(f"cannot read {path}: {error.strerror}") from error
-    return content
 
 
 def write_json(path: Path, content: object) -> None:

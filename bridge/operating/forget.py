@@ -71,7 +71,8 @@ class Forgetting:
         self._search_queue("requests queue", on.requests_queue_url)
         for request_id in sorted(self._subject.request_ids):
             self._forget_request(request_id)
-        self._name_files()
+        files = self._subject.files(self._folders)
+        self._report.elsewhere += [f"your file {path}: {lines} lines" for path, lines in files]
         self._name_elsewhere()
         return self._report
 
@@ -211,10 +212,6 @@ class Forgetting:
             self._table.delete(key)
 
     # ── what is only named ───────────────────────────────────────────────────────────────────────────────
-
-    def _name_files(self) -> None:
-        for path, lines in self._subject.files(self._folders):
-            self._report.elsewhere.append(f"your file {path}: {lines} lines")
 
     def _name_elsewhere(self) -> None:
         on, report = self._operations.target, self._report

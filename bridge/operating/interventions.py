@@ -33,7 +33,6 @@ class Interventions:
         )
 
     def forget(self, request_id: str) -> None:
-        """Deletes what was done."""
         self._table.delete(_key(request_id))
 
     def of(self, request_id: str) -> Iterator[tuple[float, str]]:

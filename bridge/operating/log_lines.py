@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -69,15 +70,23 @@ def read_events(
 
     Raises what botocore raises.
     """
-    arguments: dict[str, Any] = {"logGroupName": target.log_group(function), "startTime": int(since * 1000)}
-    if until is not None:
-        arguments["endTime"] = int(until * 1000)
+    arguments: dict[str, Any] = {} if until is None else {"endTime": int(until * 1000)}
     meant = [f"($.{name} = {json.dumps(value)})" for name, value in fields.items() if value is not None]
     if meant:
         arguments["filterPattern"] = f"{{ {' && '.join(meant)} }}"
+    return events_in(target, function, since, **arguments)
+
+
+def events_in(
+    target: Target, function: str, since: float, *, most_pages: int | None = None, **arguments: Any
+) -> Iterator[Any]:
+    """The same by CloudWatch's own arguments, at most so many pages."""
+    pages = target.logs.get_paginator("filter_log_events").paginate(
+        logGroupName=f"/aws/lambda/{target.name}-{function}", startTime=int(since * 1000), **arguments
+    )
     try:
         # A page may be empty and have others behind it.
-        for page in target.logs.get_paginator("filter_log_events").paginate(**arguments):
+        for page in islice(pages, most_pages):
             yield from page["events"]
     except target.logs.exceptions.ResourceNotFoundException:
         # A function that never ran has no log yet.

@@ -68,7 +68,6 @@ class Contents:
     parked: int
 
     def lines(self) -> Iterator[str]:
-        """It in people's words."""
         yield (
             f"holds    {self.waiting} requests in the queue, {self.in_doubt} of them in doubt,"
             f" and {self.parked} parked copies"

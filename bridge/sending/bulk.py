@@ -14,11 +14,12 @@ import json
 import re
 import time
 from collections import Counter
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from itertools import batched
 from typing import TYPE_CHECKING
 
 from bridge.errors import BridgeError
+from bridge.files import text_of
 from bridge.generate import form_files
 from helpdesk.errors import RejectedError
 from helpdesk.http.forms.services import Submission
@@ -69,10 +70,7 @@ class Row:
 
 def read_map(path: Path) -> Form:
     """The map in a file. Raises BridgeError naming file, line and field of all that is wrong."""
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise BridgeError(f"{path}: {error.strerror}") from error
+    text = text_of(path)
     needed = {"service": "json", "verify": "{scheme: none}", "source": f"csv/{path.stem}"}
     missing = [
         f"{key}: {value}"
@@ -105,9 +103,10 @@ class Bulk:
             if first.row == number:
                 yield row
             elif first.digest == row.line.digest:
-                yield Row(_as(row.line, DOUBLE, f"the same request as row {first.row}"))
+                yield Row(replace(row.line, state=DOUBLE, detail=f"the same request as row {first.row}"))
             else:
-                yield Row(_as(row.line, WRONG, f"has the id of row {first.row}, and other content"))
+                why = f"has the id of row {first.row}, and other content"
+                yield Row(replace(row.line, state=WRONG, detail=why))
 
     def send(self, progress: Callable[[int], None]) -> Counter[str]:
         """Sends what is ready and was not sent before; how many rows ended in which state.
@@ -159,7 +158,7 @@ class Bulk:
             if row.request is None:
                 continue
             if self.was_sent(row.line):
-                lines[row.line.row] = _as(row.line, SENT, "by an earlier run")
+                lines[row.line.row] = replace(row.line, state=SENT, detail="by an earlier run")
                 continue
             body, group = queued(row.request), row.request.source
             entries.append({"Id": str(row.line.row), "MessageBody": body, "MessageGroupId": group})
@@ -167,8 +166,8 @@ class Bulk:
             refused = _send(self._operations.target.sqs, self._operations.target.requests_queue_url, some)
             for entry in some:
                 number = int(entry["Id"])
-                why = refused.get(entry["Id"])
-                lines[number] = _as(lines[number], REFUSED if why else SENT, why or "")
+                why = refused.get(entry["Id"], "")
+                lines[number] = replace(lines[number], state=REFUSED if why else SENT, detail=why)
         return list(lines.values())
 
     def _write_result(self) -> None:
@@ -179,10 +178,6 @@ class Bulk:
             writer.writerow(_FIELDS)
             writer.writerows(astuple(line) for _, line in sorted(self._results.items()))
         beside.replace(self._result_file)
-
-
-def _as(line: Line, state: str, detail: str) -> Line:
-    return Line(line.row, line.request_id, state, detail, line.digest)
 
 
 def _send(

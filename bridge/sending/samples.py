@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from bridge.errors import BridgeError
+from bridge.files import text_of, wrong_fields
 from helpdesk.clients.markers import last_marker, without_markers
 
 if TYPE_CHECKING:
@@ -83,7 +84,6 @@ class FormSend(_Part):
 
     @property
     def raw(self) -> bytes:
-        """The bytes that are sent."""
         return (self.body if isinstance(self.body, str) else json.dumps(self.body)).encode()
 
 
@@ -127,7 +127,6 @@ class Sample(_Part):
 
     @property
     def outcomes(self) -> list[dict[str, Any]]:
-        """The expected outcomes, without the HTTP status."""
         outcomes = [{k: v for k, v in expected.items() if k != "status"} for expected in self.expect]
         return [outcome for outcome in outcomes if outcome]
 
@@ -166,9 +165,7 @@ def read(path: Path) -> Sample:
     Raises BridgeError that names every wrong field.
     """
     try:
-        content = json.loads(path.read_text())
-    except OSError as error:
-        raise BridgeError(f"{path}: {error.strerror}") from error
+        content = json.loads(text_of(path))
     except ValueError as error:
         raise BridgeError(f"{path} is not JSON: {error}") from error
     if not isinstance(content, dict) or "send" not in content:
@@ -179,9 +176,7 @@ def read(path: Path) -> Sample:
     try:
         return Sample.model_validate({"name": path.stem, **content})
     except ValidationError as error:
-        problems = "\n".join(
-            f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
-        )
+        problems = "\n".join(f"  {problem}" for problem in wrong_fields(error))
         raise BridgeError(
             f"{path} is not a sample. Its name begins with one of {', '.join(TRIGGERS)}, or `send` names the"
             f" `trigger`:\n{problems}"

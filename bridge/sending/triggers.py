@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from bridge.calls import call
 from bridge.errors import BridgeError
 from bridge.generate import form_files
+from bridge.generate.schedules import SCHEDULED_TIME
 from bridge.local import sam
 from bridge.local.emulator import Clients
 from bridge.local.folder import Folder
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
 TOPIC = "bridge-requests"
 API_SECONDS = 30.0
-SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
 # The emulator asks for a role but checks none.
 _ANY_ROLE = "arn:aws:iam::000000000000:role/bridge-schedule"
 
@@ -194,7 +194,9 @@ class Triggers:
         return Sent(_request_id(json.loads(words)))
 
     def _to_topic(self, send: TopicSend) -> Sent:
-        self._aws.sns.publish(TopicArn=self._topic_arn(), Message=_text(send.message))
+        with self._subscribing:
+            topic = self._topic_arn
+        self._aws.sns.publish(TopicArn=topic, Message=_text(send.message))
         return Sent(_request_id(send.message))
 
     @cached_property
@@ -204,13 +206,9 @@ class Triggers:
         )
         return attributes["Attributes"]["QueueArn"]
 
+    @cached_property
     def _topic_arn(self) -> str:
         """A topic whose messages go to the requests queue in SNS's envelope."""
-        with self._subscribing:
-            return self._subscribed_topic
-
-    @cached_property
-    def _subscribed_topic(self) -> str:
         arn = self._aws.sns.create_topic(Name=TOPIC)["TopicArn"]
         subscribe(self._aws, queue_url=self._stack.requests_queue_url, topic_arn=arn, raw=False)
         return arn

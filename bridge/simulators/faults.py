@@ -54,18 +54,20 @@ def posted[ModelT: BaseModel](model: type[ModelT], payload: object, where: str =
         raise ControlError(lines) from error
 
 
-class _Posted(BaseModel):
+class Posted(BaseModel):
+    """What somebody posts, in exactly these keys and types."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Drip(_Posted):
+class Drip(Posted):
     """The body leaves in pieces of `chunk_bytes`, `interval_s` apart."""
 
     chunk_bytes: Annotated[int, Field(ge=1)]
     interval_s: Seconds
 
 
-class Fault(_Posted):
+class Fault(Posted):
     """What one call suffers. A fault with nothing set lets the call through unharmed.
 
     `status`, `body`, `html` and `redirect` replace the answer. `headers`, `content_type`, `drip` and
@@ -120,7 +122,7 @@ class Fault(_Posted):
         return self
 
 
-class FaultRule(_Posted):
+class FaultRule(Posted):
     """Which calls suffer a fault.
 
     The next `times` matching calls (null: all of them, until cleared), or a `share` of them drawn from a
@@ -192,7 +194,6 @@ class FaultScript:
             self.add(posted(FaultRule, payload))
 
     def clear(self) -> None:
-        """Drop every rule."""
         with self._lock:
             self._armed.clear()
 
@@ -221,11 +222,9 @@ class Answer:
 
     @classmethod
     def of_json(cls, content: object, status: int = 200) -> Answer:
-        """An answer that carries JSON."""
         return cls(status=status, body=json.dumps(content, ensure_ascii=False).encode())
 
     def response(self) -> web.Response:
-        """The same for aiohttp."""
         headers = {"Content-Type": self.content_type, **self.headers}
         return web.Response(status=self.status, body=self.body, headers=headers)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
@@ -12,19 +13,21 @@ from abc import ABC, abstractmethod
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, RootModel
+from pydantic import RootModel
 
 from bridge.local.loopback import guarded_here
 from bridge.local.state import write_json
-from bridge.simulators.faults import Answer, ControlError, FaultScript, deliver, posted
+from bridge.simulators.faults import Answer, ControlError, FaultScript, Posted, deliver, posted
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable, Collection, Iterator
-    from pathlib import Path
+
+    from aiohttp.typedefs import Handler
 
 LOOPBACK = "127.0.0.1"
 OTHER = "other"
@@ -57,19 +60,15 @@ class ReceivedCall:
         return vars(self) | {"body": self.body.decode(errors="replace")}
 
 
-class HelpdeskSwitches(BaseModel):
+class HelpdeskSwitches(Posted):
     """The simulator's permanent behaviour, as opposed to faults, which befall single calls."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-
-class _Token(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+class _Token(Posted):
     token: str
 
 
-class _State(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+class _State(Posted):
     state: str
 
 
@@ -144,7 +143,7 @@ class HelpdeskSimulator[SwitchesT: HelpdeskSwitches](ABC):
 
     def app(self) -> web.Application:
         """A new application on the same state; one is needed for each run of a server."""
-        app = web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=[guarded_here])
+        app = web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=[guarded_here, _refusing])
         control = _Control(self)
         app.add_routes(
             [
@@ -206,25 +205,16 @@ class _Control[SwitchesT: HelpdeskSwitches]:
 
     async def put_ticket(self, request: web.Request) -> web.Response:
         ticket_id = request.match_info["ticket_id"]
-        try:
-            self._simulator.change_by_hand(ticket_id, posted(_State, await json_of(request)).state)
-        except ControlError as error:
-            return refused(error)
+        self._simulator.change_by_hand(ticket_id, posted(_State, await json_of(request)).state)
         return web.json_response({"ticket_id": ticket_id})
 
     async def delete_ticket(self, request: web.Request) -> web.Response:
         ticket_id = request.match_info["ticket_id"]
-        try:
-            self._simulator.delete_by_hand(ticket_id)
-        except ControlError as error:
-            return refused(error)
+        self._simulator.delete_by_hand(ticket_id)
         return web.json_response({"ticket_id": ticket_id})
 
     async def copy_ticket(self, request: web.Request) -> web.Response:
-        try:
-            copied = self._simulator.copy_by_hand(request.match_info["ticket_id"])
-        except ControlError as error:
-            return refused(error)
+        copied = self._simulator.copy_by_hand(request.match_info["ticket_id"])
         return web.json_response({"ticket_id": copied}, status=201)
 
     async def calls(self, _: web.Request) -> web.Response:
@@ -234,11 +224,8 @@ class _Control[SwitchesT: HelpdeskSwitches]:
         return web.json_response({"token": self._simulator.token})
 
     async def put_token(self, request: web.Request) -> web.Response:
-        try:
-            self._simulator.token = posted(_Token, await json_of(request)).token
-        except ControlError as error:
-            return refused(error)
-        return web.json_response({"token": self._simulator.token})
+        self._simulator.token = posted(_Token, await json_of(request)).token
+        return await self.token(request)
 
     async def expire(self, _: web.Request) -> web.Response:
         return web.json_response({"expired": self._simulator.expire_tokens()})
@@ -247,10 +234,7 @@ class _Control[SwitchesT: HelpdeskSwitches]:
         return web.json_response(self._simulator.faults.as_json())
 
     async def post_faults(self, request: web.Request) -> web.Response:
-        try:
-            self._simulator.faults.post(await json_of(request))
-        except ControlError as error:
-            return refused(error)
+        self._simulator.faults.post(await json_of(request))
         return web.json_response(self._simulator.faults.as_json(), status=201)
 
     async def delete_faults(self, _: web.Request) -> web.Response:
@@ -259,12 +243,8 @@ class _Control[SwitchesT: HelpdeskSwitches]:
 
     async def put_switches(self, request: web.Request) -> web.Response:
         """Switches that are not named keep their value."""
-        current = self._simulator.switches
-        try:
-            changes = posted(_Changes, await json_of(request)).root
-            self._simulator.switches = posted(type(current), current.model_dump() | changes)
-        except ControlError as error:
-            return refused(error)
+        current, changes = self._simulator.switches, posted(_Changes, await json_of(request)).root
+        self._simulator.switches = posted(type(current), current.model_dump() | changes)
         return web.json_response(self._simulator.switches.model_dump(mode="json"))
 
     async def reset(self, _: web.Request) -> web.Response:
@@ -281,9 +261,13 @@ async def json_of(request: web.Request) -> object:
     return content
 
 
-def refused(error: ControlError) -> web.Response:
+@web.middleware
+async def _refusing(request: web.Request, handler: Handler) -> web.StreamResponse:
     """The control interface's answer to what is wrong."""
-    return web.json_response({"errors": error.errors}, status=400)
+    try:
+        return await handler(request)
+    except ControlError as error:
+        return web.json_response({"errors": error.errors}, status=400)
 
 
 @asynccontextmanager
@@ -329,6 +313,16 @@ def running(
     finally:
         loop.call_soon_threadsafe(stopping.set)
         thread.join()
+
+
+def options_of(program: str, switches: type[HelpdeskSwitches]) -> argparse.ArgumentParser:
+    """The options that every simulator has."""
+    parser = argparse.ArgumentParser(prog=program, description="Serve one account in the foreground.")
+    parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
+    what = "JSON of what differs between accounts"
+    parser.add_argument("--switches", type=switches.model_validate_json, help=what)
+    parser.add_argument("--ready-file", type=Path, help='gets {"url": ..., "pid": ...} once it listens')
+    return parser
 
 
 def run_in_foreground(

@@ -81,7 +81,6 @@ class Plan:
 
     @property
     def is_empty(self) -> bool:
-        """Whether everything is deployed already."""
         return self.change_set is None
 
     @property
@@ -307,7 +306,6 @@ def wait(formation: CloudFormationClient, stack: str, is_over: Callable[[str], b
 
 
 def resources(formation: CloudFormationClient, stack: str) -> list[StackResourceSummaryTypeDef]:
-    """What a stack holds."""
     pages = formation.get_paginator("list_stack_resources").paginate(StackName=stack)
     every = pages.search("StackResourceSummaries[]")
     return [resource for resource in every if resource["ResourceStatus"] != "DELETE_COMPLETE"]

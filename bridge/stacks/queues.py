@@ -80,7 +80,12 @@ class TopicQueue:
 def remove_left_behind(aws: AwsClients, topic_arn: str, name: str) -> int:
     """Removes the queues and subscriptions of tools that were killed; returns how many queues."""
     # First: each of these queues that is alive is listed afterwards.
-    subscribed, stale = dict(_subscribed(aws, topic_arn)), time.time() - _STALE_S
+    subscribed = {
+        subscription["Endpoint"].rpartition(":")[2]: subscription["SubscriptionArn"]
+        for subscription in subscriptions(aws, topic_arn)
+        if subscription["Protocol"] == "sqs"
+    }
+    stale = time.time() - _STALE_S
     alive, dead = set(), []
     pages = aws.sqs.get_paginator("list_queues").paginate(QueueNamePrefix=f"{OWN_QUEUES}{name}-")
     # A page without queues has no list of them.
@@ -100,14 +105,7 @@ def remove_left_behind(aws: AwsClients, topic_arn: str, name: str) -> int:
     return len(dead)
 
 
-def _subscribed(aws: AwsClients, topic_arn: str) -> Iterator[tuple[str, str]]:
-    for subscription in subscriptions(aws, topic_arn):
-        if subscription["Protocol"] == "sqs":
-            yield subscription["Endpoint"].rpartition(":")[2], subscription["SubscriptionArn"]
-
-
 def subscriptions(aws: AwsClients, topic_arn: str) -> Iterator[SubscriptionTypeDef]:
-    """Every subscription of the topic."""
     pages = aws.sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic_arn)
     return pages.search("Subscriptions[]")
 

@@ -116,7 +116,6 @@ class Target(AwsClients):
 
     @property
     def outcomes_topic_arn(self) -> str:
-        """The topic to which outcomes are published."""
         return self.environment["OUTCOMES_TOPIC_ARN"]
 
     @cached_property
@@ -143,15 +142,6 @@ class Target(AwsClients):
             return None
         zone = schedule.get("ScheduleExpressionTimezone", "UTC")
         return schedule["State"], schedule["ScheduleExpression"], zone
-
-    @property
-    def log_groups(self) -> list[str]:
-        """The log groups of the functions."""
-        return [self.log_group(function) for function in FUNCTIONS]
-
-    def log_group(self, function: str) -> str:
-        """The log group of a function."""
-        return f"/aws/lambda/{self.name}-{function}"
 
 
 def local(stack: Stack, state: Path | None = None) -> Target:

@@ -7,13 +7,11 @@ answered strictly here, so that a client which relies on luck is found out.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import time
 from dataclasses import asdict, replace
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 from zoneinfo import ZoneInfo
 
@@ -27,6 +25,7 @@ from bridge.simulators.server import (
     HelpdeskSimulator,
     HelpdeskSwitches,
     ReceivedCall,
+    options_of,
     run_in_foreground,
 )
 
@@ -126,7 +125,6 @@ class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
         ]
 
     def forget_tickets(self) -> None:
-        """Empty the store."""
         self._tickets.clear()
 
     def change_by_hand(self, ticket_id: str, state: str) -> None:
@@ -134,11 +132,9 @@ class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
         self._tickets[ticket_id] = replace(self._stored(ticket_id), sub_status=state, status_asked="")
 
     def delete_by_hand(self, ticket_id: str) -> None:
-        """Take a ticket away."""
         del self._tickets[self._stored(ticket_id).ticket_id]
 
     def copy_by_hand(self, ticket_id: str) -> str:
-        """Make the same ticket again."""
         now = self.clock()
         copied = replace(self._stored(ticket_id), ticket_id=self._new_ticket_id(now), created_at=now)
         self._tickets[copied.ticket_id] = copied
@@ -154,7 +150,6 @@ class KaptureSimulator(HelpdeskSimulator[KaptureSwitches]):
         return PATHS.get(path.removesuffix(VERSION), OTHER) if method == "POST" else OTHER
 
     def perform(self, call: ReceivedCall) -> Answer:
-        """Do what the call asks and return the true answer."""
         path = call.path.partition("?")[0]
         if call.operation == OTHER:
             known = path.removesuffix(VERSION) in PATHS
@@ -362,14 +357,9 @@ def _associate_blocks(fields: JsonObject) -> dict[str, list[object]]:
 
 def main() -> None:
     """Serve one account in the foreground."""
-    parser = argparse.ArgumentParser(prog="kapture", description=main.__doc__)
-    parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
+    parser = options_of("kapture", KaptureSwitches)
     parser.add_argument("--token", required=True, help="the API key that is accepted")
     parser.add_argument("--zone", default="Asia/Kolkata", help="the account's time zone")
-    parser.add_argument(
-        "--switches", type=KaptureSwitches.model_validate_json, help="JSON of what differs between accounts"
-    )
-    parser.add_argument("--ready-file", type=Path, help='gets {"url": ..., "pid": ...} once it listens')
     options = parser.parse_args()
     simulator = KaptureSimulator(token=options.token, zone=options.zone, switches=options.switches)
     run_in_foreground(simulator.app(), port=options.port, ready_file=options.ready_file)

@@ -23,6 +23,22 @@ _AGENT_ID = 209803
 _AGENT_NAME = "Kapture Dev API's"
 _CREATION_FOLDER = "Inbox"
 
+# What is zero or empty in every answer of ours; so is the end of a task, which an add answers (documented).
+_ZEROS_OF_A_TICKET = """
+folderId priority enquiryId contactId productId referenceId pendingTaskId agencyBriefId customerFeedback
+lastConversationId totalConversationCount
+"""
+_BLANKS_OF_A_TICKET = """
+orderId erpOrderId ticketEmail twitterUserId facebookUserId associativefile playStoreReviewId encryptedPhone
+encryptedEmail mergeTicketId skuCode productName
+"""
+_ZEROS_OF_A_TASK = """
+folderId contactId productId pendingTaskId customer_rating lastConversationId total_conversations
+"""
+_BLANKS_OF_A_TASK = """
+tat sla orderId ticketEmail mergedTicketId attachment taskEnddate customer_feedback assigneeCode
+"""
+
 
 def local(epoch: float, zone: ZoneInfo, form: str) -> str:
     """A moment in epoch seconds as the account's clock shows it."""
@@ -43,7 +59,6 @@ class KaptureAnswers:
     escaped: Escaped
 
     def added(self, ticket: Ticket, *, older: bool) -> JsonObject:
-        """The answer to an add."""
         compact: JsonObject = {
             "due_date": ticket.due_date,
             "title": ticket.title,
@@ -59,12 +74,8 @@ class KaptureAnswers:
         # Documented: a new ticket is unread, has nobody's name on it and links to its own page.
         ticket_object = self._ticket_object(ticket) | {
             "isUnread": True,
-            "creatorId": 0,
-            "creatorName": "",
-            "assignedToId": 0,
-            "assignedToName": "",
-            "assignedToPhone": "",
-            "assignedToEmail": "",
+            **dict.fromkeys(("creatorId", "assignedToId"), 0),
+            **dict.fromkeys(("creatorName", "assignedToName", "assignedToPhone", "assignedToEmail"), ""),
             "ticketURL": ticket.page,
             "ticketCreatorURL": ticket.page,
         }
@@ -72,7 +83,6 @@ class KaptureAnswers:
         return {"ticket": ticket_object, "Additional_details": dict(ticket.blocks)} | compact
 
     def updated(self, ticket: Ticket) -> JsonObject:
-        """The answer to an update."""
         return {
             "ticket": self._ticket_object(ticket),
             "Additional_details": {},
@@ -116,53 +126,35 @@ class KaptureAnswers:
 
     def _ticket_object(self, ticket: Ticket) -> JsonObject:
         """The `ticket` of an update's answer; an add's differs in a few values (documented)."""
-        created = self._local(ticket.created_at, SECONDS)
+        created = local(ticket.created_at, self.zone, SECONDS)
         status, status_name = ticket.status
         return {
+            **dict.fromkeys(_ZEROS_OF_A_TICKET.split(), 0),
+            **dict.fromkeys(_BLANKS_OF_A_TICKET.split(), ""),
             "id": ticket.internal_id,
             "type": "O",
             "email": ticket.email,
             "phone": ticket.phone,
             "status": status,
-            "orderId": "",
             "queueKey": ticket.queue,
             "ticketId": ticket.ticket_id,
-            "folderId": 0,
             "detail": self._shown_details(ticket),
             "isUnread": False,
             "isOutOfSLA": False,
-            "priority": 0,
             "isCallBack": bool(ticket.callback_time),
             "creatorId": _AGENT_ID,
-            "enquiryId": 0,
-            "contactId": 0,
             "substatus": ticket.sub_status,
-            "productId": 0,
-            "erpOrderId": "",
-            "referenceId": 0,
-            "ticketEmail": "",
             "assignedToId": _AGENT_ID,
-            "pendingTaskId": 0,
-            "agencyBriefId": 0,
-            "twitterUserId": "",
-            "facebookUserId": "",
-            "associativefile": "",
             "statusName": status_name,
-            "customerFeedback": 0,
-            "playStoreReviewId": "",
-            "lastConversationId": 0,
             "lastConversationType": "O",
             "lastConversationTime": int(ticket.created_at * 1000),
             "date": created,
-            "totalConversationCount": 0,
             "taskTitle": ticket.title,
             "typeName": "Mobile App",
             "taskEnddate": ticket.due_date,
-            "lastFollowUp": self._local(ticket.updated_at, SECONDS),
+            "lastFollowUp": local(ticket.updated_at, self.zone, SECONDS),
             "nextFollowUp": ticket.callback_time or created,
             "substatusName": ticket.sub_status_name,
-            "encryptedPhone": "",
-            "encryptedEmail": "",
             "lastConversationTypeName": "Mobile App",
             "ticketURL": ticket.list_page,
             "ticketCreatorURL": ticket.list_page,
@@ -173,61 +165,43 @@ class KaptureAnswers:
             "folderColor": "red",
             "assignedToName": _AGENT_NAME,
             "assignedToEmail": "agent@example.com",
-            "mergeTicketId": "",
-            "skuCode": "",
-            "productName": "",
         }
 
     def _task_details(self, ticket: Ticket) -> JsonObject:
         """The `task_details` of a get: other date form, names for keys, escaped people (documented)."""
-        created = self._local(ticket.created_at, _DAY_FIRST)
+        created = local(ticket.created_at, self.zone, _DAY_FIRST)
         callback = _day_first(ticket.callback_time)
         return {
+            **dict.fromkeys(_ZEROS_OF_A_TASK.split(), 0),
+            **dict.fromkeys(_BLANKS_OF_A_TASK.split(), ""),
             "date": created,
-            "tat": "",
-            "sla": "",
             "status": ticket.status[1],
             "nextFollowUp": callback or created,
-            "lastFollowUp": self._local(ticket.updated_at, _DAY_FIRST),
+            "lastFollowUp": local(ticket.updated_at, self.zone, _DAY_FIRST),
             "taskId": ticket.internal_id,
             "email": ticket.email,
             "phone": ticket.phone,
             "lastSource": "Mobile App",
             "lastConvesationTime": created,
             "title": self._text(ticket.title),
-            "orderId": "",
             "primarySource": "Mobile App",
-            "ticketEmail": "",
-            "folderId": 0,
             "ticketId": ticket.ticket_id,
             "detail": self._text(self._shown_details(ticket)),
-            "mergedTicketId": "",
-            "contactId": 0,
-            "productId": 0,
             "creatorId": _AGENT_ID,
             "customerId": ticket.customer_id,
             "assignedId": _AGENT_ID,
             "creatorName": self._name(_AGENT_NAME),
             "priority": ticket.priority,
-            "attachment": "",
-            "pendingTaskId": 0,
             "ticketCloseEmpId": _AGENT_ID,
             "assignedToName": self._name(_AGENT_NAME),
             "callBack": callback,
             "queueKey": ticket.queue,
-            "customer_rating": 0,
-            "lastConversationId": 0,
             "slaStatus": "out of sla",
             "queueName": ticket.queue_name,
-            "total_conversations": 0,
             "disposition": ticket.disposition or _CREATION_FOLDER,
-            # Documented: empty, although the add's answer has a value.
-            "taskEnddate": "",
-            "customer_feedback": "",
             "url": self.origin + ticket.page,
             "substatus": ticket.sub_status_name,
             "substatusKey": ticket.sub_status,
-            "assigneeCode": "",
             "ftr": "no",
             "attachments": [],
         }
@@ -257,7 +231,7 @@ class KaptureAnswers:
             "assignedToName": self._name(_AGENT_NAME),
             "status": "success",
             "sla status": "out of sla",
-            "date": self._local(ticket.created_at, SECONDS),
+            "date": local(ticket.created_at, self.zone, SECONDS),
             "total_conversations": "0",
             "taskTitle": self._text(ticket.title),
             "substatus": ticket.sub_status_name,
@@ -268,9 +242,6 @@ class KaptureAnswers:
             "customerEmail": ticket.email,
             "customerPhone": ticket.phone,
         }
-
-    def _local(self, epoch: float, form: str) -> str:
-        return local(epoch, self.zone, form)
 
 
 def _day_first(moment: str) -> str:

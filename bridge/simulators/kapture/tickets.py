@@ -88,7 +88,6 @@ class Ticket:
 
     @property
     def updated_at(self) -> float:
-        """When it was last updated, or added."""
         return self.history[-1].at if self.history else self.created_at
 
     @property

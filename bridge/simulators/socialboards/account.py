@@ -8,13 +8,11 @@ as a switch says, so that a client which relies on luck is found out.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import secrets
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
@@ -23,6 +21,7 @@ from bridge.simulators.server import (
     OTHER,
     HelpdeskSimulator,
     ReceivedCall,
+    options_of,
     run_in_foreground,
 )
 from bridge.simulators.socialboards.answers import (
@@ -80,7 +79,6 @@ class SocialboardsSimulator(HelpdeskSimulator[SocialboardsSwitches]):
 
     @property
     def tickets(self) -> list[Ticket]:
-        """A copy of the store, oldest first."""
         return self._store.tickets
 
     def tickets_as_json(self) -> list[JsonObject]:
@@ -92,7 +90,6 @@ class SocialboardsSimulator(HelpdeskSimulator[SocialboardsSwitches]):
         ]
 
     def forget_tickets(self) -> None:
-        """Empty the store."""
         self._store.clear()
 
     def change_by_hand(self, ticket_id: str, state: str) -> None:
@@ -101,17 +98,14 @@ class SocialboardsSimulator(HelpdeskSimulator[SocialboardsSwitches]):
             self._store.set(int(ticket_id), "status", state)
 
     def note_by_hand(self, ticket_id: str, message: str) -> None:
-        """Write a note."""
         with _by_hand():
             self._store.add_message(int(ticket_id), "note", STAFF, message)
 
     def delete_by_hand(self, ticket_id: str) -> None:
-        """Take a ticket away."""
         with _by_hand():
             self._store.delete(int(ticket_id))
 
     def copy_by_hand(self, ticket_id: str) -> str:
-        """Make the same ticket again."""
         with _by_hand():
             return str(self._store.copy(int(ticket_id)).ticket_id)
 
@@ -125,11 +119,9 @@ class SocialboardsSimulator(HelpdeskSimulator[SocialboardsSwitches]):
         self.access_tokens.expire()
 
     def control_routes(self) -> list[web.RouteDef]:
-        """Webhooks."""
         return webhook_routes(self._ticket_by_hand)
 
     def expire_tokens(self) -> int:
-        """End all access tokens."""
         return self.access_tokens.expire()
 
     def operation_of(self, method: str, path: str) -> str:
@@ -140,7 +132,6 @@ class SocialboardsSimulator(HelpdeskSimulator[SocialboardsSwitches]):
         return match[0].operation if match else OTHER
 
     def perform(self, call: ReceivedCall) -> Answer:
-        """Do what the call asks and return the true answer."""
         path, _, query = call.path.partition("?")
         if call.operation == MINT:
             return self._token_answer(call)
@@ -216,18 +207,9 @@ def _by_hand() -> Iterator[None]:
 
 def main() -> None:
     """Serve one account in the foreground."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bridge.simulators.socialboards.account", description=main.__doc__
-    )
-    parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
+    parser = options_of("python -m bridge.simulators.socialboards.account", SocialboardsSwitches)
     parser.add_argument("--refresh-token", required=True, help="the refresh token that is accepted")
     parser.add_argument("--client-id", required=True, help="the client id that goes with it")
-    parser.add_argument(
-        "--switches",
-        type=SocialboardsSwitches.model_validate_json,
-        help="JSON of what differs between accounts",
-    )
-    parser.add_argument("--ready-file", type=Path, help='gets {"url": ..., "pid": ...} once it listens')
     options = parser.parse_args()
     simulator = SocialboardsSimulator(
         token=options.refresh_token, client_id=options.client_id, switches=options.switches

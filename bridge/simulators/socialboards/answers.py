@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 from bridge.simulators.socialboards.directory import Directory, ErrorCode
 
 if TYPE_CHECKING:
-    from bridge.simulators.socialboards.tickets import Message, Person, Ticket
+    from bridge.simulators.socialboards.tickets import CustomField, Message, Person, Ticket
 
 type JsonObject = dict[str, object]
 
 _TICKS_PER_SECOND = 10**7
 _TAG = re.compile(r"<[^>]*>")
+# What no ticket of ours is.
+_UNTRUE = "isAnonymized isMuted isAssignedToBot isDeleted isExpired isHidden isLocked isSpam isSensitive"
 
 
 def envelope(content: object, code: ErrorCode = ErrorCode.SUCCESS, text: str | None = None) -> JsonObject:
@@ -63,23 +65,15 @@ class SocialboardsAnswers:
             "htmlMessage": html,
             "author": _person(ticket.creator),
             "category": asdict(ticket.category) if ticket.category else None,
-            "creationTime": self._time(ticket.created_at),
+            "creationTime": time_text(ticket.created_at, self.offset_hours),
             "customFields": _custom_fields(ticket) if self.marker_returned else [],
-            "lastThreadElementCreationTime": self._time(ticket.last_thread_activity_at),
+            "lastThreadElementCreationTime": time_text(ticket.last_thread_activity_at, self.offset_hours),
             "lockedBy": _person(ticket.assignee) if ticket.assignee else None,
             "originalLink": None,
             "properties": {
-                "isAnonymized": False,
-                "isMuted": False,
+                **dict.fromkeys(_UNTRUE.split(), False),
                 "hasAttachments": bool(ticket.attachments),
                 "hasDraft": len(ticket.sent_replies) < len(ticket.replies),
-                "isAssignedToBot": False,
-                "isDeleted": False,
-                "isExpired": False,
-                "isHidden": False,
-                "isLocked": False,
-                "isSpam": False,
-                "isSensitive": False,
             },
             "replyCount": len(ticket.sent_replies),
             "isMuted": False,
@@ -104,15 +98,11 @@ class SocialboardsAnswers:
             "message": plain,
             "htmlMessage": html if message.is_html else None,
             "author": _person(message.author),
-            "creationTime": self._time(message.at),
+            "creationTime": time_text(message.at, self.offset_hours),
         }
-
-    def _time(self, epoch: float) -> str:
-        return time_text(epoch, self.offset_hours)
 
 
 def _person(person: Person) -> JsonObject:
-    """A User."""
     return {
         "customIdentifier": person.custom_identifier,
         "email": person.email,
@@ -126,27 +116,24 @@ def _person(person: Person) -> JsonObject:
 
 def _custom_fields(ticket: Ticket) -> list[JsonObject]:
     known = Directory(lenient=True)
-    fields = [(known.custom_field(field_id), value) for field_id, value in ticket.custom_fields.items()]
     return [
-        {
-            "assignedCategoryIds": [],
-            "defaultValue": None,
-            "id": field.id,
-            "isHidden": False,
-            "isRequired": False,
-            "isSensitiveData": False,
-            "name": field.name,
-            "order": 1,
-            "placeholder": None,
-            "possibleValues": [
-                {"order": order, "value": possible}
-                for order, possible in enumerate(field.possible_values, start=1)
-            ],
-            "type": field.type,
-            "value": value,
-        }
-        for field, value in fields
+        _custom_field(known.custom_field(field_id), value) for field_id, value in ticket.custom_fields.items()
     ]
+
+
+def _custom_field(field: CustomField, value: str) -> JsonObject:
+    possible = enumerate(field.possible_values, start=1)
+    return {
+        **dict.fromkeys(("isHidden", "isRequired", "isSensitiveData"), False),
+        **dict.fromkeys(("defaultValue", "placeholder")),
+        "assignedCategoryIds": [],
+        "id": field.id,
+        "name": field.name,
+        "order": 1,
+        "possibleValues": [{"order": order, "value": value} for order, value in possible],
+        "type": field.type,
+        "value": value,
+    }
 
 
 def _plain_and_html(message: str, *, is_html: bool) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bridge.simulators.socialboards import requests as bodies
@@ -59,7 +60,6 @@ class ApiCall:
         return ticket.ticket_id
 
     def get(self) -> JsonObject:
-        """One ticket."""
         return self.answers.ticket(self.store.ticket(self.ticket_id))
 
     def list_tickets(self) -> list[JsonObject]:
@@ -69,7 +69,6 @@ class ApiCall:
         return [self.answers.ticket(ticket) for ticket in tickets[filters.skip : filters.skip + filters.take]]
 
     def set_status(self) -> JsonObject:
-        """Nothing."""
         self.store.set(self.ticket_id, "status", body_as(bodies.SetStatus, self.body).status)
         return {}
 
@@ -90,7 +89,6 @@ class ApiCall:
         return {}
 
     def set_custom_field(self) -> JsonObject:
-        """Nothing."""
         body = body_as(bodies.FieldValue, self.body)
         field = self._directory.custom_field(body.id)
         fields = self.store.ticket(self.ticket_id).custom_fields
@@ -98,12 +96,10 @@ class ApiCall:
         return {}
 
     def set_tags(self) -> JsonObject:
-        """Nothing."""
         self.store.set(self.ticket_id, "tags", tuple(body_as(bodies.SetTags, self.body).tags))
         return {}
 
     def add_note(self) -> JsonObject:
-        """The new note."""
         body = body_as(bodies.AddNote, self.body)
         note = self.store.add_message(
             self.ticket_id, "note", self._author(body), body.message, is_html=body.is_html
@@ -166,16 +162,8 @@ class Route:
     perform: Callable[[ApiCall], object]
     documented: bool = True
 
-    @property
-    def pattern(self) -> re.Pattern[str]:
-        """Finds the id in a path."""
-        return re.compile(self.path.replace("{ticket_id}", "(?P<ticket_id>[0-9]+)"))
 
-
-def _proposed(operation: str, method: str, path: str, perform: Callable[[ApiCall], object]) -> Route:
-    return Route(operation, method, path, perform, documented=False)
-
-
+_proposed = partial(Route, documented=False)
 ROUTES = (
     Route("add", "POST", "/tickets", ApiCall.add),
     Route("list", "POST", "/tickets/list", ApiCall.list_tickets),
@@ -189,7 +177,9 @@ ROUTES = (
     _proposed("add_note", "POST", "/tickets/{ticket_id}/notes", ApiCall.add_note),
     _proposed("list_notes", "GET", "/tickets/{ticket_id}/notes", ApiCall.list_notes),
 )
-_PATTERNS = [(route.pattern, route) for route in ROUTES]
+_PATTERNS = [
+    (re.compile(route.path.replace("{ticket_id}", "(?P<ticket_id>[0-9]+)")), route) for route in ROUTES
+]
 
 
 def route_of(method: str, path: str) -> tuple[Route, int] | None:

@@ -105,12 +105,10 @@ class Directory:
         return self._known("author", _LOGINS, email.lower(), unknown)
 
     def category(self, category_id: int) -> Category:
-        """The category with this id."""
         unknown = Category(category_id, f"Category {category_id}")
         return self._known("category", _CATEGORIES, category_id, unknown)
 
     def custom_field(self, field_id: int) -> CustomField:
-        """The custom field with this id."""
         unknown = CustomField(id=field_id, name=f"Field {field_id}", type="text")
         return self._known("custom field", _CUSTOM_FIELDS, field_id, unknown)
 

@@ -59,8 +59,6 @@ class Creator(_Body):
 
 
 class FieldValue(_Body):
-    """A custom field's new value."""
-
     id: int
     value: str
 

@@ -44,7 +44,6 @@ class TicketStore:
         self._ticket_ids = self._message_ids = 0
 
     def ticket(self, ticket_id: int) -> Ticket:
-        """The ticket with this id."""
         if ticket_id not in self._tickets:
             raise RefusedError("Ticket not found", ErrorCode.NOT_FOUND)
         return self._tickets[ticket_id]
@@ -58,11 +57,9 @@ class TicketStore:
         )
 
     def copy(self, ticket_id: int) -> Ticket:
-        """Make the same ticket again."""
         return self._put(replace(self.ticket(ticket_id), ticket_id=self._new_id(), created_at=self._clock()))
 
     def delete(self, ticket_id: int) -> None:
-        """Take a ticket away."""
         del self._tickets[self.ticket(ticket_id).ticket_id]
 
     def set(self, ticket_id: int, field: str, value: object, by: Person = API_USER) -> None:

@@ -39,8 +39,6 @@ class Person:
 
 @dataclass(frozen=True)
 class Category:
-    """A category that a ticket can be in."""
-
     id: int
     name: str
 
@@ -57,8 +55,6 @@ class CustomField:
 
 @dataclass(frozen=True)
 class Attachment:
-    """A file by its URL."""
-
     url: str
     name: str
 
@@ -112,12 +108,10 @@ class Ticket:
 
     @property
     def comments(self) -> list[str]:
-        """The messages of the notes."""
         return [note.message for note in self.notes]
 
     @property
     def sent_replies(self) -> tuple[Message, ...]:
-        """The replies that are no drafts."""
         return tuple(reply for reply in self.replies if not reply.is_draft)
 
     @property

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import aiohttp
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from bridge.simulators.faults import ControlError, posted
-from bridge.simulators.server import json_of, refused
+from bridge.simulators.faults import ControlError, Posted, posted
+from bridge.simulators.server import json_of
 from bridge.simulators.socialboards.answers import SocialboardsAnswers, with_pascal_case_keys
 from bridge.simulators.socialboards.tickets import Category
 
@@ -36,8 +36,7 @@ _TIMEOUT = aiohttp.ClientTimeout(total=30)
 Url = Annotated[str, Field(pattern=r"^https?://\S+$")]
 
 
-class _Order(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+class _Order(Posted):
     url: Url
 
 
@@ -89,17 +88,11 @@ def webhook_routes(ticket_of: Callable[[int], Ticket]) -> list[web.RouteDef]:
     """
 
     async def post(request: web.Request) -> web.Response:
-        try:
-            order = posted(Webhook, await json_of(request))
-            return web.json_response(await _post_webhook(order, ticket_of(order.ticket_id)))
-        except ControlError as error:
-            return refused(error)
+        order = posted(Webhook, await json_of(request))
+        return web.json_response(await _post_webhook(order, ticket_of(order.ticket_id)))
 
     async def check(request: web.Request) -> web.Response:
-        try:
-            return web.json_response(await _verify(posted(Verification, await json_of(request))))
-        except ControlError as error:
-            return refused(error)
+        return web.json_response(await _verify(posted(Verification, await json_of(request))))
 
     return [web.post("/_control/webhooks", post), web.post("/_control/webhooks/verification", check)]
 
