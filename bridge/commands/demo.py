@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bridge.local.state import Stack
     from bridge.sending.samples import Sample
 
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 180.0
 SENDERS = 8
 PLAIN_WIDTH = 150
 
@@ -94,7 +94,7 @@ class Demo:
         self._seen: set[str] = set()
 
     def run(self) -> None:
-        """Send everything and wait until every sample is through, or for a minute in vain."""
+        """Send everything and wait until every sample is through, or for three minutes in vain."""
         # A sample may need another, and that one a third.
         deadline = time.monotonic() + WAIT_SECONDS + 2 * self._shown_after_s
         pool = ThreadPoolExecutor(SENDERS)

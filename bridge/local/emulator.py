@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bridge.local.state import StateFolder
 
 REGION = "us-east-1"
-READY_SECONDS = 30.0
+READY_SECONDS = 60.0
 PORT_ATTEMPTS = 3
 
 # Nothing of the user's AWS set-up is read: neither files nor a profile named in the environment.

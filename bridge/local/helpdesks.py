@@ -14,7 +14,7 @@ from helpdesk.models import HelpdeskName
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_CONTROL_S = 5.0
+_CONTROL_S = 20.0
 # Its secret has the name of a time in which there was no other.
 _FIRST = "kapture"
 

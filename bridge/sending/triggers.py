@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from bridge.sending.samples import Json, Send
 
 TOPIC = "bridge-requests"
-API_SECONDS = 30.0
+API_SECONDS = 60.0
 # The emulator asks for a role but checks none.
 _ANY_ROLE = "arn:aws:iam::000000000000:role/bridge-schedule"
 

@@ -36,7 +36,7 @@ OTHER = "other"
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 # Calls that still suffer a delay when the server stops are cut off, not waited for.
 _SHUTDOWN_SECONDS = 0.1
-_START_SECONDS = 10
+_START_SECONDS = 60
 
 
 @dataclass(kw_only=True)

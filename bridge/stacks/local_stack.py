@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from bridge.local.processes import Group
     from bridge.local.state import StateFolder
 
-READY_SECONDS = 20.0
+READY_SECONDS = 60.0
 CONSOLE = "console"
 # Parameters that a folder cannot set for its local stack.
 OF_THIS_MACHINE = {"Architecture", *(desk.url_parameter for desk in HELPDESKS)}

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PROGRAM = next((path for name in _NAMES if (path := shutil.which(name))), None)
-PATIENCE_MS = 20_000
+# Only a failure waits for so long.
+PATIENCE_MS = 120_000
+# The console says so of a look that takes long, and looks again.
+_TOO_SLOW = "504"
 
 needs_browser = pytest.mark.skipif(
     PROGRAM is None, reason="no browser; mend it with: sudo apt-get install --yes chromium"
@@ -42,7 +45,8 @@ def page_in(started: Browser, *, refusals: bool = False, **options: Any) -> Iter
 
     def note(message: ConsoleMessage) -> None:
         of_the_browser = message.text.startswith("Failed to load resource")
-        if message.type in ("error", "warning") and not (refusals and of_the_browser):
+        is_expected = of_the_browser and (refusals or _TOO_SLOW in message.text)
+        if message.type in ("error", "warning") and not is_expected:
             complaints.append(message.text)
 
     context = started.new_context(**options)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.generate.schedules import SCHEDULED_TIME, Schedule
 from bridge.local.emulator import Clients
+from bridge.local.helpdesks import HELPDESKS
 from bridge.local.state import PROJECT, StateFolder
 from bridge.sending.triggers import Triggers
 from bridge.stacks import local_stack
-from bridge.stacks.outcomes import OutcomesQueue
+from bridge.stacks.target import local
+from tests.e2e.waiting import Outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,64 +35,46 @@ def state() -> Iterator[StateFolder]:
 
 
 @pytest.fixture(scope="package")
-def stack(state: StateFolder) -> Stack:
-    """The running stack: every value of stack.json. It ticks for `each_minute` from now on."""
-    started = local_stack.up(state, report=print)
-    _schedule(started)
-    return started
+def deployed(state: StateFolder) -> Stack:
+    """The running stack, as the modules before have left it."""
+    return local_stack.up(state, report=print)
 
 
-# A recurring request, whose first tick the tests that come before its own need not wait for.
-EACH_MINUTE = Schedule.model_validate(
-    {
-        "description": "Each minute",
-        "schedule": "cron(* * * * ? *)",
-        "request": {"operation": "add", "ticket": {"title": "Each minute"}},
-    }
-)
+@pytest.fixture(scope="module")
+def stack(deployed: Stack) -> Stack:
+    """The running stack: every value of stack.json. No module begins with the troubles of another.
+
+    Functions still run by the clock, and alarms follow figures of the last minutes.
+    """
+    target = local(deployed)
+    for helpdesk in HELPDESKS:
+        helpdesk.control(deployed.urls, "DELETE", "faults")
+        # Closed gates, refused keys, a pause.
+        target.table.delete(f"gate#{helpdesk.name}")
+    for queue in (deployed.requests_queue_url, deployed.dead_letter_queue_url, deployed.outcomes_queue_url):
+        target.sqs.purge_queue(QueueUrl=queue)
+    return deployed
 
 
-def _schedule(stack: Stack) -> None:
-    aws = Clients(stack.endpoint_url)
-    attributes = {
-        url: aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
-        for url in (stack.requests_queue_url, stack.dead_letter_queue_url)
-    }
-    aws.scheduler.create_schedule(
-        Name="each-minute",
-        ScheduleExpression=EACH_MINUTE.schedule,
-        ScheduleExpressionTimezone=EACH_MINUTE.zone.key,
-        FlexibleTimeWindow={"Mode": "OFF"},
-        Target={
-            "Arn": attributes[stack.requests_queue_url]["QueueArn"],
-            "RoleArn": "arn:aws:iam::000000000000:role/each-minute",
-            "DeadLetterConfig": {"Arn": attributes[stack.dead_letter_queue_url]["QueueArn"]},
-            # AWS puts the time of the tick there, the emulator nothing: here each tick is the same one.
-            "Input": EACH_MINUTE.input("each-minute").replace(SCHEDULED_TIME, "2026-01-05T09:00:00Z"),
-        },
-    )
-
-
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def aws(stack: Stack) -> Clients:
     """AWS clients that talk to the stack."""
     return Clients(stack.endpoint_url)
 
 
-@pytest.fixture(scope="module")
-def nothing_parked(stack: Stack, aws: Clients) -> Iterator[None]:
-    """Takes away what the tests of a module have parked, for others list what is parked."""
-    yield
+@pytest.fixture
+def nothing_parked(stack: Stack, aws: Clients) -> None:
+    """Takes away what the tests before have parked."""
     aws.sqs.purge_queue(QueueUrl=stack.dead_letter_queue_url)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def triggers(stack: Stack) -> Triggers:
     """Sends requests in all the ways in which they reach the stack."""
     return Triggers(stack)
 
 
-@pytest.fixture(scope="package")
-def outcomes_queue(stack: Stack) -> OutcomesQueue:
-    """The outcomes of the stack that no test has read yet."""
-    return OutcomesQueue(stack)
+@pytest.fixture(scope="module")
+def outcomes(stack: Stack) -> Outcomes:
+    """What the stack publishes."""
+    return Outcomes(stack)

@@ -16,7 +16,7 @@ from bridge.learning import facts
 from bridge.stacks import local_metrics
 from bridge.stacks.alarms import alarms
 from bridge.stacks.target import local
-from tests.e2e.waiting import until
+from tests.e2e.waiting import invoke, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -181,9 +181,8 @@ def test_a_pause_is_found_at_once_and_told_by_its_alarm(
     run(cli.bridge, ["pause", "--state-dir", str(state.root)], catch_exceptions=False)
     try:
         (finding,) = doctor()
-        # As the schedule does each minute.
-        aws.lambda_.invoke(FunctionName="ticket-bridge-resolve-doubts")
-        until(lambda: "paused" in _raised(stack), seconds=90)
+        invoke(aws, "resolve-doubts")
+        until(lambda: "paused" in _raised(stack))
     finally:
         run(cli.bridge, ["resume", "--state-dir", str(state.root)], catch_exceptions=False)
 
@@ -214,7 +213,7 @@ def test_a_stack_by_its_name_is_looked_at_in_the_same_way(
     findings = [json.loads(line)["what"] for line in result.stdout.splitlines()]
     *unsigned, unreachable = [what for what in findings if not what.startswith("The alarm ")]
     assert unreachable.startswith("Not checked: tokens. ")
-    assert all(re.fullmatch(r"The form \S+ has no secret\.", what) for what in unsigned)
+    assert all(re.match(r"The form \S+ has no secret\.", what) for what in unsigned)
     assert result.exit_code == 1
 
 

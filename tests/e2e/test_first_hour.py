@@ -17,13 +17,11 @@ from playwright.sync_api import expect
 
 from bridge.local.state import PROJECT
 from tests.e2e.browser import PATIENCE_MS, browser, needs_browser, page_in
+from tests.e2e.waiting import GENEROUS_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from playwright.sync_api import Locator, Page
 
-    from bridge.local.emulator import Clients
     from bridge.local.state import Stack, StateFolder
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -39,7 +37,6 @@ _PARTS = re.compile(
 ELSEWHERE = re.compile(r"^(make |export PATH=|eval )")
 # Those that may be asked again until they show what is to come.
 ASKED_AGAIN = re.compile(r"bridge (outcomes|trace|doctor|parked)\b")
-PATIENCE_S = 90
 # What differs from one hour to the next.
 _DIFFERENT = (
     re.compile(r"http://127\.0\.0\.1:\S+"),
@@ -47,7 +44,7 @@ _DIFFERENT = (
     re.compile(r"contact:[0-9a-f-]+|[0-9a-f]{32}"),
     re.compile(r"\d{12}"),
     re.compile(r"(?<=/execute-api/)[0-9a-z]+"),
-    # The stack of these tests ticks each minute, and a tick may be refused as well.
+    # What another test has sent may be refused as well.
     re.compile(r"\b\d+(?=  refused_by_helpdesk)|\b\d+ requests?(?= would be sent again| sent again)"),
     re.compile(r"(?<=raised since )[\d:]+|(?<=Requests parked: )\d+"),
 )
@@ -123,7 +120,7 @@ class Reader:
 
     def _type(self, step: Step) -> None:
         seen = ""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + GENEROUS_S
         while True:
             output = self._run(step.type.replace("REQUEST_ID", self._request_id))
             if not ASKED_AGAIN.match(step.type):
@@ -144,7 +141,7 @@ class Reader:
             env=self._environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=GENEROUS_S,
         )
         findings = lines.startswith("bridge doctor")
         assert finished.returncode in ((0, 1) if findings else (0,)), finished.stderr
@@ -166,14 +163,6 @@ def _control(page: Page, name: str) -> Locator:
     return simulator if simulator.count() else page.get_by_role("button", name=name, exact=True)
 
 
-@pytest.fixture
-def undisturbed(stack: Stack, aws: Clients) -> Iterator[None]:
-    """Nothing is parked before and after."""
-    aws.sqs.purge_queue(QueueUrl=stack.dead_letter_queue_url)
-    yield
-    aws.sqs.purge_queue(QueueUrl=stack.dead_letter_queue_url)
-
-
 def test_the_page_is_read_as_it_is_meant() -> None:
     steps = _steps()
 
@@ -182,7 +171,7 @@ def test_the_page_is_read_as_it_is_meant() -> None:
     assert sum(bool(step.shown) for step in steps) == 11
 
 
-@pytest.mark.usefixtures("undisturbed")
+@pytest.mark.usefixtures("nothing_parked")
 @pytest.mark.parametrize("seen_in", [pytest.param("browser", marks=needs_browser), "terminal"])
 def test_the_first_hour_goes_as_its_page_says(stack: Stack, state: StateFolder, seen_in: str) -> None:
     with ExitStack() as opened:

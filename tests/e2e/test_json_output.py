@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bridge import cli
+from tests.e2e.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from bridge.local.state import Stack, StateFolder
-
-
-pytestmark = pytest.mark.usefixtures("nothing_parked")
 
 
 @pytest.fixture
@@ -64,10 +61,7 @@ def test_a_request_is_followed_by_program_from_sending_to_redrive(
     assert [(line["trigger"], line["request_id"]) for line in objects("send", str(file))] == [
         ("queue", request_id)
     ]
-    deadline = time.monotonic() + 60
-    while not (copies := objects("redrive", "--request-id", request_id, "--dry-run")):
-        assert time.monotonic() < deadline, "it was not parked"
-        time.sleep(0.2)
+    copies = until(lambda: objects("redrive", "--request-id", request_id, "--dry-run"))
     assert (copies[0]["code"], json.loads(copies[0]["body"])) == ("invalid_request", body)
     assert request_id in [entry.get("request_id") for entry in objects("parked")]
     (story,) = objects("trace", request_id)

@@ -21,16 +21,15 @@ import requests
 from bridge.local.helpdesks import HELPDESKS
 from bridge.local.state import PROJECT, StateFolder
 from bridge.sending import samples
-from tests.e2e.waiting import until
+from tests.e2e.waiting import GENEROUS_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bridge.local.emulator import Clients
     from bridge.local.state import Stack
-    from bridge.stacks.outcomes import OutcomesQueue
+    from tests.e2e.waiting import Outcomes
 
-COMMAND_SECONDS = 120.0
 INTERRUPTED = 130
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc")
@@ -59,9 +58,9 @@ def test_every_address_names_the_emulator_on_loopback(stack: Stack) -> None:
 def test_the_location_and_the_receipt_of_an_accepted_request_can_be_followed(stack: Stack) -> None:
     headers = {"x-api-key": stack.api_key, "Idempotency-Key": "to-be-followed"}
     body = {"ticket": {"title": "T"}}
-    sent = requests.post(f"{stack.api_url}/tickets", headers=headers, json=body, timeout=30)
+    sent = requests.post(f"{stack.api_url}/tickets", headers=headers, json=body, timeout=120)
     for link in (sent.headers["Location"], sent.json()["receipt"]):
-        read = requests.get(urllib.parse.urljoin(stack.api_url, link), headers=headers, timeout=30)
+        read = requests.get(urllib.parse.urljoin(stack.api_url, link), headers=headers, timeout=120)
         # It may not have begun yet; then it is this API that says so.
         assert read.status_code == 200 or read.json()["code"] == "unknown_request"
 
@@ -71,7 +70,7 @@ def test_a_get_that_the_document_shows_is_not_refused_as_a_method_with_or_withou
     stack: Stack, path: str
 ) -> None:
     for headers in ({}, {"x-api-key": stack.api_key}):
-        assert requests.get(stack.api_url + path, headers=headers, timeout=30).status_code == 401
+        assert requests.get(stack.api_url + path, headers=headers, timeout=120).status_code == 401
 
 
 def test_what_bridge_env_prints_names_the_region_to_every_sdk(state: StateFolder, stack: Stack) -> None:
@@ -103,26 +102,20 @@ def test_values_work_with_a_plain_boto3_client(stack: Stack, monkeypatch: pytest
 
 
 def test_outcomes_queue_hears_the_topic_in_the_published_form(
-    stack: Stack, aws: Clients, outcomes_queue: OutcomesQueue
+    stack: Stack, aws: Clients, outcomes: Outcomes
 ) -> None:
     event = {"id": "heard-1", "type": "ticket.test", "data": {"request_id": "heard-1"}}
     aws.sns.publish(TopicArn=stack.outcomes_topic_arn, Message=json.dumps(event))
-    received: list[dict[str, object]] = []
 
-    def is_received() -> bool:
-        # Other tests leave outcomes of theirs.
-        received.extend(outcomes_queue.receive(wait_seconds=1))
-        return event in received
-
-    until(is_received, seconds=30)
+    assert outcomes.next(request_id="heard-1") == event
 
 
 def test_api_wants_the_key_of_the_stack_file(stack: Stack) -> None:
     url = f"{stack.api_url}/tickets"
-    refused = requests.post(url, json={}, headers=stack.api_headers, timeout=30)
+    refused = requests.post(url, json={}, headers=stack.api_headers, timeout=120)
     assert (refused.status_code, refused.json()["code"]) == (403, "api_key_refused")
     key = {**stack.api_headers, "x-api-key": stack.api_key}
-    assert requests.post(url, json={}, headers=key, timeout=30).status_code == 422
+    assert requests.post(url, json={}, headers=key, timeout=120).status_code == 422
 
 
 @needs_proc
@@ -171,7 +164,7 @@ def test_interrupted_up_leaves_nothing(own: StateFolder, step: str, number: sign
     with _starting("up", own) as command:
         _await(lambda: own.running(step) is not None, command)
         command.send_signal(number)
-        assert command.wait(COMMAND_SECONDS) == INTERRUPTED
+        assert command.wait(GENEROUS_S) == INTERRUPTED
     _assert_nothing_left(own)
 
 
@@ -183,7 +176,7 @@ def test_interrupted_demo_leaves_nothing(own: StateFolder) -> None:
         # An impatient second one does not cut the clean-up short.
         time.sleep(0.05)
         command.send_signal(signal.SIGINT)
-        assert command.wait(COMMAND_SECONDS) == INTERRUPTED
+        assert command.wait(GENEROUS_S) == INTERRUPTED
     _assert_nothing_left(demo_state)
 
 
@@ -246,7 +239,7 @@ def _bridge(command: str, own: StateFolder, **changes: str) -> subprocess.Comple
         env=_environment(own, changes),
         capture_output=True,
         text=True,
-        timeout=COMMAND_SECONDS,
+        timeout=GENEROUS_S,
     )
 
 
@@ -264,7 +257,7 @@ def _starting(command: str, own: StateFolder) -> Iterator[subprocess.Popen[bytes
 
 
 def _await(condition: Callable[[], bool], command: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + COMMAND_SECONDS
+    deadline = time.monotonic() + GENEROUS_S
     while not condition():
         assert command.poll() is None, "the command is over"
         assert time.monotonic() < deadline, "waited in vain"
@@ -295,9 +288,7 @@ def _processes_of(own: StateFolder) -> list[int]:
 
 
 def _listening_addresses(pids: list[int]) -> set[tuple[str, int]]:
-    sockets = {
-        str(fd.readlink()) for pid in pids for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()
-    }
+    sockets = {socket for pid in pids for socket in _open_files(pid)}
     addresses = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
@@ -308,6 +299,14 @@ def _listening_addresses(pids: list[int]) -> set[tuple[str, int]]:
                 readable = socket.inet_ntoa(bytes.fromhex(address)[::-1]) if table == "tcp" else address
                 addresses.add((readable, int(port, 16)))
     return addresses
+
+
+def _open_files(pid: int) -> list[str]:
+    """What the process has open: nothing once it has ended, as a function's process may at any moment."""
+    try:
+        return [str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()]
+    except FileNotFoundError:
+        return []
 
 
 def _accepts_connections(url: str) -> bool:

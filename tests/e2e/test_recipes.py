@@ -19,14 +19,14 @@ import yaml  # type: ignore[import-untyped]  # it has no types
 from bridge.local import emulator
 from bridge.local.sam import STACK_NAME
 from bridge.local.state import PROJECT
-from tests.e2e.waiting import until
+from tests.e2e.waiting import GENEROUS_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bridge.local.emulator import Clients
     from bridge.local.state import Stack
-    from bridge.stacks.outcomes import OutcomesQueue
+    from tests.e2e.waiting import Outcomes
 
 # AWS itself alone may use the page's name, and the emulator's alarms send no events.
 OF_ALARMS = "test.cloudwatch"
@@ -69,19 +69,6 @@ def rules_of(stack: Stack, aws: Clients) -> Iterator[Callable[[str], None]]:
         aws.events.delete_rule(Name=name)
 
 
-def _outcomes(outcomes: OutcomesQueue, count: int = 1, **expected: str) -> list[dict[str, Any]]:
-    """What is said of the outcomes that have these values, once so many have come."""
-    found: list[dict[str, Any]] = []
-
-    def have_come() -> bool:
-        data = [event["data"] for event in outcomes.receive(wait_seconds=1)]
-        found.extend(each for each in data if expected.items() <= each.items())
-        return len(found) >= count
-
-    until(have_come, seconds=60)
-    return found
-
-
 def _titles(stack: Stack) -> Counter[str]:
     with requests.Session() as session:
         session.trust_env = False
@@ -90,7 +77,7 @@ def _titles(stack: Stack) -> Counter[str]:
 
 
 def test_an_event_of_another_bus_becomes_a_ticket(
-    aws: Clients, outcomes_queue: OutcomesQueue, stack: Stack, rules_of: Callable[[str], None]
+    aws: Clients, outcomes: Outcomes, stack: Stack, rules_of: Callable[[str], None]
 ) -> None:
     rules_of("## A rule on another bus")
 
@@ -98,15 +85,15 @@ def test_an_event_of_another_bus_becomes_a_ticket(
         detail = json.dumps({"state": state, "order": f"77-{state}"})
         aws.events.put_events(Entries=[{"Source": "shop", "DetailType": "Payment Ended", "Detail": detail}])
 
-    (ended,) = _outcomes(outcomes_queue, source="shop", outcome="succeeded")
-    assert ended["request_id"].startswith("payment-")
+    ended = outcomes.next(source="shop", outcome="succeeded")
+    assert ended["data"]["request_id"].startswith("payment-")
     assert [title for title in _titles(stack) if title.startswith("Payment of")] == [
         "Payment of order 77-failed failed"
     ]
 
 
 def test_an_alarm_becomes_a_ticket_and_its_end_closes_it(
-    aws: Clients, outcomes_queue: OutcomesQueue, rules_of: Callable[[str], None]
+    aws: Clients, outcomes: Outcomes, rules_of: Callable[[str], None]
 ) -> None:
     rules_of("## A CloudWatch alarm")
     ended = {}
@@ -122,7 +109,7 @@ def test_an_alarm_becomes_a_ticket_and_its_end_closes_it(
             "Detail": json.dumps(detail),
         }
         assert aws.events.put_events(Entries=[entry])["FailedEntryCount"] == 0
-        (ended[operation],) = _outcomes(outcomes_queue, source="cloudwatch", operation=operation)
+        ended[operation] = outcomes.next(source="cloudwatch", operation=operation)["data"]
 
     assert {outcome["outcome"] for outcome in ended.values()} == {"succeeded"}
     assert ended["add"]["ticket_id"] == ended["update"]["ticket_id"]
@@ -150,7 +137,7 @@ def nightly(stack: Stack, tmp_path: Path) -> Callable[[str], subprocess.Complete
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=GENEROUS_S,
         )
 
     return run
@@ -158,7 +145,7 @@ def nightly(stack: Stack, tmp_path: Path) -> Callable[[str], subprocess.Complete
 
 def test_a_nights_rows_become_one_ticket_each_however_often_the_night_is_repeated(
     stack: Stack,
-    outcomes_queue: OutcomesQueue,
+    outcomes: Outcomes,
     nightly: Callable[[str], subprocess.CompletedProcess[str]],
     tmp_path: Path,
 ) -> None:
@@ -170,7 +157,8 @@ def test_a_nights_rows_become_one_ticket_each_however_often_the_night_is_repeate
     result.unlink()
     third = nightly("1")
     # Those of the rows that were sent once more, too.
-    _outcomes(outcomes_queue, 4, source="csv/orders", outcome="succeeded")
+    for _ in range(4):
+        outcomes.next(source="csv/orders", outcome="succeeded")
     (tmp_path / "orders-2.csv").write_text("order,E-mail\nnight-3,nonsense\n")
     wrong = nightly("2")
 

@@ -37,7 +37,6 @@ def _report(done: Result) -> dict[str, dict[str, Any]]:
 def test_a_stack_as_it_is_shipped_passes_and_keeps_nothing_but_tickets(
     state: StateFolder, stack: Stack, aws: Clients, nothing_parked: None
 ) -> None:
-    aws.sqs.purge_queue(QueueUrl=stack.dead_letter_queue_url)
     queues = set(aws.sqs.list_queues()["QueueUrls"])
     values = deployment.running_parameters(aws.cloudformation, STACK_NAME)
 
