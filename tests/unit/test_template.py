@@ -554,13 +554,20 @@ def test_what_runs_is_what_was_deployed_last_and_no_version_of_before() -> None:
     assert len(named(made, LAMBDA)) == len(functions())
 
 
+@pytest.fixture(scope="module")
+def by_default() -> dict[str, Any]:
+    return deployed()
+
+
 @pytest.mark.parametrize("parameter", TEMPLATE["Parameters"])
-def test_a_changed_parameter_reaches_every_function_that_is_given_it(parameter: str) -> None:
+def test_a_changed_parameter_reaches_every_function_that_is_given_it(
+    parameter: str, by_default: dict[str, Any]
+) -> None:
     default = TEMPLATE["Parameters"][parameter].get("Default")
     value = OTHERWISE.get(parameter, default + 60 if isinstance(default, (int, float)) else None)
     assert value not in (None, default), "give OTHERWISE another value of this parameter"
 
-    before, after = deployed(), deployed(**{parameter: value})
+    before, after = by_default, deployed(**{parameter: value})
 
     changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
     assert changed
