@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from bridge.stacks.target import Target
 
 NAME = "metrics"
-_EVERY_S = 1.0
+_EVERY_S = 2.0
 _ZEROS_EVERY_S = 10.0
 # A line may come into the log a little after others with a later time.
 _OVERLAP_MS = 5000
