@@ -48,7 +48,7 @@ _DIFFERENT = (
     re.compile(r"\b\d+(?=  refused_by_helpdesk)|\b\d+ requests?(?= would be sent again| sent again)"),
     re.compile(r"(?<=raised since )[\d:]+|(?<=Requests parked: )\d+"),
 )
-_REQUEST_ID = re.compile(r'(?:request |request_id": ")([\w:-]+)')
+_REQUEST_ID = re.compile(r'(?:(?<!\d )request |request_id": ")([\w:-]+)')
 
 
 @dataclass
