@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from bridge.errors import BridgeError
 from bridge.local.emulator import Clients
 from bridge.local.helpdesks import HELPDESKS, LocalHelpdesk
 from bridge.operating.operations import Operations
@@ -55,9 +56,11 @@ class Connected:
 
     @property
     def helpdesks(self) -> list[ServedHelpdesk]:
-        """The served helpdesks, the default one first. Raises what botocore raises."""
+        """The served helpdesks, the default one first. Raises BridgeError, or what botocore raises."""
         if time.monotonic() > self._served_until:
-            given = deployment.running_parameters(self.target.cloudformation, self.target.name) or {}
+            given = deployment.running_parameters(self.target.cloudformation, self.target.name)
+            if given is None:
+                raise BridgeError(f"There is no stack {self.target.name} any more")
             self._served = [_served(name, given) for name in given.get("Helpdesks", "kapture").split(",")]
             self._served_until = time.monotonic() + _REMEMBERED_S
         return self._served

@@ -245,7 +245,7 @@ def _gate_word(state: GateState) -> str:
 def _gate_words(on: Connected, served: ServedHelpdesk, state: GateState, waiting: int | None) -> str:
     """Empty where it is called as usual. The page shows moments in the browser's own zone."""
     if outage := on.operations.outage(served.name, state):
-        return outage.sentence(waiting, _iso, is_only=len(on.operations.helpdesks) == 1)
+        return outage.sentence(waiting, _iso, is_only=len(on.helpdesks) == 1)
     if state.trial:
         return f"{served.title} answers again. The next request goes first, and the others follow it."
     return ""

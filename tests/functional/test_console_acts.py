@@ -4,8 +4,11 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 
+from bridge.console.connection import Connected
 from bridge.console.handling import ACTS, story
 from bridge.errors import BridgeError
 from bridge.operating.operations import Operations
@@ -99,7 +102,8 @@ def test_requests_are_found_by_the_filters_of_the_command(
     assert ids(state="succeeded", helpdesk="kapture") == ["o-18"]
     assert _act(operations, "find", most=1)["may_be_more"]
     since = _act(operations, "find", since="2h")["since"]
-    assert datetime.now(UTC) - datetime.fromisoformat(since) - timedelta(hours=2) < timedelta(minutes=5)
+    ago = datetime.now(UTC) - datetime.fromisoformat(since)
+    assert timedelta(hours=2) <= ago < timedelta(hours=2, minutes=5)
     assert _act(operations, "find", since=since)["since"] == since
     assert _act(operations, "price") == {"is_high": False, "words": ""}
     with pytest.raises(RejectedError) as refused:
@@ -176,3 +180,13 @@ def test_what_may_have_made_its_ticket_is_left_out_unless_it_is_named(
         assert (listed["count"], listed["left_out"]) == counts
     with pytest.raises(BridgeError, match="Say why"):
         _act(operations, "drop", dry_run=False, why=" ", request_id="o-17")
+
+
+def test_of_a_stack_that_is_gone_no_helpdesk_is_shown(operations: Operations) -> None:
+    formation = boto3.client("cloudformation", region_name="eu-west-1")
+    operations.target.__dict__["cloudformation"] = formation
+    with Stubber(formation) as answers:
+        answers.add_client_error("describe_stacks", "ValidationError", "Stack with id s does not exist")
+
+        with pytest.raises(BridgeError, match="There is no stack"):
+            _ = Connected(operations.target).helpdesks
