@@ -195,8 +195,9 @@ def redrive(
       bridge redrive --code expired
       bridge redrive --request-id order-1001 --yes
     """
-    act, note = operations_on(state_dir, stack).redrive, partial(_say_left_out, selection)
-    _carry_out(act, selection, "sent again", note, yes=yes, dry_run=dry_run, as_json=as_json)
+    operations, note = operations_on(state_dir, stack), partial(_say_left_out, selection)
+    act, on = operations.redrive, operations.target
+    _carry_out(on, act, selection, "sent again", note, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
 def _say_left_out(selection: Selection, listing: Listing) -> None:
@@ -236,11 +237,13 @@ def drop(
     """
     if not (why or dry_run):
         raise click.UsageError("say --why REASON, or --dry-run")
-    act = partial(operations_on(state_dir, stack).drop, why=why)
-    _carry_out(act, selection, "dropped", yes=yes, dry_run=dry_run, as_json=as_json)
+    operations = operations_on(state_dir, stack)
+    act, on = partial(operations.drop, why=why), operations.target
+    _carry_out(on, act, selection, "dropped", yes=yes, dry_run=dry_run, as_json=as_json)
 
 
 def _carry_out(
+    on: Target,
     act: Callable[..., Listing],
     selection: Selection,
     done: str,
@@ -260,7 +263,8 @@ def _carry_out(
     note(listing)
     if listing.copies and not any(map(selection.has, listing.copies)):
         # A name with a slip in it finds nothing.
-        click.echo(f"{counted(listing.copies)} parked, and not meant: see `bridge parked`", err=True)
+        words = f"{counted(listing.copies)} parked, and none is meant. See: {on.command('parked')}"
+        click.echo(words, err=True)
     if not acts_at_once:
         click.echo(f"{shown.counted} would be {done}.", err=as_json)
         if dry_run or not shown.count:

@@ -228,7 +228,8 @@ def test_many_copies_that_would_be_sent_are_counted_and_those_that_an_interrupte
     assert lines[-4:-1] == ["… and 25 more copies. All of them:", "    30  expired", "    15  conflict"]
     assert lines[-1] == "45 requests would be sent again."
     assert slip.stdout == "0 requests would be sent again.\n"
-    assert "45 requests parked, and not meant: see `bridge parked`" in slip.stderr
+    where = operations.target.command("parked")
+    assert f"45 requests parked, and none is meant. See: {where}\n" in slip.stderr
     assert "Ended early: at least 0 requests sent again; the others stay parked." in failed.stderr
     assert len(operations.parked().copies) == 45
 
