@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 def text_of(path: Path) -> str:
     """The text of a file. Raises BridgeError where it cannot be read."""
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise BridgeError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BridgeError(f"{path}: is no text in UTF-8") from error
 
 
 def wrong_fields(error: ValidationError) -> Iterator[str]:

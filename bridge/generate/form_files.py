@@ -120,8 +120,8 @@ def compile_all(folder: Path) -> str:
     forms, problems = [], []
     for path in files(folder):
         try:
-            forms.append(_plain(path.stem, path.name, path.read_text()))
-        except SettingsError as error:
+            forms.append(_plain(path.stem, path.name, text_of(path)))
+        except (SettingsError, BridgeError) as error:
             problems.append(str(error))
     if problems:
         raise BridgeError("\n".join(problems))

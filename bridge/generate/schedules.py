@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from bridge.errors import BridgeError
-from bridge.files import wrong_fields
+from bridge.files import text_of, wrong_fields
 from helpdesk.clients.settings import Zone  # noqa: TC001 - pydantic reads it when the class is made
 from helpdesk.errors import RejectedError
 from helpdesk.intake.requests import Defaults, read_request
@@ -121,7 +121,7 @@ def _read(path: Path) -> Schedule:
     if not _NAME.fullmatch(path.stem):
         raise BridgeError(f"{path.name}: name it by up to 40 of a-z, 0-9 and -")
     try:
-        schedule = Schedule.model_validate(yaml.safe_load(path.read_text()))
+        schedule = Schedule.model_validate(yaml.safe_load(text_of(path)))
     except yaml.YAMLError as error:
         raise BridgeError(f"{path.name}: is no YAML: {error}") from error
     except ValidationError as error:

@@ -56,6 +56,15 @@ def becomes(ticket: str, answers: dict[str, Any], **more: Any) -> dict[str, Any]
     return ticket_of
 
 
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "contact.yaml"
+    file.write_bytes("description: Étage\n".encode("latin-1"))
+
+    for read in (lambda: form_files.read(file), lambda: form_files.compile_all(tmp_path)):
+        with pytest.raises(BridgeError, match=r"contact\.yaml: is no text in UTF-8$"):
+            read()
+
+
 # ── samples ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
