@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.parse
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -301,12 +301,12 @@ def _listening_addresses(pids: list[int]) -> set[tuple[str, int]]:
     return addresses
 
 
-def _open_files(pid: int) -> list[str]:
-    """What the process has open: nothing once it has ended, as a function's process may at any moment."""
-    try:
-        return [str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()]
-    except FileNotFoundError:
-        return []
+def _open_files(pid: int) -> Iterator[str]:
+    """What the process has open. A file may be closed, and the process of a function end, at any moment."""
+    with suppress(FileNotFoundError):
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                yield str(file.readlink())
 
 
 def _accepts_connections(url: str) -> bool:

@@ -122,3 +122,6 @@ def test_an_access_token_that_cannot_be_minted_is_asked_for_once_by_all_who_wait
     codes = results_of_late_calls(slow, clock, lambda: code_of(lambda: minted.current(_now() + LONG_S)))
     assert codes == ["connect_refused"] * (1 + LATECOMERS)
     assert slow.calls == 1
+
+    assert code_of(lambda: minted.current(_now() + LONG_S)) == "connect_refused"
+    assert slow.calls == 2
