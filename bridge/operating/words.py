@@ -99,7 +99,7 @@ def title(helpdesk: str | None) -> str:
 
 
 def capital(words: str) -> str:
-    """The words as the begin of a sentence."""
+    """The words at the beginning of a sentence."""
     return words[:1].upper() + words[1:]
 
 
