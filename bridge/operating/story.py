@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -185,11 +185,13 @@ def _entry(entry: str) -> tuple[float, str]:
 def _recorded(receipt: Receipt) -> Iterator[Step]:
     """The ledger's own history, in sentences."""
     identity, before = receipt.identity, ""
-    for at, entry in map(_entry, receipt.history):
-        # That a doubt was published is in the log's lines as well.
-        if entry != "told":
+    # That a doubt was published is in the log's lines as well.
+    entries = [(at, entry) for at, entry in map(_entry, receipt.history) if entry != "told"]
+    for (at, entry), (_, after) in zip_longest(entries, entries[1:], fillvalue=(0.0, "")):
+        # Of what was taken up and given back the ledger does not know whether a call was tried in between.
+        if not (entry == "claimed" and after.startswith("released")):
             yield Step(at, words.step(entry, identity.helpdesk, identity.operation, before))
-            before = entry.partition(" ")[0]
+        before = entry.partition(" ")[0]
 
 
 def _together(steps: Sequence[Step]) -> list[Step]:

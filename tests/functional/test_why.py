@@ -116,6 +116,22 @@ def test_a_lost_answer_is_told_with_what_may_have_happened(
     ]
 
 
+def test_an_update_that_waits_for_its_add_is_not_said_to_have_been_called(
+    deployment: Deployment, operations: Operations
+) -> None:
+    update = {"operation": "update", "request_id": "u", "source": "shop", "reference": "o-17"}
+    deployment.send({**update, "changes": {"sub_status": "PS"}})
+    for _ in range(3):
+        deployment.consume()
+        deployment.show_all()
+
+    (step,) = operations.trace("u").steps
+
+    assert step.text.startswith(
+        "Nothing was done. It waits because no ticket has its reference yet (3 times, "
+    )
+
+
 def test_words_of_a_lost_call_stand_in_a_sentence_and_at_its_beginning() -> None:
     said = words.step("released connection_lost", "kapture", "get", "")
 
