@@ -16,6 +16,7 @@ import click
 from botocore.parsers import ResponseParserError
 
 from bridge import consent
+from bridge.aws import NotAwsError
 from bridge.commands import (
     by_the_clock,
     deploy,
@@ -30,7 +31,7 @@ from bridge.commands import (
 from bridge.commands import console as console_command
 from bridge.commands import folder as folder_commands
 from bridge.commands.demo import console, play
-from bridge.errors import BridgeError, NotAwsError
+from bridge.errors import BridgeError
 from bridge.learning import facts
 from bridge.local import emulator, folder
 from bridge.local.helpdesks import HELPDESKS, Wish

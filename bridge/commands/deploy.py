@@ -10,12 +10,12 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from bridge import consent
+from bridge.aws import AwsClients
 from bridge.checks import folder as folder_checks
 from bridge.commands.operate import TalkingCommand, allow_endpoint, with_state_dir
 from bridge.errors import BridgeError
 from bridge.generate import form_files, releases, sources
 from bridge.local import emulator, emulator_gaps, folder
-from bridge.local.aws import AwsClients
 from bridge.local.helpdesks import HELPDESKS
 from bridge.local.sam import Site
 from bridge.local.state import StateFolder

@@ -21,7 +21,7 @@ from bridge.stacks.target import FUNCTIONS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from bridge.local.aws import AwsClients
+    from bridge.aws import AwsClients
     from bridge.stacks.target import Target
     from helpdesk.store.ledger import Ledger, Receipt
 

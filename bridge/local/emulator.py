@@ -14,10 +14,10 @@ import botocore.session
 import requests
 from botocore.config import Config
 
+from bridge.aws import AwsClients, refuse_web_pages
 from bridge.calls import call
-from bridge.errors import BridgeError, refuse_web_pages
+from bridge.errors import BridgeError
 from bridge.local import processes
-from bridge.local.aws import AwsClients
 from bridge.local.state import EMULATOR
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bridge.local.aws import AwsClients
+    from bridge.aws import AwsClients
 
 _ANY = "x-amazon-apigateway-any-method"
 _GATEWAY_RESPONSES = "x-amazon-apigateway-gateway-responses"

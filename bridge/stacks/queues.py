@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sns.type_defs import SubscriptionTypeDef
     from mypy_boto3_sqs.client import SQSClient
 
-    from bridge.local.aws import AwsClients
+    from bridge.aws import AwsClients
 
 # Queues of the tools, which are no part of the stack, begin so.
 OWN_QUEUES = "bridge-"

@@ -25,9 +25,9 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 
-from bridge.errors import BridgeError, refuse_web_pages
+from bridge.aws import AwsClients, refuse_web_pages
+from bridge.errors import BridgeError
 from bridge.local import emulator, folder
-from bridge.local.aws import AwsClients
 from bridge.local.sam import STACK_NAME
 from helpdesk.store.table import Table
 

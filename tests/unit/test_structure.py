@@ -36,7 +36,7 @@ def _place_of(module: Path) -> str:
 
 # A room imports from rooms before it, or beside it.
 LAYER_ORDER = "errors < models < intake < clients < settings < runtime < store < work < http, parts"
-BRIDGE_ORDER = "calls, consent, errors, files, plain, progress < local < generate, simulators, learning"
+BRIDGE_ORDER = "aws, calls, consent, errors, files, plain, progress < local < generate, simulators, learning"
 BRIDGE_ORDER += " < stacks < operating < sending < console < checks < commands < cli"
 # So that a reader finds the room for a change at once.
 MOST_MODULES = 13
