@@ -14,12 +14,13 @@ from bridge.simulators.server import HelpdeskSimulator
 LONG_S = 60
 
 
-def eventually(condition: Callable[[], object]) -> None:
-    """Returns as soon as the condition holds."""
-    give_up = time.monotonic() + LONG_S
-    while not condition():
+def eventually[T](condition: Callable[[], T], *, at_most_s: float = LONG_S, every_s: float = 0.01) -> T:
+    """What a look has found, as soon as it finds something; fails where it does not in time."""
+    give_up = time.monotonic() + at_most_s
+    while not (found := condition()):
         assert time.monotonic() < give_up, "what a test waits for has not come about"
-        time.sleep(0.01)
+        time.sleep(every_s)
+    return found
 
 
 class HeldCall:

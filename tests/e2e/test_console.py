@@ -181,6 +181,9 @@ def test_a_pause_is_seen_holds_requests_and_is_taken_back(page: Page) -> None:
         _send_add(page, request_id, "waits for the end of a pause")
         expect(_row(page, request_id)).to_contain_text("waiting")
         expect(_row(page, request_id)).to_contain_text("paused")
+        expect(kapture).to_contain_text(
+            "Its requests wait until it is resumed. In the queue of all helpdesks:"
+        )
     finally:
         page.get_by_role("button", name="Resume Kapture").click()
     expect(kapture.locator(".state")).to_have_text("works")

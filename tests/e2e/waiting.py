@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from bridge.local.sam import STACK_NAME
 from bridge.stacks.outcomes import OutcomesQueue
 from bridge.stacks.target import local
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,12 +38,8 @@ GENEROUS_S = 400.0
 
 
 def until[T](condition: Callable[[], T]) -> T:
-    """What a look has found, as soon as it finds something; fails where it does not in time."""
-    deadline = time.monotonic() + GENEROUS_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.2)
-    return found
+    """The same as `eventually`, for what a deployed stack does."""
+    return eventually(condition, at_most_s=GENEROUS_S, every_s=0.2)
 
 
 class Outcomes:
